@@ -1,0 +1,138 @@
+//! Data sets: named columns whose first axis is the example, copied row by row into a program's inputs.
+
+use crate::program::{Program, RunError, Workspace};
+
+/// Examples as named columns; every column holds the same number of rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DataSet {
+    columns: Vec<Column>,
+    len: usize,
+}
+
+/// One named column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// The input it fills, such as `tokens`.
+    pub name: String,
+    /// Elements of one example.
+    pub width: usize,
+    /// All rows, one after another.
+    pub data: ColumnData,
+}
+
+/// Elements of a column.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ColumnData {
+    /// Token ids or class targets.
+    Ids(Vec<i32>),
+    /// Numbers.
+    Float(Vec<f32>),
+}
+
+impl ColumnData {
+    fn len(&self) -> usize {
+        match self {
+            Self::Ids(values) => values.len(),
+            Self::Float(values) => values.len(),
+        }
+    }
+}
+
+/// Columns that do not fit together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("column `{name}` holds {found} elements; expected {expected} ({rows} rows of {width})")]
+pub struct DataSetError {
+    name: String,
+    found: usize,
+    expected: usize,
+    rows: usize,
+    width: usize,
+}
+
+impl DataSet {
+    /// A data set of `len` examples.
+    ///
+    /// # Errors
+    /// A column whose length is not `len · width`.
+    pub fn new(len: usize, columns: Vec<Column>) -> Result<Self, DataSetError> {
+        for column in &columns {
+            let expected = len * column.width;
+            if column.data.len() != expected {
+                return Err(DataSetError {
+                    name: column.name.clone(),
+                    found: column.data.len(),
+                    expected,
+                    rows: len,
+                    width: column.width,
+                });
+            }
+        }
+        Ok(Self { columns, len })
+    }
+
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All columns.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The examples of the given rows, in that order. Rows must be below [`Self::len`].
+    pub fn rows(&self, rows: &[usize]) -> Self {
+        let pick = |column: &Column| {
+            let w = column.width;
+            let data = match &column.data {
+                ColumnData::Ids(v) => ColumnData::Ids(rows.iter().flat_map(|&r| &v[r * w..(r + 1) * w]).copied().collect()),
+                ColumnData::Float(v) => {
+                    ColumnData::Float(rows.iter().flat_map(|&r| &v[r * w..(r + 1) * w]).copied().collect())
+                }
+            };
+            Column { name: column.name.clone(), width: w, data }
+        };
+        Self { columns: self.columns.iter().map(pick).collect(), len: rows.len() }
+    }
+
+    /// Copies the given rows into the inputs of the same names. When there are fewer rows than the program's batch,
+    /// the rest is filled with the last row: read only as many results as there are rows.
+    ///
+    /// # Errors
+    /// An input the program does not have, or more rows than its batch.
+    pub fn fill(&self, program: &Program, workspace: &mut Workspace, rows: &[usize]) -> Result<(), RunError> {
+        for column in &self.columns {
+            match &column.data {
+                ColumnData::Ids(values) => {
+                    copy_rows(&column.name, values, column.width, rows, workspace.ids_mut(program, &column.name)?)?;
+                }
+                ColumnData::Float(values) => {
+                    copy_rows(&column.name, values, column.width, rows, workspace.floats_mut(program, &column.name)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn copy_rows<T: Copy>(name: &str, from: &[T], width: usize, rows: &[usize], to: &mut [T]) -> Result<(), RunError> {
+    let fits = !rows.is_empty() && rows.len() * width <= to.len() && to.len().is_multiple_of(width.max(1));
+    if !fits {
+        return Err(RunError::Input {
+            name: name.to_owned(),
+            expected: format!("1 to {} rows of {width}", to.len() / width.max(1)),
+            found: format!("{} rows", rows.len()),
+        });
+    }
+    let last = rows[rows.len() - 1];
+    let padded = rows.iter().copied().chain(std::iter::repeat(last));
+    for (target, row) in to.chunks_exact_mut(width).zip(padded) {
+        target.copy_from_slice(&from[row * width..(row + 1) * width]);
+    }
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! Differentiable tensor graphs, compiled to programs that run without allocating.
+//!
+//! A [`Graph`] is built from named parameters, inputs and operations; derivatives of both modes are further nodes of
+//! the same graph; [`Program::compile`] simplifies and plans it once, and any number of threads execute it, each in
+//! its own [`Workspace`].
+//!
+//! ```
+//! use ontogeny_graph::{Gradient, Graph, Program, Workspace};
+//!
+//! let mut g = Graph::new();
+//! let x = g.input("x", &[4, 3]);
+//! let y = g.input("y", &[4, 1]);
+//! let prediction = g.linear("out", x, 1);
+//! let loss = g.mean_squared_error(prediction, y);
+//! let program = Program::compile(&g, &[("loss", loss)], Gradient::All(loss))?;
+//!
+//! let mut workspace = Workspace::new(&program);
+//! workspace.floats_mut(&program, "x")?.fill(1.0);
+//! workspace.floats_mut(&program, "y")?.fill(2.0);
+//! program.run(&mut workspace, &[0.5, 0.5, 0.5, 0.0])?; // out.W, then out.b
+//! assert_eq!(workspace.output(&program, "loss"), [0.25]);
+//! assert_eq!(workspace.gradient(), [-1.0, -1.0, -1.0, -1.0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod build;
+mod data;
+mod einsum;
+mod forward;
+mod graph;
+mod interpret;
+mod isa;
+mod math;
+mod params;
+mod program;
+mod random;
+mod reverse;
+mod shape;
+mod update;
+
+pub use data::{Column, ColumnData, DataSet, DataSetError};
+pub use graph::{DType, Graph, GraphError, Node};
+pub use interpret::{InterpretError, Real, Value};
+pub use isa::Isa;
+pub use params::{Param, ParamSpace};
+pub use program::{Gradient, Program, RunError, Workspace};
+pub use random::{Purpose, Stream};
+pub use update::{Adam, Free, Langevin, RmsProp, Sgd, StepNorms, adam, rmsprop_sgld, sgd, sgld};

@@ -1,0 +1,264 @@
+//! Parameter updates fused into one pass over memory: optimisers, and Langevin steps with their noise.
+
+use std::ops::Range;
+
+use crate::isa::{Isa, multiversion};
+use crate::random::Stream;
+
+/// A Langevin step on the localised tempered posterior exp(−nβ·L(w) − γ/2·‖w − w*‖²).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Langevin {
+    /// ε.
+    pub step_size: f32,
+    /// nβ, the inverse temperature times the number of samples; multiplies the gradient of the mean loss.
+    pub n_beta: f32,
+    /// γ, the strength of the pull to the start.
+    pub localization: f32,
+}
+
+/// RMSprop preconditioning of a Langevin step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RmsProp {
+    /// α, the memory of the squared gradients.
+    pub decay: f32,
+    /// Added to the root.
+    pub eps: f32,
+}
+
+/// Euclidean norms of the parts of one Langevin step, over the free parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct StepNorms {
+    /// ½ε·P·nβ·g.
+    pub gradient: f64,
+    /// ½ε·P·γ·(w − w*).
+    pub localization: f64,
+    /// √(εP)·ξ.
+    pub noise: f64,
+    /// w − w*, before the step.
+    pub distance: f64,
+}
+
+/// Adam with decoupled or coupled weight decay.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Adam {
+    /// β₁, β₂.
+    pub betas: [f32; 2],
+    /// Added to the root.
+    pub eps: f32,
+    /// λ.
+    pub weight_decay: f32,
+    /// AdamW (Loshchilov & Hutter 2019): shrink the weights themselves. Else the decay joins the gradient.
+    pub decoupled: bool,
+}
+
+/// Stochastic gradient descent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sgd {
+    /// μ; 0 for none.
+    pub momentum: f32,
+    /// Look ahead along the momentum.
+    pub nesterov: bool,
+    /// λ, joins the gradient.
+    pub weight_decay: f32,
+}
+
+/// Free coordinates and the noise of one step.
+#[derive(Debug, Clone, Copy)]
+pub struct Free<'a> {
+    /// Disjoint ascending ranges of the flat vector that may move; all others keep their bits.
+    pub ranges: &'a [Range<usize>],
+    /// Source of the noise: coordinate i always takes normal number i, so restricted chains share it.
+    pub noise: &'a Stream,
+    /// Step within the stream.
+    pub step: u32,
+}
+
+/// Welling & Teh (2011) with localisation: Δw = −(ε/2)[nβ·g + γ(w − w*)] + √ε·ξ.
+pub fn sgld(weights: &mut [f32], start: &[f32], gradient: &[f32], free: Free<'_>, langevin: &Langevin) -> StepNorms {
+    let half = 0.5 * langevin.step_size;
+    let root = langevin.step_size.sqrt();
+    let step = *langevin;
+    in_chunks(free, |range, noise| {
+        let w = &mut weights[range.clone()];
+        let (w0, g) = (&start[range.clone()], &gradient[range]);
+        sgld_chunk(Isa::current(), w, w0, g, noise, half, root, step)
+    })
+}
+
+/// RMSprop-preconditioned SGLD (Li et al. 2016, without the curvature term Γ): v ← αv + (1 − α)g² on the untempered
+/// gradient, P = 1/(√v̂ + eps) with the bias-corrected v̂ = v/(1 − α^t),
+/// Δw = −(ε/2)·P·[nβ·g + γ(w − w*)] + √(εP)·ξ.
+#[expect(clippy::too_many_arguments, reason = "the five vectors of the update and its two settings")]
+pub fn rmsprop_sgld(
+    weights: &mut [f32],
+    start: &[f32],
+    gradient: &[f32],
+    second_moment: &mut [f32],
+    n_steps_before: u32,
+    free: Free<'_>,
+    langevin: &Langevin,
+    rms: &RmsProp,
+) -> StepNorms {
+    let correction = 1.0 - f64::from(rms.decay).powi(n_steps_before as i32 + 1);
+    let correction = (1.0 / correction) as f32;
+    let (step, rms) = (*langevin, *rms);
+    in_chunks(free, |range, noise| {
+        let w = &mut weights[range.clone()];
+        let v = &mut second_moment[range.clone()];
+        let (w0, g) = (&start[range.clone()], &gradient[range]);
+        rmsprop_chunk(Isa::current(), w, w0, g, v, noise, correction, step, rms)
+    })
+}
+
+/// Adam (Kingma & Ba 2015) step number `n_steps_before + 1` with learning rate `rate`, PyTorch's conventions.
+pub fn adam(
+    weights: &mut [f32],
+    gradient: &[f32],
+    moments: [&mut [f32]; 2],
+    n_steps_before: u64,
+    rate: f32,
+    adam: &Adam,
+) {
+    let t = n_steps_before as f64 + 1.0;
+    let correction = adam.betas.map(|beta| 1.0 - f64::from(beta).powf(t));
+    let step_size = (f64::from(rate) / correction[0]) as f32;
+    let root_correction = (1.0 / correction[1].sqrt()) as f32;
+    let [first, second] = moments;
+    let settings = *adam;
+    adam_loop(Isa::current(), weights, gradient, first, second, settings, rate, step_size, root_correction);
+}
+
+/// One SGD step; `velocity` starts as the first gradient (PyTorch's convention, dampening 0).
+pub fn sgd(weights: &mut [f32], gradient: &[f32], velocity: &mut [f32], n_steps_before: u64, rate: f32, sgd: &Sgd) {
+    let settings = *sgd;
+    let first = n_steps_before == 0;
+    sgd_loop(Isa::current(), weights, gradient, velocity, settings, rate, first);
+}
+
+/// Normals per chunk of the streams.
+const CHUNK: usize = 64;
+
+/// Squares of the four norms.
+type Squares = [f64; 4];
+
+fn in_chunks(free: Free<'_>, mut f: impl FnMut(Range<usize>, &[f32]) -> Squares) -> StepNorms {
+    let isa = Isa::current();
+    let mut noise = [0.0; CHUNK];
+    let mut total = [0.0; 4];
+    for range in free.ranges {
+        let mut at = range.start;
+        while at < range.end {
+            let within = at % CHUNK;
+            let end = (at - within + CHUNK).min(range.end);
+            free.noise.chunk(isa, free.step, at / CHUNK, &mut noise);
+            let squares = f(at..end, &noise[within..within + (end - at)]);
+            total.iter_mut().zip(squares).for_each(|(sum, square)| *sum += square);
+            at = end;
+        }
+    }
+    let [gradient, localization, noise, distance] = total.map(f64::sqrt);
+    StepNorms { gradient, localization, noise, distance }
+}
+
+/// Four running sums of squares, each in 16 lanes of a fixed order.
+struct Lanes([[f32; 16]; 4]);
+
+impl Lanes {
+    #[inline(always)]
+    fn total(&self) -> Squares {
+        self.0.map(|lanes| lanes.iter().map(|&x| f64::from(x)).sum())
+    }
+}
+
+multiversion! {
+fn sgld_chunk(w: &mut [f32], w0: &[f32], g: &[f32], noise: &[f32], half: f32, root: f32, step: Langevin) -> Squares {
+    let n = w.len();
+    let (w0, g, noise) = (&w0[..n], &g[..n], &noise[..n]);
+    let mut lanes = Lanes([[0.0; 16]; 4]);
+    for i in 0..n {
+        let distance = w[i] - w0[i];
+        let pull = half * step.n_beta * g[i];
+        let home = half * step.localization * distance;
+        let kick = root * noise[i];
+        w[i] = w[i] - (pull + home) + kick;
+        let lane = i % 16;
+        lanes.0[0][lane] += pull * pull;
+        lanes.0[1][lane] += home * home;
+        lanes.0[2][lane] += kick * kick;
+        lanes.0[3][lane] += distance * distance;
+    }
+    lanes.total()
+}
+}
+
+multiversion! {
+fn rmsprop_chunk(
+    w: &mut [f32],
+    w0: &[f32],
+    g: &[f32],
+    v: &mut [f32],
+    noise: &[f32],
+    correction: f32,
+    step: Langevin,
+    rms: RmsProp,
+) -> Squares {
+    let n = w.len();
+    let (w0, g, noise, v) = (&w0[..n], &g[..n], &noise[..n], &mut v[..n]);
+    let mut lanes = Lanes([[0.0; 16]; 4]);
+    for i in 0..n {
+        v[i] = rms.decay * v[i] + (1.0 - rms.decay) * g[i] * g[i];
+        let scaled = step.step_size / ((v[i] * correction).sqrt() + rms.eps);
+        let half = 0.5 * scaled;
+        let distance = w[i] - w0[i];
+        let pull = half * step.n_beta * g[i];
+        let home = half * step.localization * distance;
+        let kick = scaled.sqrt() * noise[i];
+        w[i] = w[i] - (pull + home) + kick;
+        let lane = i % 16;
+        lanes.0[0][lane] += pull * pull;
+        lanes.0[1][lane] += home * home;
+        lanes.0[2][lane] += kick * kick;
+        lanes.0[3][lane] += distance * distance;
+    }
+    lanes.total()
+}
+}
+
+multiversion! {
+fn adam_loop(
+    w: &mut [f32],
+    g: &[f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    adam: Adam,
+    rate: f32,
+    step_size: f32,
+    root_correction: f32,
+) {
+    let n = w.len();
+    let (g, first, second) = (&g[..n], &mut first[..n], &mut second[..n]);
+    let [beta1, beta2] = adam.betas;
+    let shrink = if adam.decoupled { 1.0 - rate * adam.weight_decay } else { 1.0 };
+    let coupled = if adam.decoupled { 0.0 } else { adam.weight_decay };
+    for i in 0..n {
+        let gradient = g[i] + coupled * w[i];
+        first[i] += (1.0 - beta1) * (gradient - first[i]);
+        second[i] = beta2 * second[i] + (1.0 - beta2) * gradient * gradient;
+        w[i] = w[i] * shrink - step_size * first[i] / (second[i].sqrt() * root_correction + adam.eps);
+    }
+}
+}
+
+multiversion! {
+fn sgd_loop(w: &mut [f32], g: &[f32], velocity: &mut [f32], sgd: Sgd, rate: f32, first: bool) {
+    let n = w.len();
+    let (g, velocity) = (&g[..n], &mut velocity[..n]);
+    let momentum = if first { 0.0 } else { sgd.momentum };
+    for i in 0..n {
+        let gradient = g[i] + sgd.weight_decay * w[i];
+        velocity[i] = momentum * velocity[i] + gradient;
+        let step = if sgd.nesterov { gradient + sgd.momentum * velocity[i] } else { velocity[i] };
+        w[i] -= rate * step;
+    }
+}
+}

@@ -1,0 +1,251 @@
+//! Result types: what a run says once its records are read together; the report and `show --json` see nothing else.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A whole run, as `ontogeny show DIR --json` prints it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    /// What was run, with which settings and versions.
+    pub run: RunInfo,
+    /// Steps of all checkpoints, ascending.
+    pub checkpoints: Vec<u64>,
+    /// Observables by measurement name.
+    pub observables: BTreeMap<String, Observable>,
+    /// Transitions of all watched series, by step.
+    pub transitions: Vec<Transition>,
+    /// Stage boundaries, by step.
+    pub stages: Vec<Boundary>,
+}
+
+/// Identity and provenance of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// Title from the run file.
+    pub title: String,
+    /// Folder of the run.
+    pub directory: String,
+    /// Version of ontogeny that made it.
+    pub version: String,
+    /// Instruction set whose bits the run holds, such as `avx512`.
+    pub instruction_set: String,
+    /// The seed every random stream derives from.
+    pub seed: u64,
+    /// The resolved configuration, as TOML.
+    pub configuration: String,
+    /// Content hashes by name (configuration, data, …), hexadecimal.
+    pub hashes: BTreeMap<String, String>,
+    /// The command that makes the run again.
+    pub command: String,
+}
+
+/// One measured quantity over the run: a dense array with named dimensions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observable {
+    /// The kind of observable (`llc` for a measurement named `llc_unembed`).
+    pub kind: String,
+    /// Unit of the values, such as `nats`; `1` for a pure number.
+    pub unit: String,
+    /// One sentence that says what is measured.
+    pub description: String,
+    /// Dimension names, outermost first; the first is always `step`.
+    pub dims: Vec<String>,
+    /// Labels along each dimension, as long as the dimension.
+    pub coordinates: BTreeMap<String, Vec<Coordinate>>,
+    /// Row-major values in the order of `dims`; `None` where refused or missing. Nested lists in JSON.
+    #[serde(serialize_with = "nested::serialize", deserialize_with = "nested::deserialize")]
+    pub values: Nested,
+    /// Standard errors in the same layout; `None` where there is none.
+    #[serde(serialize_with = "nested::serialize", deserialize_with = "nested::deserialize")]
+    pub standard_errors: Nested,
+    /// Status at each step (not each value: a measurement is done or refused as a whole).
+    pub status: Vec<Status>,
+    /// Further numbers and words of each estimate at each step (R̂, ESS, verdict, …), for tables.
+    pub details: Vec<BTreeMap<String, Detail>>,
+}
+
+/// An array with its shape; JSON shows it as nested lists.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Nested {
+    /// Extent of each dimension.
+    pub shape: Vec<usize>,
+    /// Row-major elements.
+    pub values: Vec<Option<f64>>,
+}
+
+/// A label along a dimension; numbers come before texts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Coordinate {
+    /// A step, chain, draw or index.
+    Number(u64),
+    /// A split, component or parameter name.
+    Text(String),
+}
+
+/// Whether a measurement at a step exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum Status {
+    /// No record yet.
+    Missing,
+    /// Measured; the values count.
+    Done,
+    /// Measured, but the estimate was refused: no value is given.
+    Refused {
+        /// The verdict, such as `not converged`.
+        verdict: String,
+        /// The reason with its numbers, such as `R̂ 1.31`.
+        reason: String,
+    },
+}
+
+/// A number or a word beside an estimate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Detail {
+    /// A number; `None` where it is not finite.
+    Number(Option<f64>),
+    /// A word, such as a verdict.
+    Text(String),
+}
+
+/// A transition: a maximal run of significantly steep slope in ln(t+1) between two plateaus.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Transition {
+    /// Address of the series, such as `loss.test`.
+    pub observable: String,
+    /// What it is called when it is one of the known kinds (`memorisation`, `grokking`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub label: Option<String>,
+    /// Step at which half of the change is reached.
+    pub step: f64,
+    /// Lower end of the 95 % interval of `step`.
+    pub lower: f64,
+    /// Upper end of the 95 % interval of `step`.
+    pub upper: f64,
+    /// 10–90 % span in decades of step.
+    pub width_decades: f64,
+    /// Signed change across the transition, in `unit`.
+    pub size: f64,
+    /// Unit of `size`.
+    pub unit: String,
+    /// Significance against a smooth null, corrected for the series of the run.
+    pub p_value: f64,
+}
+
+/// A boundary between two stages: a zero or plateau of the smoothed slope in log step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Boundary {
+    /// Step of the boundary.
+    pub step: f64,
+    /// Lower end of its 95 % interval.
+    pub lower: f64,
+    /// Upper end of its 95 % interval.
+    pub upper: f64,
+    /// Addresses of the observables that agree on it.
+    pub observables: Vec<String>,
+}
+
+impl Observable {
+    /// Component labels, joined over all dimensions but `step`, in row-major order; one empty label for a plain series.
+    pub fn components(&self) -> Vec<String> {
+        let mut labels = vec![String::new()];
+        for dim in &self.dims[1..] {
+            let coordinates = self.coordinates.get(dim).map_or(&[][..], Vec::as_slice);
+            labels = labels
+                .iter()
+                .flat_map(|prefix| {
+                    coordinates.iter().map(move |c| {
+                        if prefix.is_empty() { c.to_string() } else { format!("{prefix}.{c}") }
+                    })
+                })
+                .collect();
+        }
+        labels
+    }
+
+    /// The series of one component (index into [`Self::components`]): value and standard error at each step.
+    pub fn series(&self, component: usize) -> Vec<(Option<f64>, Option<f64>)> {
+        let width = self.values.shape.iter().skip(1).product::<usize>().max(1);
+        let n_steps = self.values.shape.first().copied().unwrap_or(0);
+        (0..n_steps)
+            .map(|step_idx| {
+                let at = step_idx * width + component;
+                (
+                    self.values.values.get(at).copied().flatten(),
+                    self.standard_errors.values.get(at).copied().flatten(),
+                )
+            })
+            .collect()
+    }
+}
+
+impl std::fmt::Display for Coordinate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(n) => write!(f, "{n}"),
+            Self::Text(t) => f.write_str(t),
+        }
+    }
+}
+
+mod nested {
+    //! Nested lists in JSON, a flat vector in memory.
+
+    use serde::de::Error as _;
+    use serde::ser::SerializeSeq as _;
+    use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+
+    use super::Nested;
+
+    struct Level<'a>(&'a [usize], &'a [Option<f64>]);
+
+    impl Serialize for Level<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let Some((&extent, inner)) = self.0.split_first() else {
+                return self.1.first().copied().flatten().serialize(serializer);
+            };
+            let stride = inner.iter().product::<usize>();
+            let mut seq = serializer.serialize_seq(Some(extent))?;
+            for index in 0..extent {
+                seq.serialize_element(&Level(inner, &self.1[index * stride..(index + 1) * stride]))?;
+            }
+            seq.end()
+        }
+    }
+
+    pub(super) fn serialize<S: Serializer>(nested: &Nested, serializer: S) -> Result<S::Ok, S::Error> {
+        Level(&nested.shape, &nested.values).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Nested, D::Error> {
+        let mut nested = Nested::default();
+        flatten(&Value::deserialize(deserializer)?, 0, &mut nested).map_err(D::Error::custom)?;
+        Ok(nested)
+    }
+
+    fn flatten(value: &Value, depth: usize, into: &mut Nested) -> Result<(), String> {
+        match value {
+            Value::Array(items) => {
+                match into.shape.get(depth) {
+                    None => into.shape.push(items.len()),
+                    Some(&extent) if extent == items.len() => {}
+                    Some(&extent) => return Err(format!("ragged array: expected {extent} items, found {}", items.len())),
+                }
+                items.iter().try_for_each(|item| flatten(item, depth + 1, into))
+            }
+            Value::Null => {
+                into.values.push(None);
+                Ok(())
+            }
+            Value::Number(number) => {
+                into.values.push(number.as_f64());
+                Ok(())
+            }
+            other => Err(format!("expected a number, null or a list, found {other}")),
+        }
+    }
+}
