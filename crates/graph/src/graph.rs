@@ -254,7 +254,7 @@ impl Graph {
         };
         // The replacement itself keeps reading the original, so that `replace(x, x / 2)` means what it says.
         let mut original: Vec<Option<Node>> = vec![None; n];
-        for at in self.ancestors(replacement) {
+        for at in self.ancestors(&[replacement]) {
             original[at] = Some(copy(at, &original));
         }
         let mut map: Vec<Option<Node>> = (0..n).map(|at| original[at].filter(|_| !reads_target[at])).collect();
@@ -271,11 +271,13 @@ impl Graph {
         Ok(edited)
     }
 
-    /// Indices of a node and all it depends on, ascending.
-    fn ancestors(&self, node: Node) -> Vec<usize> {
+    /// Indices of the given nodes and all they depend on, ascending.
+    pub(crate) fn ancestors(&self, of: &[Node]) -> Vec<usize> {
         let mut needed = vec![false; self.nodes.len()];
-        needed[node.0 as usize] = true;
-        for at in (0..=node.0 as usize).rev() {
+        for node in of {
+            needed[node.0 as usize] = true;
+        }
+        for at in (0..needed.len()).rev() {
             if needed[at] {
                 for operand in self.nodes[at].op.operands() {
                     needed[operand.0 as usize] = true;

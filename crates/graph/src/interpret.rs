@@ -98,11 +98,9 @@ impl Graph {
         outputs: &[Node],
     ) -> Result<Vec<Vec<T>>, InterpretError> {
         self.check()?;
-        let n = outputs.iter().map(|o| o.0 as usize + 1).max().unwrap_or(0);
-        let mut done: Vec<Value<T>> = Vec::with_capacity(n);
-        for at in 0..n {
-            let value = self.evaluate(Node(at as u32), values, &done)?;
-            done.push(value);
+        let mut done: Vec<Value<T>> = self.nodes.iter().map(|_| Value::Float(Vec::new())).collect();
+        for at in self.ancestors(outputs) {
+            done[at] = self.evaluate(Node(at as u32), values, &done)?;
         }
         Ok(outputs.iter().map(|o| done[o.0 as usize].floats().to_vec()).collect())
     }

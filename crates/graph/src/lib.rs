@@ -19,7 +19,7 @@
 //! workspace.floats_mut(&program, "y")?.fill(2.0);
 //! program.run(&mut workspace, &[0.5, 0.5, 0.5, 0.0])?; // out.W, then out.b
 //! assert_eq!(workspace.output(&program, "loss"), [0.25]);
-//! assert_eq!(workspace.gradient(), [-1.0, -1.0, -1.0, -1.0]);
+//! assert_eq!(workspace.gradient(&program), [-1.0, -1.0, -1.0, -1.0]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -30,12 +30,15 @@ mod forward;
 mod graph;
 mod interpret;
 mod isa;
+mod kernels;
 mod math;
 mod params;
+mod plan;
 mod program;
 mod random;
 mod reverse;
 mod shape;
+mod simplify;
 mod update;
 
 pub use data::{Column, ColumnData, DataSet, DataSetError};

@@ -1,26 +1,40 @@
 //! Programs: a graph compiled for repeated execution, shared by workers that each own a [`Workspace`].
 
-use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Instant;
 
 use crate::graph::{DType, Graph, GraphError, Node, nearest};
-use crate::interpret::{InterpretError, Value};
+use crate::isa::Isa;
+use crate::kernels::Memory;
 use crate::params::ParamSpace;
+use crate::plan::{Kernel, Place, Plan, Request, Step};
 
 /// A compiled graph: immutable, shared between threads.
+///
+/// Its [`fmt::Display`] lists the plan: every step with its kernel, shape, memory and floating-point operations.
 #[derive(Debug)]
 pub struct Program {
-    graph: Graph,
     space: ParamSpace,
-    outputs: Vec<(String, Node)>,
-    gradients: Vec<(usize, Node)>,
+    plan: Plan,
+    inputs: Vec<Input>,
+    outputs: Vec<String>,
+    register_len: usize,
 }
 
-/// What one worker needs to execute a program: inputs, intermediate values, outputs.
+#[derive(Debug)]
+struct Input {
+    name: String,
+    dtype: DType,
+    shape: Vec<usize>,
+}
+
+/// What one worker needs to execute a program: inputs, intermediate values and results. Executing allocates nothing.
 #[derive(Debug)]
 pub struct Workspace {
-    inputs: BTreeMap<String, Value<f32>>,
-    outputs: Vec<Vec<f32>>,
-    gradient: Vec<f32>,
+    kept: Aligned,
+    transient: Aligned,
+    registers: Aligned,
+    ids: Vec<i32>,
 }
 
 /// What to differentiate.
@@ -36,7 +50,7 @@ pub enum Gradient<'a> {
 }
 
 /// Why an execution failed.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RunError {
     /// Weights of another network.
     #[error("expected {expected} weights, found {found}")]
@@ -69,7 +83,8 @@ pub enum RunError {
 }
 
 impl Program {
-    /// Compiles the named `outputs` and, if asked for, a gradient.
+    /// Compiles the named `outputs` and, if asked for, a gradient: differentiation first, then simplification, then
+    /// planning.
     ///
     /// # Errors
     /// A mistake made while building the graph, or a parameter name in `gradient` that does not exist.
@@ -77,25 +92,52 @@ impl Program {
         let mut graph = graph.clone();
         graph.check()?;
         let space = ParamSpace::of(&graph);
-        let nodes = graph.param_nodes();
+        let params = graph.param_nodes();
         let (loss, wrt): (Option<Node>, Vec<usize>) = match gradient {
             Gradient::None => (None, Vec::new()),
-            Gradient::All(loss) => (Some(loss), (0..nodes.len()).collect()),
+            Gradient::All(loss) => (Some(loss), (0..params.len()).collect()),
             Gradient::Only(loss, names) => {
-                for name in names {
-                    space.find(name)?;
-                }
-                let chosen = graph.param_names().enumerate().filter(|(_, n)| names.iter().any(|m| m == n));
+                names.iter().try_for_each(|name| space.find(name).map(drop))?;
+                let chosen = graph.param_names().enumerate().filter(|(_, own)| names.iter().any(|name| name == own));
                 (Some(loss), chosen.map(|(i, _)| i).collect())
             }
         };
         let mut gradients = Vec::new();
         if let Some(loss) = loss {
-            let wrt_nodes: Vec<Node> = wrt.iter().map(|&i| nodes[i]).collect();
-            gradients = wrt.iter().copied().zip(graph.gradient(loss, &wrt_nodes)?).collect();
+            let nodes: Vec<Node> = wrt.iter().map(|&i| params[i]).collect();
+            gradients = graph.gradient(loss, &nodes)?;
         }
-        let outputs = outputs.iter().map(|(name, node)| ((*name).to_owned(), *node)).collect();
-        Ok(Self { graph, space, outputs, gradients })
+        let roots: Vec<Node> = outputs.iter().map(|(_, node)| *node).chain(gradients).collect();
+        let (simple, roots) = graph.simplified(&roots);
+        let offsets: Vec<usize> = space.iter().map(|param| param.range.start).collect();
+        let (output_nodes, gradient_nodes) = roots.split_at(outputs.len());
+        let gradients: Vec<(usize, Node)> =
+            wrt.iter().zip(gradient_nodes).map(|(&param, &node)| (offsets[param], node)).collect();
+        let inputs: Vec<Input> = graph
+            .inputs
+            .iter()
+            .map(|input| Input {
+                name: input.name.clone(),
+                dtype: graph.dtype(input.node),
+                shape: graph.shape(input.node).to_vec(),
+            })
+            .collect();
+        let plan = Plan::new(&Request {
+            graph: &simple,
+            param_offsets: &offsets,
+            n_params: space.len(),
+            inputs: &inputs.iter().map(|i| (i.dtype, i.shape.iter().product())).collect::<Vec<_>>(),
+            outputs: output_nodes,
+            gradients: &gradients,
+        });
+        let register_len = plan
+            .steps
+            .iter()
+            .map(|step| if let Kernel::Fused(fused) = &step.kernel { fused.register_len() } else { 0 })
+            .max()
+            .unwrap_or(0);
+        let outputs = outputs.iter().map(|(name, _)| (*name).to_owned()).collect();
+        Ok(Self { space, plan, inputs, outputs, register_len })
     }
 
     /// The parameters, in flat order.
@@ -103,59 +145,110 @@ impl Program {
         &self.space
     }
 
+    /// Shape of an input, if there is one of this name.
+    pub fn input_shape(&self, name: &str) -> Option<&[usize]> {
+        self.inputs.iter().find(|input| input.name == name).map(|input| input.shape.as_slice())
+    }
+
+    /// Floating-point operations of one execution, a multiply-add counted as two.
+    pub fn flops(&self) -> usize {
+        self.plan.steps.iter().map(|step| step.flops).sum()
+    }
+
+    /// Bytes of memory a workspace takes.
+    pub fn workspace_bytes(&self) -> usize {
+        4 * (self.plan.n_kept + self.plan.n_transient + self.register_len + self.plan.n_ids)
+    }
+
     /// Executes on the inputs in `workspace` and the flat `weights`.
     ///
     /// # Errors
     /// Weights of the wrong length, or an id outside its table.
     pub fn run(&self, workspace: &mut Workspace, weights: &[f32]) -> Result<(), RunError> {
-        if weights.len() != self.space.len() {
-            return Err(RunError::Weights { expected: self.space.len(), found: weights.len() });
-        }
-        let mut values = workspace.inputs.clone();
-        for param in self.space.iter() {
-            values.insert(param.name.clone(), Value::Float(weights[param.range.clone()].to_vec()));
-        }
-        let nodes: Vec<Node> =
-            self.outputs.iter().map(|(_, n)| *n).chain(self.gradients.iter().map(|(_, n)| *n)).collect();
-        let mut results = match self.graph.interpret(&values, &nodes) {
-            Ok(results) => results,
-            Err(InterpretError::Id { id, rows, node }) => return Err(RunError::Id { id, rows, node }),
-            Err(other) => unreachable!("{other}"),
-        };
-        let gradients = results.split_off(self.outputs.len());
-        workspace.outputs = results;
-        for ((idx, _), g) in self.gradients.iter().zip(gradients) {
-            let range = self.space.iter().nth(*idx).expect("in range").range.clone();
-            workspace.gradient[range].copy_from_slice(&g);
-        }
-        Ok(())
+        let memory = self.memory(workspace, weights)?;
+        self.plan.steps.iter().try_for_each(|step| step.kernel.run(&memory))
     }
 
-    /// Executes again, step by step, and names the first node whose values are not all finite, if any.
+    /// Executes again, step by step, and names the first value that is not finite, if any.
     ///
     /// # Errors
     /// As for [`Program::run`].
     pub fn first_non_finite(&self, workspace: &mut Workspace, weights: &[f32]) -> Result<Option<String>, RunError> {
-        self.run(workspace, weights)?;
-        Ok(workspace.outputs.iter().flatten().any(|x| !x.is_finite()).then(|| "loss".to_owned()))
+        for param in self.space.iter() {
+            if weights.get(param.range.clone()).is_some_and(|w| w.iter().any(|x| !x.is_finite())) {
+                return Ok(Some(param.name.clone()));
+            }
+        }
+        let memory = self.memory(workspace, weights)?;
+        for step in &self.plan.steps {
+            step.kernel.run(&memory)?;
+            // A mask holds −∞ on purpose; whatever follows from it is a probability of 0.
+            if memory.read(step.result, step.len).iter().any(|&x| x.is_nan() || x == f32::INFINITY) {
+                return Ok(Some(step.label.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Mean time of every step in milliseconds over `n` executions, in the order of the plan.
+    ///
+    /// # Errors
+    /// As for [`Program::run`].
+    pub fn profile(&self, workspace: &mut Workspace, weights: &[f32], n: usize) -> Result<Vec<(String, f64)>, RunError> {
+        let memory = self.memory(workspace, weights)?;
+        let mut times = vec![0.0; self.plan.steps.len()];
+        for _ in 0..n {
+            for (step, time) in self.plan.steps.iter().zip(&mut times) {
+                let begun = Instant::now();
+                step.kernel.run(&memory)?;
+                *time += begun.elapsed().as_secs_f64() * 1e3 / n as f64;
+            }
+        }
+        let label = |(i, step): (usize, &Step)| format!("{i} {} {} {}", step.kernel.kind(), step.len, step.label);
+        Ok(self.plan.steps.iter().enumerate().map(label).zip(times).collect())
+    }
+
+    fn memory<'a>(&'a self, workspace: &'a mut Workspace, weights: &'a [f32]) -> Result<Memory<'a>, RunError> {
+        if weights.len() != self.space.len() {
+            return Err(RunError::Weights { expected: self.space.len(), found: weights.len() });
+        }
+        workspace.assert_fits(self);
+        Ok(Memory {
+            buffers: &self.plan.buffers,
+            weights: weights.as_ptr(),
+            literals: self.plan.literals.as_ptr(),
+            kept: workspace.kept.as_mut_slice().as_mut_ptr(),
+            transient: workspace.transient.as_mut_slice().as_mut_ptr(),
+            ids: workspace.ids.as_ptr(),
+            registers: workspace.registers.as_mut_slice().as_mut_ptr(),
+            isa: Isa::current(),
+        })
+    }
+
+    fn input_place(&self, name: &str, dtype: DType) -> Result<(Place, usize), RunError> {
+        let found = self.inputs.iter().position(|input| input.name == name && input.dtype == dtype);
+        let Some(at) = found else {
+            let known: Vec<String> = self.inputs.iter().map(|input| input.name.clone()).collect();
+            return Err(RunError::Input {
+                name: name.to_owned(),
+                expected: format!("one of the inputs {}", known.join(", ")),
+                found: nearest(name, known.iter()).map_or("no such name".to_owned(), |n| {
+                    format!("no such {} input; did you mean `{n}`?", if dtype == DType::Ids { "integer" } else { "float" })
+                }),
+            });
+        };
+        Ok((self.plan.inputs[at], self.inputs[at].shape.iter().product()))
     }
 }
 
 impl Workspace {
     /// Memory for one worker.
     pub fn new(program: &Program) -> Self {
-        let inputs = program.graph.inputs.iter().map(|input| {
-            let n = program.graph.shape(input.node).iter().product();
-            let value = match program.graph.dtype(input.node) {
-                DType::Float => Value::Float(vec![0.0; n]),
-                DType::Ids => Value::Ids(vec![0; n]),
-            };
-            (input.name.clone(), value)
-        });
         Self {
-            inputs: inputs.collect(),
-            outputs: vec![Vec::new(); program.outputs.len()],
-            gradient: vec![0.0; program.space.len()],
+            kept: Aligned::new(program.plan.n_kept),
+            transient: Aligned::new(program.plan.n_transient),
+            registers: Aligned::new(program.register_len),
+            ids: vec![0; program.plan.n_ids],
         }
     }
 
@@ -164,36 +257,94 @@ impl Workspace {
     /// # Errors
     /// No such input of ids.
     pub fn ids_mut(&mut self, program: &Program, name: &str) -> Result<&mut [i32], RunError> {
-        let known: Vec<String> = program.graph.inputs.iter().map(|i| i.name.clone()).collect();
-        match self.inputs.get_mut(name) {
-            Some(Value::Ids(v)) => Ok(v),
-            _ => Err(RunError::Input {
-                name: name.to_owned(),
-                expected: "an input of ids".to_owned(),
-                found: nearest(name, known.iter()).unwrap_or_default(),
-            }),
-        }
+        let (place, len) = program.input_place(name, DType::Ids)?;
+        let start = program.plan.buffers[place.buffer].offset;
+        Ok(&mut self.ids[start..start + len])
     }
 
     /// The elements of a float input, to be filled.
     ///
     /// # Errors
     /// No such input of floats.
-    pub fn floats_mut(&mut self, _program: &Program, name: &str) -> Result<&mut [f32], RunError> {
-        match self.inputs.get_mut(name) {
-            Some(Value::Float(v)) => Ok(v),
-            _ => Err(RunError::Input { name: name.to_owned(), expected: "an input of floats".to_owned(), found: String::new() }),
-        }
+    pub fn floats_mut(&mut self, program: &Program, name: &str) -> Result<&mut [f32], RunError> {
+        let (place, len) = program.input_place(name, DType::Float)?;
+        let start = program.plan.buffers[place.buffer].offset;
+        Ok(&mut self.kept.as_mut_slice()[start..start + len])
     }
 
     /// The values of a named output after an execution; empty if the program has no such output.
     pub fn output(&self, program: &Program, name: &str) -> &[f32] {
-        let at = program.outputs.iter().position(|(n, _)| n == name);
-        at.map_or(&[], |i| &self.outputs[i])
+        let Some(at) = program.outputs.iter().position(|own| own == name) else { return &[] };
+        let (place, len) = program.plan.outputs[at];
+        let start = program.plan.buffers[place.buffer].offset;
+        &self.kept.as_slice()[start..start + len]
     }
 
     /// The flat gradient after an execution: the length of the parameter space, zero where it was not asked for.
-    pub fn gradient(&self) -> &[f32] {
-        &self.gradient
+    pub fn gradient(&self, program: &Program) -> &[f32] {
+        let start = program.plan.buffers[program.plan.gradient.buffer].offset;
+        &self.kept.as_slice()[start..start + program.space.len()]
+    }
+
+    /// A workspace of another program would be read out of bounds.
+    fn assert_fits(&self, program: &Program) {
+        assert!(
+            self.kept.len >= program.plan.n_kept
+                && self.transient.len >= program.plan.n_transient
+                && self.registers.len >= program.register_len
+                && self.ids.len() >= program.plan.n_ids,
+            "a workspace serves only the program it was made for"
+        );
+    }
+}
+
+/// Floats that start at a cache line.
+#[derive(Debug)]
+struct Aligned {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+#[expect(unsafe_code, reason = "sees an array of cache lines as the floats it holds")]
+impl Aligned {
+    fn new(len: usize) -> Self {
+        Self { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
+    }
+
+    fn as_slice(&self) -> &[f32] {
+        // SAFETY: `Line` is sixteen floats without padding, and `len` floats are there.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [f32] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} steps, {:.1} Mflop, workspace {:.2} MB",
+            self.plan.steps.len(),
+            self.flops() as f64 / 1e6,
+            self.workspace_bytes() as f64 / 1e6
+        )?;
+        for (i, step) in self.plan.steps.iter().enumerate() {
+            writeln!(
+                f,
+                "{i:4}  {:7} {:>9} floats {:>9.3} Mflop  {}",
+                step.kernel.kind(),
+                step.len,
+                step.flops as f64 / 1e6,
+                step.label
+            )?;
+        }
+        Ok(())
     }
 }

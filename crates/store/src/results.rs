@@ -54,10 +54,16 @@ pub struct Observable {
     /// Labels along each dimension, as long as the dimension.
     pub coordinates: BTreeMap<String, Vec<Coordinate>>,
     /// Row-major values in the order of `dims`; `None` where refused or missing. Nested lists in JSON.
-    #[serde(serialize_with = "nested::serialize", deserialize_with = "nested::deserialize")]
+    #[serde(
+        serialize_with = "nested::serialize",
+        deserialize_with = "nested::deserialize"
+    )]
     pub values: Nested,
     /// Standard errors in the same layout; `None` where there is none.
-    #[serde(serialize_with = "nested::serialize", deserialize_with = "nested::deserialize")]
+    #[serde(
+        serialize_with = "nested::serialize",
+        deserialize_with = "nested::deserialize"
+    )]
     pub standard_errors: Nested,
     /// Status at each step (not each value: a measurement is done or refused as a whole).
     pub status: Vec<Status>,
@@ -158,7 +164,11 @@ impl Observable {
                 .iter()
                 .flat_map(|prefix| {
                     coordinates.iter().map(move |c| {
-                        if prefix.is_empty() { c.to_string() } else { format!("{prefix}.{c}") }
+                        if prefix.is_empty() {
+                            c.to_string()
+                        } else {
+                            format!("{prefix}.{c}")
+                        }
                     })
                 })
                 .collect();
@@ -195,7 +205,7 @@ mod nested {
     //! Nested lists in JSON, a flat vector in memory.
 
     use serde::de::Error as _;
-    use serde::ser::SerializeSeq as _;
+    use serde::ser::{Error as _, SerializeSeq as _};
     use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
     use serde_json::Value;
 
@@ -211,31 +221,66 @@ mod nested {
             let stride = inner.iter().product::<usize>();
             let mut seq = serializer.serialize_seq(Some(extent))?;
             for index in 0..extent {
-                seq.serialize_element(&Level(inner, &self.1[index * stride..(index + 1) * stride]))?;
+                seq.serialize_element(&Level(
+                    inner,
+                    &self.1[index * stride..(index + 1) * stride],
+                ))?;
             }
             seq.end()
         }
     }
 
-    pub(super) fn serialize<S: Serializer>(nested: &Nested, serializer: S) -> Result<S::Ok, S::Error> {
-        Level(&nested.shape, &nested.values).serialize(serializer)
+    pub(super) fn serialize<S: Serializer>(
+        nested: &Nested,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let n_values = nested.shape.iter().product::<usize>();
+        match (nested.shape.is_empty(), nested.values.len()) {
+            (true, 0) => serializer.serialize_none(),
+            (_, n) if n == n_values => Level(&nested.shape, &nested.values).serialize(serializer),
+            (_, n) => Err(S::Error::custom(format!(
+                "shape {:?} with {n} values",
+                nested.shape
+            ))),
+        }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Nested, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Nested, D::Error> {
         let mut nested = Nested::default();
-        flatten(&Value::deserialize(deserializer)?, 0, &mut nested).map_err(D::Error::custom)?;
+        match Value::deserialize(deserializer)? {
+            Value::Null => {}
+            value => flatten(&value, 0, &mut nested).map_err(D::Error::custom)?,
+        }
         Ok(nested)
     }
 
     fn flatten(value: &Value, depth: usize, into: &mut Nested) -> Result<(), String> {
+        // The first leaf fixes the depth; the lists before it have fixed their extents.
+        let is_leaf = !value.is_array();
+        let is_fixed = is_leaf || !into.values.is_empty();
+        if is_fixed && (depth == into.shape.len()) != is_leaf {
+            return Err(format!(
+                "ragged array: found a number or list at depth {depth} of {}",
+                into.shape.len()
+            ));
+        }
         match value {
             Value::Array(items) => {
                 match into.shape.get(depth) {
                     None => into.shape.push(items.len()),
                     Some(&extent) if extent == items.len() => {}
-                    Some(&extent) => return Err(format!("ragged array: expected {extent} items, found {}", items.len())),
+                    Some(&extent) => {
+                        return Err(format!(
+                            "ragged array: expected {extent} items, found {}",
+                            items.len()
+                        ));
+                    }
                 }
-                items.iter().try_for_each(|item| flatten(item, depth + 1, into))
+                items
+                    .iter()
+                    .try_for_each(|item| flatten(item, depth + 1, into))
             }
             Value::Null => {
                 into.values.push(None);
@@ -247,5 +292,138 @@ mod nested {
             }
             other => Err(format!("expected a number, null or a list, found {other}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observable(shape: Vec<usize>, values: Vec<Option<f64>>) -> Observable {
+        Observable {
+            kind: "llc".to_owned(),
+            unit: "nats".to_owned(),
+            description: "Learning coefficient.".to_owned(),
+            dims: vec!["step".to_owned(), "component".to_owned()],
+            coordinates: BTreeMap::from([
+                (
+                    "step".to_owned(),
+                    vec![Coordinate::Number(0), Coordinate::Number(100)],
+                ),
+                (
+                    "component".to_owned(),
+                    ["full", "unembed"]
+                        .map(|t| Coordinate::Text(t.to_owned()))
+                        .to_vec(),
+                ),
+            ]),
+            standard_errors: Nested {
+                shape: shape.clone(),
+                values: vec![None; values.len()],
+            },
+            values: Nested { shape, values },
+            status: vec![
+                Status::Done,
+                Status::Refused {
+                    verdict: "diverged".to_owned(),
+                    reason: "R̂ 1.31".to_owned(),
+                },
+            ],
+            details: vec![
+                BTreeMap::from([
+                    ("r_hat".to_owned(), Detail::Number(Some(1.0))),
+                    ("ess".to_owned(), Detail::Number(None)),
+                    ("verdict".to_owned(), Detail::Text("ok".to_owned())),
+                ]),
+                BTreeMap::new(),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_view_comes_back_from_json() {
+        let view = RunView {
+            run: RunInfo {
+                title: "t".to_owned(),
+                directory: "d".to_owned(),
+                version: "0.1.0".to_owned(),
+                instruction_set: "avx512".to_owned(),
+                seed: u64::MAX,
+                configuration: "a = 1".to_owned(),
+                hashes: BTreeMap::from([("data".to_owned(), "00".to_owned())]),
+                command: "ontogeny run".to_owned(),
+            },
+            checkpoints: vec![0, 100],
+            observables: BTreeMap::from([(
+                "llc".to_owned(),
+                observable(vec![2, 2], vec![Some(0.1), Some(-9.202e-9), None, None]),
+            )]),
+            transitions: vec![Transition {
+                observable: "loss.test".to_owned(),
+                label: None,
+                step: 1900.5,
+                lower: 1800.0,
+                upper: 2000.0,
+                width_decades: 0.3,
+                size: -6.8,
+                unit: "nats".to_owned(),
+                p_value: 1e-3,
+            }],
+            stages: vec![Boundary {
+                step: 5.0,
+                lower: 4.0,
+                upper: 6.0,
+                observables: vec!["llc.full".to_owned()],
+            }],
+        };
+        let text = serde_json::to_string(&view).unwrap();
+        assert!(
+            text.contains(r#""values":[[0.1,-9.202e-9],[null,null]]"#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<RunView>(&text).unwrap(), view);
+    }
+
+    #[test]
+    fn arrays_of_any_shape_come_back_and_others_are_errors() {
+        for (shape, n_values) in [
+            (vec![], 0),
+            (vec![0], 0),
+            (vec![2], 2),
+            (vec![2, 0], 0),
+            (vec![2, 1, 2], 4),
+        ] {
+            let sample = observable(shape, vec![Some(1.0); n_values]);
+            let text = serde_json::to_string(&sample).unwrap();
+            assert_eq!(
+                serde_json::from_str::<Observable>(&text).unwrap(),
+                sample,
+                "{text}"
+            );
+        }
+        let wrong = observable(vec![2, 2], vec![None; 3]);
+        assert!(serde_json::to_string(&wrong).is_err());
+
+        let text = serde_json::to_string(&observable(vec![1], vec![Some(7.0)])).unwrap();
+        for ragged in [
+            "[[1.0],[1.0,2.0]]",
+            "[1.0,[2.0]]",
+            "[[1.0],2.0]",
+            "[[],[[1.0]]]",
+            "[\"x\"]",
+        ] {
+            let text = text.replace("[7.0]", ragged);
+            assert!(
+                serde_json::from_str::<Observable>(&text).is_err(),
+                "{ragged}"
+            );
+        }
+    }
+
+    #[test]
+    fn components_and_series_follow_the_rows() {
+        let sample = observable(vec![2, 2], vec![Some(1.0), Some(2.0), Some(3.0), None]);
+        assert_eq!(sample.components(), ["full", "unembed"]);
+        assert_eq!(sample.series(1), [(Some(2.0), None), (None, None)]);
     }
 }

@@ -1,0 +1,66 @@
+//! Strided copies: paddings, concatenations, and views that a kernel needs dense.
+
+use super::{Memory, walk};
+use crate::isa::multiversion;
+use crate::plan::Place;
+use crate::plan::layout::{Layout, collapse};
+
+/// A copy between two strided places, after filling the target with zeros where asked.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    pub(crate) from: Place,
+    pub(crate) to: Place,
+    zero_first: Option<(Place, usize)>,
+    /// (extent, [stride from, stride to]) of the outer axes.
+    outer: Vec<(usize, [usize; 2])>,
+    inner: (usize, [usize; 2]),
+}
+
+impl Copy {
+    pub(crate) fn new(
+        zero_first: Option<(Place, usize)>,
+        shape: &[usize],
+        from: &Layout,
+        to: Place,
+        to_strides: &[usize],
+    ) -> Self {
+        let dims = collapse(shape, &[&from.strides, to_strides]);
+        let mut dims: Vec<(usize, [usize; 2])> =
+            dims.into_iter().map(|d| (d.extent, [d.strides[0], d.strides[1]])).collect();
+        // Sequential writes, or reads, in the innermost loop.
+        if let Some(best) = (0..dims.len()).min_by_key(|&i| dims[i].1[1].max(1)) {
+            let dim = dims.remove(best);
+            dims.push(dim);
+        }
+        let inner = dims.pop().unwrap_or((1, [0, 0]));
+        Self { from: from.place, to, zero_first, outer: dims, inner }
+    }
+
+    pub(crate) fn run(&self, memory: &Memory<'_>) {
+        if let Some((place, len)) = self.zero_first {
+            memory.write(place, len).fill(0.0);
+        }
+        let (from, to) = (memory.at(self.from), memory.at(self.to));
+        copy(memory.isa, from, to, &self.outer, self.inner);
+    }
+}
+
+multiversion! {
+    #[expect(unsafe_code, reason = "strided access inside two distinct buffers")]
+    fn copy(from: *const f32, to: *mut f32, outer: &[(usize, [usize; 2])], inner: (usize, [usize; 2])) {
+        let (n, [stride_from, stride_to]) = inner;
+        walk(outer, |[at_from, at_to]| {
+            // SAFETY: the plan's axes stay inside both buffers, and the target is no operand.
+            unsafe {
+                let (from, to) = (from.add(at_from), to.add(at_to));
+                if stride_from == 1 && stride_to == 1 {
+                    std::ptr::copy_nonoverlapping(from, to, n);
+                } else {
+                    for i in 0..n {
+                        *to.add(i * stride_to) = *from.add(i * stride_from);
+                    }
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,289 @@
+//! Fused elementwise groups: a little register machine that runs block by block, with every register in cache.
+
+use super::{MAX_RANK, Memory};
+use crate::graph::{Binary, Unary};
+use crate::isa::multiversion;
+use crate::math;
+use crate::plan::Place;
+
+/// Elements of a block: a register is 2 KiB, and a dozen of them fit a first-level cache.
+pub(crate) const BLOCK: usize = 512;
+
+/// How a group reads an operand.
+#[derive(Debug, Clone)]
+pub(crate) enum Operand {
+    /// Element i is the group's element i.
+    Dense(Place),
+    /// One value for all.
+    Scalar(Place),
+    /// (extent, stride) of each collapsed axis, outermost first.
+    Strided(Place, Vec<(usize, usize)>),
+}
+
+/// Registers are numbered: operands first, then one for each instruction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Instruction {
+    Unary(Unary, usize),
+    Binary(Binary, usize, usize),
+    Select(usize, usize, usize),
+}
+
+/// A group ready to run.
+#[derive(Debug)]
+pub(crate) struct Fused {
+    operands: Vec<Operand>,
+    instructions: Vec<Instruction>,
+    /// Block register of each operand and instruction.
+    slots: Vec<usize>,
+    n_slots: usize,
+    result: Place,
+    len: usize,
+    /// The result lies where an operand lies: it must not be written before the block is read.
+    in_place: bool,
+}
+
+impl Fused {
+    pub(crate) fn new(operands: Vec<Operand>, instructions: Vec<Instruction>, result: Place, len: usize) -> Self {
+        let (slots, n_slots) = assign_slots(&operands, &instructions);
+        Self { operands, instructions, slots, n_slots, result, len, in_place: false }
+    }
+
+    /// Floats of register memory the group needs.
+    pub(crate) fn register_len(&self) -> usize {
+        self.n_slots * BLOCK
+    }
+
+    pub(crate) fn result(&self) -> Place {
+        self.result
+    }
+
+    pub(crate) fn set_in_place(&mut self) {
+        self.in_place = true;
+    }
+
+    pub(crate) fn dense_operands(&self) -> impl Iterator<Item = Place> {
+        self.operands.iter().filter_map(|operand| match operand {
+            Operand::Dense(place) => Some(*place),
+            Operand::Scalar(_) | Operand::Strided(..) => None,
+        })
+    }
+
+    /// Whether `place` is the only operand in memory for which `shares` holds.
+    pub(crate) fn reads_once(&self, place: Place, shares: impl Fn(Place) -> bool) -> bool {
+        self.places().filter(|&other| other != self.result && shares(other)).eq([place])
+    }
+
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        let of_operands = self.operands.iter().map(|operand| match operand {
+            Operand::Dense(place) | Operand::Scalar(place) | Operand::Strided(place, _) => *place,
+        });
+        of_operands.chain([self.result])
+    }
+
+    #[expect(unsafe_code, reason = "registers are disjoint blocks of the workspace")]
+    pub(crate) fn run(&self, memory: &Memory<'_>) {
+        // SAFETY: the workspace holds `register_len` floats for every group of its program.
+        let registers = |slot: usize| unsafe { memory.registers.add(slot * BLOCK) };
+        for (operand, &slot) in self.operands.iter().zip(&self.slots) {
+            if let Operand::Scalar(place) = operand {
+                let value = memory.read(*place, 1)[0];
+                // SAFETY: one block of registers.
+                unsafe { std::slice::from_raw_parts_mut(registers(slot), BLOCK.min(self.len)) }.fill(value);
+            }
+        }
+        let mut start = 0;
+        while start < self.len {
+            let n = BLOCK.min(self.len - start);
+            self.run_block(memory, start, n, &registers);
+            start += n;
+        }
+    }
+
+    #[expect(unsafe_code, reason = "registers are disjoint blocks of the workspace")]
+    fn run_block(&self, memory: &Memory<'_>, start: usize, n: usize, registers: &dyn Fn(usize) -> *mut f32) {
+        for (operand, &slot) in self.operands.iter().zip(&self.slots) {
+            if let Operand::Strided(place, dims) = operand {
+                // SAFETY: one block of registers, which no operand shares.
+                let block = unsafe { std::slice::from_raw_parts_mut(registers(slot), n) };
+                load(memory.isa, memory.at(*place), dims, start, block);
+            }
+        }
+        let source = |register: usize| {
+            let address = match self.operands.get(register) {
+                Some(Operand::Dense(place)) => memory.read(*place, self.len)[start..].as_ptr(),
+                _ => registers(self.slots[register]).cast_const(),
+            };
+            // SAFETY: n elements of an operand from `start` on, or of one block.
+            unsafe { std::slice::from_raw_parts(address, n) }
+        };
+        let last = self.instructions.len() - 1;
+        for (i, instruction) in self.instructions.iter().enumerate() {
+            let register = self.operands.len() + i;
+            let address = if i == last && !self.in_place {
+                memory.write(self.result, self.len)[start..].as_mut_ptr()
+            } else {
+                registers(self.slots[register])
+            };
+            // SAFETY: a register that no live value shares (see `assign_slots`), or the result, which is no operand.
+            let to = unsafe { std::slice::from_raw_parts_mut(address, n) };
+            match *instruction {
+                Instruction::Unary(op, a) => unary(memory.isa, op, source(a), to),
+                Instruction::Binary(op, a, b) => binary(memory.isa, op, source(a), source(b), to),
+                Instruction::Select(c, a, b) => select(memory.isa, source(c), source(a), source(b), to),
+            }
+        }
+        if self.in_place {
+            let block = registers(self.slots[self.operands.len() + last]);
+            // SAFETY: every operand of this block has been read; registers and results are distinct memory.
+            unsafe { std::ptr::copy_nonoverlapping(block, memory.at(self.result).add(start), n) };
+        }
+    }
+}
+
+/// Blocks for operands that need one and for results, reused after their last reader. A result never shares a block with
+/// an operand of its own instruction.
+fn assign_slots(operands: &[Operand], instructions: &[Instruction]) -> (Vec<usize>, usize) {
+    let mut slots = vec![0; operands.len() + instructions.len()];
+    let mut n_slots = 0;
+    for (slot, operand) in slots.iter_mut().zip(operands) {
+        if !matches!(operand, Operand::Dense(_)) {
+            *slot = n_slots;
+            n_slots += 1;
+        }
+    }
+    let reads = |instruction: &Instruction| match *instruction {
+        Instruction::Unary(_, a) => [a, a, a],
+        Instruction::Binary(_, a, b) => [a, b, b],
+        Instruction::Select(c, a, b) => [c, a, b],
+    };
+    let last_reader = |register: usize| instructions.iter().rposition(|i| reads(i).contains(&register));
+    let mut free: Vec<usize> = Vec::new();
+    for (i, instruction) in instructions.iter().enumerate() {
+        slots[operands.len() + i] = free.pop().unwrap_or_else(|| {
+            n_slots += 1;
+            n_slots - 1
+        });
+        let mut finished: Vec<usize> = reads(instruction)
+            .into_iter()
+            .filter(|&register| register >= operands.len() && last_reader(register) == Some(i))
+            .map(|register| slots[register])
+            .collect();
+        finished.sort_unstable();
+        finished.dedup();
+        free.extend(finished);
+    }
+    (slots, n_slots)
+}
+
+/// Gathers `block.len()` elements from element `start` on of a strided operand.
+#[expect(unsafe_code, reason = "strided reads inside an operand")]
+fn load(isa: crate::isa::Isa, from: *const f32, dims: &[(usize, usize)], start: usize, block: &mut [f32]) {
+    let rank = dims.len();
+    debug_assert!(rank <= MAX_RANK);
+    let mut index = [0; MAX_RANK];
+    let mut rest = start;
+    let mut offset = 0;
+    for axis in (0..rank).rev() {
+        let (extent, stride) = dims[axis];
+        index[axis] = rest % extent;
+        rest /= extent;
+        offset += index[axis] * stride;
+    }
+    let (extent, stride) = dims[rank - 1];
+    let mut done = 0;
+    while done < block.len() {
+        let n = (extent - index[rank - 1]).min(block.len() - done);
+        let row = &mut block[done..done + n];
+        // SAFETY: the run of n elements lies inside the operand.
+        let first = unsafe { from.add(offset) };
+        match stride {
+            // SAFETY: as above.
+            0 => row.fill(unsafe { *first }),
+            // SAFETY: as above.
+            1 => row.copy_from_slice(unsafe { std::slice::from_raw_parts(first, n) }),
+            _ => strided_row(isa, first, stride, row),
+        }
+        done += n;
+        index[rank - 1] += n;
+        offset += n * stride;
+        let mut axis = rank - 1;
+        while index[axis] == dims[axis].0 && axis > 0 {
+            offset -= index[axis] * dims[axis].1;
+            index[axis] = 0;
+            axis -= 1;
+            index[axis] += 1;
+            offset += dims[axis].1;
+        }
+    }
+}
+
+multiversion! {
+    #[expect(unsafe_code, reason = "strided reads inside an operand")]
+    fn strided_row(first: *const f32, stride: usize, row: &mut [f32]) {
+        for (i, x) in row.iter_mut().enumerate() {
+            // SAFETY: the caller's run of `row.len()` elements lies inside the operand.
+            *x = unsafe { *first.add(i * stride) };
+        }
+    }
+}
+
+multiversion! {
+    fn unary(op: Unary, a: &[f32], to: &mut [f32]) {
+        let n = to.len();
+        let a = &a[..n];
+        macro_rules! each {
+            ($f:expr) => {
+                for i in 0..n {
+                    to[i] = $f(a[i]);
+                }
+            };
+        }
+        match op {
+            Unary::Neg => each!(|x: f32| -x),
+            Unary::Exp => each!(math::exp),
+            Unary::Log => each!(math::ln),
+            Unary::Log1p => each!(math::ln_1p),
+            Unary::Sqrt => each!(f32::sqrt),
+            Unary::Recip => each!(|x: f32| 1.0 / x),
+            Unary::Tanh => each!(math::tanh),
+            Unary::Erf => each!(math::erf),
+            // Written so that NaN stays NaN.
+            Unary::Relu => each!(|x: f32| if x < 0.0 { 0.0 } else { x }),
+            Unary::Step => each!(|x: f32| if x > 0.0 { 1.0 } else { 0.0 }),
+            Unary::Abs => each!(f32::abs),
+            Unary::Sign => each!(|x: f32| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 }),
+        }
+    }
+}
+
+multiversion! {
+    fn binary(op: Binary, a: &[f32], b: &[f32], to: &mut [f32]) {
+        let n = to.len();
+        let (a, b) = (&a[..n], &b[..n]);
+        macro_rules! each {
+            ($f:expr) => {
+                for i in 0..n {
+                    to[i] = $f(a[i], b[i]);
+                }
+            };
+        }
+        match op {
+            Binary::Add => each!(|x: f32, y: f32| x + y),
+            Binary::Sub => each!(|x: f32, y: f32| x - y),
+            Binary::Mul => each!(|x: f32, y: f32| x * y),
+            Binary::Div => each!(|x: f32, y: f32| x / y),
+            Binary::Greater => each!(|x: f32, y: f32| if x > y { 1.0 } else { 0.0 }),
+            Binary::Equal => each!(|x: f32, y: f32| if x == y { 1.0 } else { 0.0 }),
+        }
+    }
+}
+
+multiversion! {
+    fn select(c: &[f32], a: &[f32], b: &[f32], to: &mut [f32]) {
+        let n = to.len();
+        let (c, a, b) = (&c[..n], &a[..n], &b[..n]);
+        for i in 0..n {
+            to[i] = if c[i] == 0.0 { b[i] } else { a[i] };
+        }
+    }
+}

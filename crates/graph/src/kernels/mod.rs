@@ -1,0 +1,139 @@
+//! Kernels: the loops that programs consist of, each compiled for every instruction set.
+//!
+//! The plan proves what the loops rely on: every place lies inside its buffer, and no result overlaps an operand of the
+//! same step (an elementwise result may *be* an operand; [`fused`] then writes through a register).
+
+pub(crate) mod contract;
+pub(crate) mod copy;
+pub(crate) mod fused;
+pub(crate) mod reduce;
+pub(crate) mod rows;
+pub(crate) mod tables;
+
+use crate::isa::Isa;
+use crate::plan::{Buffer, Kernel, Place, Space};
+use crate::program::RunError;
+
+/// Base addresses of one execution.
+pub(crate) struct Memory<'a> {
+    pub(crate) buffers: &'a [Buffer],
+    pub(crate) weights: *const f32,
+    pub(crate) literals: *const f32,
+    pub(crate) kept: *mut f32,
+    pub(crate) transient: *mut f32,
+    pub(crate) ids: *const i32,
+    /// Blocks of the fused kernels.
+    pub(crate) registers: *mut f32,
+    pub(crate) isa: Isa,
+}
+
+#[expect(unsafe_code, reason = "the plan places every operand; see the module's promise")]
+impl Memory<'_> {
+    /// The address of a float place.
+    pub(crate) fn at(&self, place: Place) -> *mut f32 {
+        let buffer = &self.buffers[place.buffer];
+        let base = match buffer.space {
+            Space::Weights => self.weights.cast_mut(),
+            Space::Literals => self.literals.cast_mut(),
+            Space::Kept => self.kept,
+            Space::Transient => self.transient,
+            Space::Ids => unreachable!("ids are read as integers"),
+        };
+        // SAFETY: offsets come from the plan and lie inside their space.
+        unsafe { base.add(buffer.offset + place.offset) }
+    }
+
+    /// `len` floats to read.
+    pub(crate) fn read(&self, place: Place, len: usize) -> &[f32] {
+        debug_assert!(place.offset + len <= self.buffers[place.buffer].len);
+        // SAFETY: inside its buffer, and no step writes what it reads.
+        unsafe { std::slice::from_raw_parts(self.at(place), len) }
+    }
+
+    /// `len` floats to write.
+    #[expect(clippy::mut_from_ref, reason = "distinct places of one arena are distinct memory")]
+    pub(crate) fn write(&self, place: Place, len: usize) -> &mut [f32] {
+        debug_assert!(place.offset + len <= self.buffers[place.buffer].len);
+        debug_assert!(matches!(self.buffers[place.buffer].space, Space::Kept | Space::Transient));
+        // SAFETY: inside its buffer; the plan gives a step's result to nobody else in the same step.
+        unsafe { std::slice::from_raw_parts_mut(self.at(place), len) }
+    }
+
+    /// The integer at element `index` after a place.
+    pub(crate) fn id(&self, place: Place, index: usize) -> i32 {
+        let buffer = &self.buffers[place.buffer];
+        debug_assert!(place.offset + index < buffer.len);
+        // SAFETY: inside its buffer by the plan.
+        unsafe { *self.ids.add(buffer.offset + place.offset + index) }
+    }
+}
+
+impl Kernel {
+    pub(crate) fn run(&self, memory: &Memory<'_>) -> Result<(), RunError> {
+        match self {
+            Self::Fused(k) => k.run(memory),
+            Self::Contract(k) => k.run(memory),
+            Self::Reduce(k) => k.run(memory),
+            Self::Rows(k) => return k.run(memory),
+            Self::Table(k) => return k.run(memory),
+            Self::Copy(k) => k.run(memory),
+        }
+        Ok(())
+    }
+
+    /// Every place the kernel touches.
+    pub(crate) fn for_each_place(&self, mut f: impl FnMut(Place)) {
+        match self {
+            Self::Fused(k) => k.places().for_each(f),
+            Self::Contract(k) => k.places().into_iter().for_each(f),
+            Self::Reduce(k) => [k.from, k.to].into_iter().for_each(f),
+            Self::Rows(k) => [Some(k.from), Some(k.to), k.ids.as_ref().map(|i| i.place)].into_iter().flatten().for_each(f),
+            Self::Table(k) => [k.table, k.values, k.ids.place].into_iter().for_each(f),
+            Self::Copy(k) => {
+                f(k.from);
+                f(k.to);
+            }
+        }
+    }
+
+    /// A word for listings.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Fused(_) => "fused",
+            Self::Contract(_) => "einsum",
+            Self::Reduce(_) => "reduce",
+            Self::Rows(_) => "rows",
+            Self::Table(_) => "table",
+            Self::Copy(_) => "copy",
+        }
+    }
+}
+
+/// Visits all index tuples of `extents` with the running offset of each stride list; last axis fastest.
+#[inline(always)]
+pub(crate) fn walk<const N: usize>(dims: &[(usize, [usize; N])], mut f: impl FnMut([usize; N])) {
+    debug_assert!(dims.len() <= MAX_RANK);
+    let mut index = [0_usize; MAX_RANK];
+    let mut offsets = [0_usize; N];
+    loop {
+        f(offsets);
+        let mut axis = dims.len();
+        loop {
+            if axis == 0 {
+                return;
+            }
+            axis -= 1;
+            let (extent, strides) = dims[axis];
+            index[axis] += 1;
+            if index[axis] < extent {
+                (0..N).for_each(|i| offsets[i] += strides[i]);
+                break;
+            }
+            index[axis] = 0;
+            (0..N).for_each(|i| offsets[i] -= strides[i] * (extent - 1));
+        }
+    }
+}
+
+/// More axes than any graph here has after collapsing.
+pub(crate) const MAX_RANK: usize = 16;

@@ -1,0 +1,129 @@
+//! Sums and maxima over any axes.
+
+use super::{Memory, walk};
+use crate::isa::multiversion;
+use crate::plan::Place;
+use crate::plan::layout::{Layout, collapse};
+
+/// A reduction of a strided operand to a dense result.
+#[derive(Debug)]
+pub(crate) struct Reduce {
+    pub(crate) from: Place,
+    pub(crate) to: Place,
+    is_sum: bool,
+    /// (extent, [stride in the operand, stride in the result]).
+    kept: Vec<(usize, [usize; 2])>,
+    /// (extent, [stride in the operand]).
+    reduced: Vec<(usize, [usize; 1])>,
+}
+
+impl Reduce {
+    pub(crate) fn new(is_sum: bool, shape: &[usize], from: &Layout, axes: &[usize], to: Place) -> Self {
+        let pick = |wanted: bool| -> (Vec<usize>, Vec<usize>) {
+            (0..shape.len()).filter(|axis| axes.contains(axis) == wanted).map(|axis| (shape[axis], from.strides[axis])).unzip()
+        };
+        let (kept_shape, kept_strides) = pick(false);
+        let (reduced_shape, reduced_strides) = pick(true);
+        let result_strides = crate::shape::row_major_strides(&kept_shape);
+        let kept = collapse(&kept_shape, &[&kept_strides, &result_strides]);
+        let reduced = collapse(&reduced_shape, &[&reduced_strides]);
+        Self {
+            from: from.place,
+            to,
+            is_sum,
+            kept: kept.into_iter().map(|d| (d.extent, [d.strides[0], d.strides[1]])).collect(),
+            reduced: reduced.into_iter().map(|d| (d.extent, [d.strides[0]])).collect(),
+        }
+    }
+
+    pub(crate) fn run(&self, memory: &Memory<'_>) {
+        let (from, to) = (memory.at(self.from), memory.at(self.to));
+        match self.kept.split_last() {
+            Some((&(width, [1, 1]), outer)) if !self.reduced.is_empty() && width >= 8 => {
+                columns(memory.isa, self.is_sum, from, to, outer, width, &self.reduced);
+            }
+            _ => entries(memory.isa, self.is_sum, from, to, &self.kept, &self.reduced),
+        }
+    }
+}
+
+multiversion! {
+    /// The innermost kept axis is dense: whole rows are added.
+    #[expect(unsafe_code, reason = "strided access inside two distinct buffers")]
+    fn columns(
+        is_sum: bool,
+        from: *const f32,
+        to: *mut f32,
+        outer: &[(usize, [usize; 2])],
+        width: usize,
+        reduced: &[(usize, [usize; 1])],
+    ) {
+        walk(outer, |[at_from, at_to]| {
+            // SAFETY: the plan's axes stay inside both buffers, which are distinct.
+            let total = unsafe { std::slice::from_raw_parts_mut(to.add(at_to), width) };
+            total.fill(if is_sum { 0.0 } else { f32::NEG_INFINITY });
+            walk(reduced, |[at]| {
+                // SAFETY: as above.
+                let row = unsafe { std::slice::from_raw_parts(from.add(at_from + at), width) };
+                if is_sum {
+                    for (sum, x) in total.iter_mut().zip(row) {
+                        *sum += x;
+                    }
+                } else {
+                    for (top, &x) in total.iter_mut().zip(row) {
+                        *top = if x > *top || x.is_nan() { x } else { *top };
+                    }
+                }
+            });
+        });
+    }
+}
+
+multiversion! {
+    /// One entry after another. Sums run in sixteen lanes of f64.
+    #[expect(unsafe_code, reason = "strided access inside two distinct buffers")]
+    fn entries(
+        is_sum: bool,
+        from: *const f32,
+        to: *mut f32,
+        kept: &[(usize, [usize; 2])],
+        reduced: &[(usize, [usize; 1])],
+    ) {
+        let (n, stride, outer) = match reduced.split_last() {
+            Some((&(n, [stride]), outer)) => (n, stride, outer),
+            None => (1, 0, reduced),
+        };
+        walk(kept, |[at_from, at_to]| {
+            let mut lanes = [0.0_f64; 16];
+            let mut top = f32::NEG_INFINITY;
+            walk(outer, |[at]| {
+                // SAFETY: the plan's axes stay inside the operand.
+                let row = unsafe { from.add(at_from + at) };
+                if is_sum {
+                    let whole = n / 16 * 16;
+                    let mut i = 0;
+                    while i < whole {
+                        for (lane, sum) in lanes.iter_mut().enumerate() {
+                            // SAFETY: as above.
+                            *sum += f64::from(unsafe { *row.add((i + lane) * stride) });
+                        }
+                        i += 16;
+                    }
+                    for lane in 0..n - whole {
+                        // SAFETY: as above.
+                        lanes[lane] += f64::from(unsafe { *row.add((whole + lane) * stride) });
+                    }
+                } else {
+                    for i in 0..n {
+                        // SAFETY: as above.
+                        let x = unsafe { *row.add(i * stride) };
+                        top = if x > top || x.is_nan() { x } else { top };
+                    }
+                }
+            });
+            let value = if is_sum { lanes.iter().sum::<f64>() as f32 } else { top };
+            // SAFETY: inside the result, which is distinct from the operand.
+            unsafe { *to.add(at_to) = value };
+        });
+    }
+}

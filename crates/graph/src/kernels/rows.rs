@@ -1,0 +1,183 @@
+//! Kernels over dense rows: softmax, log-softmax, cross-entropy and its gradient.
+
+use super::Memory;
+use super::tables::{Ids, row_of};
+use crate::isa::multiversion;
+use crate::math;
+use crate::plan::Place;
+use crate::program::RunError;
+
+/// One of the row kernels on `n_rows` rows of `width`.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub(crate) kind: RowKind,
+    pub(crate) from: Place,
+    pub(crate) to: Place,
+    /// Targets of the cross-entropies.
+    pub(crate) ids: Option<Ids>,
+    pub(crate) n_rows: usize,
+    pub(crate) width: usize,
+    pub(crate) label: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowKind {
+    Softmax,
+    LogSoftmax,
+    CrossEntropy,
+    CrossEntropyGrad,
+}
+
+impl Rows {
+    pub(crate) fn run(&self, memory: &Memory<'_>) -> Result<(), RunError> {
+        let (n, width) = (self.n_rows, self.width);
+        let from = memory.read(self.from, n * width);
+        match (self.kind, &self.ids) {
+            (RowKind::CrossEntropy, Some(ids)) => {
+                let to = memory.write(self.to, n);
+                let mut targets = ids.walk();
+                for (row, loss) in from.chunks_exact(width).zip(to) {
+                    let target = row_of(targets.next_id(memory), width, &self.label)?;
+                    *loss = cross_entropy(memory.isa, row, target);
+                }
+            }
+            (RowKind::CrossEntropyGrad, Some(ids)) => {
+                let to = memory.write(self.to, n * width);
+                let mut targets = ids.walk();
+                for (row, out) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
+                    let target = row_of(targets.next_id(memory), width, &self.label)?;
+                    cross_entropy_grad(memory.isa, row, target, out);
+                }
+            }
+            (RowKind::LogSoftmax, _) => log_softmax(memory.isa, from, width, memory.write(self.to, n * width)),
+            _ => softmax(memory.isa, from, width, memory.write(self.to, n * width)),
+        }
+        Ok(())
+    }
+}
+
+multiversion! {
+    fn softmax(from: &[f32], width: usize, to: &mut [f32]) {
+        for (row, out) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
+            let top = maximum(row);
+            for (p, &z) in out.iter_mut().zip(row) {
+                *p = math::exp(z - top);
+            }
+            let scale = 1.0 / sum(out);
+            for p in out.iter_mut() {
+                *p *= scale;
+            }
+        }
+    }
+}
+
+multiversion! {
+    fn log_softmax(from: &[f32], width: usize, to: &mut [f32]) {
+        for (row, out) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
+            let top = maximum(row);
+            let shift = top + math::ln(sum_exp(row, top));
+            for (y, &z) in out.iter_mut().zip(row) {
+                *y = z - shift;
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// log1p(Σ_{j≠t} exp(z_j − z_t)) when the target is the largest; else shifted by the largest.
+    fn cross_entropy(row: &[f32], target: usize) -> f32 {
+        let (before, after) = (&row[..target], &row[target + 1..]);
+        let z = row[target];
+        let top = maximum(before).max(maximum(after));
+        if top <= z {
+            math::ln_1p(sum_exp(before, z) + sum_exp(after, z))
+        } else {
+            // The target's own share is at most one part in two: nothing cancels.
+            let others = sum_exp(before, top) + sum_exp(after, top);
+            (top - z) + math::ln(others + math::exp(z - top))
+        }
+    }
+}
+
+multiversion! {
+    /// softmax − onehot, the target's entry as minus the sum of the others.
+    fn cross_entropy_grad(row: &[f32], target: usize, out: &mut [f32]) {
+        let top = maximum(row);
+        for (p, &z) in out.iter_mut().zip(row) {
+            *p = math::exp(z - top);
+        }
+        let others = sum(&out[..target]) + sum(&out[target + 1..]);
+        let scale = 1.0 / (others + out[target]);
+        for p in out.iter_mut() {
+            *p *= scale;
+        }
+        out[target] = -others * scale;
+    }
+}
+
+/// Lanes of the row sums: fixed, so that every instruction set adds in the same order.
+const LANES: usize = 16;
+
+#[inline(always)]
+fn maximum(row: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (top, &x) in lanes.iter_mut().zip(chunk) {
+            *top = if x > *top { x } else { *top };
+        }
+    }
+    for (top, &x) in lanes.iter_mut().zip(rest) {
+        *top = if x > *top { x } else { *top };
+    }
+    lanes.iter().copied().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
+}
+
+#[inline(always)]
+fn sum(row: &[f32]) -> f32 {
+    accumulate(row, |x| x)
+}
+
+#[inline(always)]
+fn sum_exp(row: &[f32], shift: f32) -> f32 {
+    accumulate(row, |x| math::exp(x - shift))
+}
+
+#[inline(always)]
+fn accumulate(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (sum, &x) in lanes.iter_mut().zip(chunk) {
+            *sum += f(x);
+        }
+    }
+    for (sum, &x) in lanes.iter_mut().zip(rest) {
+        *sum += f(x);
+    }
+    lanes.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interpret;
+    use crate::isa::Isa;
+
+    #[test]
+    fn tiny_losses_keep_their_digits() {
+        for gap in [0.0, 1.0, 5.0, 15.0, 20.0, 40.0, 80.0] {
+            for target in [0, 5, 112] {
+                for sign in [1.0, -1.0] {
+                    let mut row: Vec<f32> = (0..113_u8).map(|i| f32::from(i % 7) * 0.3).collect();
+                    row[target] = 2.0 + sign * gap;
+                    let exact = interpret::cross_entropy(&row.iter().map(|&z| f64::from(z)).collect::<Vec<_>>(), target);
+                    let got = f64::from(cross_entropy(Isa::current(), &row, target));
+                    assert!((got - exact).abs() <= 2e-6 * exact, "gap {gap}, target {target}: {got} {exact}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Embedding tables: gather rows by integer ids, and its adjoint.
+
+use super::{MAX_RANK, Memory};
+use crate::plan::Place;
+use crate::program::RunError;
+
+/// Gathers `values[i] = table[ids[i]]`, or sums `table[ids[i]] += values[i]` into a zeroed table, in the order of i.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) gathers: bool,
+    pub(crate) table: Place,
+    pub(crate) rows: usize,
+    pub(crate) width: usize,
+    pub(crate) ids: Ids,
+    pub(crate) n_ids: usize,
+    pub(crate) values: Place,
+    pub(crate) label: String,
+}
+
+/// Strided integers, read where they lie.
+#[derive(Debug, Clone)]
+pub(crate) struct Ids {
+    pub(crate) place: Place,
+    /// (extent, stride), outermost first.
+    pub(crate) dims: Vec<(usize, usize)>,
+}
+
+/// A position in [`Ids`].
+pub(crate) struct IdWalk<'a> {
+    ids: &'a Ids,
+    index: [usize; MAX_RANK],
+    offset: usize,
+}
+
+impl Ids {
+    pub(crate) fn walk(&self) -> IdWalk<'_> {
+        IdWalk { ids: self, index: [0; MAX_RANK], offset: 0 }
+    }
+}
+
+impl IdWalk<'_> {
+    /// The next id, starting over after the last.
+    pub(crate) fn next_id(&mut self, memory: &Memory<'_>) -> i32 {
+        let id = memory.id(self.ids.place, self.offset);
+        for (axis, &(extent, stride)) in self.ids.dims.iter().enumerate().rev() {
+            self.index[axis] += 1;
+            self.offset += stride;
+            if self.index[axis] < extent {
+                break;
+            }
+            self.offset -= stride * extent;
+            self.index[axis] = 0;
+        }
+        id
+    }
+}
+
+impl Table {
+    pub(crate) fn run(&self, memory: &Memory<'_>) -> Result<(), RunError> {
+        let width = self.width;
+        let mut ids = self.ids.walk();
+        if self.gathers {
+            let table = memory.read(self.table, self.rows * width);
+            let values = memory.write(self.values, self.n_ids * width);
+            for value in values.chunks_exact_mut(width) {
+                let row = row_of(ids.next_id(memory), self.rows, &self.label)?;
+                value.copy_from_slice(&table[row * width..(row + 1) * width]);
+            }
+        } else {
+            let table = memory.write(self.table, self.rows * width);
+            let values = memory.read(self.values, self.n_ids * width);
+            table.fill(0.0);
+            for value in values.chunks_exact(width) {
+                let row = row_of(ids.next_id(memory), self.rows, &self.label)?;
+                for (sum, x) in table[row * width..(row + 1) * width].iter_mut().zip(value) {
+                    *sum += x;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An id as a row number, checked.
+pub(crate) fn row_of(id: i32, rows: usize, label: &str) -> Result<usize, RunError> {
+    let row = usize::try_from(id).ok().filter(|&row| row < rows);
+    row.ok_or_else(|| RunError::Id { id, rows, node: label.to_owned() })
+}

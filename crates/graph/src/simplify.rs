@@ -1,0 +1,523 @@
+//! The simplifier: common subexpressions, constants, dead code, slices pushed to the inputs and zeros to the outputs.
+//!
+//! A loss that reads the last position only makes everything before it slices on the way in (forward) and paddings on
+//! the way out (backward). Slices move towards the inputs wherever nobody reads the rest, paddings towards the
+//! outputs wherever zeros stay zeros; where they meet they vanish. What is left computes read positions only.
+
+use std::collections::HashMap;
+
+use crate::einsum::EinsumSpec;
+use crate::graph::{Binary, DType, Graph, Node, NodeData, Op, Unary};
+use crate::interpret;
+
+/// A bound on passes; each pass moves slices and paddings at least one node further, or ends the loop.
+const MAX_PASSES: usize = 200;
+
+impl Graph {
+    /// An equivalent graph that computes only what `roots` need, and the roots in it.
+    pub(crate) fn simplified(&self, roots: &[Node]) -> (Self, Vec<Node>) {
+        let mut graph = self.clone();
+        let mut roots = roots.to_vec();
+        for _ in 0..MAX_PASSES {
+            let (next, next_roots) = Pass::run(&graph, &roots);
+            let settled = next.nodes.len() == graph.nodes.len()
+                && next.nodes.iter().zip(&graph.nodes).all(|(a, b)| a.op == b.op && a.shape == b.shape);
+            graph = next;
+            roots = next_roots;
+            if settled {
+                break;
+            }
+        }
+        (graph, roots)
+    }
+}
+
+struct Pass<'a> {
+    old: &'a Graph,
+    new: Graph,
+    seen: HashMap<String, Node>,
+    /// For each old node, how many live nodes read it (roots count as reading).
+    n_readers: Vec<usize>,
+}
+
+/// Where the entries of a sliced or padded axis stand: `start..start + extent` of `full`.
+#[derive(Clone, Copy, PartialEq)]
+struct Window {
+    axis: usize,
+    start: usize,
+    extent: usize,
+    full: usize,
+}
+
+impl<'a> Pass<'a> {
+    fn run(old: &'a Graph, roots: &[Node]) -> (Graph, Vec<Node>) {
+        let n = old.nodes.len();
+        let mut live = vec![false; n];
+        let mut n_readers = vec![0; n];
+        for root in roots {
+            live[root.0 as usize] = true;
+            n_readers[root.0 as usize] += 1;
+        }
+        for at in (0..n).rev() {
+            if live[at] {
+                for operand in old.nodes[at].op.operands() {
+                    live[operand.0 as usize] = true;
+                    n_readers[operand.0 as usize] += 1;
+                }
+            }
+        }
+        let mut pass = Self { old, new: Graph::new(), seen: HashMap::new(), n_readers };
+        pass.new.params.clone_from(&old.params);
+        pass.new.inputs.clone_from(&old.inputs);
+        let mut map = vec![Node(u32::MAX); n];
+        // What is left of a node once only a slice of it is computed: it inherits the name.
+        let mut narrowed: HashMap<Node, Node> = HashMap::new();
+        for at in (0..n).filter(|&at| live[at]) {
+            let data = &old.nodes[at];
+            map[at] = match data.op {
+                // A slice whose operand nobody else reads moves through it.
+                Op::Slice { of, axis, start } if pass.is_free_to_slice(of) => {
+                    let full = old.shape(of)[axis];
+                    let window = Window { axis, start, extent: data.shape[axis], full };
+                    match pass.slice_through(of, window, &map) {
+                        Some(node) => {
+                            narrowed.insert(of, node);
+                            node
+                        }
+                        None => pass.emit_mapped(data, &map),
+                    }
+                }
+                // A transpose of a product nobody else reads is a product with other labels.
+                Op::Permute(of, ref order) => match &old.node(of).op {
+                    Op::Einsum(a, b, spec) if pass.n_readers[of.0 as usize] == 1 => {
+                        let out = order.iter().map(|&axis| spec.out[axis]).collect();
+                        let spec = EinsumSpec { out, ..spec.clone() };
+                        pass.einsum(map[a.0 as usize], map[b.0 as usize], spec)
+                    }
+                    _ => pass.emit_mapped(data, &map),
+                },
+                _ => pass.emit_mapped(data, &map),
+            };
+        }
+        for (name, node) in old.names() {
+            if live[node.0 as usize] && !matches!(old.node(node).op, Op::Param(_) | Op::Input(_)) {
+                // Two names may meet in one node; messages need only one of them.
+                let node = narrowed.get(&node).copied().unwrap_or(map[node.0 as usize]);
+                let _ = pass.new.named(node, name);
+            }
+        }
+        for (param, old_param) in pass.new.params.iter_mut().zip(&old.params) {
+            param.node = map.get(old_param.node.0 as usize).copied().unwrap_or(old_param.node);
+        }
+        for (input, old_input) in pass.new.inputs.iter_mut().zip(&old.inputs) {
+            input.node = map.get(old_input.node.0 as usize).copied().unwrap_or(old_input.node);
+        }
+        let roots = roots.iter().map(|root| map[root.0 as usize]).collect();
+        (pass.new, roots)
+    }
+
+    fn is_free_to_slice(&self, of: Node) -> bool {
+        self.n_readers[of.0 as usize] == 1
+            || matches!(
+                self.old.node(of).op,
+                Op::Broadcast(_) | Op::Permute(..) | Op::Slice { .. } | Op::Iota { .. } | Op::Pad { .. }
+            )
+    }
+
+    fn emit_mapped(&mut self, data: &NodeData, map: &[Node]) -> Node {
+        let op = data.op.map_operands(|operand| map[operand.0 as usize]);
+        self.emit(op, &data.shape, data.dtype)
+    }
+
+    /// The node of an operation after local rules, shared with any equal node.
+    fn emit(&mut self, op: Op, shape: &[usize], dtype: DType) -> Node {
+        if let Some(node) = self.local_rule(&op, shape) {
+            return node;
+        }
+        let key = format!("{op:?}{shape:?}");
+        if let Some(&node) = self.seen.get(&key) {
+            return node;
+        }
+        let node = self.new.push(op, shape.to_vec(), dtype);
+        self.seen.insert(key, node);
+        node
+    }
+
+    fn local_rule(&mut self, op: &Op, shape: &[usize]) -> Option<Node> {
+        match op {
+            Op::Broadcast(a) | Op::Reshape(a) if self.new.shape(*a) == shape => return Some(*a),
+            Op::Slice { of, .. } | Op::Pad { of, .. } if self.new.shape(*of) == shape => return Some(*of),
+            Op::Permute(a, order) if order.iter().copied().eq(0..order.len()) => return Some(*a),
+            Op::Sum(a, axes) if axes.is_empty() => return Some(*a),
+            _ => {}
+        }
+        // Views of a constant are the constant repeated; repeating the scalar itself is the normal form.
+        if let Op::Broadcast(a) | Op::Reshape(a) | Op::Slice { of: a, .. } | Op::Permute(a, _) = *op
+            && let Some(value) = self.constant_value(a)
+            && !(matches!(op, Op::Broadcast(_)) && self.new.shape(a).is_empty())
+        {
+            return Some(self.filled(value, shape));
+        }
+        if let Some(node) = self.fold_constants(op, shape) {
+            return Some(node);
+        }
+        let inner = op.operands().first().map(|&a| self.new.node(a).op.clone());
+        match (op, inner) {
+            (Op::Broadcast(_), Some(Op::Broadcast(x))) => Some(self.emit(Op::Broadcast(x), shape, self.new.dtype(x))),
+            (Op::Reshape(_), Some(Op::Reshape(x))) => Some(self.emit(Op::Reshape(x), shape, self.new.dtype(x))),
+            (Op::Permute(_, outer), Some(Op::Permute(x, inner))) => {
+                let order = outer.iter().map(|&axis| inner[axis]).collect();
+                Some(self.emit(Op::Permute(x, order), shape, self.new.dtype(x)))
+            }
+            (Op::Slice { axis, start, .. }, Some(Op::Slice { of: x, axis: inner_axis, start: inner_start }))
+                if *axis == inner_axis =>
+            {
+                Some(self.emit(Op::Slice { of: x, axis: *axis, start: start + inner_start }, shape, self.new.dtype(x)))
+            }
+            (Op::Slice { axis, start, .. }, Some(Op::Pad { of: x, axis: inner_axis, before })) if *axis == inner_axis => {
+                self.slice_of_pad(x, *axis, *start, before, shape)
+            }
+            _ => self.pull_padding(op, shape),
+        }
+    }
+
+    fn slice_of_pad(&mut self, x: Node, axis: usize, start: usize, before: usize, shape: &[usize]) -> Option<Node> {
+        let inner = self.new.shape(x)[axis];
+        let end = start + shape[axis];
+        if start >= before && end <= before + inner {
+            return Some(self.slice(x, Window { axis, start: start - before, extent: shape[axis], full: inner }));
+        }
+        (end <= before || start >= before + inner).then(|| self.filled(0.0, shape))
+    }
+
+    /// Scalars that are known now, and factors of one.
+    fn fold_constants(&mut self, op: &Op, shape: &[usize]) -> Option<Node> {
+        match *op {
+            Op::Unary(unary, a) => {
+                let value = self.constant_value(a)?;
+                Some(self.filled(interpret::unary(unary, value), shape))
+            }
+            Op::Binary(binary, a, b) => {
+                let (left, right) = (self.constant_value(a), self.constant_value(b));
+                match (binary, left, right) {
+                    (_, Some(x), Some(y)) => Some(self.filled(interpret::binary(binary, x, y), shape)),
+                    (Binary::Mul | Binary::Div, None, Some(1.0)) | (Binary::Add | Binary::Sub, None, Some(0.0)) => {
+                        Some(a)
+                    }
+                    (Binary::Mul, Some(1.0), None) | (Binary::Add, Some(0.0), None) => Some(b),
+                    // Constants stand second, and two factors become one.
+                    (Binary::Mul, Some(_), None) => Some(self.emit(Op::Binary(Binary::Mul, b, a), shape, DType::Float)),
+                    (Binary::Mul, None, Some(y)) => match self.new.node(a).op {
+                        Op::Binary(Binary::Mul, x, c) => {
+                            let factor = self.constant_value(c)? * y;
+                            let factor = self.filled(factor, shape);
+                            Some(self.emit(Op::Binary(Binary::Mul, x, factor), shape, DType::Float))
+                        }
+                        _ => None,
+                    },
+                    _ => None,
+                }
+            }
+            Op::Pad { of, .. } if self.constant_value(of) == Some(0.0) => Some(self.filled(0.0, shape)),
+            _ => None,
+        }
+    }
+
+    /// The value of a constant, however it was broadcast.
+    fn constant_value(&self, node: Node) -> Option<f64> {
+        match self.new.node(node).op {
+            Op::Constant(value) => Some(value),
+            Op::Broadcast(a) => match self.new.node(a).op {
+                Op::Constant(value) => Some(value),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn filled(&mut self, value: f64, shape: &[usize]) -> Node {
+        let scalar = self.emit(Op::Constant(value), &[], DType::Float);
+        if shape.is_empty() { scalar } else { self.emit(Op::Broadcast(scalar), shape, DType::Float) }
+    }
+
+    fn einsum(&mut self, a: Node, b: Node, spec: EinsumSpec) -> Node {
+        let shape = spec.out_shape(self.new.shape(a), self.new.shape(b)).expect("labels come from a checked einsum");
+        self.emit(Op::Einsum(a, b, spec), &shape, DType::Float)
+    }
+
+    fn slice(&mut self, of: Node, window: Window) -> Node {
+        let mut shape = self.new.shape(of).to_vec();
+        shape[window.axis] = window.extent;
+        self.emit(Op::Slice { of, axis: window.axis, start: window.start }, &shape, self.new.dtype(of))
+    }
+
+    fn pad(&mut self, of: Node, window: Window) -> Node {
+        let mut shape = self.new.shape(of).to_vec();
+        shape[window.axis] = window.full;
+        self.emit(Op::Pad { of, axis: window.axis, before: window.start }, &shape, DType::Float)
+    }
+
+    /// The slice `window` of the old node `of`, expressed by slices of its operands.
+    fn slice_through(&mut self, of: Node, window: Window, map: &[Node]) -> Option<Node> {
+        let old = self.old;
+        let data = old.node(of);
+        let mut shape = data.shape.clone();
+        shape[window.axis] = window.extent;
+        let moved = |node: Node| map[node.0 as usize];
+        let axis = window.axis;
+        Some(match &data.op {
+            Op::Unary(..) | Op::Binary(..) | Op::Select(..) | Op::CrossEntropy { .. } => {
+                let op = data.op.map_operands(|operand| self.slice(moved(operand), window));
+                self.emit(op, &shape, DType::Float)
+            }
+            Op::Softmax(_) | Op::LogSoftmax(_) | Op::CrossEntropyGrad { .. } if axis + 1 < shape.len() => {
+                let op = data.op.map_operands(|operand| self.slice(moved(operand), window));
+                self.emit(op, &shape, DType::Float)
+            }
+            Op::Broadcast(x) => {
+                let own = old.shape(*x);
+                let lead = data.shape.len() - own.len();
+                let inner = moved(*x);
+                let inner = if axis >= lead && own[axis - lead] != 1 {
+                    self.slice(inner, Window { axis: axis - lead, ..window })
+                } else {
+                    inner
+                };
+                self.emit(Op::Broadcast(inner), &shape, data.dtype)
+            }
+            Op::Permute(x, order) => {
+                let inner = self.slice(moved(*x), Window { axis: order[axis], ..window });
+                self.emit(Op::Permute(inner, order.clone()), &shape, data.dtype)
+            }
+            Op::Slice { of: x, axis: own, start } if *own != axis => {
+                let inner = self.slice(moved(*x), window);
+                self.emit(Op::Slice { of: inner, axis: *own, start: *start }, &shape, data.dtype)
+            }
+            Op::Reshape(x) => {
+                let inner_axis = same_axis(&data.shape, old.shape(*x), axis)?;
+                let inner = self.slice(moved(*x), Window { axis: inner_axis, ..window });
+                self.emit(Op::Reshape(inner), &shape, data.dtype)
+            }
+            Op::Pad { of: x, axis: own, before } if *own != axis => {
+                let inner = self.slice(moved(*x), window);
+                self.emit(Op::Pad { of: inner, axis: *own, before: *before }, &shape, DType::Float)
+            }
+            Op::Iota { axis: own, start } => {
+                let start = if *own == axis { start + window.start } else { *start };
+                self.emit(Op::Iota { axis: *own, start }, &shape, DType::Float)
+            }
+            Op::Einsum(a, b, spec) => {
+                let label = spec.out[axis];
+                let mut narrow = |node: Node, labels: &[u8]| match labels.iter().position(|&l| l == label) {
+                    Some(own) => self.slice(moved(node), Window { axis: own, ..window }),
+                    None => moved(node),
+                };
+                let (a, b) = (narrow(*a, &spec.a), narrow(*b, &spec.b));
+                self.einsum(a, b, spec.clone())
+            }
+            Op::Sum(x, axes) | Op::Max(x, axes) => {
+                let kept: Vec<usize> = (0..old.shape(*x).len()).filter(|i| !axes.contains(i)).collect();
+                let inner = self.slice(moved(*x), Window { axis: kept[axis], ..window });
+                let op = if matches!(data.op, Op::Sum(..)) {
+                    Op::Sum(inner, axes.clone())
+                } else {
+                    Op::Max(inner, axes.clone())
+                };
+                self.emit(op, &shape, DType::Float)
+            }
+            Op::Gather { table, ids } => {
+                let id_rank = old.shape(*ids).len();
+                let op = if axis < id_rank {
+                    Op::Gather { table: moved(*table), ids: self.slice(moved(*ids), window) }
+                } else {
+                    let narrow = self.slice(moved(*table), Window { axis: axis - id_rank + 1, ..window });
+                    Op::Gather { table: narrow, ids: moved(*ids) }
+                };
+                self.emit(op, &shape, DType::Float)
+            }
+            Op::Concat { parts, axis: joined } => {
+                if axis != *joined {
+                    let parts = parts.iter().map(|&part| self.slice(moved(part), window)).collect();
+                    return Some(self.emit(Op::Concat { parts, axis: *joined }, &shape, DType::Float));
+                }
+                let mut before = 0;
+                for &part in parts {
+                    let extent = old.shape(part)[axis];
+                    if window.start >= before && window.start + window.extent <= before + extent {
+                        return Some(self.slice(moved(part), Window { start: window.start - before, full: extent, ..window }));
+                    }
+                    before += extent;
+                }
+                return None;
+            }
+            _ => return None,
+        })
+    }
+
+    /// Operations on paddings as paddings of operations on what is inside, where zeros give zeros.
+    fn pull_padding(&mut self, op: &Op, shape: &[usize]) -> Option<Node> {
+        let operands = op.operands();
+        let padded: Vec<Option<(Node, Window)>> = operands.iter().map(|&n| self.padding(n)).collect();
+        if padded.iter().all(Option::is_none) {
+            return None;
+        }
+        match op {
+            Op::Unary(unary, _) if keeps_zero(*unary) => {
+                let (inner, window) = padded[0]?;
+                let own = self.new.shape(inner).to_vec();
+                let inner = self.emit(Op::Unary(*unary, inner), &own, DType::Float);
+                Some(self.pad(inner, window))
+            }
+            Op::Binary(Binary::Mul, a, b) => {
+                let (inner, window, other) = match (padded[0], padded[1]) {
+                    (Some((inner, window)), _) => (inner, window, *b),
+                    (None, second) => {
+                        let (inner, window) = second?;
+                        (inner, window, *a)
+                    }
+                };
+                let other = self.slice(other, window);
+                let own = self.new.shape(inner).to_vec();
+                let product = self.emit(Op::Binary(Binary::Mul, inner, other), &own, DType::Float);
+                Some(self.pad(product, window))
+            }
+            Op::Binary(Binary::Div, _, b) => {
+                let (inner, window) = padded[0]?;
+                let other = self.slice(*b, window);
+                let own = self.new.shape(inner).to_vec();
+                let quotient = self.emit(Op::Binary(Binary::Div, inner, other), &own, DType::Float);
+                Some(self.pad(quotient, window))
+            }
+            Op::Binary(binary @ (Binary::Add | Binary::Sub), a, b) => {
+                if let (Some((x, left)), Some((y, right))) = (padded[0], padded[1])
+                    && left == right
+                {
+                    let own = self.new.shape(x).to_vec();
+                    let sum = self.emit(Op::Binary(*binary, x, y), &own, DType::Float);
+                    return Some(self.pad(sum, left));
+                }
+                if *binary == Binary::Sub {
+                    return None;
+                }
+                // (x + pad p) + pad q = x + pad (p + q)
+                match (padded[0], padded[1]) {
+                    (_, Some((y, window))) => self.add_inside(*a, y, window, shape),
+                    (Some((x, window)), None) => self.add_inside(*b, x, window, shape),
+                    (None, None) => None,
+                }
+            }
+            Op::Sum(_, axes) => {
+                let (inner, window) = padded[0]?;
+                let own = self.new.shape(inner).to_vec();
+                let reduced: Vec<usize> =
+                    (0..own.len()).filter(|axis| !axes.contains(axis)).map(|axis| own[axis]).collect();
+                let sum = self.emit(Op::Sum(inner, axes.clone()), &reduced, DType::Float);
+                if axes.contains(&window.axis) {
+                    return Some(sum);
+                }
+                let axis = window.axis - axes.iter().filter(|&&axis| axis < window.axis).count();
+                Some(self.pad(sum, Window { axis, ..window }))
+            }
+            Op::Broadcast(a) => {
+                let (inner, window) = padded[0]?;
+                let axis = window.axis + shape.len() - self.new.shape(*a).len();
+                let mut narrow = shape.to_vec();
+                narrow[axis] = window.extent;
+                let inner = self.emit(Op::Broadcast(inner), &narrow, DType::Float);
+                Some(self.pad(inner, Window { axis, ..window }))
+            }
+            Op::Reshape(a) => {
+                let (inner, window) = padded[0]?;
+                let axis = same_axis(self.new.shape(*a), shape, window.axis)?;
+                let mut narrow = shape.to_vec();
+                narrow[axis] = window.extent;
+                let inner = self.emit(Op::Reshape(inner), &narrow, DType::Float);
+                Some(self.pad(inner, Window { axis, ..window }))
+            }
+            Op::Permute(_, order) => {
+                let (inner, window) = padded[0]?;
+                let own = self.new.shape(inner).to_vec();
+                let narrow: Vec<usize> = order.iter().map(|&axis| own[axis]).collect();
+                let axis = order.iter().position(|&axis| axis == window.axis)?;
+                let inner = self.emit(Op::Permute(inner, order.clone()), &narrow, DType::Float);
+                Some(self.pad(inner, Window { axis, ..window }))
+            }
+            Op::Einsum(a, b, spec) => {
+                let (inner, window, left) = match (padded[0], padded[1]) {
+                    (Some((inner, window)), _) => (inner, window, true),
+                    (None, second) => {
+                        let (inner, window) = second?;
+                        (inner, window, false)
+                    }
+                };
+                let (own, other, other_node) = if left { (&spec.a, &spec.b, *b) } else { (&spec.b, &spec.a, *a) };
+                let label = own[window.axis];
+                let other_node = match other.iter().position(|&l| l == label) {
+                    Some(axis) => self.slice(other_node, Window { axis, ..window }),
+                    None => other_node,
+                };
+                let (x, y) = if left { (inner, other_node) } else { (other_node, inner) };
+                let product = self.einsum(x, y, spec.clone());
+                match spec.out.iter().position(|&l| l == label) {
+                    Some(axis) => Some(self.pad(product, Window { axis, ..window })),
+                    None => Some(product),
+                }
+            }
+            Op::ScatterAdd { ids, .. } => {
+                let (inner, window) = padded[1]?;
+                (window.axis < self.new.shape(*ids).len()).then(|| {
+                    let ids = self.slice(*ids, window);
+                    self.emit(Op::ScatterAdd { ids, values: inner }, shape, DType::Float)
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// `sum + pad(extra)` where the tree of additions `sum` already holds a padding of the same window.
+    fn add_inside(&mut self, sum: Node, extra: Node, window: Window, shape: &[usize]) -> Option<Node> {
+        let Op::Binary(Binary::Add, left, right) = self.new.node(sum).op else { return None };
+        for (this, other) in [(right, left), (left, right)] {
+            if let Some((inner, own)) = self.padding(this)
+                && own == window
+            {
+                let narrow = self.new.shape(inner).to_vec();
+                let inner = self.emit(Op::Binary(Binary::Add, inner, extra), &narrow, DType::Float);
+                let padded = self.pad(inner, window);
+                return Some(self.emit(Op::Binary(Binary::Add, other, padded), shape, DType::Float));
+            }
+        }
+        for (this, other) in [(left, right), (right, left)] {
+            if let Some(inner) = self.add_inside(this, extra, window, shape) {
+                return Some(self.emit(Op::Binary(Binary::Add, inner, other), shape, DType::Float));
+            }
+        }
+        None
+    }
+
+    /// What is inside a padding, and where.
+    fn padding(&self, node: Node) -> Option<(Node, Window)> {
+        match self.new.node(node).op {
+            Op::Pad { of, axis, before } => {
+                let (extent, full) = (self.new.shape(of)[axis], self.new.shape(node)[axis]);
+                Some((of, Window { axis, start: before, extent, full }))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn keeps_zero(op: Unary) -> bool {
+    use Unary::{Abs, Erf, Log1p, Neg, Relu, Sign, Sqrt, Step, Tanh};
+    matches!(op, Neg | Log1p | Sqrt | Tanh | Erf | Relu | Step | Abs | Sign)
+}
+
+/// The axis of `to` that holds the same entries as `axis` of `from`, if the shapes differ by extents of one only.
+fn same_axis(from: &[usize], to: &[usize], axis: usize) -> Option<usize> {
+    let solid = |shape: &[usize]| shape.iter().copied().filter(|&extent| extent != 1).collect::<Vec<_>>();
+    if from[axis] == 1 || solid(from) != solid(to) {
+        return None;
+    }
+    let rank = from[..axis].iter().filter(|&&extent| extent != 1).count();
+    to.iter().enumerate().filter(|(_, extent)| **extent != 1).nth(rank).map(|(i, _)| i)
+}

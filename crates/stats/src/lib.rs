@@ -1,0 +1,60 @@
+//! Statistics for the development of networks: chain diagnostics, transitions and stages.
+//!
+//! Pure functions of arrays; no graphs, no files, no global state. Whatever is random takes a seed
+//! and gives the same answer for it every time.
+//!
+//! | Question | Item |
+//! |---|---|
+//! | Have these chains converged, and how precise is their mean? | [`Chains`] |
+//! | Where does this series change, how sharply, how surely? | [`transitions`] |
+//! | Which of many such findings survive? | [`benjamini_hochberg`] |
+//! | Where does one stage end and the next begin? | [`stage_boundaries`] |
+//! | On which boundaries do several observables agree? | [`consensus`] |
+//! | How few components carry this vector? | [`gini`] |
+//!
+//! Training steps are `f64` in their original unit everywhere; the analyses work in
+//! x = ln(step + 1).
+//!
+//! ```
+//! use ontogeny_stats::{Series, TransitionSettings, transitions};
+//!
+//! let steps: Vec<f64> = (0..60).map(|i| (1.15f64.powi(i)).round() + f64::from(i)).collect();
+//! let losses: Vec<f64> = steps.iter().map(|t| 4.0 / (1.0 + (t / 90.0).powi(6))).collect();
+//! let found = transitions(&Series::new(steps, losses)?, &TransitionSettings::default())?;
+//! assert_eq!(found.len(), 1);
+//! assert!(found[0].lower <= 90.0 && 90.0 <= found[0].upper);
+//! # Ok::<(), ontogeny_stats::SeriesError>(())
+//! ```
+
+mod chains;
+mod drift;
+mod ess;
+
+mod hills;
+mod multiple;
+mod noise;
+mod null;
+mod segmentation;
+mod series;
+mod transition;
+
+mod cholesky;
+mod consensus;
+mod smooth;
+mod stage;
+
+mod gini;
+mod order;
+mod random;
+mod special;
+
+pub use chains::{ChainError, Chains, MIN_DRAWS};
+pub use consensus::{ConsensusBoundary, consensus};
+pub use drift::Drift;
+pub use gini::gini;
+pub use multiple::benjamini_hochberg;
+pub use order::{median, quantile};
+pub use series::{Series, SeriesError};
+pub use special::{normal_cdf, normal_quantile};
+pub use stage::{Boundary, BoundaryKind, MIN_STAGE_POINTS, StageSettings, stage_boundaries};
+pub use transition::{MIN_TRANSITION_POINTS, Transition, TransitionSettings, transitions};

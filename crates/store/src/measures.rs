@@ -1,0 +1,52 @@
+//! What is to be measured (`measures.json`) and what the analysis said (`analysis.json`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Boundary, MissingReason, RecordKey, Transition};
+
+/// A measurement as it is planned: the store expects a record of it at each of its steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeasurePlan {
+    /// The kind of observable (`llc` for a measurement named `llc_unembed`).
+    pub kind: String,
+    /// Unit of the values, such as `nats`; `1` for a pure number.
+    pub unit: String,
+    /// One sentence that says what is measured.
+    pub description: String,
+    /// Steps at which the measurement is expected. Where the key is known, only a record with that key counts; where it
+    /// is not (`None`: the checkpoint does not exist yet), any whole record does.
+    pub steps: BTreeMap<u64, Option<RecordKey>>,
+}
+
+/// One unit of work that is not done: a measurement at a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkItem {
+    /// Name of the measurement.
+    pub measure: String,
+    /// Step of the checkpoint.
+    pub step: u64,
+    /// Why it counts as missing.
+    pub reason: MissingReason,
+}
+
+/// What was found in the series of a run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Analysis {
+    /// Transitions of all watched series, by step.
+    pub transitions: Vec<Transition>,
+    /// Stage boundaries, by step.
+    pub stages: Vec<Boundary>,
+}
+
+/// All measurements of a run by name, as `measures.json` holds them.
+pub(crate) type Plans = BTreeMap<String, MeasurePlan>;
+
+/// File of the planned measurements.
+pub(crate) const PLANS_FILE: &str = "measures.json";
+
+/// File of the analysis.
+pub(crate) const ANALYSIS_FILE: &str = "analysis.json";
