@@ -1,0 +1,55 @@
+//! What an observable gives back, and why it may not.
+
+use ontogeny_graph::{GraphError, RunError};
+
+/// A dense row-major array with named dimensions and a unit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// Unit of the values; `1` for pure numbers.
+    pub unit: &'static str,
+    /// Each dimension with its labels, outermost first.
+    pub dims: Vec<(&'static str, Vec<String>)>,
+    /// Row-major values.
+    pub values: Vec<f64>,
+}
+
+impl Measured {
+    /// One value for each label of one dimension.
+    pub fn along(dim: &'static str, unit: &'static str, entries: Vec<(String, f64)>) -> Self {
+        let (labels, values) = entries.into_iter().unzip();
+        Self { unit, dims: vec![(dim, labels)], values }
+    }
+
+    /// The value at a label of a one-dimensional array.
+    pub fn get(&self, label: &str) -> Option<f64> {
+        let at = self.dims.first()?.1.iter().position(|own| own == label)?;
+        self.values.get(at).copied()
+    }
+}
+
+/// Why an observable could not be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The network's graph does not hold what the observable reads.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The program failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The observable is not defined for this network or task.
+    #[error("`{observable}` needs {needs}; this run has {found}")]
+    NotDefined {
+        /// The observable.
+        observable: &'static str,
+        /// What it needs.
+        needs: String,
+        /// What there is.
+        found: String,
+    },
+    /// A value that is not finite.
+    #[error("non-finite value, first at {node}")]
+    NonFinite {
+        /// The first node that produced one.
+        node: String,
+    },
+}

@@ -1,0 +1,328 @@
+//! The axes: one step axis for the whole page, and value axes that are linear or logarithmic.
+
+use ontogeny_store::RunView;
+
+use crate::number;
+
+/// Percent of the width kept free at either end, so that marks at the first and last step stay whole.
+const MARGIN: f64 = 1.0;
+/// Width of a plot on the narrowest screen, in pixels; labels that would touch there are left out.
+const NARROWEST_PLOT: f64 = 260.0;
+/// Width of one character of a tick label, in pixels.
+const CHARACTER: f64 = 6.2;
+
+/// The axis that all figures share: ln(1 + t/s), which shows step 0.
+///
+/// s is the first positive checkpoint (1 on logarithmic schedules, giving ln(t + 1)); with checkpoints
+/// every 1,000 steps ln(t + 1) would spend two thirds of the page on the way to the first of them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StepAxis {
+    /// The scale s.
+    pub scale: f64,
+    /// First and last checkpoint.
+    pub steps: (u64, u64),
+}
+
+/// A labelled place on an axis; `at` in percent of its length, from the left or from the top.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Tick {
+    pub at: f64,
+    pub label: String,
+}
+
+impl StepAxis {
+    /// The axis of a run; `None` without checkpoints.
+    pub(crate) fn of(view: &RunView) -> Option<Self> {
+        let first = *view.checkpoints.iter().min()?;
+        let last = *view.checkpoints.iter().max()?;
+        let scale = view
+            .checkpoints
+            .iter()
+            .filter(|step| **step > 0)
+            .min()
+            .map_or(1.0, |step| *step as f64);
+        Some(Self {
+            scale,
+            steps: (first, last),
+        })
+    }
+
+    /// Where a step stands, in percent of the width, from the left; clamped to the axis.
+    pub(crate) fn position(&self, step: f64) -> f64 {
+        let (low, high) = (
+            self.warp(self.steps.0 as f64),
+            self.warp(self.steps.1 as f64),
+        );
+        if high <= low || !step.is_finite() {
+            return 50.0;
+        }
+        let fraction = (self.warp(step) - low) / (high - low);
+        MARGIN + (100.0 - 2.0 * MARGIN) * fraction.clamp(0.0, 1.0)
+    }
+
+    /// Labelled ticks: 0, the powers of ten, then their doubles and fives where there is room.
+    pub(crate) fn ticks(&self) -> Vec<Tick> {
+        let (first, last) = self.steps;
+        if first == last {
+            return vec![Tick {
+                at: 50.0,
+                label: number::count(first),
+            }];
+        }
+        let decades: Vec<u64> = (0..19)
+            .map(|exponent| 10u64.pow(exponent))
+            .take_while(|d| *d <= last)
+            .collect();
+        let between = decades
+            .iter()
+            .flat_map(|d| [2, 5].map(|factor| d.saturating_mul(factor)));
+        let mut kept: Vec<u64> = Vec::new();
+        for step in [0]
+            .into_iter()
+            .chain(decades.iter().rev().copied())
+            .chain(between)
+        {
+            let fits = |other: &u64| {
+                let characters = number::count(*other).len() + number::count(step).len();
+                let gap = (self.position(step as f64) - self.position(*other as f64)).abs() / 100.0
+                    * NARROWEST_PLOT;
+                gap > characters as f64 * CHARACTER / 2.0 + CHARACTER
+            };
+            if (first..=last).contains(&step) && kept.iter().all(fits) {
+                kept.push(step);
+            }
+        }
+        kept.sort_unstable();
+        kept.iter()
+            .map(|step| Tick {
+                at: self.position(*step as f64),
+                label: number::count(*step),
+            })
+            .collect()
+    }
+
+    fn warp(&self, step: f64) -> f64 {
+        (step.max(0.0) / self.scale).ln_1p()
+    }
+}
+
+/// How values become heights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scale {
+    Linear,
+    Log,
+}
+
+/// A value axis with its range.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ValueAxis {
+    pub scale: Scale,
+    low: f64,
+    high: f64,
+}
+
+impl ValueAxis {
+    /// An axis that shows all `values` and, of the `intervals` around them, as much as leaves the values readable:
+    /// at most half of their own range on either side.
+    pub(crate) fn covering(scale: Scale, values: &[f64], intervals: &[(f64, f64)]) -> Self {
+        let finite = values
+            .iter()
+            .copied()
+            .filter(|v| v.is_finite() && (scale == Scale::Linear || *v > 0.0));
+        let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
+            (low.min(v), high.max(v))
+        });
+        if low > high {
+            return Self {
+                scale,
+                low: 0.0,
+                high: 1.0,
+            };
+        }
+        if scale == Scale::Log {
+            let margin = 0.04 * (high / low).log10() + 0.02;
+            return Self {
+                scale,
+                low: low.log10() - margin,
+                high: high.log10() + margin,
+            };
+        }
+        let room = if high > low {
+            0.5 * (high - low)
+        } else {
+            f64::INFINITY
+        };
+        let widest = intervals
+            .iter()
+            .filter(|(a, b)| a.is_finite() && b.is_finite());
+        let (bottom, top) = widest.fold((low, high), |(bottom, top), (a, b)| {
+            (bottom.min(*a), top.max(*b))
+        });
+        let (bottom, top) = (bottom.max(low - room), top.min(high + room));
+        // Differences near rounding are no range: a constant series is a level line, not magnified noise.
+        let is_level = top - bottom <= 1e-9 * top.abs().max(bottom.abs());
+        let margin = if is_level {
+            0.5 * top.abs().max(1e-12)
+        } else {
+            0.04 * (top - bottom)
+        };
+        // Quantities that are not negative start at zero where that costs little height, and never run below it.
+        let floor = if bottom < 0.0 {
+            bottom - margin
+        } else if bottom < 0.4 * top {
+            -0.02 * top
+        } else {
+            (bottom - margin).max(0.0)
+        };
+        Self {
+            scale,
+            low: floor,
+            high: top + margin,
+        }
+    }
+
+    /// The axis of fractions, from 0 to 1 with room for the marks at both ends.
+    pub(crate) fn of_fractions() -> Self {
+        Self {
+            scale: Scale::Linear,
+            low: -0.03,
+            high: 1.03,
+        }
+    }
+
+    /// Where a value stands, in percent of the height, from the top; clamped to the axis.
+    pub(crate) fn position(&self, value: f64) -> f64 {
+        let warped = match self.scale {
+            Scale::Linear => value,
+            Scale::Log if value > 0.0 => value.log10(),
+            Scale::Log => self.low,
+        };
+        100.0 * (1.0 - (warped - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+    }
+
+    /// Four to eight labelled ticks.
+    pub(crate) fn ticks(&self) -> Vec<Tick> {
+        match self.scale {
+            Scale::Log => {
+                let (first, last) = (self.low.ceil() as i32, self.high.floor() as i32);
+                let as_powers = first < -3 || last > 4;
+                let every = ((f64::from(last - first) / 6.0).ceil() as i32).max(1);
+                (first..=last)
+                    .filter(|exponent| exponent.rem_euclid(every) == 0)
+                    .map(|exponent| {
+                        let label = if as_powers {
+                            number::power_of_ten(exponent)
+                        } else {
+                            number::value(10f64.powi(exponent))
+                        };
+                        Tick {
+                            at: self.position(10f64.powi(exponent)),
+                            label,
+                        }
+                    })
+                    .collect()
+            }
+            Scale::Linear => {
+                let every = nice_interval((self.high - self.low) / 5.5);
+                let (first, last) = (
+                    (self.low / every).ceil() as i64,
+                    (self.high / every).floor() as i64,
+                );
+                (first..=last)
+                    .map(|k| {
+                        let at = k as f64 * every;
+                        Tick {
+                            at: self.position(at),
+                            label: number::tick(at, every),
+                        }
+                    })
+                    .collect()
+            }
+        }
+    }
+}
+
+/// The nearest of 1, 2, 5 × 10ᵏ above `rough`.
+fn nice_interval(rough: f64) -> f64 {
+    let decade = 10f64.powf(rough.log10().floor());
+    let factor = [1.0, 2.0, 5.0]
+        .into_iter()
+        .find(|f| f * decade >= rough)
+        .unwrap_or(10.0);
+    factor * decade
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn axis(scale: f64, steps: (u64, u64)) -> StepAxis {
+        StepAxis { scale, steps }
+    }
+
+    #[test]
+    fn the_step_axis_is_ln_of_t_plus_one_between_its_margins() {
+        let axis = axis(1.0, (0, 999));
+        assert_eq!(axis.position(0.0), 1.0);
+        assert!((axis.position(999.0) - 99.0).abs() < 1e-12);
+        // ln 10 / ln 1000 = 1/3, exact up to rounding.
+        assert!((axis.position(9.0) - (1.0 + 98.0 / 3.0)).abs() < 1e-9);
+        assert_eq!(axis.position(1e9), axis.position(999.0));
+    }
+
+    #[test]
+    fn tick_labels_never_touch_on_a_phone() {
+        for (scale, steps) in [
+            (1.0, (0, 3000)),
+            (1.0, (0, 143_000)),
+            (1000.0, (0, 41_000)),
+            (1.0, (900, 1000)),
+            (500.0, (500, 5_000_000)),
+        ] {
+            let ticks = axis(scale, steps).ticks();
+            assert!(ticks.len() >= 2 || steps.0 > 0, "{steps:?}: {ticks:?}");
+            for pair in ticks.windows(2) {
+                let gap = (pair[1].at - pair[0].at) / 100.0 * NARROWEST_PLOT;
+                let needed = (pair[0].label.len() + pair[1].label.len()) as f64 * CHARACTER / 2.0;
+                assert!(gap > needed, "{steps:?}: {pair:?}");
+            }
+        }
+        assert_eq!(axis(1.0, (0, 3000)).ticks()[0].label, "0");
+        assert_eq!(
+            axis(1.0, (7, 7)).ticks(),
+            [Tick {
+                at: 50.0,
+                label: "7".into()
+            }]
+        );
+    }
+
+    #[test]
+    fn a_huge_interval_does_not_flatten_the_values() {
+        let axis = ValueAxis::covering(Scale::Linear, &[1.0, 3.0], &[(-1e6, 1e6)]);
+        let height = axis.position(1.0) - axis.position(3.0);
+        assert!(height > 40.0, "{height}");
+        assert_eq!(axis.position(1e6), 0.0);
+    }
+
+    #[test]
+    fn axes_without_a_range_still_place_their_value() {
+        for values in [&[][..], &[0.0], &[5.0], &[-2.0, -2.0], &[f64::NAN]] {
+            for scale in [Scale::Linear, Scale::Log] {
+                let axis = ValueAxis::covering(scale, values, &[]);
+                assert!(axis.ticks().iter().all(|t| (0.0..=100.0).contains(&t.at)));
+                assert!(
+                    (0.0..=100.0).contains(&axis.position(values.first().copied().unwrap_or(0.3)))
+                        || values.iter().any(|v| v.is_nan())
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn log_ticks_are_decades() {
+        let axis = ValueAxis::covering(Scale::Log, &[1e-7, 4.0], &[]);
+        let labels: Vec<String> = axis.ticks().into_iter().map(|t| t.label).collect();
+        assert_eq!(labels, ["10⁻⁶", "10⁻⁴", "10⁻²", "10⁰"]);
+    }
+}

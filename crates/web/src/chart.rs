@@ -1,0 +1,143 @@
+//! What every figure shares: the frame with the stages as bands, the step axis, and marks for transitions and the cursor.
+//!
+//! An SVG that scales as a whole would shrink its letters on a phone. So the outer SVG has no view box: letters and ticks
+//! are placed in percent and keep their size, while curves live in an inner SVG that is stretched to the frame
+//! (strokes do not stretch). Labels stand outside the frame, in the margins of the surrounding element.
+
+use std::fmt::Write as _;
+
+use ontogeny_store::{RunView, Transition};
+
+use crate::axis::{StepAxis, Tick, ValueAxis};
+use crate::number;
+use crate::text::escape;
+
+/// The run as the background of every figure.
+#[derive(Debug, Clone)]
+pub(crate) struct Frame<'a> {
+    pub axis: StepAxis,
+    pub view: &'a RunView,
+}
+
+impl<'a> Frame<'a> {
+    /// The frame of a run; `None` without checkpoints.
+    pub(crate) fn of(view: &'a RunView) -> Option<Self> {
+        Some(Self {
+            axis: StepAxis::of(view)?,
+            view,
+        })
+    }
+
+    /// Ends of all stages in percent of the width; without boundaries the whole run is one stage.
+    pub(crate) fn stages(&self) -> Vec<(f64, f64)> {
+        let inner = self
+            .view
+            .stages
+            .iter()
+            .map(|boundary| self.axis.position(boundary.step));
+        let mut edges: Vec<f64> = [0.0].into_iter().chain(inner).chain([100.0]).collect();
+        edges.sort_by(f64::total_cmp);
+        edges.windows(2).map(|edge| (edge[0], edge[1])).collect()
+    }
+
+    /// Every second stage as a shaded band.
+    pub(crate) fn bands(&self) -> String {
+        let mut svg = String::new();
+        for (from, to) in self.stages().into_iter().skip(1).step_by(2) {
+            let _ = write!(
+                svg,
+                "<rect class=\"band\" x=\"{}%\" width=\"{}%\" height=\"100%\"/>",
+                round(from),
+                round(to - from)
+            );
+        }
+        svg
+    }
+
+    /// Marks and labels of the step axis, below the frame.
+    pub(crate) fn step_axis(&self) -> String {
+        let mut svg = String::from(
+            "<line class=\"axis\" x1=\"0\" x2=\"100%\" y1=\"100%\" y2=\"100%\"/><svg x=\"0\" y=\"100%\"><text x=\"-7\" y=\"17\" text-anchor=\"end\">step</text></svg>",
+        );
+        for Tick { at, label } in self.axis.ticks() {
+            let at = round(at);
+            let _ = write!(
+                svg,
+                "<svg x=\"{at}%\" y=\"100%\"><line class=\"axis\" y2=\"4\"/><text y=\"17\" text-anchor=\"middle\">{label}</text></svg>"
+            );
+        }
+        svg
+    }
+
+    /// A short mark at the top of the frame for each transition of one of these series.
+    pub(crate) fn transition_marks(&self, series: &[(String, String)]) -> String {
+        let mut svg = String::new();
+        for transition in &self.view.transitions {
+            let Some((_, class)) = series
+                .iter()
+                .find(|(address, _)| *address == transition.observable)
+            else {
+                continue;
+            };
+            let at = round(self.axis.position(transition.step));
+            let _ = write!(
+                svg,
+                "<svg x=\"{at}%\" y=\"0\"><path class=\"mark {class}\" d=\"M-5-9h10l-5 8z\"><title>{}</title></path></svg>",
+                escape(&transition_words(transition))
+            );
+        }
+        svg
+    }
+
+    /// The cursor, hidden until the script moves it.
+    pub(crate) fn cursor() -> &'static str {
+        "<line class=\"cursor\" x1=\"0\" x2=\"0\" y1=\"0\" y2=\"100%\"/>"
+    }
+
+    /// The span of steps in words, for text alternatives.
+    pub(crate) fn span(&self) -> String {
+        let (first, last) = self.axis.steps;
+        format!("steps {} to {}", number::count(first), number::count(last))
+    }
+}
+
+/// Horizontal lines and labels of a value axis, left of the frame.
+pub(crate) fn value_axis(axis: &ValueAxis) -> String {
+    let mut svg = String::new();
+    for Tick { at, label } in axis.ticks() {
+        let at = round(at);
+        let _ = write!(
+            svg,
+            "<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{at}%\" y2=\"{at}%\"/><text x=\"-7\" y=\"{at}%\" dy=\".35em\" text-anchor=\"end\">{label}</text>"
+        );
+    }
+    svg
+}
+
+/// `grokking of loss.test at step 1,900 [1,800, 2,000]`, or without a name `transition of …`.
+pub(crate) fn transition_words(t: &Transition) -> String {
+    format!(
+        "{} of {} at step {} [{}, {}]",
+        transition_name(t),
+        t.observable,
+        number::step(t.step),
+        number::step(t.lower),
+        number::step(t.upper)
+    )
+}
+
+/// The name of a known kind of transition, or the plain word.
+pub(crate) fn transition_name(t: &Transition) -> &str {
+    t.label.as_deref().unwrap_or("transition")
+}
+
+/// The class that gives series `index` its colour and, from the eighth on, its dashes.
+pub(crate) fn series_class(index: usize) -> String {
+    let dashed = if index >= 7 { " dashed" } else { "" };
+    format!("c{}{dashed}", index % 7 + 1)
+}
+
+/// A coordinate to two decimals, without zeros at the end.
+pub(crate) fn round(x: f64) -> f64 {
+    (x * 100.0).round() / 100.0
+}

@@ -1,0 +1,29 @@
+//! The report of a run: one self-contained HTML page that needs no network and no script to be read.
+//!
+//! [`report`] takes what the store knows of a run and returns the page. Every figure is static SVG on one step axis,
+//! with the stages as bands; a small inline script adds a cursor that moves on all figures at once.
+//! Nothing here reads files or knows how a number was measured.
+//!
+//! ```
+//! # fn page(view: &ontogeny_store::RunView) -> String {
+//! ontogeny_web::report(view)
+//! # }
+//! ```
+
+mod axis;
+mod chart;
+mod csv;
+mod figure;
+mod heatmap;
+mod number;
+mod page;
+mod panel;
+mod strip;
+mod summary;
+mod table;
+mod text;
+
+#[cfg(test)]
+mod sample;
+
+pub use page::report;

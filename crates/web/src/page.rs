@@ -1,0 +1,219 @@
+//! The page: what is read first, in one column, with its style and its one small script.
+
+use std::fmt::Write as _;
+
+use ontogeny_store::RunView;
+
+use crate::chart::Frame;
+use crate::figure;
+use crate::heatmap;
+use crate::number;
+use crate::panel::{self, Form};
+use crate::strip;
+use crate::summary;
+use crate::table;
+use crate::text::escape;
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+/// Nothing may be loaded from anywhere: the page is what it is.
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
+
+/// The report of a run as one self-contained HTML page.
+///
+/// The page needs no network; without a script all figures, tables and data are there and only the cursor is missing.
+/// It is a function of `view` alone: the same view gives the same bytes.
+/// Values that are not finite are treated as missing, and all strings of the run are escaped.
+/// The size grows by about 100 bytes for each value and error (500 checkpoints of ten series: under 2 MB).
+pub fn report(view: &RunView) -> String {
+    let title = escape(&view.run.title);
+    let mut html = String::new();
+    html.push_str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
+    let _ = write!(
+        html,
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">"
+    );
+    html.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"data:,\">");
+    let _ = write!(html, "<title>{title}</title><style>{STYLE}</style></head>");
+    let _ = write!(html, "<body><main{}>", cursor_data(view));
+    let _ = write!(
+        html,
+        "<header><h1>{title}</h1><p class=\"summary\">{}</p></header>",
+        escape(&summary::sentence(view))
+    );
+    if let Some(frame) = Frame::of(view) {
+        html.push_str(&strip::strip(&frame));
+        html.push_str(&how_to_read(view));
+        for section in panel::sections(view) {
+            let _ = write!(html, "<section><h2>{}</h2>", section.heading);
+            for panel in &section.panels {
+                html.push_str(&match panel.form {
+                    Form::Lines | Form::SmallLines => figure::lines(panel, &frame),
+                    Form::HeatMap => heatmap::heat_map(panel, &frame),
+                });
+            }
+            html.push_str("</section>");
+        }
+        html.push_str(&table::transitions(view));
+        html.push_str(&table::estimates(view));
+    }
+    html.push_str(&table::provenance(&view.run));
+    html.push_str("<p id=\"spoken\" role=\"status\" aria-live=\"polite\"></p></main>");
+    let _ = write!(html, "<script>{SCRIPT}</script></body></html>");
+    html.push('\n');
+    html
+}
+
+/// What the script needs to place the cursor: checkpoints, and scale and ends of the step axis.
+fn cursor_data(view: &RunView) -> String {
+    let Some(frame) = Frame::of(view) else {
+        return String::new();
+    };
+    let steps: Vec<String> = view.checkpoints.iter().map(u64::to_string).collect();
+    let axis = frame.axis;
+    format!(
+        " data-steps=\"{}\" data-scale=\"{}\" data-first=\"{}\" data-last=\"{}\"",
+        steps.join(","),
+        axis.scale,
+        axis.steps.0,
+        axis.steps.1
+    )
+}
+
+fn how_to_read(view: &RunView) -> String {
+    let mut sentences = vec!["All figures share this axis, logarithmic in the step, and lines join the measured checkpoints.".to_owned()];
+    if !view.stages.is_empty() {
+        sentences.push("Shaded bands are every second stage.".to_owned());
+    }
+    if view
+        .observables
+        .values()
+        .any(|o| o.standard_errors.values.iter().any(Option::is_some))
+    {
+        sentences.push("Shaded ranges and bars are 95 % intervals (± 1.96 standard errors); after a ± stands one standard error.".to_owned());
+    }
+    if !view.transitions.is_empty() {
+        sentences.push("Triangles mark the transitions of the series shown; the bars above are the 95 % intervals of their steps.".to_owned());
+    }
+    let steps = view.checkpoints.iter().max().copied().unwrap_or(0);
+    format!(
+        "<p class=\"note\">{} The values beside the names are those at the cursor, at first step {}.</p>",
+        sentences.join(" "),
+        number::count(steps)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn hostile_strings_stay_text() {
+        let hostile = "</title><script>alert(1)</script>\" onload='x' &";
+        let mut view = sample::grokking(8, 2);
+        view.run.title = hostile.to_owned();
+        view.run.command = hostile.to_owned();
+        view.run.configuration = hostile.to_owned();
+        view.run.directory = hostile.to_owned();
+        view.run
+            .hashes
+            .insert(hostile.to_owned(), hostile.to_owned());
+        view.transitions[0].observable = hostile.to_owned();
+        view.transitions[0].label = Some(hostile.to_owned());
+        view.stages[0].observables = vec![hostile.to_owned()];
+        let mut loss = view.observables["loss"].clone();
+        loss.unit = hostile.to_owned();
+        loss.description = hostile.to_owned();
+        loss.kind = hostile.to_owned();
+        loss.coordinates.insert(
+            "split".to_owned(),
+            vec![ontogeny_store::Coordinate::Text(hostile.to_owned()); 3],
+        );
+        loss.status[0] = ontogeny_store::Status::Refused {
+            verdict: hostile.to_owned(),
+            reason: hostile.to_owned(),
+        };
+        loss.details[0].insert(
+            hostile.to_owned(),
+            ontogeny_store::Detail::Text(hostile.to_owned()),
+        );
+        view.observables.insert(hostile.to_owned(), loss);
+        let html = report(&view);
+        assert_eq!(html.matches("<script").count(), 1, "only our own script");
+        assert!(!html.contains("alert(1)</script>") && !html.contains("\" onload"));
+        assert_eq!(
+            html.matches("</title>").count(),
+            html.matches("<title>").count()
+        );
+    }
+
+    #[test]
+    fn nothing_is_fetched() {
+        let html = report(&sample::grokking(24, 3));
+        for fetched in [
+            "src=", "@import", "url(", "http://", "https://", "fetch(", "import(",
+        ] {
+            assert!(!html.contains(fetched), "{fetched}");
+        }
+        assert!(
+            html.split("href=\"")
+                .skip(1)
+                .all(|address| address.starts_with("data:"))
+        );
+    }
+
+    #[test]
+    fn every_number_of_checkpoints_gives_a_page() {
+        for (n, refused) in [(0, 0), (1, 0), (1, 1), (2, 0), (24, 0), (24, 24), (500, 30)] {
+            let html = report(&sample::grokking(n, refused));
+            assert!(html.ends_with("</html>\n"));
+            for wrong in ["NaN", "inf%", "inf\"", "-0%"] {
+                assert!(
+                    !html.contains(wrong),
+                    "{n} checkpoints, {refused} refused: {wrong}"
+                );
+            }
+            assert_eq!(
+                html.matches("<figure").count(),
+                html.matches("</figure>").count()
+            );
+            assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
+            let n_figures = if n == 0 { 0 } else { 10 };
+            assert_eq!(
+                html.matches("<figure").count(),
+                n_figures,
+                "{n} checkpoints"
+            );
+        }
+    }
+
+    #[test]
+    fn five_hundred_checkpoints_stay_under_two_megabytes() {
+        let html = report(&sample::grokking(500, 30));
+        assert!(html.len() < 2_000_000, "{} bytes", html.len());
+    }
+
+    #[test]
+    fn the_same_view_gives_the_same_bytes_also_through_json() {
+        let view = sample::grokking(24, 3);
+        let json = serde_json::to_string(&view).unwrap();
+        let again: RunView = serde_json::from_str(&json).unwrap();
+        assert_eq!(report(&view), report(&again));
+    }
+
+    #[test]
+    fn ids_are_unique() {
+        let html = report(&sample::grokking(24, 3));
+        let mut ids: Vec<&str> = html
+            .split(" id=\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        let n = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), n);
+    }
+}

@@ -1,0 +1,336 @@
+//! An invented grokking run for the tests of this crate; the example and the browser test draw it too.
+
+use std::collections::BTreeMap;
+
+use ontogeny_store::{
+    Boundary, Coordinate, Detail, Nested, Observable, RunInfo, RunView, Status, Transition,
+};
+
+/// A run of 3,000 steps with `n_checkpoints` checkpoints, of which the first `n_refused` have no learning coefficient.
+///
+/// Memorisation is a logistic step at 90, grokking one at 1,900; noise is a fixed sum of sines.
+pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
+    let checkpoints = schedule(n_checkpoints);
+    let memorised = |t: f64| logistic((t + 1.0).ln() - 91f64.ln(), 0.25);
+    let grokked = |t: f64| logistic((t + 1.0).ln() - 1901f64.ln(), 0.08);
+    let mut observables = BTreeMap::new();
+    let loss = plain(
+        "loss",
+        "nats",
+        "Mean cross-entropy.",
+        "split",
+        &["train", "test", "all"],
+        &checkpoints,
+        |t, split| {
+            let train = 3.97f64.ln() - 15.5 * memorised(t) - 2.0 * grokked(t);
+            let test = 3.97f64.ln() + 1.2 * memorised(t) - 16.0 * grokked(t);
+            [train.exp(), test.exp(), 0.5 * (train.exp() + test.exp())][split]
+                * (1.0 + 0.04 * noise(t, split))
+        },
+    );
+    observables.insert("loss".to_owned(), loss);
+    let accuracy = plain(
+        "accuracy",
+        "1",
+        "Share of examples whose largest logit is the answer.",
+        "split",
+        &["train", "test"],
+        &checkpoints,
+        |t, split| (0.02 + 0.98 * if split == 0 { memorised(t) } else { grokked(t) }).min(1.0),
+    );
+    observables.insert("accuracy".to_owned(), accuracy);
+    for (name, component, height) in [("llc", "full", 120.0), ("llc_unembed", "unembed", 34.0)] {
+        let refused = if component == "full" { n_refused } else { 0 };
+        observables.insert(
+            name.to_owned(),
+            coefficient(component, refused, &checkpoints, |t| {
+                height * (0.25 + 1.1 * memorised(t) - 0.75 * grokked(t))
+                    + 0.02 * height * noise(t, 7)
+            }),
+        );
+    }
+    let quantities = [
+        "restricted_loss",
+        "restricted_loss_train",
+        "excluded_loss",
+        "gini_embed",
+        "gini_unembed",
+        "sum_of_squares",
+        "n_key_frequencies",
+    ];
+    let fourier = plain(
+        "fourier",
+        "1",
+        "Progress measures of the Fourier multiplication algorithm.",
+        "quantity",
+        &quantities,
+        &checkpoints,
+        |t, quantity| {
+            let formed = logistic((t + 1.0).ln() - 1200f64.ln(), 0.25);
+            match quantity {
+                0 | 1 => {
+                    (1.4 + 0.2 * quantity as f64 - 14.0 * formed).exp()
+                        * (1.0 + 0.05 * noise(t, quantity))
+                }
+                2 => 1.4 * (1.0 - memorised(t)) + 5.0 * formed,
+                3 => 0.18 + 0.45 * formed,
+                4 => 0.2 + 0.5 * formed,
+                5 => 2600.0 + 900.0 * memorised(t) - 1900.0 * grokked(t),
+                _ => (5.0 * formed).round(),
+            }
+        },
+    );
+    observables.insert("fourier".to_owned(), fourier);
+    let norms = ["total", "embed", "pos_embed", "attn", "mlp", "unembed"];
+    let norm = plain(
+        "weight_norm",
+        "1",
+        "L2 norm of the weights by component.",
+        "component",
+        &norms,
+        &checkpoints,
+        |t, component| {
+            let share = [1.0, 0.5, 0.12, 0.4, 0.62, 0.38][component];
+            share * (38.0 + 14.0 * memorised(t) - 22.0 * grokked(t))
+        },
+    );
+    observables.insert("weight_norm".to_owned(), norm);
+    let frequencies: Vec<Coordinate> = (1..=26).map(Coordinate::Number).collect();
+    let mut power = plain(
+        "fourier_power",
+        "1",
+        "Share of the embedding's power at each frequency.",
+        "frequency",
+        &[""; 26],
+        &checkpoints,
+        |t, k| {
+            let formed = logistic((t + 1.0).ln() - 1200f64.ln(), 0.25);
+            let key = f64::from([3, 8, 13, 20, 24].contains(&k));
+            (1.0 - formed) / 26.0 * (1.0 + 0.3 * noise(t, k)) + formed * (0.2 * key + 0.001)
+        },
+    );
+    power
+        .coordinates
+        .insert("frequency".to_owned(), frequencies);
+    observables.insert("fourier_power".to_owned(), power);
+    RunView {
+        run: RunInfo {
+            title: "Demonstration with invented numbers: grokking modular addition".to_owned(),
+            directory: "runs/demonstration".to_owned(),
+            version: "0.1.0".to_owned(),
+            instruction_set: "avx512".to_owned(),
+            seed: 0,
+            configuration: "title = \"Demonstration\"\nseed = 0\n\n[task]\nkind = \"modular_arithmetic\"\np = 53\n".to_owned(),
+            hashes: BTreeMap::from([
+                ("configuration".to_owned(), "3f9a5d1c7e20b846aa01".repeat(3)),
+                ("data".to_owned(), "90c1d2e3f4a5b6978812".repeat(3)),
+            ]),
+            command: "ontogeny run examples/grokking.toml".to_owned(),
+        },
+        transitions: if n_checkpoints < 8 { Vec::new() } else { transitions() },
+        stages: if n_checkpoints < 8 { Vec::new() } else { boundaries() },
+        checkpoints,
+        observables,
+    }
+}
+
+/// Step 0 and then `n - 1` steps up to 3,000 that are evenly spaced in ln t where whole numbers allow it.
+fn schedule(n: usize) -> Vec<u64> {
+    let mut steps: Vec<u64> = Vec::new();
+    for index in 0..n {
+        let fraction = index as f64 / (n.max(2) - 1) as f64;
+        let spaced = (3001f64.powf(fraction) - 1.0).round() as u64;
+        let next = steps.last().map_or(0, |last| last + 1);
+        steps.push(spaced.max(next));
+    }
+    steps
+}
+
+fn logistic(x: f64, width: f64) -> f64 {
+    1.0 / (1.0 + (-x / width).exp())
+}
+
+/// A smooth wiggle of size about 1 that depends on step and series.
+fn noise(t: f64, series: usize) -> f64 {
+    let u = (t + 1.0).ln() * 9.0 + series as f64 * 1.7;
+    (u.sin() + (2.3 * u).sin() + (5.1 * u + 1.0).sin()) / 2.0
+}
+
+fn plain(
+    kind: &str,
+    unit: &str,
+    description: &str,
+    dim: &str,
+    labels: &[&str],
+    steps: &[u64],
+    value: impl Fn(f64, usize) -> f64,
+) -> Observable {
+    let width = labels.len();
+    let values = steps
+        .iter()
+        .flat_map(|step| {
+            (0..width)
+                .map(|c| Some(value(*step as f64, c)))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    Observable {
+        kind: kind.to_owned(),
+        unit: unit.to_owned(),
+        description: description.to_owned(),
+        dims: vec!["step".to_owned(), dim.to_owned()],
+        coordinates: BTreeMap::from([
+            (
+                "step".to_owned(),
+                steps.iter().map(|s| Coordinate::Number(*s)).collect(),
+            ),
+            (
+                dim.to_owned(),
+                labels
+                    .iter()
+                    .map(|l| Coordinate::Text((*l).to_owned()))
+                    .collect(),
+            ),
+        ]),
+        values: Nested {
+            shape: vec![steps.len(), width],
+            values,
+        },
+        standard_errors: Nested {
+            shape: vec![steps.len(), width],
+            values: vec![None; steps.len() * width],
+        },
+        status: vec![Status::Done; steps.len()],
+        details: vec![BTreeMap::new(); steps.len()],
+    }
+}
+
+fn coefficient(
+    component: &str,
+    n_refused: usize,
+    steps: &[u64],
+    value: impl Fn(f64) -> f64,
+) -> Observable {
+    let mut llc = plain(
+        "llc",
+        "1",
+        "Local learning coefficient by RMSprop-SGLD.",
+        "component",
+        &[component],
+        steps,
+        |t, _| value(t),
+    );
+    for (at, step) in steps.iter().enumerate() {
+        let r_hat = if at < n_refused {
+            1.31
+        } else {
+            1.002 + 0.004 * noise(*step as f64, 3).abs()
+        };
+        let se = 0.03 * llc.values.values[at].unwrap_or(0.0).abs() + 0.4;
+        let verdict = if at < n_refused {
+            "not converged"
+        } else {
+            "ok"
+        };
+        llc.standard_errors.values[at] = Some(se);
+        llc.details[at] = BTreeMap::from([
+            ("r_hat".to_owned(), Detail::Number(Some(r_hat))),
+            (
+                "ess_bulk".to_owned(),
+                Detail::Number(Some(210.0 + 40.0 * noise(*step as f64, 4))),
+            ),
+            (
+                "ess_tail".to_owned(),
+                Detail::Number(Some(160.0 + 30.0 * noise(*step as f64, 5))),
+            ),
+            ("mcse".to_owned(), Detail::Number(Some(0.8 * se))),
+            ("n_beta".to_owned(), Detail::Number(Some(193.7))),
+            ("step_size".to_owned(), Detail::Number(Some(2e-5))),
+            ("localization".to_owned(), Detail::Number(Some(300.0))),
+            ("chains".to_owned(), Detail::Number(Some(4.0))),
+            ("draws".to_owned(), Detail::Number(Some(200.0))),
+            ("verdict".to_owned(), Detail::Text(verdict.to_owned())),
+        ]);
+        if at < n_refused {
+            llc.values.values[at] = None;
+            llc.standard_errors.values[at] = None;
+            llc.status[at] = Status::Refused {
+                verdict: verdict.to_owned(),
+                reason: format!("R̂ {r_hat:.2} is above 1.05"),
+            };
+        }
+    }
+    llc
+}
+
+fn transitions() -> Vec<Transition> {
+    let made = |observable: &str,
+                label: Option<&str>,
+                at: [f64; 3],
+                width_decades,
+                size,
+                unit: &str,
+                p_value| Transition {
+        observable: observable.to_owned(),
+        label: label.map(str::to_owned),
+        step: at[1],
+        lower: at[0],
+        upper: at[2],
+        width_decades,
+        size,
+        unit: unit.to_owned(),
+        p_value,
+    };
+    vec![
+        made(
+            "loss.train",
+            Some("memorisation"),
+            [80.0, 90.0, 105.0],
+            0.42,
+            -3.9,
+            "nats",
+            1e-6,
+        ),
+        made(
+            "llc.full",
+            None,
+            [82.0, 95.0, 120.0],
+            0.48,
+            131.0,
+            "1",
+            4e-4,
+        ),
+        made(
+            "llc.full",
+            None,
+            [1700.0, 1890.0, 2100.0],
+            0.2,
+            -90.0,
+            "1",
+            0.0021,
+        ),
+        made(
+            "loss.test",
+            Some("grokking"),
+            [1800.0, 1900.0, 2000.0],
+            0.15,
+            -6.8,
+            "nats",
+            1e-7,
+        ),
+    ]
+}
+
+fn boundaries() -> Vec<Boundary> {
+    let made = |step, lower, upper, observables: &[&str]| Boundary {
+        step,
+        lower,
+        upper,
+        observables: observables.iter().map(|o| (*o).to_owned()).collect(),
+    };
+    vec![
+        made(22.0, 18.0, 27.0, &["llc.full", "loss.train"]),
+        made(410.0, 360.0, 470.0, &["llc.full", "loss.test"]),
+        made(2600.0, 2450.0, 2750.0, &["llc.full"]),
+    ]
+}

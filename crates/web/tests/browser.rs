@@ -1,0 +1,288 @@
+//! The report in a real browser: Chromium opens it without a network, at phone width, and moves its cursor.
+//!
+//! A wrapper page holds the report in a frame, drives it with events as a reader would, and writes what it saw into its
+//! own title, which Chromium prints with the rest of the page. Without Chromium the tests say so and pass.
+
+#[path = "../src/sample.rs"]
+mod sample;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ontogeny_store::{RunView, Status};
+
+/// Waits for the frame, then for one more turn of the event loop, and reports the result of `check` or its error.
+const WRAPPER: &str = r#"<!doctype html><meta charset="utf-8"><title>waiting</title>
+<iframe id="page" style="width:WIDTHpx;height:900px;border:0" src="report.html"></iframe>
+<pre id="seen"></pre>
+<script>
+const page = document.getElementById("page");
+const errors = [];
+page.addEventListener("load", () => {
+  try {
+    const doc = page.contentDocument;
+    const win = page.contentWindow;
+    win.addEventListener("error", (event) => errors.push(event.message));
+    const check = () => { CHECK };
+    document.getElementById("seen").textContent = JSON.stringify({ result: check(), errors });
+  } catch (error) {
+    document.getElementById("seen").textContent = JSON.stringify({ result: null, errors: [String(error)] });
+  }
+});
+</script>"#;
+
+fn chromium() -> Option<PathBuf> {
+    let candidates = ["chromium", "chromium-browser", "google-chrome"];
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders)
+        .flat_map(|folder| candidates.map(|name| folder.join(name)))
+        .find(|path| path.is_file())
+}
+
+/// Opens the report of `view` in a frame of this width and returns what `check` (JavaScript statements) returned.
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
+fn in_browser(view: &RunView, width: u32, check: &str) -> Option<serde_json::Value> {
+    let Some(browser) = chromium() else {
+        println!("skipped: no Chromium on the PATH");
+        return None;
+    };
+    let folder = tempfile::tempdir().expect("a folder for the pages");
+    fs_err::write(
+        folder.path().join("report.html"),
+        ontogeny_web::report(view),
+    )
+    .expect("the report can be written");
+    let wrapper = WRAPPER
+        .replace("WIDTH", &width.to_string())
+        .replace("CHECK", check);
+    fs_err::write(folder.path().join("wrapper.html"), wrapper).expect("the wrapper can be written");
+    let dom = dump_dom(&browser, folder.path());
+    let seen = dom
+        .split("<pre id=\"seen\">")
+        .nth(1)
+        .and_then(|rest| rest.split("</pre>").next())
+        .unwrap_or_default();
+    let seen = seen
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&");
+    let seen: serde_json::Value =
+        serde_json::from_str(&seen).unwrap_or_else(|error| panic!("{error}: {seen:?} in {dom}"));
+    assert_eq!(seen["errors"], serde_json::json!([]));
+    Some(seen["result"].clone())
+}
+
+fn dump_dom(browser: &Path, folder: &Path) -> String {
+    let output = Command::new(browser)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+        ])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ])
+        // Files may read each other: the wrapper looks into the frame.
+        .args([
+            "--allow-file-access-from-files",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+            "--window-size=1400,1000",
+        ])
+        .arg(format!(
+            "--user-data-dir={}",
+            folder.join("profile").display()
+        ))
+        .arg(format!("file://{}", folder.join("wrapper.html").display()))
+        .output()
+        .expect("Chromium starts");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("Chromium prints UTF-8")
+}
+
+#[test]
+fn no_page_is_wider_than_its_window() {
+    for (width, n_checkpoints, n_refused) in
+        [(360, 24, 3), (360, 1, 1), (800, 24, 0), (1280, 24, 24)]
+    {
+        let mut view = sample::grokking(n_checkpoints, n_refused);
+        view.run.directory = "a-folder-with-a-very-long-name-and-no-place-to-break-".repeat(4);
+        view.run.command = format!("ontogeny run {}", "x".repeat(300));
+        view.run.title = "Ü".repeat(120);
+        let check = "return { page: doc.documentElement.scrollWidth, window: doc.documentElement.clientWidth, letters: Math.min(...[...doc.querySelectorAll('text')].map((t) => parseFloat(win.getComputedStyle(t).fontSize))) };";
+        let Some(seen) = in_browser(&view, width, check) else {
+            return;
+        };
+        assert!(
+            seen["page"].as_u64() <= seen["window"].as_u64(),
+            "{width} px, {n_checkpoints} checkpoints: {seen}"
+        );
+        // Letters keep their size on a phone; below 11 px they could not be read.
+        assert!(seen["letters"].as_f64() >= Some(11.0), "{seen}");
+    }
+}
+
+#[test]
+fn the_cursor_moves_on_all_figures_and_reads_the_data() {
+    let view = sample::grokking(24, 3);
+    let check = r##"
+        const readings = () => Object.fromEntries([...doc.querySelectorAll("figure")].filter((f) => f.querySelector(".key")).map((f) =>
+            [f.id, [...f.querySelectorAll("output")].map((o) => o.textContent)]));
+        const cursors = () => [...new Set([...doc.querySelectorAll(".cursor")].map((c) => c.getAttribute("x1")))];
+        const steps = () => [...new Set([...doc.querySelectorAll(".key .at b")].map((b) => b.textContent))];
+        const drawn = readings();
+        const plot = doc.querySelector("#loss .plot");
+        const key = (name) => plot.dispatchEvent(new win.KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
+        key("End");
+        const end = { readings: readings(), cursors: cursors(), steps: steps() };
+        key("Home");
+        const home = { readings: readings(), cursors: cursors(), steps: steps(), spoken: doc.getElementById("spoken").textContent };
+        const box = doc.querySelector("#llc .frame.only .chart").getBoundingClientRect();
+        doc.querySelector("#llc .plot").dispatchEvent(new win.PointerEvent("pointermove", { clientX: box.left + box.width * 0.5, clientY: box.top + 9, bubbles: true }));
+        return { drawn, end, home, middle: { cursors: cursors(), steps: steps() } };"##;
+    let Some(seen) = in_browser(&view, 800, check) else {
+        return;
+    };
+    assert_eq!(
+        seen["drawn"], seen["end"]["readings"],
+        "the script and the drawn page must write numbers alike"
+    );
+    assert_eq!(seen["end"]["steps"], serde_json::json!(["3,000"]));
+    assert_eq!(seen["end"]["cursors"], serde_json::json!(["99%"]));
+    assert_eq!(seen["home"]["cursors"], serde_json::json!(["1%"]));
+    assert_eq!(seen["home"]["readings"]["llc"][0], "refused");
+    assert!(
+        seen["home"]["spoken"]
+            .as_str()
+            .unwrap()
+            .starts_with("step 0 train"),
+        "{}",
+        seen["home"]["spoken"]
+    );
+    // Half of the axis: ln(t + 1) is half of ln 3001 at t = 54; the nearest checkpoint stands there on all figures.
+    let middle: f64 = seen["middle"]["steps"][0]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let distance = |step: f64| ((step + 1.0).ln() - 0.5 * 3001f64.ln()).abs();
+    assert!(
+        view.checkpoints
+            .iter()
+            .all(|step| distance(*step as f64) >= distance(middle)),
+        "{middle}"
+    );
+    assert_eq!(seen["middle"]["steps"].as_array().unwrap().len(), 1);
+    assert_eq!(seen["middle"]["cursors"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn the_axis_box_switches_between_logarithmic_and_linear() {
+    let check = r##"
+        const shown = () => [...doc.querySelectorAll("#loss .frame")].filter((f) => f.getBoundingClientRect().height > 0).map((f) => f.classList.contains("log"));
+        const before = shown();
+        doc.getElementById("loss-linear").click();
+        return { before, after: shown() };"##;
+    let Some(seen) = in_browser(&sample::grokking(24, 0), 360, check) else {
+        return;
+    };
+    assert_eq!(
+        seen,
+        serde_json::json!({ "before": [true], "after": [false] })
+    );
+}
+
+#[test]
+fn the_reason_of_a_refusal_opens_inside_the_window() {
+    // Refused at every step: each tip is opened in turn, at phone width.
+    let check = r#"
+        const overflow = [];
+        for (const mark of doc.querySelectorAll(".refused")) {
+            mark.focus();
+            if (win.getComputedStyle(mark, "::after").content === "none") overflow.push("no tip");
+            if (doc.documentElement.scrollWidth > doc.documentElement.clientWidth) overflow.push(mark.style.left);
+        }
+        return overflow;"#;
+    let Some(seen) = in_browser(&sample::grokking(24, 24), 360, check) else {
+        return;
+    };
+    assert_eq!(seen, serde_json::json!([]));
+}
+
+#[test]
+fn every_link_saves_its_data_and_every_figure_has_words() {
+    let view = sample::grokking(24, 2);
+    let check = r##"
+        const csv = decodeURIComponent(doc.querySelector("#loss a.csv").getAttribute("href").replace(/^[^,]*,/, ""));
+        const figures = [...doc.querySelectorAll("figure")];
+        return {
+            rows: csv.trim().split("\n").map((row) => row.split(",")),
+            without_csv: figures.filter((f) => f.id !== "life" && !f.querySelector("a.csv[download]")).map((f) => f.id),
+            without_words: [...doc.querySelectorAll("svg.chart")].filter((s) => s.getAttribute("role") !== "img" || s.getAttribute("aria-label").length < 20).length,
+            unreachable: [...doc.querySelectorAll(".scroll, .plot, .refused, pre")].filter((e) => e.tabIndex < 0).length,
+            reason: doc.querySelector("#llc .refused").getAttribute("aria-label"),
+        };"##;
+    let Some(seen) = in_browser(&view, 800, check) else {
+        return;
+    };
+    let rows = seen["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 1 + view.checkpoints.len());
+    for (row, (step, values)) in rows[1..].iter().zip(
+        view.checkpoints
+            .iter()
+            .zip(view.observables["loss"].values.values.chunks(3)),
+    ) {
+        let cells: Vec<f64> = row
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|cell| cell.as_str().unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(cells[0], *step as f64);
+        assert_eq!(
+            cells[1..].iter().copied().map(Some).collect::<Vec<_>>(),
+            values
+        );
+    }
+    assert_eq!(seen["without_csv"], serde_json::json!([]));
+    assert_eq!(
+        [&seen["without_words"], &seen["unreachable"]],
+        [&serde_json::json!(0), &serde_json::json!(0)]
+    );
+    assert_eq!(
+        seen["reason"],
+        "llc at step 0 refused: not converged, R̂ 1.31 is above 1.05"
+    );
+}
+
+#[test]
+fn hostile_words_run_nothing() {
+    let mut view = sample::grokking(8, 1);
+    let hostile = "\"><img src=x onerror=\"parent.document.title='broken'\"><script>parent.document.title='broken'</script>";
+    view.run.title = hostile.to_owned();
+    view.run.configuration = hostile.to_owned();
+    let llc = view.observables.get_mut("llc").unwrap();
+    llc.unit = hostile.to_owned();
+    llc.status[0] = Status::Refused {
+        verdict: hostile.to_owned(),
+        reason: String::new(),
+    };
+    let check = "return { images: doc.images.length, scripts: doc.scripts.length, heading: doc.querySelector('h1').textContent, title: document.title };";
+    let Some(seen) = in_browser(&view, 800, check) else {
+        return;
+    };
+    assert_eq!(seen["heading"], hostile);
+    assert_eq!(
+        [&seen["images"], &seen["scripts"]],
+        [&serde_json::json!(0), &serde_json::json!(1)]
+    );
+    assert_eq!(seen["title"], "waiting");
+}
