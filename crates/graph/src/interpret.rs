@@ -285,8 +285,9 @@ impl Graph {
     }
 }
 
-/// −ln softmax(row)[target], without cancellation where the target dominates.
-pub(crate) fn cross_entropy(row: &[f64], target: usize) -> f64 {
+/// −ln softmax(row)[target] of one row of logits in f64, in nats, without cancellation where the target dominates.
+/// `target` must be below `row.len()`.
+pub fn cross_entropy(row: &[f64], target: usize) -> f64 {
     let others = || row.iter().enumerate().filter(move |(j, _)| *j != target).map(|(_, z)| *z);
     let top = others().fold(f64::NEG_INFINITY, f64::max);
     if top <= row[target] {

@@ -43,7 +43,7 @@ mod update;
 
 pub use data::{Column, ColumnData, DataSet, DataSetError};
 pub use graph::{DType, Graph, GraphError, Node};
-pub use interpret::{InterpretError, Real, Value};
+pub use interpret::{InterpretError, Real, Value, cross_entropy};
 pub use isa::Isa;
 pub use params::{Param, ParamSpace};
 pub use program::{Gradient, Program, RunError, Workspace};

@@ -1,0 +1,69 @@
+//! Networks, tasks, weight formats and the trainer of ontogeny.
+//!
+//! Weights come in through [`read_tensors`], which looks at a file's content (not at its extension) and reads
+//! `.safetensors`, PyTorch `.pt`/`.pth`, `.npz` and `.npy`. A pickle is data here: nothing in it is ever executed,
+//! and a file that names any function outside a short allow-list is refused before a tensor is read.
+//! [`to_canonical`] then gives every tensor its TransformerLens name and layout, and [`match_shapes`] compares the
+//! result with what a network expects.
+//!
+//! A [`TaskConfig`] is made ready as a [`Task`], whose interface a [`NetworkConfig`] is fitted to as a [`Model`]; a
+//! [`Trainer`] then updates the model's flat weights and hands over every checkpoint.
+//!
+//! ```
+//! use std::{convert::Infallible, ops::ControlFlow, path::Path};
+//! use ontogeny_zoo::{Model, NetworkConfig, TaskConfig, TrainConfig, TrainEvent, Trainer};
+//! use serde_json::{from_value, json};
+//!
+//! let task: TaskConfig = from_value(json!({
+//!     "kind": "modular_arithmetic", "p": 5, "operation": "add", "train_fraction": 0.8,
+//! }))?;
+//! let network: NetworkConfig = from_value(json!({
+//!     "kind": "transformer", "layers": 1, "d_model": 8, "heads": 2, "d_mlp": 16, "activation": "relu",
+//!     "normalization": "none", "positions": "learned",
+//! }))?;
+//! let config: TrainConfig = from_value(json!({
+//!     "optimizer": "adamw", "learning_rate": 1e-2, "batch": "full", "steps": 4, "checkpoints": { "linear": 2 },
+//! }))?;
+//!
+//! let seed = 0;
+//! let task = task.prepare(seed, Path::new("."))?;
+//! let model = Model::new(network, task.interface)?;
+//! let data = &task.split("train").expect("every task has one").data;
+//! let mut trainer = Trainer::new(&model, data, &config, seed)?;
+//! let mut state = trainer.start(model.initial_weights(seed))?;
+//! let mut checkpoints = Vec::new();
+//! trainer.run(&mut state, |event| {
+//!     if let TrainEvent::Checkpoint(state) = event {
+//!         checkpoints.push(state.step);
+//!     }
+//!     Ok::<_, Infallible>(ControlFlow::Continue(()))
+//! })?;
+//! assert_eq!(checkpoints, [0, 2, 4]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod formats;
+mod model;
+mod networks;
+mod setting;
+mod tasks;
+mod train;
+
+pub use formats::{
+    DType, Description, FileFormat, FloatStats, Layout, LayoutError, NameMap, NamedTensor,
+    NonFinite, PickleScanError, ReadError, Scalar, ScalarValue, ShapeDifferences, ShapeMismatch,
+    TensorData, TensorFile, TensorSummary, UnmatchedName, Unread, WeightTensor, check_finite,
+    check_finite_weights, describe, match_shapes, read_tensors, scan_pickle, to_canonical,
+};
+pub use model::{Interface, Model, Nodes, Read, VectorLoss};
+pub use networks::{
+    Activation, MlpConfig, NetworkConfig, Normalization, Positions, TransformerConfig,
+};
+pub use setting::SettingError;
+pub use tasks::{
+    IndexFileError, ModularArithmeticConfig, Operation, Split, Task, TaskConfig, TaskError,
+};
+pub use train::{
+    Batch, CheckpointSchedule, OptimizerKind, ResumeError, Spacing, TrainConfig, TrainError,
+    TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError,
+};

@@ -1,0 +1,595 @@
+//! A model: a network fitted to a task's inputs, with its parameter space, initial weights and loss.
+
+use std::path::Path;
+
+use ontogeny_graph::{Graph, Node, Param, ParamSpace, Purpose, Stream};
+
+use crate::networks::{NetworkConfig, Start};
+use crate::{LayoutError, SettingError, WeightTensor, match_shapes};
+
+/// A network whose open ends (vocabulary, sequence length, classes) a task has filled in.
+///
+/// It builds its graph for any batch, so that training, sampling and measuring compile programs of their own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    network: NetworkConfig,
+    interface: Interface,
+    space: ParamSpace,
+}
+
+/// What a task gives to a network and asks of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interface {
+    /// Sequences of ids in the input `tokens` `[batch, length]`.
+    Tokens {
+        /// Ids are below this.
+        vocabulary: usize,
+        /// Ids of one sequence.
+        length: usize,
+        /// What is predicted.
+        read: Read,
+    },
+    /// Vectors in the float input `x` `[batch, inputs]`.
+    Vectors {
+        /// Width of `x`.
+        inputs: usize,
+        /// Width of the network's output.
+        outputs: usize,
+        /// What is compared with what.
+        loss: VectorLoss,
+    },
+}
+
+/// Which positions of a sequence are predicted; the loss is cross-entropy in nats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// One class per sequence, read at the last position, against the ids `targets` `[batch]`.
+    LastPosition {
+        /// Number of classes: the first ids of the vocabulary. Logits of the others are not computed.
+        classes: usize,
+    },
+    /// Each next token, from all positions but the last; an example's loss is the mean over its positions.
+    NextToken,
+}
+
+/// Loss on the output of a network of vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VectorLoss {
+    /// Cross-entropy in nats against the ids `y` `[batch]`.
+    CrossEntropy,
+    /// Mean over the outputs of the squared difference from the floats `y` `[batch, outputs]`.
+    MeanSquared,
+}
+
+/// Where a model's results stand in a graph. They are also named activations: `logits`, `example_loss`, `loss`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nodes {
+    /// `[batch, classes]`, `[batch, length, vocabulary]` for next tokens, or `[batch, outputs]`.
+    pub logits: Node,
+    /// Loss of each example: `[batch]`.
+    pub example_loss: Node,
+    /// Mean loss over the batch: a scalar.
+    pub loss: Node,
+}
+
+impl Model {
+    /// Fits a network to a task.
+    ///
+    /// # Errors
+    /// A setting that is out of range or does not go with the task; it is named, with what is allowed.
+    pub fn new(network: NetworkConfig, interface: Interface) -> Result<Self, SettingError> {
+        check(&network, interface)?;
+        let mut model = Self {
+            network,
+            interface,
+            space: ParamSpace::default(),
+        };
+        let (graph, _) = model.graph(1);
+        model.space = ParamSpace::of(&graph);
+        Ok(model)
+    }
+
+    /// Adds the network and its loss to a graph for `batch` examples, which must be at least 1.
+    ///
+    /// Declares the inputs of its [`Interface`] and, in the order of [`Model::space`], all parameters.
+    pub fn build(&self, g: &mut Graph, batch: usize) -> Nodes {
+        let logits = self.build_logits(g, batch);
+        let logits = g.named(logits, "logits");
+        let example_loss = self.build_example_loss(g, logits, batch);
+        let example_loss = g.named(example_loss, "example_loss");
+        let loss = g.mean_all(example_loss);
+        let loss = g.named(loss, "loss");
+        Nodes {
+            logits,
+            example_loss,
+            loss,
+        }
+    }
+
+    /// A new graph that holds only this model; see [`Model::build`].
+    pub fn graph(&self, batch: usize) -> (Graph, Nodes) {
+        let mut g = Graph::new();
+        let nodes = self.build(&mut g, batch);
+        (g, nodes)
+    }
+
+    /// The network's settings.
+    pub fn network(&self) -> &NetworkConfig {
+        &self.network
+    }
+
+    /// The task's side.
+    pub fn interface(&self) -> Interface {
+        self.interface
+    }
+
+    /// Names, shapes and places of all parameters in the flat weights.
+    pub fn space(&self) -> &ParamSpace {
+        &self.space
+    }
+
+    /// Flat initial weights under a seed. Parameter number i of the space draws from the stream i of
+    /// [`Purpose::Initialization`], element by element; the distribution is told by the network's configuration.
+    pub fn initial_weights(&self, seed: u32) -> Vec<f32> {
+        let mut weights = vec![0.0; self.space.len()];
+        for (idx, param) in self.space.iter().enumerate() {
+            let values = &mut weights[param.range.clone()];
+            let stream = Stream::new(seed, Purpose::Initialization, idx as u64);
+            match self.start(&param.name) {
+                Start::Constant(value) => values.fill(value),
+                Start::Normal(deviation) => {
+                    stream.normals(0, 0, values);
+                    let deviation = deviation as f32;
+                    for value in values {
+                        *value *= deviation;
+                    }
+                }
+                Start::Uniform(bound) => {
+                    for (i, value) in values.iter_mut().enumerate() {
+                        let unit = stream.uniform(0, i as u32);
+                        *value = ((2.0 * unit - 1.0) * bound) as f32;
+                    }
+                }
+            }
+        }
+        weights
+    }
+
+    /// Flat weights from tensors that were read from `path` and have their canonical names and layouts.
+    ///
+    /// # Errors
+    /// [`LayoutError::OtherNetwork`] with every missing and superfluous name and every wrong shape.
+    pub fn weights_from(
+        &self,
+        path: &Path,
+        tensors: Vec<WeightTensor>,
+    ) -> Result<Vec<f32>, LayoutError> {
+        let expected: Vec<(String, Vec<usize>)> = self
+            .space
+            .iter()
+            .map(|param| (param.name.clone(), param.shape.clone()))
+            .collect();
+        let ordered = match_shapes(path, tensors, &expected)?;
+        Ok(ordered.into_iter().flat_map(|t| t.values).collect())
+    }
+
+    /// Each parameter with its part of the flat `weights`, which must have the length of the space.
+    pub fn tensors<'a>(
+        &'a self,
+        weights: &'a [f32],
+    ) -> impl Iterator<Item = (&'a Param, &'a [f32])> {
+        self.space
+            .iter()
+            .map(|param| (param, &weights[param.range.clone()]))
+    }
+
+    fn build_logits(&self, g: &mut Graph, batch: usize) -> Node {
+        match (&self.network, self.interface) {
+            (
+                NetworkConfig::Transformer(config),
+                Interface::Tokens {
+                    vocabulary,
+                    length,
+                    read,
+                },
+            ) => {
+                let tokens = g.input_ids("tokens", &[batch, length]);
+                config.build(g, tokens, vocabulary, read)
+            }
+            (NetworkConfig::Mlp(config), Interface::Vectors { inputs, .. }) => {
+                let x = g.input("x", &[batch, inputs]);
+                config.build(g, x)
+            }
+            _ => unreachable!("`check` has refused other pairs of network and task"),
+        }
+    }
+
+    fn build_example_loss(&self, g: &mut Graph, logits: Node, batch: usize) -> Node {
+        match self.interface {
+            Interface::Tokens {
+                read: Read::LastPosition { .. },
+                ..
+            } => {
+                let targets = g.input_ids("targets", &[batch]);
+                g.cross_entropy(logits, targets)
+            }
+            Interface::Tokens {
+                read: Read::NextToken,
+                length,
+                ..
+            } => {
+                let tokens = g
+                    .find("tokens")
+                    .expect("the network has just declared this input");
+                let next = g.slice(tokens, 1, 1, length - 1);
+                let predictions = g.slice(logits, 1, 0, length - 1);
+                let losses = g.cross_entropy(predictions, next);
+                g.mean(losses, &[1])
+            }
+            Interface::Vectors {
+                loss: VectorLoss::CrossEntropy,
+                ..
+            } => {
+                let classes = g.input_ids("y", &[batch]);
+                g.cross_entropy(logits, classes)
+            }
+            Interface::Vectors {
+                loss: VectorLoss::MeanSquared,
+                outputs,
+                ..
+            } => {
+                let wanted = g.input("y", &[batch, outputs]);
+                let difference = g.sub(logits, wanted);
+                let square = g.square(difference);
+                g.mean(square, &[1])
+            }
+        }
+    }
+
+    fn start(&self, name: &str) -> Start {
+        match (&self.network, self.interface) {
+            (NetworkConfig::Transformer(config), Interface::Tokens { vocabulary, .. }) => {
+                config.start(name, vocabulary)
+            }
+            (NetworkConfig::Mlp(config), _) => config.start(name),
+            _ => unreachable!("`check` has refused other pairs of network and task"),
+        }
+    }
+}
+
+fn check(network: &NetworkConfig, interface: Interface) -> Result<(), SettingError> {
+    let task = |key, found: usize, expected: &str| {
+        SettingError::new("task", key, found.to_string(), expected)
+    };
+    let kind =
+        |found: &str, expected: &str| Err(SettingError::new("network", "kind", found, expected));
+    match (network, interface) {
+        (
+            NetworkConfig::Transformer(config),
+            Interface::Tokens {
+                vocabulary,
+                length,
+                read,
+            },
+        ) => {
+            if vocabulary == 0 {
+                return Err(task("vocabulary", 0, "at least 1"));
+            }
+            let shortest = if read == Read::NextToken { 2 } else { 1 };
+            if length < shortest {
+                let expected = format!("sequences of at least {shortest} tokens");
+                return Err(task("length", length, &expected));
+            }
+            if let Read::LastPosition { classes } = read
+                && (classes == 0 || classes > vocabulary)
+            {
+                let expected = format!("1 to {vocabulary}, the vocabulary");
+                return Err(task("classes", classes, &expected));
+            }
+            config.check(length)
+        }
+        (
+            NetworkConfig::Mlp(config),
+            Interface::Vectors {
+                inputs, outputs, ..
+            },
+        ) => config.check(inputs, outputs),
+        (NetworkConfig::Mlp(_), Interface::Tokens { .. }) => kind(
+            "`mlp`, which reads vectors",
+            "`transformer`, because the task gives sequences of tokens",
+        ),
+        (NetworkConfig::Transformer(_), Interface::Vectors { .. }) => kind(
+            "`transformer`, which reads tokens",
+            "`mlp`, because the task gives vectors",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn transformer(changes: &serde_json::Value) -> NetworkConfig {
+        let mut settings = json!({
+            "kind": "transformer", "layers": 1, "d_model": 8, "heads": 2, "d_mlp": 12,
+            "activation": "relu", "normalization": "none", "positions": "learned",
+        });
+        for (key, value) in changes.as_object().unwrap() {
+            settings[key] = value.clone();
+            if value.is_null() {
+                settings.as_object_mut().unwrap().remove(key);
+            }
+        }
+        serde_json::from_value(settings).unwrap()
+    }
+
+    const TOKENS: Interface = Interface::Tokens {
+        vocabulary: 6,
+        length: 3,
+        read: Read::LastPosition { classes: 5 },
+    };
+
+    const VECTORS: Interface = Interface::Vectors {
+        inputs: 4,
+        outputs: 2,
+        loss: VectorLoss::MeanSquared,
+    };
+
+    #[test]
+    fn parameters_have_transformer_lens_names_and_shapes() {
+        let all = json!({
+            "normalization": "layer_norm", "attention_biases": true, "unembed_bias": true,
+            "d_head": 3, "context": 7,
+        });
+        let model = Model::new(transformer(&all), TOKENS).unwrap();
+        let found: Vec<(&str, &[usize])> = model
+            .space()
+            .iter()
+            .map(|p| (p.name.as_str(), p.shape.as_slice()))
+            .collect();
+        let expected: Vec<(&str, &[usize])> = vec![
+            ("embed.W_E", &[6, 8]),
+            ("pos_embed.W_pos", &[7, 8]),
+            ("blocks.0.ln1.w", &[8]),
+            ("blocks.0.ln1.b", &[8]),
+            ("blocks.0.attn.W_Q", &[2, 8, 3]),
+            ("blocks.0.attn.W_K", &[2, 8, 3]),
+            ("blocks.0.attn.W_V", &[2, 8, 3]),
+            ("blocks.0.attn.W_O", &[2, 3, 8]),
+            ("blocks.0.attn.b_Q", &[2, 3]),
+            ("blocks.0.attn.b_K", &[2, 3]),
+            ("blocks.0.attn.b_V", &[2, 3]),
+            ("blocks.0.attn.b_O", &[8]),
+            ("blocks.0.ln2.w", &[8]),
+            ("blocks.0.ln2.b", &[8]),
+            ("blocks.0.mlp.W_in", &[8, 12]),
+            ("blocks.0.mlp.b_in", &[12]),
+            ("blocks.0.mlp.W_out", &[12, 8]),
+            ("blocks.0.mlp.b_out", &[8]),
+            ("ln_final.w", &[8]),
+            ("ln_final.b", &[8]),
+            ("unembed.W_U", &[8, 6]),
+            ("unembed.b_U", &[6]),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn activations_have_transformer_lens_names_and_shapes() {
+        let model =
+            Model::new(transformer(&json!({"normalization": "layer_norm"})), TOKENS).unwrap();
+        let (graph, nodes) = model.graph(2);
+        graph.check().unwrap();
+        assert_eq!(graph.shape(nodes.logits), [2, 5]);
+        assert_eq!(graph.shape(nodes.example_loss), [2]);
+        assert!(graph.shape(nodes.loss).is_empty());
+        for (name, shape) in [
+            ("hook_embed", &[2, 3, 8][..]),
+            ("hook_pos_embed", &[2, 3, 8]),
+            ("blocks.0.hook_resid_pre", &[2, 3, 8]),
+            ("blocks.0.ln1.hook_scale", &[2, 3, 1]),
+            ("blocks.0.ln1.hook_normalized", &[2, 3, 8]),
+            ("blocks.0.attn.hook_q", &[2, 3, 2, 4]),
+            ("blocks.0.attn.hook_k", &[2, 3, 2, 4]),
+            ("blocks.0.attn.hook_v", &[2, 3, 2, 4]),
+            ("blocks.0.attn.hook_attn_scores", &[2, 2, 3, 3]),
+            ("blocks.0.attn.hook_pattern", &[2, 2, 3, 3]),
+            ("blocks.0.attn.hook_z", &[2, 3, 2, 4]),
+            ("blocks.0.hook_attn_out", &[2, 3, 8]),
+            ("blocks.0.hook_resid_mid", &[2, 3, 8]),
+            ("blocks.0.ln2.hook_normalized", &[2, 3, 8]),
+            ("blocks.0.mlp.hook_pre", &[2, 3, 12]),
+            ("blocks.0.mlp.hook_post", &[2, 3, 12]),
+            ("blocks.0.hook_mlp_out", &[2, 3, 8]),
+            ("blocks.0.hook_resid_post", &[2, 3, 8]),
+            ("ln_final.hook_scale", &[2, 1]),
+        ] {
+            assert_eq!(graph.shape(graph.find(name).unwrap()), shape, "{name}");
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_named_with_what_is_allowed() {
+        let cases = [
+            (
+                json!({"heads": 3}),
+                "network.heads is 3; expected a divisor of d_model = 8, or d_head beside it",
+            ),
+            (
+                json!({"heads": 0}),
+                "network.heads is 0; expected at least 1",
+            ),
+            (
+                json!({"d_model": 0}),
+                "network.d_model is 0; expected at least 1",
+            ),
+            (
+                json!({"d_mlp": null}),
+                "network.d_mlp is missing; expected the number of neurons of an MLP, or attention_only = true",
+            ),
+            (
+                json!({"activation": null}),
+                "network.activation is missing; expected `relu`, `gelu`, `gelu_tanh`, `solu`, `tanh` or `identity`",
+            ),
+            (
+                json!({"attention_only": true}),
+                "network.d_mlp is 12; expected nothing, because attention_only = true leaves no MLP",
+            ),
+            (
+                json!({"context": 2}),
+                "network.context is 2; expected at least 3, the length of the task's sequences",
+            ),
+            (
+                json!({"norm_eps": -1.0}),
+                "network.norm_eps is -1; expected a finite number, at least 0",
+            ),
+        ];
+        for (changes, message) in cases {
+            let error = Model::new(transformer(&changes), TOKENS).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
+        let mlp = |sizes: &[usize]| {
+            NetworkConfig::Mlp(crate::MlpConfig {
+                sizes: sizes.to_vec(),
+                activation: crate::Activation::Relu,
+                biases: true,
+            })
+        };
+        for (network, interface, message) in [
+            (
+                mlp(&[4, 3]),
+                VECTORS,
+                "network.sizes is [4, 3]; expected widths from 4 to 2, the inputs and outputs of the task",
+            ),
+            (
+                mlp(&[4]),
+                VECTORS,
+                "network.sizes is [4]; expected two or more widths, each at least 1",
+            ),
+            (
+                mlp(&[4, 2]),
+                TOKENS,
+                "network.kind is `mlp`, which reads vectors; expected `transformer`, because the task gives sequences of tokens",
+            ),
+            (
+                transformer(&json!({})),
+                VECTORS,
+                "network.kind is `transformer`, which reads tokens; expected `mlp`, because the task gives vectors",
+            ),
+        ] {
+            assert_eq!(
+                Model::new(network, interface).unwrap_err().to_string(),
+                message
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_kinds_are_refused_with_candidates() {
+        let unknown =
+            NetworkConfig::deserialize_kind("mlp", json!({"sizes": [4, 2], "activaton": "relu"}));
+        let message = unknown.unwrap_err().to_string();
+        assert!(
+            message.contains("unknown field `activaton`") && message.contains("`activation`"),
+            "{message}"
+        );
+        let kind = NetworkConfig::deserialize_kind("rnn", json!({}))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            kind.contains("`transformer`") && kind.contains("`mlp`"),
+            "{kind}"
+        );
+    }
+
+    #[test]
+    fn configurations_survive_being_written_and_read() {
+        for network in [
+            transformer(&json!({"tied_unembed": true, "d_head": 3})),
+            transformer(&json!({"attention_only": true, "d_mlp": null, "activation": null})),
+        ] {
+            let text = serde_json::to_string(&network).unwrap();
+            assert_eq!(
+                serde_json::from_str::<NetworkConfig>(&text).unwrap(),
+                network
+            );
+        }
+    }
+
+    #[test]
+    fn initial_weights_have_the_stated_distributions() {
+        let settings = json!({"d_model": 64, "d_mlp": 128, "heads": 4, "attention_biases": true});
+        let interface = Interface::Tokens {
+            vocabulary: 40,
+            length: 3,
+            read: Read::NextToken,
+        };
+        let model = Model::new(transformer(&settings), interface).unwrap();
+        let weights = model.initial_weights(3);
+        assert_eq!(weights, model.initial_weights(3));
+        assert_ne!(weights, model.initial_weights(4));
+        for (param, values) in model.tensors(&weights) {
+            let n = values.len() as f64;
+            let deviation = match param.name.as_str() {
+                "unembed.W_U" => 40_f64.powf(-0.5),
+                name if name.contains(".W_") => 0.125,
+                _ => 0.0,
+            };
+            let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+            let square = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / n;
+            // Standard errors of mean and mean square of n normals: s/√n and s²·√(2/n); 4.5 of them at 12 tensors
+            // would fail once in ten thousand seeds, and the seed is fixed.
+            assert!(
+                mean.abs() <= 4.5 * deviation / n.sqrt(),
+                "{}: mean {mean}",
+                param.name
+            );
+            let variance = deviation * deviation;
+            assert!(
+                (square - variance).abs() <= 4.5 * variance * (2.0 / n).sqrt(),
+                "{}: {square}",
+                param.name
+            );
+        }
+        // No two parameters may share their numbers.
+        let q = model
+            .space()
+            .find("blocks.0.attn.W_Q")
+            .unwrap()
+            .range
+            .clone();
+        let k = model
+            .space()
+            .find("blocks.0.attn.W_K")
+            .unwrap()
+            .range
+            .clone();
+        assert_ne!(weights[q], weights[k]);
+    }
+
+    #[test]
+    fn perceptron_starts_within_the_bounds_of_its_layer() {
+        let network: NetworkConfig = serde_json::from_value(
+            json!({"kind": "mlp", "sizes": [4, 100, 2], "activation": "tanh"}),
+        )
+        .unwrap();
+        let model = Model::new(network, VECTORS).unwrap();
+        let weights = model.initial_weights(0);
+        for (param, values) in model.tensors(&weights) {
+            let bound = if param.name.starts_with("layers.0") {
+                0.5
+            } else {
+                0.1
+            };
+            let largest = values.iter().fold(0.0_f32, |a, v| a.max(v.abs()));
+            // The largest of n uniforms is below 1 − 10/n of the bound with probability e⁻¹⁰.
+            let n = values.len() as f32;
+            assert!(
+                largest <= bound && largest >= bound * (1.0 - 10.0 / n),
+                "{}: {largest}",
+                param.name
+            );
+        }
+    }
+}

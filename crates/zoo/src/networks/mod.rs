@@ -1,0 +1,85 @@
+//! Network configurations: which kinds there are, and the settings they share.
+
+mod mlp;
+mod transformer;
+
+pub use mlp::MlpConfig;
+pub use transformer::{Normalization, Positions, TransformerConfig};
+
+use ontogeny_graph::{Graph, Node};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A network of any kind, as in the table `[network]` of a run file.
+///
+/// Serialises with its `kind` beside its settings. When reading a file written by hand, prefer
+/// [`NetworkConfig::deserialize_kind`]: serde's own reading of tagged enums loses the line of a mistake.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum NetworkConfig {
+    /// A decoder-only transformer.
+    Transformer(TransformerConfig),
+    /// A fully connected network.
+    Mlp(MlpConfig),
+}
+
+impl NetworkConfig {
+    /// The values that `kind` may have.
+    pub const KINDS: &'static [&'static str] = &["transformer", "mlp"];
+
+    /// Reads the settings of a network whose `kind` has been read (and taken out) before.
+    ///
+    /// # Errors
+    /// An unknown kind, with the known ones, or what the deserializer finds wrong.
+    pub fn deserialize_kind<'de, D: Deserializer<'de>>(
+        kind: &str,
+        settings: D,
+    ) -> Result<Self, D::Error> {
+        match kind {
+            "transformer" => TransformerConfig::deserialize(settings).map(Self::Transformer),
+            "mlp" => MlpConfig::deserialize(settings).map(Self::Mlp),
+            other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
+        }
+    }
+}
+
+/// Elementwise nonlinearity of a hidden layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// max(x, 0).
+    Relu,
+    /// x·Φ(x), exact.
+    Gelu,
+    /// The tanh approximation of GELU that GPT-2 uses.
+    GeluTanh,
+    /// x·softmax(x) over the layer (Elhage et al. 2022), without the layer norm that may follow it.
+    Solu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// None: a linear network.
+    Identity,
+}
+
+impl Activation {
+    fn apply(self, g: &mut Graph, x: Node) -> Node {
+        match self {
+            Self::Relu => g.relu(x),
+            Self::Gelu => g.gelu(x),
+            Self::GeluTanh => g.gelu_tanh(x),
+            Self::Solu => g.solu(x),
+            Self::Tanh => g.tanh(x),
+            Self::Identity => x,
+        }
+    }
+}
+
+/// How a parameter starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Start {
+    /// All elements the same.
+    Constant(f32),
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f64),
+    /// Uniform between minus and plus this.
+    Uniform(f64),
+}

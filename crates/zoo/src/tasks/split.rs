@@ -1,0 +1,48 @@
+//! Named sets of examples with a hash of their content.
+
+use ontogeny_graph::{ColumnData, DataSet};
+
+/// A named set of examples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Split {
+    /// `train`, `test` or `all`.
+    pub name: &'static str,
+    /// Where each example stands among all examples of the task, ascending.
+    pub indices: Vec<usize>,
+    /// The examples, in that order.
+    pub data: DataSet,
+}
+
+impl Split {
+    /// The rows `indices` of all examples.
+    pub(crate) fn new(name: &'static str, indices: Vec<usize>, all: &DataSet) -> Self {
+        let data = all.rows(&indices);
+        Self {
+            name,
+            indices,
+            data,
+        }
+    }
+
+    /// BLAKE3 hash (64 hexadecimal digits) of the examples: names, widths, types and values of all columns. The
+    /// split's own name takes no part.
+    pub fn content_hash(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for column in self.data.columns() {
+            // Every part of varying length is preceded by its length, so that different data give different bytes.
+            hasher.update(&(column.name.len() as u64).to_le_bytes());
+            hasher.update(column.name.as_bytes());
+            hasher.update(&(column.width as u64).to_le_bytes());
+            hasher.update(&(self.data.len() as u64).to_le_bytes());
+            let (kind, bytes): (u8, Vec<u8>) = match &column.data {
+                ColumnData::Ids(ids) => (0, ids.iter().flat_map(|v| v.to_le_bytes()).collect()),
+                ColumnData::Float(floats) => {
+                    (1, floats.iter().flat_map(|v| v.to_le_bytes()).collect())
+                }
+            };
+            hasher.update(&[kind]);
+            hasher.update(&bytes);
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}

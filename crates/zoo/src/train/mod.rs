@@ -1,0 +1,327 @@
+//! The trainer: updates weights step by step, hands over checkpoints, and continues with the same bits.
+
+mod batches;
+mod config;
+mod optimizer;
+mod schedule;
+
+pub use config::{Batch, OptimizerKind, TrainConfig};
+pub use schedule::{CheckpointSchedule, Spacing};
+
+use std::ops::ControlFlow;
+
+use ontogeny_graph::{DataSet, Gradient, Graph, GraphError, Node, Program, RunError, Workspace};
+
+use self::batches::Batches;
+use crate::{Model, Nodes, SettingError};
+
+/// Trains a model on a data set; owns the compiled program and its memory.
+#[derive(Debug)]
+pub struct Trainer<'a> {
+    config: TrainConfig,
+    data: &'a DataSet,
+    batches: Batches,
+    program: Program,
+    workspace: Workspace,
+}
+
+/// All that changes during training: enough, with the configuration, the data and the seed, to continue with the same
+/// bits. There are no other counters: minibatches and learning rates are functions of the step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainState {
+    /// Updates done.
+    pub step: u64,
+    /// Flat weights.
+    pub weights: Vec<f32>,
+    /// The optimiser's named buffers, each as long as the weights.
+    pub buffers: Vec<(&'static str, Vec<f32>)>,
+}
+
+/// What a training reports, in order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TrainEvent<'a> {
+    /// A step of the checkpoint schedule was reached; its update has not been reported yet.
+    Checkpoint(&'a TrainState),
+    /// An update was done.
+    Step {
+        /// Updates before it.
+        step: u64,
+        /// Updates of the whole training.
+        n_steps: u64,
+        /// Training loss before it, on its batch.
+        loss: f32,
+    },
+}
+
+/// How a training came to an end without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrainOutcome {
+    /// All steps are done.
+    Finished,
+    /// The caller stopped it; the state is complete and can be continued.
+    Stopped,
+}
+
+/// Why a trainer cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainerError {
+    /// A setting out of range.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The graph of model and loss cannot be compiled.
+    #[error("failed to compile the training step")]
+    Graph(#[from] GraphError),
+}
+
+/// Why a saved state cannot be continued.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResumeError {
+    /// More steps than the training has.
+    #[error(
+        "the saved state is at step {found}; expected at most {n_steps}, the steps of this training"
+    )]
+    Step {
+        /// Step of the state.
+        found: u64,
+        /// Steps of the training.
+        n_steps: u64,
+    },
+    /// Other buffers than the optimiser's.
+    #[error("the saved state has the optimiser buffers {found:?}; expected {expected:?}")]
+    Buffers {
+        /// Names in the state.
+        found: Vec<String>,
+        /// Names of the optimiser.
+        expected: Vec<&'static str>,
+    },
+    /// Of another network.
+    #[error("`{name}` of the saved state has {found} values; expected {expected}")]
+    Length {
+        /// `weights` or a buffer.
+        name: String,
+        /// Its length.
+        found: usize,
+        /// Parameters of the model.
+        expected: usize,
+    },
+}
+
+/// Why a training stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError<E> {
+    /// The loss or the weights are no longer numbers.
+    #[error(
+        "training stopped at step {step}: {found}; the first such value arose at `{node}`; lower the learning rate"
+    )]
+    NonFinite {
+        /// Updates done.
+        step: u64,
+        /// What was seen.
+        found: String,
+        /// The first node, or the parameter, that held one.
+        node: String,
+    },
+    /// The data do not fit the program.
+    #[error("failed at step {step}")]
+    Run {
+        /// Updates done.
+        step: u64,
+        /// What did not fit.
+        source: RunError,
+    },
+    /// The caller's own error, from its event function.
+    #[error(transparent)]
+    Caller(E),
+}
+
+impl<'a> Trainer<'a> {
+    /// Prepares training of `model` on `data`; `seed` decides the minibatches.
+    ///
+    /// # Errors
+    /// A setting out of range, or a batch larger than the data.
+    pub fn new(
+        model: &Model,
+        data: &'a DataSet,
+        config: &TrainConfig,
+        seed: u32,
+    ) -> Result<Self, TrainerError> {
+        Self::with_loss(model, data, config, seed, |_, nodes| nodes.loss)
+    }
+
+    /// As [`Trainer::new`], with the loss that `loss` makes of the model's nodes, such as one with a further term. It
+    /// must be a scalar and declare neither parameters nor inputs.
+    ///
+    /// # Errors
+    /// As for [`Trainer::new`], or a mistake in the added nodes.
+    pub fn with_loss(
+        model: &Model,
+        data: &'a DataSet,
+        config: &TrainConfig,
+        seed: u32,
+        loss: impl FnOnce(&mut Graph, &Nodes) -> Node,
+    ) -> Result<Self, TrainerError> {
+        config.check()?;
+        let batches = Batches::new(config.batch, data.len(), seed)?;
+        let (mut graph, nodes) = model.graph(batches.size());
+        let loss = loss(&mut graph, &nodes);
+        let program = Program::compile(&graph, &[(LOSS, loss)], Gradient::All(loss))?;
+        let workspace = Workspace::new(&program);
+        Ok(Self {
+            config: config.clone(),
+            data,
+            batches,
+            program,
+            workspace,
+        })
+    }
+
+    /// The state before the first update, from flat initial weights.
+    ///
+    /// # Errors
+    /// Weights of another length than the model's parameter space.
+    pub fn start(&self, weights: Vec<f32>) -> Result<TrainState, ResumeError> {
+        let n = weights.len();
+        let names = optimizer::buffer_names(&self.config).iter();
+        let buffers = names.map(|&name| (name.to_owned(), vec![0.0; n])).collect();
+        self.resume(0, weights, buffers)
+    }
+
+    /// A state put together again from what was saved of it.
+    ///
+    /// # Errors
+    /// A state of another training: too many steps, other buffers, other lengths.
+    pub fn resume(
+        &self,
+        step: u64,
+        weights: Vec<f32>,
+        buffers: Vec<(String, Vec<f32>)>,
+    ) -> Result<TrainState, ResumeError> {
+        if step > self.config.steps {
+            return Err(ResumeError::Step {
+                found: step,
+                n_steps: self.config.steps,
+            });
+        }
+        let mut buffers = buffers;
+        buffers.sort_by(|a, b| a.0.cmp(&b.0));
+        let expected = optimizer::buffer_names(&self.config);
+        if !buffers.iter().map(|(name, _)| name).eq(expected) {
+            return Err(ResumeError::Buffers {
+                found: buffers.into_iter().map(|(name, _)| name).collect(),
+                expected: expected.to_vec(),
+            });
+        }
+        let n = self.program.space().len();
+        let lengths = buffers
+            .iter()
+            .map(|(name, values)| (name.as_str(), values.len()));
+        for (name, found) in [("weights", weights.len())].into_iter().chain(lengths) {
+            if found != n {
+                return Err(ResumeError::Length {
+                    name: name.to_owned(),
+                    found,
+                    expected: n,
+                });
+            }
+        }
+        let values = buffers.into_iter().map(|(_, values)| values);
+        Ok(TrainState {
+            step,
+            weights,
+            buffers: expected.iter().copied().zip(values).collect(),
+        })
+    }
+
+    /// Trains from `state` to the last step. `on_event` gets every event and may stop the training by
+    /// [`ControlFlow::Break`]; `state` is then as after the last whole update.
+    ///
+    /// A checkpoint that falls on the very step of `state` is handed over again, so that a caller who saves states at
+    /// other times than checkpoints loses none.
+    ///
+    /// # Errors
+    /// Losses or weights that are no longer finite, or the caller's own error.
+    pub fn run<E: std::error::Error + 'static>(
+        &mut self,
+        state: &mut TrainState,
+        mut on_event: impl FnMut(TrainEvent<'_>) -> Result<ControlFlow<()>, E>,
+    ) -> Result<TrainOutcome, TrainError<E>> {
+        let n_steps = self.config.steps;
+        let schedule = self.config.checkpoints.steps(n_steps);
+        loop {
+            let step = state.step;
+            if schedule.binary_search(&step).is_ok() {
+                self.check_weights(state)?;
+                if on_event(TrainEvent::Checkpoint(state))
+                    .map_err(TrainError::Caller)?
+                    .is_break()
+                {
+                    return Ok(TrainOutcome::Stopped);
+                }
+            }
+            if step >= n_steps {
+                return Ok(TrainOutcome::Finished);
+            }
+            let loss = self.update(state)?;
+            let event = TrainEvent::Step {
+                step,
+                n_steps,
+                loss,
+            };
+            if on_event(event).map_err(TrainError::Caller)?.is_break() {
+                return Ok(TrainOutcome::Stopped);
+            }
+        }
+    }
+
+    /// One update; returns the loss before it.
+    fn update<E>(&mut self, state: &mut TrainState) -> Result<f32, TrainError<E>> {
+        let step = state.step;
+        let failed = |source| TrainError::Run { step, source };
+        let Self {
+            program,
+            workspace,
+            data,
+            batches,
+            ..
+        } = self;
+        if let Some(rows) = batches.rows(step) {
+            data.fill(program, workspace, rows).map_err(failed)?;
+        }
+        program.run(workspace, &state.weights).map_err(failed)?;
+        let loss = workspace.output(program, LOSS)[0];
+        if !loss.is_finite() {
+            let node = program
+                .first_non_finite(workspace, &state.weights)
+                .map_err(failed)?;
+            return Err(TrainError::NonFinite {
+                step,
+                found: format!("the loss is {loss}"),
+                node: node.unwrap_or_else(|| LOSS.to_owned()),
+            });
+        }
+        optimizer::update(
+            &self.config,
+            step,
+            &mut state.weights,
+            workspace.gradient(program),
+            &mut state.buffers,
+        );
+        state.step += 1;
+        Ok(loss)
+    }
+
+    fn check_weights<E>(&self, state: &TrainState) -> Result<(), TrainError<E>> {
+        let Some(at) = state.weights.iter().position(|w| !w.is_finite()) else {
+            return Ok(());
+        };
+        let param = self.program.space().iter().find(|p| p.range.contains(&at));
+        Err(TrainError::NonFinite {
+            step: state.step,
+            found: format!("a weight is {}", state.weights[at]),
+            node: param.map(|p| p.name.clone()).unwrap_or_default(),
+        })
+    }
+}
+
+/// Name of the program's only output.
+const LOSS: &str = "loss";
