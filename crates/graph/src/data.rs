@@ -90,29 +90,61 @@ impl DataSet {
         let pick = |column: &Column| {
             let w = column.width;
             let data = match &column.data {
-                ColumnData::Ids(v) => ColumnData::Ids(rows.iter().flat_map(|&r| &v[r * w..(r + 1) * w]).copied().collect()),
-                ColumnData::Float(v) => {
-                    ColumnData::Float(rows.iter().flat_map(|&r| &v[r * w..(r + 1) * w]).copied().collect())
-                }
+                ColumnData::Ids(v) => ColumnData::Ids(
+                    rows.iter()
+                        .flat_map(|&r| &v[r * w..(r + 1) * w])
+                        .copied()
+                        .collect(),
+                ),
+                ColumnData::Float(v) => ColumnData::Float(
+                    rows.iter()
+                        .flat_map(|&r| &v[r * w..(r + 1) * w])
+                        .copied()
+                        .collect(),
+                ),
             };
-            Column { name: column.name.clone(), width: w, data }
+            Column {
+                name: column.name.clone(),
+                width: w,
+                data,
+            }
         };
-        Self { columns: self.columns.iter().map(pick).collect(), len: rows.len() }
+        Self {
+            columns: self.columns.iter().map(pick).collect(),
+            len: rows.len(),
+        }
     }
 
     /// Copies the given rows into the inputs of the same names. When there are fewer rows than the program's batch,
     /// the rest is filled with the last row: read only as many results as there are rows.
     ///
     /// # Errors
-    /// An input the program does not have, or more rows than its batch.
-    pub fn fill(&self, program: &Program, workspace: &mut Workspace, rows: &[usize]) -> Result<(), RunError> {
+    /// An input the program does not have, more rows than its batch or none, or a row beyond the data set.
+    pub fn fill(
+        &self,
+        program: &Program,
+        workspace: &mut Workspace,
+        rows: &[usize],
+    ) -> Result<(), RunError> {
         for column in &self.columns {
             match &column.data {
                 ColumnData::Ids(values) => {
-                    copy_rows(&column.name, values, column.width, rows, workspace.ids_mut(program, &column.name)?)?;
+                    copy_rows(
+                        &column.name,
+                        values,
+                        column.width,
+                        rows,
+                        workspace.ids_mut(program, &column.name)?,
+                    )?;
                 }
                 ColumnData::Float(values) => {
-                    copy_rows(&column.name, values, column.width, rows, workspace.floats_mut(program, &column.name)?)?;
+                    copy_rows(
+                        &column.name,
+                        values,
+                        column.width,
+                        rows,
+                        workspace.floats_mut(program, &column.name)?,
+                    )?;
                 }
             }
         }
@@ -120,13 +152,30 @@ impl DataSet {
     }
 }
 
-fn copy_rows<T: Copy>(name: &str, from: &[T], width: usize, rows: &[usize], to: &mut [T]) -> Result<(), RunError> {
-    let fits = !rows.is_empty() && rows.len() * width <= to.len() && to.len().is_multiple_of(width.max(1));
+fn copy_rows<T: Copy>(
+    name: &str,
+    from: &[T],
+    width: usize,
+    rows: &[usize],
+    to: &mut [T],
+) -> Result<(), RunError> {
+    let fits = !rows.is_empty()
+        && width > 0
+        && rows.len() * width <= to.len()
+        && to.len().is_multiple_of(width);
     if !fits {
         return Err(RunError::Input {
             name: name.to_owned(),
             expected: format!("1 to {} rows of {width}", to.len() / width.max(1)),
             found: format!("{} rows", rows.len()),
+        });
+    }
+    let n_rows = from.len() / width;
+    if let Some(beyond) = rows.iter().find(|&&row| row >= n_rows) {
+        return Err(RunError::Input {
+            name: name.to_owned(),
+            expected: format!("rows below {n_rows}"),
+            found: format!("row {beyond}"),
         });
     }
     let last = rows[rows.len() - 1];

@@ -6,12 +6,29 @@ impl Graph {
     /// Tangents of `outputs` when each `wrt[i]` moves along `directions[i]` (of the same shape): J·v.
     ///
     /// # Errors
-    /// A mistake made while building, or a direction of the wrong shape.
-    pub fn tangent(&mut self, outputs: &[Node], wrt: &[Node], directions: &[Node]) -> Result<Vec<Node>, GraphError> {
+    /// A mistake made while building, or directions of another number, shape or type.
+    pub fn tangent(
+        &mut self,
+        outputs: &[Node],
+        wrt: &[Node],
+        directions: &[Node],
+    ) -> Result<Vec<Node>, GraphError> {
         self.check()?;
+        if wrt.len() != directions.len() {
+            let nodes = [wrt, directions].concat();
+            self.shape_error(
+                "tangent",
+                &nodes,
+                &format!("one direction for each of {} variables", wrt.len()),
+            );
+        }
         for (&node, &direction) in wrt.iter().zip(directions) {
-            if self.shape(node) != self.shape(direction) {
-                self.shape_error("tangent", &[node, direction], "a direction of the shape of its variable");
+            if self.shape(node) != self.shape(direction) || self.dtype(direction) != DType::Float {
+                self.shape_error(
+                    "tangent",
+                    &[node, direction],
+                    "a float direction of the shape of its variable",
+                );
             }
         }
         self.check()?;
@@ -54,7 +71,9 @@ impl Graph {
         match op {
             Op::Param(_) | Op::Input(_) | Op::Constant(_) | Op::Iota { .. } => None,
             Op::Unary(unary, a) => of(*a).and_then(|t| self.unary_product(*unary, *a, y, t)),
-            Op::Binary(binary, a, b) => self.tangent_of_binary(*binary, y, (*a, of(*a)), (*b, of(*b))),
+            Op::Binary(binary, a, b) => {
+                self.tangent_of_binary(*binary, y, (*a, of(*a)), (*b, of(*b)))
+            }
             Op::Select(condition, a, b) => {
                 if of(*a).is_none() && of(*b).is_none() {
                     return None;
@@ -73,7 +92,8 @@ impl Graph {
             | Op::Gather { table: a, .. }
             | Op::ScatterAdd { values: a, .. } => {
                 let tangent = of(*a)?;
-                let linear = op.map_operands(|operand| if operand == *a { tangent } else { operand });
+                let linear =
+                    op.map_operands(|operand| if operand == *a { tangent } else { operand });
                 let shape = self.shape(y).to_vec();
                 Some(self.push(linear, shape, DType::Float))
             }
@@ -81,8 +101,10 @@ impl Graph {
                 if parts.iter().all(|&part| of(part).is_none()) {
                     return None;
                 }
-                let parts: Vec<Node> =
-                    parts.iter().map(|&part| of(part).unwrap_or_else(|| self.zeros_like(part))).collect();
+                let parts: Vec<Node> = parts
+                    .iter()
+                    .map(|&part| of(part).unwrap_or_else(|| self.zeros_like(part)))
+                    .collect();
                 Some(self.concat(&parts, *axis))
             }
             Op::Einsum(a, b, spec) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::einsum::EinsumSpec;
+use crate::kernels::MAX_RANK;
 
 /// A handle to one node of a [`Graph`]. Cheap to copy; only meaningful with the graph that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,7 +56,10 @@ pub(crate) enum Op {
     /// A scalar.
     Constant(f64),
     /// start, start + 1, … along `axis`, the same along all others.
-    Iota { axis: usize, start: usize },
+    Iota {
+        axis: usize,
+        start: usize,
+    },
     Unary(Unary, Node),
     Binary(Binary, Node, Node),
     /// Where the first is non-zero the second, else the third.
@@ -65,10 +69,21 @@ pub(crate) enum Op {
     Reshape(Node),
     Permute(Node, Vec<usize>),
     /// Extent from the node's shape.
-    Slice { of: Node, axis: usize, start: usize },
+    Slice {
+        of: Node,
+        axis: usize,
+        start: usize,
+    },
     /// Zeros before and after; the extent after follows from the node's shape.
-    Pad { of: Node, axis: usize, before: usize },
-    Concat { parts: Vec<Node>, axis: usize },
+    Pad {
+        of: Node,
+        axis: usize,
+        before: usize,
+    },
+    Concat {
+        parts: Vec<Node>,
+        axis: usize,
+    },
     Einsum(Node, Node, EinsumSpec),
     /// Removes the axes (ascending).
     Sum(Node, Vec<usize>),
@@ -79,13 +94,25 @@ pub(crate) enum Op {
     /// Over the last axis.
     LogSoftmax(Node),
     /// `table[ids]`, over the first axis of `table`.
-    Gather { table: Node, ids: Node },
+    Gather {
+        table: Node,
+        ids: Node,
+    },
     /// Adjoint of gather: sums rows of `values` into a table whose first extent is the node's.
-    ScatterAdd { ids: Node, values: Node },
+    ScatterAdd {
+        ids: Node,
+        values: Node,
+    },
     /// Per row −ln softmax(logits)[target], to full relative precision also where it is tiny.
-    CrossEntropy { logits: Node, targets: Node },
+    CrossEntropy {
+        logits: Node,
+        targets: Node,
+    },
     /// softmax(logits) − onehot(targets), with the target's entry as −Σ of the others.
-    CrossEntropyGrad { logits: Node, targets: Node },
+    CrossEntropyGrad {
+        logits: Node,
+        targets: Node,
+    },
 }
 
 /// Elementwise functions of one argument.
@@ -119,6 +146,9 @@ pub(crate) enum Binary {
     /// 1 where both are equal, else 0.
     Equal,
 }
+
+/// 4 TiB of floats: sums of the sizes of many nodes stay far from overflow.
+const MAX_ELEMENTS: usize = 1 << 40;
 
 /// A mistake in a graph: which node, what was found, what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -154,7 +184,9 @@ pub enum GraphError {
 }
 
 fn at(node: &Option<String>) -> String {
-    node.as_ref().map(|n| format!(" at `{n}`")).unwrap_or_default()
+    node.as_ref()
+        .map(|n| format!(" at `{n}`"))
+        .unwrap_or_default()
 }
 
 impl Graph {
@@ -174,11 +206,16 @@ impl Graph {
     /// A trainable parameter; its place in the flat parameter vector follows the order of these calls.
     pub fn param(&mut self, name: &str, shape: &[usize]) -> Node {
         let idx = self.params.len();
-        let node = self.push(Op::Param(idx), shape.to_vec(), DType::Float);
-        if self.params.iter().any(|p| p.name == name) {
-            self.fail(GraphError::DuplicateName { name: name.to_owned() });
+        if self.names.contains_key(name) {
+            self.fail(GraphError::DuplicateName {
+                name: name.to_owned(),
+            });
         }
-        self.params.push(Named { name: name.to_owned(), node });
+        let node = self.push_as(Op::Param(idx), shape.to_vec(), DType::Float, Some(name));
+        self.params.push(Named {
+            name: name.to_owned(),
+            node,
+        });
         self.names.insert(name.to_owned(), node);
         node
     }
@@ -195,11 +232,16 @@ impl Graph {
 
     fn any_input(&mut self, name: &str, shape: &[usize], dtype: DType) -> Node {
         if self.names.contains_key(name) {
-            self.fail(GraphError::DuplicateName { name: name.to_owned() });
+            self.fail(GraphError::DuplicateName {
+                name: name.to_owned(),
+            });
         }
         let idx = self.inputs.len();
-        let node = self.push(Op::Input(idx), shape.to_vec(), dtype);
-        self.inputs.push(Named { name: name.to_owned(), node });
+        let node = self.push_as(Op::Input(idx), shape.to_vec(), dtype, Some(name));
+        self.inputs.push(Named {
+            name: name.to_owned(),
+            node,
+        });
         self.names.insert(name.to_owned(), node);
         node
     }
@@ -207,7 +249,9 @@ impl Graph {
     /// Gives an activation its public name, such as `blocks.0.attn.hook_pattern`.
     pub fn named(&mut self, node: Node, name: &str) -> Node {
         if self.names.insert(name.to_owned(), node).is_some() {
-            self.fail(GraphError::DuplicateName { name: name.to_owned() });
+            self.fail(GraphError::DuplicateName {
+                name: name.to_owned(),
+            });
         }
         node
     }
@@ -217,18 +261,22 @@ impl Graph {
     /// # Errors
     /// [`GraphError::UnknownName`] with the nearest name.
     pub fn find(&self, name: &str) -> Result<Node, GraphError> {
-        self.names.get(name).copied().ok_or_else(|| GraphError::UnknownName {
-            kind: "activation",
-            name: name.to_owned(),
-            nearest: nearest(name, self.names.keys()),
-        })
+        self.names
+            .get(name)
+            .copied()
+            .ok_or_else(|| GraphError::UnknownName {
+                kind: "activation",
+                name: name.to_owned(),
+                nearest: nearest(name, self.names.keys()),
+            })
     }
 
     /// A copy in which everything that read the activation `name` reads `replacement` instead: patching, freezing
     /// and ablation. The replacement is a node of this graph; where it reads `name` itself, it reads the original.
+    /// A replaced parameter stays in the parameter space: its gradient is what flows through the replacement.
     ///
     /// # Errors
-    /// Unknown name, or shapes that differ.
+    /// Unknown name, or shapes or types that differ.
     pub fn replace(&self, name: &str, replacement: Node) -> Result<Self, GraphError> {
         self.check()?;
         let target = self.find(name)?;
@@ -240,24 +288,41 @@ impl Graph {
                 expected: format!("{}", Shape(self.shape(target))),
             });
         }
+        if self.dtype(target) != self.dtype(replacement) {
+            return Err(GraphError::Shape {
+                operation: "replace".to_owned(),
+                node: Some(name.to_owned()),
+                found: format!("a replacement of {:?}", self.dtype(replacement)),
+                expected: format!("{:?}", self.dtype(target)),
+            });
+        }
         let n = self.nodes.len();
         let mut reads_target = vec![false; n];
         for at in 0..n {
             let data = &self.nodes[at];
-            reads_target[at] = at == target.0 as usize || data.op.operands().iter().any(|o| reads_target[o.0 as usize]);
+            reads_target[at] = at == target.0 as usize
+                || data
+                    .op
+                    .operands()
+                    .iter()
+                    .any(|o| reads_target[o.0 as usize]);
         }
         let mut edited = Self::new();
         let mut copy = |at: usize, map: &[Option<Node>]| {
             let data = &self.nodes[at];
-            let op = data.op.map_operands(|o| map[o.0 as usize].expect("operands precede their node"));
+            let op = data
+                .op
+                .map_operands(|o| map[o.0 as usize].expect("operands precede their node"));
             edited.push(op, data.shape.clone(), data.dtype)
         };
         // The replacement itself keeps reading the original, so that `replace(x, x / 2)` means what it says.
         let mut original: Vec<Option<Node>> = vec![None; n];
-        for at in self.ancestors(&[replacement]) {
+        for at in self.ancestors(&[replacement, target]) {
             original[at] = Some(copy(at, &original));
         }
-        let mut map: Vec<Option<Node>> = (0..n).map(|at| original[at].filter(|_| !reads_target[at])).collect();
+        let mut map: Vec<Option<Node>> = (0..n)
+            .map(|at| original[at].filter(|_| !reads_target[at]))
+            .collect();
         map[target.0 as usize] = original[replacement.0 as usize];
         for at in 0..n {
             if map[at].is_none() {
@@ -265,9 +330,18 @@ impl Graph {
             }
         }
         let moved = |node: Node| map[node.0 as usize].expect("every node was copied");
-        edited.params = self.params.iter().map(|p| Named { name: p.name.clone(), node: moved(p.node) }).collect();
-        edited.inputs = self.inputs.iter().map(|p| Named { name: p.name.clone(), node: moved(p.node) }).collect();
-        edited.names = self.names.iter().map(|(n, &node)| (n.clone(), moved(node))).collect();
+        // Parameters and inputs stay what they were, also where nothing reads them any longer.
+        let source = |p: &Named| Named {
+            name: p.name.clone(),
+            node: original[p.node.0 as usize].unwrap_or(moved(p.node)),
+        };
+        edited.params = self.params.iter().map(source).collect();
+        edited.inputs = self.inputs.iter().map(source).collect();
+        edited.names = self
+            .names
+            .iter()
+            .map(|(n, &node)| (n.clone(), moved(node)))
+            .collect();
         Ok(edited)
     }
 
@@ -316,10 +390,53 @@ impl Graph {
         &self.nodes[node.0 as usize]
     }
 
+    /// Adds a node. What no operation can have is recorded as a mistake here, whatever built it: no entries, more than
+    /// any memory holds, more axes than the kernels walk, ids where floats belong.
     pub(crate) fn push(&mut self, op: Op, shape: Vec<usize>, dtype: DType) -> Node {
+        self.push_as(op, shape, dtype, None)
+    }
+
+    fn push_as(&mut self, op: Op, mut shape: Vec<usize>, dtype: DType, name: Option<&str>) -> Node {
+        if let Some((found, expected)) = self.misfit(&op, &shape) {
+            let node = name
+                .map(str::to_owned)
+                .or_else(|| op.operands().first().map(|&n| self.describe(n)));
+            self.fail(GraphError::Shape {
+                operation: op.kind().to_owned(),
+                node,
+                found,
+                expected,
+            });
+            // Building goes on with a shape whose size cannot overflow.
+            shape.fill(1);
+        }
         let node = Node(self.nodes.len() as u32);
         self.nodes.push(NodeData { op, shape, dtype });
         node
+    }
+
+    /// What is wrong with a node of this operation and shape: (found, expected).
+    fn misfit(&self, op: &Op, shape: &[usize]) -> Option<(String, String)> {
+        let found = || format!("found shape {}", Shape(shape));
+        let is_ids = |node: Node| self.dtype(node) == DType::Ids;
+        let (floats, ids) = op.typed_operands();
+        if floats.into_iter().any(is_ids) || !ids.into_iter().all(is_ids) {
+            return Some((
+                "found integer ids".to_owned(),
+                "floats (ids only choose rows and targets)".to_owned(),
+            ));
+        }
+        if shape.len() > MAX_RANK {
+            return Some((found(), format!("at most {MAX_RANK} axes")));
+        }
+        if shape.contains(&0) {
+            return Some((found(), "extents of at least 1".to_owned()));
+        }
+        let size = shape
+            .iter()
+            .try_fold(1_usize, |size, &extent| size.checked_mul(extent));
+        (!size.is_some_and(|size| size <= MAX_ELEMENTS))
+            .then(|| (found(), "at most 2^40 elements".to_owned()))
     }
 
     /// Keeps the first mistake.
@@ -333,13 +450,43 @@ impl Graph {
         if let Some((name, _)) = exact {
             return name.clone();
         }
-        let before = self.names.iter().filter(|(_, n)| **n < node).max_by_key(|(_, n)| **n);
+        let before = self
+            .names
+            .iter()
+            .filter(|(_, n)| **n < node)
+            .max_by_key(|(_, n)| **n);
         let kind = self.node(node).op.kind();
-        before.map_or_else(|| kind.to_owned(), |(name, _)| format!("{kind} after {name}"))
+        before.map_or_else(
+            || kind.to_owned(),
+            |(name, _)| format!("{kind} after {name}"),
+        )
     }
 }
 
 impl Op {
+    /// Operands that must be floats, and operands that must be ids. Views take either.
+    fn typed_operands(&self) -> (Vec<Node>, Vec<Node>) {
+        match self {
+            Self::Broadcast(_) | Self::Reshape(_) | Self::Permute(..) | Self::Slice { .. } => {
+                (Vec::new(), Vec::new())
+            }
+            Self::Gather { table: floats, ids }
+            | Self::ScatterAdd {
+                ids,
+                values: floats,
+            }
+            | Self::CrossEntropy {
+                logits: floats,
+                targets: ids,
+            }
+            | Self::CrossEntropyGrad {
+                logits: floats,
+                targets: ids,
+            } => (vec![*floats], vec![*ids]),
+            _ => (self.operands(), Vec::new()),
+        }
+    }
+
     /// Operands in order.
     pub(crate) fn operands(&self) -> Vec<Node> {
         match self {
@@ -358,8 +505,14 @@ impl Op {
             | Self::Einsum(a, b, _)
             | Self::Gather { table: a, ids: b }
             | Self::ScatterAdd { ids: a, values: b }
-            | Self::CrossEntropy { logits: a, targets: b }
-            | Self::CrossEntropyGrad { logits: a, targets: b } => vec![*a, *b],
+            | Self::CrossEntropy {
+                logits: a,
+                targets: b,
+            }
+            | Self::CrossEntropyGrad {
+                logits: a,
+                targets: b,
+            } => vec![*a, *b],
             Self::Select(a, b, c) => vec![*a, *b, *c],
             Self::Concat { parts, .. } => parts.clone(),
         }
@@ -375,22 +528,41 @@ impl Op {
             Self::Broadcast(a) => Self::Broadcast(f(*a)),
             Self::Reshape(a) => Self::Reshape(f(*a)),
             Self::Permute(a, order) => Self::Permute(f(*a), order.clone()),
-            Self::Slice { of, axis, start } => Self::Slice { of: f(*of), axis: *axis, start: *start },
-            Self::Pad { of, axis, before } => Self::Pad { of: f(*of), axis: *axis, before: *before },
-            Self::Concat { parts, axis } => Self::Concat { parts: parts.iter().map(|&p| f(p)).collect(), axis: *axis },
+            Self::Slice { of, axis, start } => Self::Slice {
+                of: f(*of),
+                axis: *axis,
+                start: *start,
+            },
+            Self::Pad { of, axis, before } => Self::Pad {
+                of: f(*of),
+                axis: *axis,
+                before: *before,
+            },
+            Self::Concat { parts, axis } => Self::Concat {
+                parts: parts.iter().map(|&p| f(p)).collect(),
+                axis: *axis,
+            },
             Self::Einsum(a, b, spec) => Self::Einsum(f(*a), f(*b), spec.clone()),
             Self::Sum(a, axes) => Self::Sum(f(*a), axes.clone()),
             Self::Max(a, axes) => Self::Max(f(*a), axes.clone()),
             Self::Softmax(a) => Self::Softmax(f(*a)),
             Self::LogSoftmax(a) => Self::LogSoftmax(f(*a)),
-            Self::Gather { table, ids } => Self::Gather { table: f(*table), ids: f(*ids) },
-            Self::ScatterAdd { ids, values } => Self::ScatterAdd { ids: f(*ids), values: f(*values) },
-            Self::CrossEntropy { logits, targets } => {
-                Self::CrossEntropy { logits: f(*logits), targets: f(*targets) }
-            }
-            Self::CrossEntropyGrad { logits, targets } => {
-                Self::CrossEntropyGrad { logits: f(*logits), targets: f(*targets) }
-            }
+            Self::Gather { table, ids } => Self::Gather {
+                table: f(*table),
+                ids: f(*ids),
+            },
+            Self::ScatterAdd { ids, values } => Self::ScatterAdd {
+                ids: f(*ids),
+                values: f(*values),
+            },
+            Self::CrossEntropy { logits, targets } => Self::CrossEntropy {
+                logits: f(*logits),
+                targets: f(*targets),
+            },
+            Self::CrossEntropyGrad { logits, targets } => Self::CrossEntropyGrad {
+                logits: f(*logits),
+                targets: f(*targets),
+            },
         }
     }
 
@@ -431,7 +603,10 @@ impl fmt::Display for Shape<'_> {
 }
 
 /// The candidate with the smallest edit distance, if it is near enough to be a slip.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a String>) -> Option<String> {
+pub(crate) fn nearest<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a String>,
+) -> Option<String> {
     candidates
         .map(|candidate| (strsim::levenshtein(name, candidate), candidate))
         .min()

@@ -8,11 +8,11 @@ impl Graph {
     /// built: frozen parameters cost nothing.
     ///
     /// # Errors
-    /// A mistake made while building, or a `scalar` with axes.
+    /// A mistake made while building, or a `scalar` with axes or of ids.
     pub fn gradient(&mut self, scalar: Node, wrt: &[Node]) -> Result<Vec<Node>, GraphError> {
         self.check()?;
-        if !self.shape(scalar).is_empty() {
-            self.shape_error("gradient", &[scalar], "a scalar");
+        if !self.shape(scalar).is_empty() || self.dtype(scalar) != DType::Float {
+            self.shape_error("gradient", &[scalar], "a float scalar");
             self.check()?;
         }
         let one = self.constant(1.0);
@@ -26,15 +26,24 @@ impl Graph {
         for at in 0..n {
             let node = Node(at as u32);
             active[at] = self.dtype(node) == DType::Float
-                && (wrt.contains(&node) || self.nodes[at].op.operands().iter().any(|o| active[o.0 as usize]));
+                && (wrt.contains(&node)
+                    || self.nodes[at]
+                        .op
+                        .operands()
+                        .iter()
+                        .any(|o| active[o.0 as usize]));
         }
         let mut cotangents: Vec<Option<Node>> = vec![None; n];
         cotangents[output.0 as usize] = Some(seed);
         for at in (0..n).rev() {
             let node = Node(at as u32);
-            let (Some(cotangent), true) = (cotangents[at], active[at]) else { continue };
+            let (Some(cotangent), true) = (cotangents[at], active[at]) else {
+                continue;
+            };
             let op = self.nodes[at].op.clone();
-            for (operand, contribution) in self.cotangents_of_operands(node, &op, cotangent, &active) {
+            for (operand, contribution) in
+                self.cotangents_of_operands(node, &op, cotangent, &active)
+            {
                 let slot = operand.0 as usize;
                 cotangents[slot] = Some(match cotangents[slot] {
                     None => contribution,
@@ -44,17 +53,27 @@ impl Graph {
         }
         wrt.iter()
             .map(|&node| {
-                cotangents.get(node.0 as usize).copied().flatten().unwrap_or_else(|| {
-                    let zero = self.constant(0.0);
-                    let shape = self.shape(node).to_vec();
-                    self.broadcast(zero, &shape)
-                })
+                cotangents
+                    .get(node.0 as usize)
+                    .copied()
+                    .flatten()
+                    .unwrap_or_else(|| {
+                        let zero = self.constant(0.0);
+                        let shape = self.shape(node).to_vec();
+                        self.broadcast(zero, &shape)
+                    })
             })
             .collect()
     }
 
     /// One step of the chain rule: (operand, its share of the cotangent).
-    fn cotangents_of_operands(&mut self, y: Node, op: &Op, g: Node, active: &[bool]) -> Vec<(Node, Node)> {
+    fn cotangents_of_operands(
+        &mut self,
+        y: Node,
+        op: &Op,
+        g: Node,
+        active: &[bool],
+    ) -> Vec<(Node, Node)> {
         let on = |node: Node| active[node.0 as usize];
         let mut shares = Vec::new();
         match op {
@@ -65,7 +84,9 @@ impl Graph {
                 }
             }
             Op::Binary(binary, a, b) => match binary {
-                Binary::Add => shares.extend([*a, *b].into_iter().filter(|&n| on(n)).map(|n| (n, g))),
+                Binary::Add => {
+                    shares.extend([*a, *b].into_iter().filter(|&n| on(n)).map(|n| (n, g)))
+                }
                 Binary::Sub => {
                     if on(*a) {
                         shares.push((*a, g));
@@ -162,7 +183,14 @@ impl Graph {
             }
             Op::Gather { table, ids } => {
                 let shape = self.shape(*table).to_vec();
-                let node = self.push(Op::ScatterAdd { ids: *ids, values: g }, shape, DType::Float);
+                let node = self.push(
+                    Op::ScatterAdd {
+                        ids: *ids,
+                        values: g,
+                    },
+                    shape,
+                    DType::Float,
+                );
                 shares.push((*table, node));
             }
             Op::ScatterAdd { ids, values } => shares.push((*values, self.gather(g, *ids))),
@@ -248,11 +276,17 @@ impl Graph {
 
     pub(crate) fn cross_entropy_grad(&mut self, logits: Node, targets: Node) -> Node {
         let shape = self.shape(logits).to_vec();
-        self.push(Op::CrossEntropyGrad { logits, targets }, shape, DType::Float)
+        self.push(
+            Op::CrossEntropyGrad { logits, targets },
+            shape,
+            DType::Float,
+        )
     }
 
     pub(crate) fn einsum_of(&mut self, a: Node, b: Node, spec: EinsumSpec) -> Node {
-        let shape = spec.out_shape(self.shape(a), self.shape(b)).expect("labels come from a checked einsum");
+        let shape = spec
+            .out_shape(self.shape(a), self.shape(b))
+            .expect("labels come from a checked einsum");
         self.push(Op::Einsum(a, b, spec), shape, DType::Float)
     }
 
@@ -261,7 +295,9 @@ impl Graph {
         let from = self.shape(g).to_vec();
         let to = self.shape(like).to_vec();
         let lead = from.len() - to.len();
-        let axes: Vec<usize> = (0..from.len()).filter(|&i| i < lead || (to[i - lead] == 1 && from[i] != 1)).collect();
+        let axes: Vec<usize> = (0..from.len())
+            .filter(|&i| i < lead || (to[i - lead] == 1 && from[i] != 1))
+            .collect();
         let sum = self.sum(g, &axes);
         self.reshape(sum, &to)
     }

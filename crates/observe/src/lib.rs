@@ -2,13 +2,39 @@
 //!
 //! An observable takes flat weights and gives a [`Measured`] array. It knows no files and no training; where its numbers
 //! are kept, and on which checkpoints it runs, is decided elsewhere. Each states an algorithm version: results of
-//! another version are measured again.
+//! another version are measured again. A value that is not finite is refused with the name of its origin, never kept.
 //!
 //! | observable | what |
 //! |---|---|
 //! | [`Evaluator`] | loss and accuracy on exact evaluation sets |
 //! | [`weight_norms`] | L2 norms of the parts of a network |
-//! | [`FourierMeasures`] | progress measures of grokked modular addition |
+//! | [`FourierMeasures`] | progress measures of grokked modular addition, by the [`FourierBasis`] |
+//!
+//! ```
+//! use std::path::Path;
+//! use ontogeny_observe::{Evaluator, weight_norms};
+//! use ontogeny_zoo::{Model, NetworkConfig, TaskConfig};
+//! use serde_json::{from_value, json};
+//!
+//! let task: TaskConfig = from_value(json!({
+//!     "kind": "modular_arithmetic", "p": 5, "operation": "add", "train_fraction": 0.8,
+//! }))?;
+//! let network: NetworkConfig = from_value(json!({
+//!     "kind": "transformer", "layers": 1, "d_model": 8, "heads": 2, "d_mlp": 16, "activation": "relu",
+//!     "normalization": "none", "positions": "learned",
+//! }))?;
+//! let task = task.prepare(0, Path::new("."))?;
+//! let model = Model::new(network, task.interface)?;
+//!
+//! // With weights of zero all five answers are equally likely, and none is the largest.
+//! let weights = vec![0.0; model.space().len()];
+//! let test = &task.split("test").expect("a fifth of the pairs is left").data;
+//! let found = Evaluator::new(&model)?.evaluate(&weights, test)?;
+//! assert!((found.loss - 5_f64.ln()).abs() < 1e-6);
+//! assert_eq!(found.accuracy, Some(0.0));
+//! assert_eq!(weight_norms(&model, &weights)?.get("total"), Some(0.0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod evaluate;
 mod fourier;

@@ -2,14 +2,14 @@
 
 use ontogeny_graph::{GraphError, RunError};
 
-/// A dense row-major array with named dimensions and a unit.
+/// A dense array with named dimensions and a unit, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
     /// Unit of the values; `1` for pure numbers.
     pub unit: &'static str,
     /// Each dimension with its labels, outermost first.
     pub dims: Vec<(&'static str, Vec<String>)>,
-    /// Row-major values.
+    /// As many values as the product of the numbers of labels.
     pub values: Vec<f64>,
 }
 
@@ -17,12 +17,19 @@ impl Measured {
     /// One value for each label of one dimension.
     pub fn along(dim: &'static str, unit: &'static str, entries: Vec<(String, f64)>) -> Self {
         let (labels, values) = entries.into_iter().unzip();
-        Self { unit, dims: vec![(dim, labels)], values }
+        Self {
+            unit,
+            dims: vec![(dim, labels)],
+            values,
+        }
     }
 
-    /// The value at a label of a one-dimensional array.
+    /// The value at a label of a one-dimensional array; `None` without that label, or with several dimensions.
     pub fn get(&self, label: &str) -> Option<f64> {
-        let at = self.dims.first()?.1.iter().position(|own| own == label)?;
+        let [(_, labels)] = self.dims.as_slice() else {
+            return None;
+        };
+        let at = labels.iter().position(|own| own == label)?;
         self.values.get(at).copied()
     }
 }
@@ -47,9 +54,17 @@ pub enum ObserveError {
         found: String,
     },
     /// A value that is not finite.
-    #[error("non-finite value, first at {node}")]
+    #[error("non-finite value, first at `{node}`; expected finite weights and activations")]
     NonFinite {
-        /// The first node that produced one.
+        /// The first parameter, or else activation, that holds one.
         node: String,
     },
+}
+
+impl ObserveError {
+    /// `node` is what a program gives as its first non-finite value, `seen` where the observable met one.
+    pub(crate) fn non_finite(node: Option<String>, seen: &str) -> Self {
+        let node = node.unwrap_or_else(|| seen.to_owned());
+        Self::NonFinite { node }
+    }
 }

@@ -1,33 +1,44 @@
 //! L2 norms of the parts of a network.
 
-use std::collections::BTreeMap;
-
+use ontogeny_graph::RunError;
 use ontogeny_zoo::Model;
 
-use crate::Measured;
+use crate::{Measured, ObserveError};
 
 /// Version of the numbers of [`weight_norms`].
 pub const WEIGHT_NORM_VERSION: u32 = 1;
 
-/// √Σw² of all weights (`total`) and of each part: `embed`, `pos_embed`, `attn`, `mlp`, `norm`, `unembed` over all
-/// layers of a transformer, or each `layers.N` of a multilayer perceptron.
-pub fn weight_norms(model: &Model, weights: &[f32]) -> Measured {
-    let mut squares: BTreeMap<String, f64> = BTreeMap::new();
-    let mut order: Vec<String> = vec!["total".to_owned()];
-    for (param, values) in model.tensors(weights) {
-        let part = part_of(&param.name);
-        let sum: f64 = values.iter().map(|&w| f64::from(w).powi(2)).sum();
-        if !order.contains(&part) {
-            order.push(part.clone());
-        }
-        *squares.entry(part).or_default() += sum;
-        *squares.entry("total".to_owned()).or_default() += sum;
+/// √Σw² of all flat `weights` (`total`, first) and of each part, along `component`.
+///
+/// The parts of a transformer are `embed`, `pos_embed`, `attn`, `mlp`, `norm` and `unembed`, those that it has, over all
+/// its layers, each with its biases; those of a multilayer perceptron are its `layers.N`. total² = Σ parts².
+///
+/// # Errors
+/// Weights of another model, or a weight that is not finite; its parameter is named.
+pub fn weight_norms(model: &Model, weights: &[f32]) -> Result<Measured, ObserveError> {
+    let expected = model.space().len();
+    if weights.len() != expected {
+        let found = weights.len();
+        return Err(RunError::Weights { expected, found }.into());
     }
-    let entries = order.into_iter().map(|part| {
-        let norm = squares.get(&part).copied().unwrap_or(0.0).sqrt();
-        (part, norm)
-    });
-    Measured::along("component", "1", entries.collect())
+    let mut squares = vec![("total".to_owned(), 0.0)];
+    for (param, values) in model.tensors(weights) {
+        let sum: f64 = values.iter().map(|&w| f64::from(w).powi(2)).sum();
+        if !sum.is_finite() {
+            return Err(ObserveError::non_finite(
+                Some(param.name.clone()),
+                "the weights",
+            ));
+        }
+        squares[0].1 += sum;
+        let part = part_of(&param.name);
+        match squares.iter_mut().find(|(own, _)| *own == part) {
+            Some((_, squares)) => *squares += sum,
+            None => squares.push((part, sum)),
+        }
+    }
+    let norms = squares.into_iter().map(|(part, sum)| (part, sum.sqrt()));
+    Ok(Measured::along("component", "1", norms.collect()))
 }
 
 fn part_of(name: &str) -> String {

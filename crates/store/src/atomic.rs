@@ -39,7 +39,7 @@ pub(crate) fn replace(
 }
 
 /// Replaces `path` by `bytes`, as a whole or not at all.
-pub(crate) fn replace_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn replace_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, |out| out.write_all(bytes))
 }
 

@@ -63,6 +63,7 @@ mod view;
 mod writer;
 mod zarr;
 
+pub use atomic::replace_bytes as write_file;
 pub use checkpoint::{Checkpoint, CheckpointHeader, Written};
 pub use events::{Event, Events};
 pub use folder::RunFolder;

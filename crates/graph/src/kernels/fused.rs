@@ -1,6 +1,6 @@
 //! Fused elementwise groups: a little register machine that runs block by block, with every register in cache.
 
-use super::{MAX_RANK, Memory};
+use super::{MAX_RANK, Memory, Span, reach};
 use crate::graph::{Binary, Unary};
 use crate::isa::multiversion;
 use crate::math;
@@ -43,9 +43,22 @@ pub(crate) struct Fused {
 }
 
 impl Fused {
-    pub(crate) fn new(operands: Vec<Operand>, instructions: Vec<Instruction>, result: Place, len: usize) -> Self {
+    pub(crate) fn new(
+        operands: Vec<Operand>,
+        instructions: Vec<Instruction>,
+        result: Place,
+        len: usize,
+    ) -> Self {
         let (slots, n_slots) = assign_slots(&operands, &instructions);
-        Self { operands, instructions, slots, n_slots, result, len, in_place: false }
+        Self {
+            operands,
+            instructions,
+            slots,
+            n_slots,
+            result,
+            len,
+            in_place: false,
+        }
     }
 
     /// Floats of register memory the group needs.
@@ -70,14 +83,43 @@ impl Fused {
 
     /// Whether `place` is the only operand in memory for which `shares` holds.
     pub(crate) fn reads_once(&self, place: Place, shares: impl Fn(Place) -> bool) -> bool {
-        self.places().filter(|&other| other != self.result && shares(other)).eq([place])
+        self.spans()
+            .iter()
+            .filter(|span| !span.written)
+            .map(|span| span.place)
+            .filter(|&other| shares(other))
+            .eq([place])
     }
 
-    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+    pub(crate) fn spans(&self) -> Vec<Span> {
         let of_operands = self.operands.iter().map(|operand| match operand {
-            Operand::Dense(place) | Operand::Scalar(place) | Operand::Strided(place, _) => *place,
+            Operand::Dense(place) => Span {
+                place: *place,
+                len: self.len,
+                written: false,
+            },
+            Operand::Scalar(place) => Span {
+                place: *place,
+                len: 1,
+                written: false,
+            },
+            Operand::Strided(place, dims) => Span {
+                place: *place,
+                len: reach(dims.iter().copied()),
+                written: false,
+            },
         });
-        of_operands.chain([self.result])
+        of_operands
+            .chain([Span {
+                place: self.result,
+                len: self.len,
+                written: true,
+            }])
+            .collect()
+    }
+
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.in_place
     }
 
     #[expect(unsafe_code, reason = "registers are disjoint blocks of the workspace")]
@@ -88,7 +130,8 @@ impl Fused {
             if let Operand::Scalar(place) = operand {
                 let value = memory.read(*place, 1)[0];
                 // SAFETY: one block of registers.
-                unsafe { std::slice::from_raw_parts_mut(registers(slot), BLOCK.min(self.len)) }.fill(value);
+                unsafe { std::slice::from_raw_parts_mut(registers(slot), BLOCK.min(self.len)) }
+                    .fill(value);
             }
         }
         let mut start = 0;
@@ -100,7 +143,13 @@ impl Fused {
     }
 
     #[expect(unsafe_code, reason = "registers are disjoint blocks of the workspace")]
-    fn run_block(&self, memory: &Memory<'_>, start: usize, n: usize, registers: &dyn Fn(usize) -> *mut f32) {
+    fn run_block(
+        &self,
+        memory: &Memory<'_>,
+        start: usize,
+        n: usize,
+        registers: &dyn Fn(usize) -> *mut f32,
+    ) {
         for (operand, &slot) in self.operands.iter().zip(&self.slots) {
             if let Operand::Strided(place, dims) = operand {
                 // SAFETY: one block of registers, which no operand shares.
@@ -129,7 +178,9 @@ impl Fused {
             match *instruction {
                 Instruction::Unary(op, a) => unary(memory.isa, op, source(a), to),
                 Instruction::Binary(op, a, b) => binary(memory.isa, op, source(a), source(b), to),
-                Instruction::Select(c, a, b) => select(memory.isa, source(c), source(a), source(b), to),
+                Instruction::Select(c, a, b) => {
+                    select(memory.isa, source(c), source(a), source(b), to)
+                }
             }
         }
         if self.in_place {
@@ -156,7 +207,11 @@ fn assign_slots(operands: &[Operand], instructions: &[Instruction]) -> (Vec<usiz
         Instruction::Binary(_, a, b) => [a, b, b],
         Instruction::Select(c, a, b) => [c, a, b],
     };
-    let last_reader = |register: usize| instructions.iter().rposition(|i| reads(i).contains(&register));
+    let last_reader = |register: usize| {
+        instructions
+            .iter()
+            .rposition(|i| reads(i).contains(&register))
+    };
     let mut free: Vec<usize> = Vec::new();
     for (i, instruction) in instructions.iter().enumerate() {
         slots[operands.len() + i] = free.pop().unwrap_or_else(|| {
@@ -177,7 +232,13 @@ fn assign_slots(operands: &[Operand], instructions: &[Instruction]) -> (Vec<usiz
 
 /// Gathers `block.len()` elements from element `start` on of a strided operand.
 #[expect(unsafe_code, reason = "strided reads inside an operand")]
-fn load(isa: crate::isa::Isa, from: *const f32, dims: &[(usize, usize)], start: usize, block: &mut [f32]) {
+fn load(
+    isa: crate::isa::Isa,
+    from: *const f32,
+    dims: &[(usize, usize)],
+    start: usize,
+    block: &mut [f32],
+) {
     let rank = dims.len();
     debug_assert!(rank <= MAX_RANK);
     let mut index = [0; MAX_RANK];

@@ -14,6 +14,21 @@ use crate::isa::Isa;
 use crate::plan::{Buffer, Kernel, Place, Space};
 use crate::program::RunError;
 
+/// Memory a step touches: so many elements from a place on, with gaps where it walks with strides.
+pub(crate) struct Span {
+    pub(crate) place: Place,
+    pub(crate) len: usize,
+    pub(crate) written: bool,
+}
+
+/// Elements between the first and the last that axes of (extent, stride) reach, both included.
+pub(crate) fn reach(axes: impl IntoIterator<Item = (usize, usize)>) -> usize {
+    1 + axes
+        .into_iter()
+        .map(|(extent, stride)| (extent - 1) * stride)
+        .sum::<usize>()
+}
+
 /// Base addresses of one execution.
 pub(crate) struct Memory<'a> {
     pub(crate) buffers: &'a [Buffer],
@@ -21,15 +36,18 @@ pub(crate) struct Memory<'a> {
     pub(crate) literals: *const f32,
     pub(crate) kept: *mut f32,
     pub(crate) transient: *mut f32,
-    pub(crate) ids: *const i32,
+    pub(crate) ids: *mut i32,
     /// Blocks of the fused kernels.
     pub(crate) registers: *mut f32,
     pub(crate) isa: Isa,
 }
 
-#[expect(unsafe_code, reason = "the plan places every operand; see the module's promise")]
+#[expect(
+    unsafe_code,
+    reason = "the plan places every operand; see the module's promise"
+)]
 impl Memory<'_> {
-    /// The address of a float place.
+    /// The address of a place; ids are as wide as floats, and only copies take them by this address.
     pub(crate) fn at(&self, place: Place) -> *mut f32 {
         let buffer = &self.buffers[place.buffer];
         let base = match buffer.space {
@@ -37,7 +55,7 @@ impl Memory<'_> {
             Space::Literals => self.literals.cast_mut(),
             Space::Kept => self.kept,
             Space::Transient => self.transient,
-            Space::Ids => unreachable!("ids are read as integers"),
+            Space::Ids => self.ids.cast(),
         };
         // SAFETY: offsets come from the plan and lie inside their space.
         unsafe { base.add(buffer.offset + place.offset) }
@@ -51,10 +69,16 @@ impl Memory<'_> {
     }
 
     /// `len` floats to write.
-    #[expect(clippy::mut_from_ref, reason = "distinct places of one arena are distinct memory")]
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "distinct places of one arena are distinct memory"
+    )]
     pub(crate) fn write(&self, place: Place, len: usize) -> &mut [f32] {
         debug_assert!(place.offset + len <= self.buffers[place.buffer].len);
-        debug_assert!(matches!(self.buffers[place.buffer].space, Space::Kept | Space::Transient));
+        debug_assert!(matches!(
+            self.buffers[place.buffer].space,
+            Space::Kept | Space::Transient
+        ));
         // SAFETY: inside its buffer; the plan gives a step's result to nobody else in the same step.
         unsafe { std::slice::from_raw_parts_mut(self.at(place), len) }
     }
@@ -81,18 +105,15 @@ impl Kernel {
         Ok(())
     }
 
-    /// Every place the kernel touches.
-    pub(crate) fn for_each_place(&self, mut f: impl FnMut(Place)) {
+    /// All memory the kernel touches.
+    pub(crate) fn spans(&self) -> Vec<Span> {
         match self {
-            Self::Fused(k) => k.places().for_each(f),
-            Self::Contract(k) => k.places().into_iter().for_each(f),
-            Self::Reduce(k) => [k.from, k.to].into_iter().for_each(f),
-            Self::Rows(k) => [Some(k.from), Some(k.to), k.ids.as_ref().map(|i| i.place)].into_iter().flatten().for_each(f),
-            Self::Table(k) => [k.table, k.values, k.ids.place].into_iter().for_each(f),
-            Self::Copy(k) => {
-                f(k.from);
-                f(k.to);
-            }
+            Self::Fused(k) => k.spans(),
+            Self::Contract(k) => k.spans(),
+            Self::Reduce(k) => k.spans(),
+            Self::Rows(k) => k.spans(),
+            Self::Table(k) => k.spans(),
+            Self::Copy(k) => k.spans(),
         }
     }
 

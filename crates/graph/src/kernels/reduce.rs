@@ -1,6 +1,6 @@
 //! Sums and maxima over any axes.
 
-use super::{Memory, walk};
+use super::{Memory, Span, reach, walk};
 use crate::isa::multiversion;
 use crate::plan::Place;
 use crate::plan::layout::{Layout, collapse};
@@ -8,8 +8,8 @@ use crate::plan::layout::{Layout, collapse};
 /// A reduction of a strided operand to a dense result.
 #[derive(Debug)]
 pub(crate) struct Reduce {
-    pub(crate) from: Place,
-    pub(crate) to: Place,
+    from: Place,
+    to: Place,
     is_sum: bool,
     /// (extent, [stride in the operand, stride in the result]).
     kept: Vec<(usize, [usize; 2])>,
@@ -18,9 +18,18 @@ pub(crate) struct Reduce {
 }
 
 impl Reduce {
-    pub(crate) fn new(is_sum: bool, shape: &[usize], from: &Layout, axes: &[usize], to: Place) -> Self {
+    pub(crate) fn new(
+        is_sum: bool,
+        shape: &[usize],
+        from: &Layout,
+        axes: &[usize],
+        to: Place,
+    ) -> Self {
         let pick = |wanted: bool| -> (Vec<usize>, Vec<usize>) {
-            (0..shape.len()).filter(|axis| axes.contains(axis) == wanted).map(|axis| (shape[axis], from.strides[axis])).unzip()
+            (0..shape.len())
+                .filter(|axis| axes.contains(axis) == wanted)
+                .map(|axis| (shape[axis], from.strides[axis]))
+                .unzip()
         };
         let (kept_shape, kept_strides) = pick(false);
         let (reduced_shape, reduced_strides) = pick(true);
@@ -31,16 +40,54 @@ impl Reduce {
             from: from.place,
             to,
             is_sum,
-            kept: kept.into_iter().map(|d| (d.extent, [d.strides[0], d.strides[1]])).collect(),
-            reduced: reduced.into_iter().map(|d| (d.extent, [d.strides[0]])).collect(),
+            kept: kept
+                .into_iter()
+                .map(|d| (d.extent, [d.strides[0], d.strides[1]]))
+                .collect(),
+            reduced: reduced
+                .into_iter()
+                .map(|d| (d.extent, [d.strides[0]]))
+                .collect(),
         }
+    }
+
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        let kept = |side: usize| {
+            self.kept
+                .iter()
+                .map(move |(extent, strides)| (*extent, strides[side]))
+        };
+        let reduced = self
+            .reduced
+            .iter()
+            .map(|(extent, strides)| (*extent, strides[0]));
+        vec![
+            Span {
+                place: self.from,
+                len: reach(kept(0).chain(reduced)),
+                written: false,
+            },
+            Span {
+                place: self.to,
+                len: reach(kept(1)),
+                written: true,
+            },
+        ]
     }
 
     pub(crate) fn run(&self, memory: &Memory<'_>) {
         let (from, to) = (memory.at(self.from), memory.at(self.to));
         match self.kept.split_last() {
             Some((&(width, [1, 1]), outer)) if !self.reduced.is_empty() && width >= 8 => {
-                columns(memory.isa, self.is_sum, from, to, outer, width, &self.reduced);
+                columns(
+                    memory.isa,
+                    self.is_sum,
+                    from,
+                    to,
+                    outer,
+                    width,
+                    &self.reduced,
+                );
             }
             _ => entries(memory.isa, self.is_sum, from, to, &self.kept, &self.reduced),
         }

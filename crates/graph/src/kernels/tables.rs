@@ -1,6 +1,6 @@
 //! Embedding tables: gather rows by integer ids, and its adjoint.
 
-use super::{MAX_RANK, Memory};
+use super::{MAX_RANK, Memory, Span, reach};
 use crate::plan::Place;
 use crate::program::RunError;
 
@@ -33,8 +33,20 @@ pub(crate) struct IdWalk<'a> {
 }
 
 impl Ids {
+    pub(crate) fn span(&self) -> Span {
+        Span {
+            place: self.place,
+            len: reach(self.dims.iter().copied()),
+            written: false,
+        }
+    }
+
     pub(crate) fn walk(&self) -> IdWalk<'_> {
-        IdWalk { ids: self, index: [0; MAX_RANK], offset: 0 }
+        IdWalk {
+            ids: self,
+            index: [0; MAX_RANK],
+            offset: 0,
+        }
     }
 }
 
@@ -56,6 +68,20 @@ impl IdWalk<'_> {
 }
 
 impl Table {
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        let table = Span {
+            place: self.table,
+            len: self.rows * self.width,
+            written: !self.gathers,
+        };
+        let values = Span {
+            place: self.values,
+            len: self.n_ids * self.width,
+            written: self.gathers,
+        };
+        vec![table, values, self.ids.span()]
+    }
+
     pub(crate) fn run(&self, memory: &Memory<'_>) -> Result<(), RunError> {
         let width = self.width;
         let mut ids = self.ids.walk();
@@ -84,5 +110,9 @@ impl Table {
 /// An id as a row number, checked.
 pub(crate) fn row_of(id: i32, rows: usize, label: &str) -> Result<usize, RunError> {
     let row = usize::try_from(id).ok().filter(|&row| row < rows);
-    row.ok_or_else(|| RunError::Id { id, rows, node: label.to_owned() })
+    row.ok_or_else(|| RunError::Id {
+        id,
+        rows,
+        node: label.to_owned(),
+    })
 }

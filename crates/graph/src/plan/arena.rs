@@ -14,7 +14,11 @@ pub(crate) struct Sizes {
 
 /// Gives every buffer its offset.
 pub(crate) fn allocate(buffers: &mut [Buffer], steps: &mut [Step]) -> Sizes {
-    let mut sizes = Sizes { kept: 0, transient: 0, ids: 0 };
+    let mut sizes = Sizes {
+        kept: 0,
+        transient: 0,
+        ids: 0,
+    };
     for buffer in buffers.iter_mut() {
         let end = match buffer.space {
             Space::Kept => &mut sizes.kept,
@@ -28,15 +32,19 @@ pub(crate) fn allocate(buffers: &mut [Buffer], steps: &mut [Step]) -> Sizes {
     let mut first = vec![usize::MAX; buffers.len()];
     let mut last = vec![0; buffers.len()];
     for (at, step) in steps.iter().enumerate() {
-        step.kernel.for_each_place(|place| {
-            first[place.buffer] = first[place.buffer].min(at);
-            last[place.buffer] = last[place.buffer].max(at);
-        });
+        for span in step.kernel.spans() {
+            let buffer = span.place.buffer;
+            first[buffer] = first[buffer].min(at);
+            last[buffer] = last[buffer].max(at);
+        }
     }
     let owner = take_over(buffers, steps, &first, &mut last);
 
-    let mut order: Vec<usize> =
-        (0..buffers.len()).filter(|&b| buffers[b].space == Space::Transient && owner[b] == b && first[b] != usize::MAX).collect();
+    let mut order: Vec<usize> = (0..buffers.len())
+        .filter(|&b| {
+            buffers[b].space == Space::Transient && owner[b] == b && first[b] != usize::MAX
+        })
+        .collect();
     order.sort_by_key(|&b| (first[b], std::cmp::Reverse(buffers[b].len), b));
     let mut placed: Vec<usize> = Vec::new();
     for b in order {
@@ -44,7 +52,12 @@ pub(crate) fn allocate(buffers: &mut [Buffer], steps: &mut [Step]) -> Sizes {
         let mut alive: Vec<(usize, usize)> = placed
             .iter()
             .filter(|&&other| first[other] <= last[b] && last[other] >= first[b])
-            .map(|&other| (buffers[other].offset, buffers[other].offset + buffers[other].len.next_multiple_of(ALIGN)))
+            .map(|&other| {
+                (
+                    buffers[other].offset,
+                    buffers[other].offset + buffers[other].len.next_multiple_of(ALIGN),
+                )
+            })
             .collect();
         alive.sort_unstable();
         let mut offset = 0;
@@ -55,7 +68,9 @@ pub(crate) fn allocate(buffers: &mut [Buffer], steps: &mut [Step]) -> Sizes {
             offset = offset.max(end);
         }
         buffers[b].offset = offset;
-        sizes.transient = sizes.transient.max(offset + buffers[b].len.next_multiple_of(ALIGN));
+        sizes.transient = sizes
+            .transient
+            .max(offset + buffers[b].len.next_multiple_of(ALIGN));
         placed.push(b);
     }
     for b in 0..buffers.len() {
@@ -67,10 +82,17 @@ pub(crate) fn allocate(buffers: &mut [Buffer], steps: &mut [Step]) -> Sizes {
 }
 
 /// Lets the result of a fused group use the memory of a dense operand of the same length that dies in it.
-fn take_over(buffers: &[Buffer], steps: &mut [Step], first: &[usize], last: &mut [usize]) -> Vec<usize> {
+fn take_over(
+    buffers: &[Buffer],
+    steps: &mut [Step],
+    first: &[usize],
+    last: &mut [usize],
+) -> Vec<usize> {
     let mut owner: Vec<usize> = (0..buffers.len()).collect();
     for (at, step) in steps.iter_mut().enumerate() {
-        let Kernel::Fused(fused) = &mut step.kernel else { continue };
+        let Kernel::Fused(fused) = &mut step.kernel else {
+            continue;
+        };
         let result = fused.result().buffer;
         if buffers[result].space != Space::Transient || first[result] != at {
             continue;

@@ -1,0 +1,47 @@
+//! One file for each command.
+
+mod inspect;
+mod report;
+mod run;
+mod show;
+
+use ontogeny_store::{ManifestError, ViewError};
+use ontogeny_study::StudyError;
+use ontogeny_zoo::ReadError;
+
+use crate::cli::{Cli, Command, exit};
+
+pub(crate) fn dispatch(arguments: &Cli) -> Result<u8, CommandError> {
+    match &arguments.command {
+        Command::Run(args) => run::run(args),
+        Command::Show(args) => show::show(args),
+        Command::Report(args) => report::report(args),
+        Command::Inspect(args) => inspect::inspect(args),
+    }
+}
+
+/// What a command may end with; every message says file, found, expected and remedy itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error("{0}")]
+    Study(#[from] StudyError),
+    #[error("{0}")]
+    Manifest(#[from] ManifestError),
+    #[error("{0}")]
+    View(#[from] ViewError),
+    #[error("{0}")]
+    Read(#[from] ReadError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("failed to write JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl CommandError {
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Study(error) if error.is_interruption() => exit::INTERRUPTED,
+            _ => exit::BAD_INPUT,
+        }
+    }
+}

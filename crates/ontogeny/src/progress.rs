@@ -1,0 +1,164 @@
+//! Progress of a run: bars with the time left on a terminal, plain lines elsewhere, JSON on request; one stream of events.
+
+use std::io::IsTerminal as _;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ontogeny_study::Event;
+
+use crate::terminal;
+
+/// A sink for events.
+pub(crate) enum Reporter {
+    Json,
+    Bars(Bars),
+    Lines(Mutex<Lines>),
+}
+
+pub(crate) struct Bars {
+    all: MultiProgress,
+    train: ProgressBar,
+    measure: ProgressBar,
+}
+
+/// When the last plain lines were written.
+pub(crate) struct Lines {
+    begun: Instant,
+    train: Pace,
+    measure: Pace,
+}
+
+struct Pace {
+    last: Option<Instant>,
+    first: Option<(Instant, f64)>,
+}
+
+/// Units of a measurement in its bar.
+const FINE: u64 = 1000;
+
+impl Reporter {
+    pub(crate) fn new(json: bool) -> Self {
+        if json {
+            return Self::Json;
+        }
+        if !std::io::stderr().is_terminal() {
+            let pace = || Pace { last: None, first: None };
+            return Self::Lines(Mutex::new(Lines { begun: Instant::now(), train: pace(), measure: pace() }));
+        }
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+        let style = |template: &str| {
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("█░░")
+        };
+        let train = all.add(ProgressBar::new(0));
+        train.set_style(style("  train    {bar:20} {pos:>6}/{len:<6} {msg:32} {eta} left"));
+        let measure = all.add(ProgressBar::new(0));
+        measure.set_style(style("  measure  {bar:20} {percent:>3} %         {msg:32} {eta} left"));
+        Self::Bars(Bars { all, train, measure })
+    }
+
+    pub(crate) fn on(&self, event: &Event) {
+        match self {
+            Self::Json => {
+                // Steps and shares come thousands of times; milestones are enough for a stream.
+                let milestone = match event {
+                    Event::Trained { step, n_steps, .. } => *step == *n_steps || step.is_multiple_of((n_steps / 100).max(1)),
+                    Event::Measuring { .. } => false,
+                    _ => true,
+                };
+                if milestone && let Ok(line) = serde_json::to_string(event) {
+                    terminal::print(&line);
+                }
+            }
+            Self::Bars(bars) => bars.on(event),
+            Self::Lines(lines) => lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner).on(event),
+        }
+    }
+
+    /// Removes the bars.
+    pub(crate) fn finish(&self) {
+        if let Self::Bars(bars) = self {
+            bars.train.finish_and_clear();
+            bars.measure.finish_and_clear();
+        }
+    }
+}
+
+impl Bars {
+    fn on(&self, event: &Event) {
+        match event {
+            Event::Opened { title, directory, .. } => {
+                let _ = self.all.println(format!("{title}  →  {directory}"));
+            }
+            Event::Notice { message } => {
+                let _ = self.all.println(format!("  note: {message}"));
+            }
+            Event::Trained { step, n_steps, loss } => {
+                self.train.set_length(*n_steps);
+                self.train.set_position(*step);
+                self.train.set_message(format!("loss {loss:.2e}"));
+            }
+            Event::Measuring { measure, step, n_done, n_total, share } => {
+                self.measure.set_length(*n_total as u64 * FINE);
+                self.measure.set_position(*n_done as u64 * FINE + (share * FINE as f64) as u64);
+                self.measure.set_message(format!("{measure} at step {step}"));
+            }
+            Event::Measured { n_done, n_total, .. } => {
+                self.measure.set_length(*n_total as u64 * FINE);
+                self.measure.set_position(*n_done as u64 * FINE);
+            }
+            Event::Analysed { .. } => {}
+        }
+    }
+}
+
+impl Lines {
+    fn on(&mut self, event: &Event) {
+        match event {
+            Event::Opened { title, directory, n_missing, .. } => {
+                terminal::say(&format!("{title}  →  {directory}"));
+                terminal::say(&format!("  {n_missing} measurements to make"));
+            }
+            Event::Notice { message } => terminal::say(&format!("  note: {message}")),
+            Event::Trained { step, n_steps, loss } => {
+                let share = *step as f64 / (*n_steps).max(1) as f64;
+                if let Some(left) = self.train.due(share) {
+                    terminal::say(&format!("  train    {step}/{n_steps}  loss {loss:.2e}  {}", time_left(left)));
+                }
+            }
+            Event::Measuring { measure, step, n_done, n_total, share } => {
+                let share = (*n_done as f64 + share) / (*n_total).max(1) as f64;
+                if let Some(left) = self.measure.due(share) {
+                    let line = format!("  measure  {n_done}/{n_total}  {measure} at step {step}  {}", time_left(left));
+                    terminal::say(&line);
+                }
+            }
+            Event::Measured { n_done, n_total, .. } if n_done == n_total => {
+                terminal::say(&format!("  measure  {n_done}/{n_total}  {:.0} s", self.begun.elapsed().as_secs_f64()));
+            }
+            Event::Measured { .. } => {}
+            Event::Analysed { n_transitions, n_boundaries } => {
+                terminal::say(&format!("  stages   {n_boundaries} boundaries, {n_transitions} transitions"));
+            }
+        }
+    }
+}
+
+impl Pace {
+    /// The time left, every few seconds; `None` in between.
+    fn due(&mut self, share: f64) -> Option<Option<Duration>> {
+        let now = Instant::now();
+        let (begun, from) = *self.first.get_or_insert((now, share));
+        if self.last.is_some_and(|last| now - last < Duration::from_secs(5)) {
+            return None;
+        }
+        self.last = Some(now);
+        let done = share - from;
+        let left = (done > 0.0).then(|| (now - begun).mul_f64((1.0 - share).max(0.0) / done));
+        Some(left)
+    }
+}
+
+fn time_left(left: Option<Duration>) -> String {
+    left.map(|left| format!("{:.0} s left", left.as_secs_f64())).unwrap_or_default()
+}

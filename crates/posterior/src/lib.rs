@@ -1,0 +1,55 @@
+//! Localised tempered posteriors around a checkpoint, explored by chains: samplers, diagnostics, learning coefficients.
+//!
+//! The posterior is p(w) ∝ exp(−nβ·L_n(w) − γ/2·‖w − w*‖²) on the free part of the parameter space (a
+//! [`Restriction`]). An [`Objective`] is the loss: a graph, its data and the number n of independent samples. [`Llc`]
+//! holds the settings of the learning coefficient λ̂ = nβ·(E[L_n(w)] − L_n(w*)) and estimates it; the answer is an
+//! [`Estimate`]: a value with its Monte Carlo error, or a refusal with a [`Verdict`] and the evidence, never a number
+//! that nobody should read.
+//!
+//! ```
+//! use ontogeny_graph::Graph;
+//! use ontogeny_posterior::{Estimate, Llc, Objective, Sampler};
+//!
+//! // L(w) = ½·Σ w², 100 parameters, standing for 1000 samples: λ̂ is close to 100/2.
+//! let mut graph = Graph::new();
+//! let w = graph.param("w", &[100]);
+//! let square = graph.square(w);
+//! let sum = graph.sum(square, &[0]);
+//! let loss = graph.scale(sum, 0.5);
+//! let objective = Objective::population(graph, loss, 1000)?;
+//!
+//! let llc = Llc { sampler: Sampler::Sgld, step_size: 1e-3, localization: 1.0, ..Llc::default() };
+//! match llc.estimate(&objective, &[0.0; 100])? {
+//!     Estimate::Ok { value, mcse, .. } => assert!((value - 50.0).abs() < 5.0 * mcse + 2.0),
+//!     Estimate::Refused { verdict, reason, .. } => panic!("{verdict}: {reason}"),
+//! }
+//! # Ok::<(), ontogeny_posterior::LlcError>(())
+//! ```
+
+mod acceptance;
+mod batches;
+mod chain;
+mod diagnostics;
+mod estimate;
+mod execution;
+mod llc;
+mod objective;
+mod restriction;
+mod rmsprop_sgld;
+mod sampler;
+mod selection;
+mod sgld;
+mod start;
+mod verdict;
+
+pub use batches::Batch;
+pub use diagnostics::{Convergence, Diagnostics, Failure, Trace};
+pub use estimate::Estimate;
+pub use execution::{Execution, Progress};
+pub use llc::{Evaluation, Llc, LlcError, SettingsError};
+pub use objective::{FullLoss, Objective, ObjectiveError};
+pub use restriction::Restriction;
+pub use sampler::{Sampler, UnknownSampler};
+pub use selection::{RestrictionError, Selection};
+pub use start::Start;
+pub use verdict::{Limits, Verdict};

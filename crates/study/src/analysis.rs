@@ -1,0 +1,157 @@
+//! Transitions and stages of a run: every watched series goes through the detector, with one correction for all.
+
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ontogeny_stats::{
+    Series, StageSettings, TransitionSettings, benjamini_hochberg, consensus, stage_boundaries, transitions,
+};
+use ontogeny_store::{Analysis, Boundary, Coordinate, Observable, RunView, Transition};
+
+use crate::sections::StagesConfig;
+
+/// Share of transitions found by chance that is accepted over the whole run.
+const FALSE_DISCOVERY_RATE: f64 = 0.05;
+
+/// A series of a run by its address.
+struct Watched {
+    address: String,
+    unit: String,
+    series: Series,
+}
+
+/// Looks for transitions in all losses, accuracies, learning coefficients and progress measures, and for stages in the
+/// series that the run file names (all losses and learning coefficients unless it does).
+pub(crate) fn analyse(view: &RunView, stages: &StagesConfig, seed: u64, threads: NonZero<usize>) -> Analysis {
+    let all = watched(view);
+    let settings = TransitionSettings { seed, ..TransitionSettings::default() };
+    // Every candidate comes back; the correction over all series decides.
+    let candidates = TransitionSettings { alpha: 1.0, ..settings };
+    let found = in_parallel(&all, threads, |watched| transitions(&watched.series, &candidates).unwrap_or_default());
+    let flat: Vec<(usize, &ontogeny_stats::Transition)> =
+        found.iter().enumerate().flat_map(|(i, list)| list.iter().map(move |t| (i, t))).collect();
+    let n_tests = flat.len() + found.iter().filter(|list| list.is_empty()).count();
+    let p_values: Vec<f64> = flat.iter().map(|(_, t)| t.p_value).collect();
+    let corrected = benjamini_hochberg(&p_values, n_tests);
+    let mut kept: Vec<Transition> = flat
+        .iter()
+        .zip(corrected)
+        .filter(|(_, q)| *q <= FALSE_DISCOVERY_RATE)
+        .map(|((i, t), q)| Transition {
+            observable: all[*i].address.clone(),
+            label: None,
+            step: t.step,
+            lower: t.lower,
+            upper: t.upper,
+            width_decades: t.width_decades,
+            size: t.size,
+            unit: all[*i].unit.clone(),
+            p_value: q,
+        })
+        .collect();
+    kept.sort_by(|a, b| a.step.total_cmp(&b.step).then_with(|| a.observable.cmp(&b.observable)));
+    label(&mut kept);
+
+    let chosen: Vec<&Watched> = all
+        .iter()
+        .filter(|watched| match &stages.observables {
+            Some(wanted) => wanted.contains(&watched.address),
+            None => watched.address.starts_with("loss.") || watched.address.starts_with("llc."),
+        })
+        .collect();
+    let settings = StageSettings { seed, ..StageSettings::default() };
+    let boundaries = in_parallel(&chosen, threads, |watched| {
+        (watched.address.clone(), stage_boundaries(&watched.series, &settings).unwrap_or_default())
+    });
+    let stages = consensus(&boundaries)
+        .into_iter()
+        .map(|b| Boundary { step: b.step, lower: b.lower, upper: b.upper, observables: b.observables })
+        .collect();
+    Analysis { transitions: kept, stages }
+}
+
+/// The largest fall of the training loss is memorisation where the test loss falls later; that later fall is grokking.
+fn label(found: &mut [Transition]) {
+    let largest_fall = |found: &[Transition], address: &str| {
+        let falls = found.iter().enumerate().filter(|(_, t)| t.observable == address && t.size < 0.0);
+        falls.min_by(|a, b| a.1.size.total_cmp(&b.1.size)).map(|(i, _)| i)
+    };
+    let (Some(train), Some(test)) = (largest_fall(found, "loss.train"), largest_fall(found, "loss.test")) else {
+        return;
+    };
+    if found[test].lower > found[train].upper {
+        found[train].label = Some("memorisation".to_owned());
+        found[test].label = Some("grokking".to_owned());
+    }
+}
+
+/// Every series that is looked at, by address.
+fn watched(view: &RunView) -> Vec<Watched> {
+    let mut all = Vec::new();
+    for (name, observable) in &view.observables {
+        if !matches!(observable.kind.as_str(), "loss" | "accuracy" | "llc" | "fourier") {
+            continue;
+        }
+        for (at, component) in observable.components().iter().enumerate() {
+            // Counts and norms follow the others, and all pairs are the train and test pairs together.
+            if matches!(component.as_str(), "sum_of_squares" | "n_key_frequencies" | "all") {
+                continue;
+            }
+            if let Some(series) = series(view, observable, at) {
+                let unit = if component.contains("loss") { "nats".to_owned() } else { observable.unit.clone() };
+                all.push(Watched { address: address(view, name, observable, component), unit, series });
+            }
+        }
+    }
+    all
+}
+
+/// `KIND.COMPONENT` where only one measurement has it, else `NAME.COMPONENT`.
+fn address(view: &RunView, name: &str, observable: &Observable, component: &str) -> String {
+    let twins = view.observables.iter().filter(|(other, o)| {
+        *other != name && o.kind == observable.kind && o.components().iter().any(|c| c == component)
+    });
+    let prefix = if twins.count() == 0 { &observable.kind } else { name };
+    if component.is_empty() { prefix.to_owned() } else { format!("{prefix}.{component}") }
+}
+
+fn series(view: &RunView, observable: &Observable, component: usize) -> Option<Series> {
+    let steps: Vec<u64> = match observable.coordinates.get("step") {
+        Some(labels) => {
+            labels.iter().filter_map(|label| if let Coordinate::Number(n) = label { Some(*n) } else { None }).collect()
+        }
+        None => view.checkpoints.clone(),
+    };
+    let mut points: (Vec<f64>, Vec<f64>, Vec<f64>) = Default::default();
+    for (step, (value, error)) in steps.iter().zip(observable.series(component)) {
+        if let Some(value) = value {
+            points.0.push(*step as f64);
+            points.1.push(value);
+            points.2.push(error.unwrap_or(0.0));
+        }
+    }
+    let has_errors = points.2.iter().any(|&error| error > 0.0);
+    let series = Series::new(points.0, points.1).ok()?;
+    if has_errors { series.with_errors(points.2).ok() } else { Some(series) }
+}
+
+/// `f` of every item on up to `threads` threads, in order.
+fn in_parallel<T: Sync, R: Send>(items: &[T], threads: NonZero<usize>, f: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let results: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.get().min(items.len()) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(at) else { break };
+                    let result = f(item);
+                    *results[at].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(result);
+                }
+            });
+        }
+    });
+    let taken = results.into_iter().map(|slot| slot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
+    taken.map(|result| result.expect("every item was taken by a thread that has ended")).collect()
+}

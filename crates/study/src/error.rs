@@ -1,0 +1,116 @@
+//! Everything that can end a run early, and what it means to the caller.
+
+use ontogeny_observe::ObserveError;
+use ontogeny_posterior::{LlcError, ObjectiveError};
+use ontogeny_store as store;
+use ontogeny_zoo as zoo;
+
+use crate::toml_source::RunFileError;
+
+/// Why a run could not be done, or not to its end. The run's folder stays readable and can be continued.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StudyError {
+    /// A mistake in the run file.
+    #[error(transparent)]
+    RunFile(#[from] RunFileError),
+    /// A file that cannot be read or written; the message names it.
+    #[error(transparent)]
+    Io(std::io::Error),
+    /// A task that cannot be made ready.
+    #[error("in [task]: {0}")]
+    Task(#[from] zoo::TaskError),
+    /// A setting out of range, or a network that does not go with the task.
+    #[error("{0}")]
+    Setting(#[from] zoo::SettingError),
+    /// A trainer that cannot be made.
+    #[error("{0}")]
+    Trainer(#[from] zoo::TrainerError),
+    /// A saved state that does not belong to this training.
+    #[error("the saved state cannot be continued: {0}")]
+    Resume(#[from] zoo::ResumeError),
+    /// Training that stopped being finite.
+    #[error("{0}")]
+    Training(String),
+    /// An imported file that cannot be read.
+    #[error("{0}")]
+    Read(#[from] zoo::ReadError),
+    /// Names or shapes of an imported file.
+    #[error("{0}")]
+    Layout(#[from] zoo::LayoutError),
+    /// NaN or infinite weights in an imported file.
+    #[error("{0}")]
+    NonFiniteWeights(#[from] zoo::NonFinite),
+    /// Imported checkpoints that cannot be found or numbered.
+    #[error("in [import]: {0}")]
+    Import(String),
+    /// A measurement whose settings are wrong.
+    #[error("in [measure.{measure}]: {message}")]
+    Measure {
+        /// The measurement.
+        measure: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A measurement that failed.
+    #[error("measurement `{measure}` failed at step {step}: {source}")]
+    Observe {
+        /// The measurement.
+        measure: String,
+        /// The checkpoint.
+        step: u64,
+        /// Why.
+        source: ObserveError,
+    },
+    /// A learning coefficient that could not be estimated at all.
+    #[error("measurement `{measure}` failed at step {step}: {source}")]
+    Llc {
+        /// The measurement.
+        measure: String,
+        /// The checkpoint.
+        step: u64,
+        /// Why.
+        source: Box<LlcError>,
+    },
+    /// A loss that the posterior cannot use.
+    #[error("in [measure]: {0}")]
+    Objective(#[from] ObjectiveError),
+    /// `[stages]` names a series that does not exist.
+    #[error("in [stages]: {0}")]
+    Stages(String),
+    /// The folder cannot be created, opened, or belongs to another writer.
+    #[error("{0}")]
+    Folder(String),
+    /// The store failed.
+    #[error("{0}")]
+    Store(String),
+    /// A configuration that TOML cannot hold.
+    #[error("the resolved configuration cannot be written as TOML: {0}")]
+    Resolve(toml::ser::Error),
+    /// The caller asked to stop; everything finished so far is kept.
+    #[error("interrupted; run the same command again to continue")]
+    Interrupted,
+}
+
+impl StudyError {
+    /// Whether the run was stopped from outside rather than by a mistake.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, Self::Interrupted)
+    }
+}
+
+/// Errors of the store say file, found, expected and remedy themselves.
+macro_rules! from_store {
+    ($($variant:ident: $($error:ty),+;)+) => {
+        $($(impl From<$error> for StudyError {
+            fn from(error: $error) -> Self {
+                Self::$variant(error.to_string())
+            }
+        })+)+
+    };
+}
+
+from_store! {
+    Folder: store::CreateError, store::OpenError, store::ManifestError, store::LockError;
+    Store: store::CheckpointError, store::RecordError, store::SealedError, store::ImportedError, store::ViewError, store::ZarrError;
+}

@@ -1,0 +1,154 @@
+//! The instruments of a run: compiled programs and settings of every measurement, made once and used at each checkpoint.
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::atomic::AtomicBool;
+
+use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, weight_norms};
+use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress};
+use ontogeny_zoo::Model;
+
+use crate::measure::{self, Reading};
+use crate::sections::{MeasureConfig, ObservableConfig};
+use crate::{Run, StudyError};
+
+/// Everything needed to measure checkpoints of one run.
+pub(crate) struct Instruments<'a> {
+    run: &'a Run,
+    evaluator: Option<Evaluator>,
+    fourier: Option<FourierMeasures>,
+    objective: Option<Objective>,
+    llcs: BTreeMap<String, Llc>,
+}
+
+impl<'a> Instruments<'a> {
+    /// Compiles what the measurements need and checks their settings.
+    ///
+    /// # Errors
+    /// A measurement that is not defined for this network and task, or a setting out of range.
+    pub(crate) fn new(run: &'a Run) -> Result<Self, StudyError> {
+        let measures = &run.file.measures;
+        let wants = |kind: &str| measures.iter().find(|m| m.observable.kind() == kind);
+        let failed = |measure: &MeasureConfig, message: String| StudyError::Measure {
+            measure: measure.name.clone(),
+            message,
+        };
+        let evaluator = match wants("loss").or_else(|| wants("accuracy")) {
+            Some(measure) => Some(Evaluator::new(&run.model).map_err(|e| failed(measure, e.to_string()))?),
+            None => None,
+        };
+        let fourier = match wants("fourier") {
+            Some(measure) => {
+                Some(FourierMeasures::new(&run.model, &run.task).map_err(|e| failed(measure, e.to_string()))?)
+            }
+            None => None,
+        };
+        let objective = match wants("llc") {
+            Some(measure) => {
+                let split = run.task.split("train");
+                let split = split.ok_or_else(|| failed(measure, "the task has no split `train`".to_owned()))?;
+                let model: Model = run.model.clone();
+                Some(Objective::new(split.data.clone(), move |batch| {
+                    let (graph, nodes) = model.graph(batch);
+                    (graph, nodes.example_loss)
+                })?)
+            }
+            None => None,
+        };
+        let mut llcs = BTreeMap::new();
+        for measure in measures {
+            if let (ObservableConfig::Llc(config), Some(objective)) = (&measure.observable, &objective) {
+                let llc = config.llc(run.file.seed).map_err(|message| failed(measure, message))?;
+                llc.check(objective).map_err(|e| failed(measure, e.to_string()))?;
+                llcs.insert(measure.name.clone(), llc);
+            }
+        }
+        Ok(Self { run, evaluator, fourier, objective, llcs })
+    }
+
+    /// Measures one observable of one checkpoint.
+    ///
+    /// # Errors
+    /// Weights that are not finite, or an interruption. A refused estimate is no error.
+    pub(crate) fn measure(
+        &mut self,
+        measure: &MeasureConfig,
+        step: u64,
+        weights: &[f32],
+        threads: NonZero<usize>,
+        progress: &(dyn Fn(f64) + Sync),
+        cancel: &AtomicBool,
+    ) -> Result<Reading, StudyError> {
+        let failed = |source| StudyError::Observe { measure: measure.name.clone(), step, source };
+        let run = self.run;
+        match &measure.observable {
+            ObservableConfig::Loss => Ok(measure::loss(&self.evaluate(weights).map_err(failed)?)),
+            ObservableConfig::Accuracy => Ok(measure::accuracy(&self.evaluate(weights).map_err(failed)?)),
+            ObservableConfig::WeightNorm => Ok(measure::plain(&weight_norms(&run.model, weights).map_err(failed)?)),
+            ObservableConfig::Fourier => {
+                let fourier = self.fourier.as_mut().expect("made for every file that asks for it");
+                Ok(measure::fourier(&fourier.measure(weights).map_err(failed)?))
+            }
+            ObservableConfig::Llc(config) => {
+                let objective = self.objective.as_ref().expect("made for every file that asks for it");
+                let llc = &self.llcs[&measure.name];
+                let report = |p: Progress| progress(p.done as f64 / p.total.max(1) as f64);
+                let execution = Execution { threads, progress: Some(&report), cancel: Some(cancel) };
+                let estimate = llc.estimate_with(objective, weights, &execution).map_err(|error| match error {
+                    LlcError::Cancelled => StudyError::Interrupted,
+                    other => StudyError::Llc { measure: measure.name.clone(), step, source: Box::new(other) },
+                })?;
+                Ok(measure::llc(&estimate, config, llc))
+            }
+        }
+    }
+
+    /// Loss and accuracy of each split. All pairs are the train and the test pairs together, so the set `all` is their
+    /// weighted mean and costs nothing.
+    fn evaluate(&mut self, weights: &[f32]) -> Result<Vec<(String, Evaluation)>, ontogeny_observe::ObserveError> {
+        let evaluator = self.evaluator.as_mut().expect("made for every file that asks for it");
+        let mut evaluations = Vec::new();
+        let (mut loss, mut accuracy, mut n) = (0.0, 0.0, 0.0);
+        for split in self.run.task.splits.iter().filter(|split| split.name != "all") {
+            let evaluation = evaluator.evaluate(weights, &split.data)?;
+            let size = split.data.len() as f64;
+            loss += size * evaluation.loss;
+            accuracy += size * evaluation.accuracy.unwrap_or(0.0);
+            n += size;
+            evaluations.push((split.name.to_owned(), evaluation));
+        }
+        if self.run.task.split("all").is_some() && n > 0.0 {
+            let has_classes = evaluations.iter().all(|(_, e)| e.accuracy.is_some());
+            let all = Evaluation { loss: loss / n, accuracy: has_classes.then_some(accuracy / n) };
+            evaluations.push(("all".to_owned(), all));
+        }
+        Ok(evaluations)
+    }
+
+    /// Whether `[stages]` names series that will exist.
+    ///
+    /// # Errors
+    /// The first address that nothing measures, with those that are.
+    pub(crate) fn check_stages(&self, run: &Run) -> Result<(), StudyError> {
+        let Some(wanted) = &run.file.stages.observables else { return Ok(()) };
+        let splits: Vec<&str> = run.task.splits.iter().map(|split| split.name).collect();
+        let mut known: Vec<String> = Vec::new();
+        for measure in &run.file.measures {
+            match &measure.observable {
+                ObservableConfig::Loss | ObservableConfig::Accuracy => {
+                    known.extend(splits.iter().map(|split| format!("{}.{split}", measure.name)));
+                }
+                ObservableConfig::Llc(llc) => known.push(format!("llc.{}", llc.component())),
+                ObservableConfig::WeightNorm | ObservableConfig::Fourier => known.push(format!("{}.*", measure.name)),
+            }
+        }
+        for address in wanted {
+            let prefix = address.split_once('.').map(|(first, _)| format!("{first}.*"));
+            if !known.contains(address) && !prefix.is_some_and(|prefix| known.contains(&prefix)) {
+                let message = format!("nothing measures `{address}`; this file measures {}", known.join(", "));
+                return Err(StudyError::Stages(message));
+            }
+        }
+        Ok(())
+    }
+}

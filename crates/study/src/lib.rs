@@ -1,0 +1,28 @@
+//! Run files and their execution: one TOML file describes a run, one call does whatever of it is missing.
+//!
+//! [`RunFile::read`] parses and checks a file; [`Run::prepare`] resolves data, network and measurements; its work list
+//! is what a dry run prints; [`Run::execute`] trains or imports, measures, detects transitions and stages, and leaves
+//! everything in the run's folder. It is idempotent: a second call finds nothing to do, a killed one is continued with
+//! the same bits.
+
+mod analysis;
+mod error;
+mod event;
+mod execute;
+mod import;
+mod instruments;
+mod measure;
+mod opened;
+mod prepare;
+mod run_file;
+mod sections;
+mod toml_source;
+
+pub use error::StudyError;
+pub use event::{Event, Refusal, Summary};
+pub use execute::Options;
+pub use opened::OpenedRun;
+pub use prepare::{Run, WorkSummary};
+pub use run_file::{RunFile, Source};
+pub use sections::{ImportConfig, LlcConfig, MeasureConfig, ObservableConfig, ReportConfig, StagesConfig, StepRule};
+pub use toml_source::{Overrides, RunFileError, Scale};

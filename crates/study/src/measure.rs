@@ -1,0 +1,148 @@
+//! From what an observable gives to what a record keeps.
+
+use std::collections::BTreeMap;
+
+use ontogeny_observe::{EVALUATION_VERSION, Evaluation, FOURIER_VERSION, FourierProgress, Measured, WEIGHT_NORM_VERSION};
+use ontogeny_posterior::{Estimate, Llc};
+use ontogeny_store::{Coordinate, Detail, Outcome, RecordArray, index_labels};
+
+use crate::sections::{LlcConfig, ObservableConfig};
+
+/// Version of the learning coefficient's algorithm: sampler, estimator and verdict.
+const LLC_VERSION: u32 = 1;
+
+/// A measurement of one checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Reading {
+    pub(crate) outcome: Outcome,
+    pub(crate) arrays: Vec<RecordArray>,
+    pub(crate) details: BTreeMap<String, Detail>,
+}
+
+impl ObservableConfig {
+    /// Unit, and one sentence that says what is measured.
+    pub(crate) fn describe(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Loss => ("nats", "Mean cross-entropy over each split, exact."),
+            Self::Accuracy => ("1", "Share of each split whose largest logit is the target's."),
+            Self::WeightNorm => ("1", "L2 norm of all weights and of each part of the network."),
+            Self::Fourier => ("1", "Progress measures of modular addition (Nanda et al. 2023)."),
+            Self::Llc(_) => ("1", "Local learning coefficient of the training loss, with its Monte Carlo error."),
+        }
+    }
+
+    /// Records of another version are made again.
+    pub(crate) fn algorithm_version(&self) -> u32 {
+        match self {
+            Self::Loss | Self::Accuracy => EVALUATION_VERSION,
+            Self::WeightNorm => WEIGHT_NORM_VERSION,
+            Self::Fourier => FOURIER_VERSION,
+            Self::Llc(_) => LLC_VERSION,
+        }
+    }
+}
+
+pub(crate) fn loss(evaluations: &[(String, Evaluation)]) -> Reading {
+    let entries = evaluations.iter().map(|(split, e)| (split.clone(), e.loss)).collect();
+    plain(&Measured::along("split", "nats", entries))
+}
+
+pub(crate) fn accuracy(evaluations: &[(String, Evaluation)]) -> Reading {
+    let entries = evaluations.iter().filter_map(|(split, e)| Some((split.clone(), e.accuracy?))).collect();
+    plain(&Measured::along("split", "1", entries))
+}
+
+/// A measurement that is exact and always succeeds.
+pub(crate) fn plain(measured: &Measured) -> Reading {
+    Reading { outcome: Outcome::Done, arrays: vec![array("value", measured)], details: BTreeMap::new() }
+}
+
+pub(crate) fn fourier(progress: &FourierProgress) -> Reading {
+    let mut reading = plain(&progress.measured);
+    let labels: Vec<String> = (1..=progress.embedding_norms.len()).map(|k| k.to_string()).collect();
+    let norms = Measured { unit: "1", dims: vec![("frequency", labels)], values: progress.embedding_norms.clone() };
+    reading.arrays.push(array("embedding_norm", &norms));
+    let keys: Vec<String> = progress.keys.iter().map(ToString::to_string).collect();
+    let keys = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
+    reading.details.insert("key_frequencies".to_owned(), Detail::Text(keys));
+    reading
+}
+
+pub(crate) fn llc(estimate: &Estimate, config: &LlcConfig, llc: &Llc) -> Reading {
+    let diagnostics = estimate.diagnostics();
+    let component = vec![config.component()];
+    let one = |name: &str, value: f64| {
+        array(name, &Measured { unit: "1", dims: vec![("component", component.clone())], values: vec![value] })
+    };
+    let (outcome, mut arrays) = match estimate {
+        Estimate::Ok { value, mcse, .. } => {
+            (Outcome::Done, vec![one("value", *value), one("standard_error", *mcse)])
+        }
+        Estimate::Refused { verdict, reason, .. } => {
+            // The axis is kept, so that a refused estimate has its place; the value counts for nobody.
+            let refused = Outcome::Refused { verdict: verdict.to_string(), reason: reason.clone() };
+            (refused, vec![one("value", f64::NAN), one("standard_error", f64::NAN)])
+        }
+    };
+    let n_draws = diagnostics.trace.excess.iter().map(Vec::len).max().unwrap_or(0);
+    let padded = diagnostics.trace.excess.iter().flat_map(|chain| {
+        let rest = n_draws - chain.len();
+        chain.iter().map(|excess| excess * diagnostics.n_beta).chain(std::iter::repeat_n(f64::NAN, rest))
+    });
+    arrays.push(RecordArray {
+        name: "trace".to_owned(),
+        unit: "1".to_owned(),
+        dims: vec!["chain".to_owned(), "draw".to_owned()],
+        coordinates: BTreeMap::from([
+            ("chain".to_owned(), index_labels(diagnostics.trace.excess.len())),
+            ("draw".to_owned(), index_labels(n_draws)),
+        ]),
+        values: padded.collect(),
+    });
+
+    let mut details: BTreeMap<String, Detail> = BTreeMap::new();
+    let mut number = |name: &str, value: f64| {
+        details.insert(name.to_owned(), Detail::Number(value.is_finite().then_some(value)));
+    };
+    number("n_beta", diagnostics.n_beta);
+    number("n", diagnostics.n as f64);
+    number("n_free", diagnostics.n_free as f64);
+    number("step_size", llc.step_size);
+    number("localization", llc.localization);
+    number("chains", llc.chains as f64);
+    number("burn_in", llc.burn_in as f64);
+    number("draws", llc.draws as f64);
+    number("baseline_loss", diagnostics.baseline);
+    if let Some(mean_loss) = diagnostics.mean_loss {
+        number("mean_loss", mean_loss);
+    }
+    if let Some(convergence) = &diagnostics.convergence {
+        number("r_hat", convergence.r_hat);
+        number("ess_bulk", convergence.ess_bulk);
+        number("ess_tail", convergence.ess_tail);
+        number("mcse", convergence.mcse);
+        number("drift_z", convergence.drift_z);
+        number("share_below_baseline", convergence.share_below_baseline);
+        number("discretization", convergence.discretization);
+    }
+    number("distance", diagnostics.norms.distance);
+    let minimum = if diagnostics.not_a_minimum { "no" } else { "yes" };
+    details.insert("at_a_minimum".to_owned(), Detail::Text(minimum.to_owned()));
+    details.insert("verdict".to_owned(), Detail::Text(estimate.verdict().to_string()));
+    details.insert("sampler".to_owned(), Detail::Text(llc.sampler.name().to_owned()));
+    Reading { outcome, arrays, details }
+}
+
+fn array(name: &str, measured: &Measured) -> RecordArray {
+    RecordArray {
+        name: name.to_owned(),
+        unit: measured.unit.to_owned(),
+        dims: measured.dims.iter().map(|(dim, _)| (*dim).to_owned()).collect(),
+        coordinates: measured
+            .dims
+            .iter()
+            .map(|(dim, labels)| ((*dim).to_owned(), labels.iter().cloned().map(Coordinate::Text).collect()))
+            .collect(),
+        values: measured.values.clone(),
+    }
+}

@@ -1,0 +1,92 @@
+//! A finished or unfinished run, opened for questions of one's own: its network, its loss, its checkpoints.
+
+use std::path::Path;
+
+use ontogeny_posterior::Objective;
+use ontogeny_store::RunFolder;
+use ontogeny_zoo::{Model, Task};
+
+use crate::{RunFile, Source, StudyError, import};
+
+/// A run on disk with its task and network made ready.
+#[derive(Debug)]
+pub struct OpenedRun {
+    folder: RunFolder,
+    file: RunFile,
+    task: Task,
+    model: Model,
+}
+
+impl OpenedRun {
+    /// Opens the run in `directory` for reading.
+    ///
+    /// # Errors
+    /// A folder that is no run, or data of its task that are no longer there.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, StudyError> {
+        let folder = RunFolder::open(directory.as_ref())?;
+        let file = RunFile::from_manifest(folder.manifest().configuration.clone())?;
+        let task = file.task.prepare(file.seed, file.folder())?;
+        let model = Model::new(file.network.clone(), task.interface)?;
+        Ok(Self { folder, file, task, model })
+    }
+
+    /// The network.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The task with its splits.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// The loss on a split (`train`, `test` or `all`), to sample around a checkpoint.
+    ///
+    /// # Errors
+    /// No such split, or one of fewer than two examples.
+    pub fn objective(&self, split: &str) -> Result<Objective, StudyError> {
+        let found = self.task.split(split).ok_or_else(|| {
+            let names: Vec<&str> = self.task.splits.iter().map(|s| s.name).collect();
+            StudyError::Folder(format!("the task has no split `{split}`; it has {}", names.join(", ")))
+        })?;
+        let model = self.model.clone();
+        Ok(Objective::new(found.data.clone(), move |batch| {
+            let (graph, nodes) = model.graph(batch);
+            (graph, nodes.example_loss)
+        })?)
+    }
+
+    /// Steps of the checkpoints that exist, ascending.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn steps(&self) -> Result<Vec<u64>, StudyError> {
+        match self.file.source {
+            Source::Train(_) => self.folder.checkpoint_steps().map_err(StudyError::Io),
+            Source::Import(_) => Ok(self.folder.imported()?.iter().map(|checkpoint| checkpoint.step).collect()),
+        }
+    }
+
+    /// The flat weights of the checkpoint at `step`, in the order of the model's parameter space.
+    ///
+    /// # Errors
+    /// No such checkpoint, or one that is damaged.
+    pub fn weights(&self, step: u64) -> Result<Vec<f32>, StudyError> {
+        if let Source::Import(config) = &self.file.source
+            && let Some(checkpoint) = self.folder.imported()?.into_iter().find(|checkpoint| checkpoint.step == step)
+        {
+            checkpoint.verify()?;
+            return import::weights(config, &self.model, &checkpoint.path);
+        }
+        let checkpoint = self.folder.read_checkpoint(step)?;
+        import::flat(&self.model, step, checkpoint.tensors)
+    }
+
+    /// Every checkpoint by step, read when it is reached.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn checkpoints(&self) -> Result<impl Iterator<Item = (u64, Result<Vec<f32>, StudyError>)> + '_, StudyError> {
+        Ok(self.steps()?.into_iter().map(|step| (step, self.weights(step))))
+    }
+}

@@ -1,0 +1,237 @@
+//! From a run file to a run that can be executed: data, network and measurements resolved and checked, nothing written.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ontogeny_graph::Isa;
+use ontogeny_store::{Imported, KeyParts, Manifest, MeasurePlan, RecordKey, RunFolder};
+use ontogeny_zoo::{Model, Task, Trainer};
+
+use crate::instruments::Instruments;
+use crate::sections::{MeasureConfig, ObservableConfig};
+use crate::{RunFile, Source, StudyError, import};
+
+/// A run that is ready to be executed.
+#[derive(Debug)]
+pub struct Run {
+    pub(crate) file: RunFile,
+    pub(crate) task: Task,
+    pub(crate) model: Model,
+    /// Steps of all checkpoints, ascending.
+    pub(crate) steps: Vec<u64>,
+    /// Empty for a training.
+    pub(crate) imported: Vec<Imported>,
+    pub(crate) manifest: Manifest,
+    data_hash: String,
+}
+
+/// What a run would do, as `--dry-run` prints it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkSummary {
+    /// Title of the run.
+    pub title: String,
+    /// Its folder.
+    pub directory: PathBuf,
+    /// Parameters of the network.
+    pub n_parameters: usize,
+    /// Examples by split.
+    pub splits: Vec<(String, usize)>,
+    /// Updates of the training still to make; `None` for an import.
+    pub training: Option<u64>,
+    /// Steps of all checkpoints.
+    pub checkpoints: Vec<u64>,
+    /// Measurements by name: (missing, of all).
+    pub measures: Vec<(String, usize, usize)>,
+}
+
+impl Run {
+    /// Resolves and checks everything that can be known before anything is written.
+    ///
+    /// # Errors
+    /// A setting out of range, data or files that are missing or do not fit, a measurement that is not defined for this
+    /// network, or a series in `[stages]` that nothing measures.
+    pub fn prepare(file: RunFile, command: &str) -> Result<Self, StudyError> {
+        let task = file.task.prepare(file.seed, file.folder())?;
+        let model = Model::new(file.network.clone(), task.interface)?;
+        let (steps, imported) = match &file.source {
+            Source::Train(train) => {
+                let train_split = task.split("train").ok_or_else(|| no_train_split(&task))?;
+                // Compiling the step checks the batch and the optimiser's settings.
+                drop(Trainer::new(&model, &train_split.data, train, file.seed)?);
+                (train.checkpoints.steps(train.steps), Vec::new())
+            }
+            Source::Import(config) => {
+                let imported = import::find(config, file.folder())?;
+                (imported.iter().map(|checkpoint| checkpoint.step).collect(), imported)
+            }
+        };
+        let mut data_hash = blake3::Hasher::new();
+        for split in &task.splits {
+            data_hash.update(split.name.as_bytes());
+            data_hash.update(split.content_hash().as_bytes());
+        }
+        let data_hash = data_hash.finalize().to_hex().to_string();
+        let configuration = file.resolved()?;
+        let manifest = manifest(&file, &imported, configuration, &data_hash, command)?;
+        let run = Self { file, task, model, steps, imported, manifest, data_hash };
+        let instruments = Instruments::new(&run)?;
+        instruments.check_stages(&run)?;
+        Ok(run)
+    }
+
+    /// The folder of the run unless another is asked for: `runs/NAME-HASH`, from the file's name and the hash of what
+    /// decides the checkpoints.
+    pub fn default_directory(&self) -> PathBuf {
+        let stem = self.file.path.file_stem().map_or_else(|| "run".to_owned(), |s| s.to_string_lossy().into_owned());
+        Path::new("runs").join(format!("{stem}-{}", &self.manifest.trajectory[..4]))
+    }
+
+    /// Title of the run.
+    pub fn title(&self) -> &str {
+        &self.file.title
+    }
+
+    /// Whether a report is to be written at the end.
+    pub fn writes_report(&self) -> bool {
+        self.file.report.write
+    }
+
+    /// What is missing in `directory`, without writing anything.
+    ///
+    /// # Errors
+    /// A folder that exists and is not this run.
+    pub fn work(&self, directory: &Path) -> Result<WorkSummary, StudyError> {
+        let folder = match RunFolder::open(directory) {
+            Ok(folder) => Some(folder),
+            Err(ontogeny_store::ManifestError::NotARun { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let plans = self.plans(folder.as_ref())?;
+        let mut measures = Vec::new();
+        for (name, plan) in &plans {
+            let mut missing = 0;
+            for (&step, key) in &plan.steps {
+                let found = match (&folder, key) {
+                    (Some(folder), Some(key)) => folder.record(name, step, key)?.into_record().is_some(),
+                    _ => false,
+                };
+                missing += usize::from(!found);
+            }
+            measures.push((name.clone(), missing, plan.steps.len()));
+        }
+        let training = match &self.file.source {
+            Source::Train(train) => {
+                let done = match &folder {
+                    Some(folder) => folder.read_state()?.map_or(0, |state| state.step),
+                    None => 0,
+                };
+                Some(train.steps - done.min(train.steps))
+            }
+            Source::Import(_) => None,
+        };
+        Ok(WorkSummary {
+            title: self.file.title.clone(),
+            directory: directory.to_owned(),
+            n_parameters: self.model.space().len(),
+            splits: self.task.splits.iter().map(|split| (split.name.to_owned(), split.data.len())).collect(),
+            training,
+            checkpoints: self.steps.clone(),
+            measures,
+        })
+    }
+
+    /// The measurements with the key of every record whose checkpoint exists.
+    pub(crate) fn plans(&self, folder: Option<&RunFolder>) -> Result<BTreeMap<String, MeasurePlan>, StudyError> {
+        let mut tensors: BTreeMap<u64, String> = BTreeMap::new();
+        for checkpoint in &self.imported {
+            tensors.insert(checkpoint.step, checkpoint.blake3.clone());
+        }
+        if let (Some(folder), Source::Train(_)) = (folder, &self.file.source) {
+            for step in folder.checkpoint_steps().map_err(StudyError::Io)? {
+                tensors.insert(step, folder.checkpoint_header(step)?.hash);
+            }
+        }
+        let mut plans = BTreeMap::new();
+        for measure in &self.file.measures {
+            let steps = self.steps.iter().map(|&step| {
+                let key = tensors.get(&step).map(|hash| self.key(measure, hash)).transpose()?;
+                Ok((step, key))
+            });
+            let steps = steps.collect::<Result<_, StudyError>>()?;
+            let (unit, description) = measure.observable.describe();
+            let kind = measure.observable.kind().to_owned();
+            plans.insert(
+                measure.name.clone(),
+                MeasurePlan { kind, unit: unit.to_owned(), description: description.to_owned(), steps },
+            );
+        }
+        Ok(plans)
+    }
+
+    /// Hash of everything a measurement of one checkpoint depends on.
+    pub(crate) fn key(&self, measure: &MeasureConfig, tensors: &str) -> Result<RecordKey, StudyError> {
+        // The sampler's noise depends on the seed; what reads weights alone does not.
+        let seed = matches!(measure.observable, ObservableConfig::Llc(_)).then_some(self.file.seed);
+        let configuration = serde_json::json!({
+            "observable": measure.observable,
+            "network": self.file.network,
+            "layout": match &self.file.source {
+                Source::Import(import) => serde_json::json!({ "layout": import.layout, "names": import.names }),
+                Source::Train(_) => serde_json::Value::Null,
+            },
+            "seed": seed,
+        });
+        Ok(RecordKey::new(&KeyParts {
+            tensors,
+            data: &self.data_hash,
+            configuration: &configuration.to_string(),
+            observable: measure.observable.kind(),
+            algorithm_version: measure.observable.algorithm_version(),
+        }))
+    }
+}
+
+fn no_train_split(task: &Task) -> StudyError {
+    let names: Vec<&str> = task.splits.iter().map(|split| split.name).collect();
+    StudyError::Import(format!("the task has no split `train` to train on; it has {}", names.join(", ")))
+}
+
+fn manifest(
+    file: &RunFile,
+    imported: &[Imported],
+    configuration: toml::Table,
+    data_hash: &str,
+    command: &str,
+) -> Result<Manifest, StudyError> {
+    let isa = Isa::current().name();
+    let mut decisive = configuration.clone();
+    for key in ["title", "run_file", "measure", "stages", "report"] {
+        decisive.remove(key);
+    }
+    let decisive = toml::to_string(&decisive).map_err(StudyError::Resolve)?;
+    let mut trajectory = blake3::Hasher::new();
+    trajectory.update(decisive.as_bytes());
+    trajectory.update(data_hash.as_bytes());
+    for checkpoint in imported {
+        trajectory.update(checkpoint.blake3.as_bytes());
+    }
+    let mut portable = configuration.clone();
+    portable.remove("run_file");
+    let text = toml::to_string(&portable).map_err(StudyError::Resolve)?;
+    let mut hashes = BTreeMap::new();
+    hashes.insert("configuration".to_owned(), blake3::hash(text.as_bytes()).to_hex().to_string());
+    hashes.insert("data".to_owned(), data_hash.to_owned());
+    for checkpoint in imported {
+        hashes.insert(format!("checkpoint {}", checkpoint.step), checkpoint.blake3.clone());
+    }
+    Ok(Manifest {
+        title: file.title.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instruction_set: isa.to_owned(),
+        seed: u64::from(file.seed),
+        command: command.to_owned(),
+        trajectory: trajectory.finalize().to_hex().to_string(),
+        hashes,
+        configuration,
+    })
+}

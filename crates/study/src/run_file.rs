@@ -1,0 +1,177 @@
+//! The run file: what to train or import, what to measure, where to look for stages.
+
+use std::path::{Path, PathBuf};
+
+use ontogeny_zoo::{NetworkConfig, TaskConfig, TrainConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::sections::{ImportConfig, MeasureConfig, ReportConfig, StagesConfig};
+use crate::toml_source::{Overrides, RunFileError, Section, Text};
+use crate::{StudyError, toml_source};
+
+/// A run file, read and checked for form; data and network are checked by [`crate::Run::prepare`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunFile {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// A title for people.
+    pub title: String,
+    /// The seed every random stream derives from.
+    pub seed: u32,
+    /// `[task]`.
+    pub task: TaskConfig,
+    /// `[network]`.
+    pub network: NetworkConfig,
+    /// `[train]` or `[import]`.
+    pub source: Source,
+    /// `[measure.…]`, by name.
+    pub measures: Vec<MeasureConfig>,
+    /// `[stages]`.
+    pub stages: StagesConfig,
+    /// `[report]`.
+    pub report: ReportConfig,
+}
+
+/// Where checkpoints come from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// `[train]`.
+    Train(TrainConfig),
+    /// `[import]`.
+    Import(ImportConfig),
+}
+
+const KEYS: &[&str] =
+    &["title", "seed", "task", "network", "train", "import", "measure", "stages", "report", "scale"];
+
+impl RunFile {
+    /// Reads a run file with overrides.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a mistake in it, with its line.
+    pub fn read(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Self, StudyError> {
+        let path = path.as_ref();
+        let text = fs_err::read_to_string(path).map_err(StudyError::Io)?;
+        Ok(Self::parse(path, &text, overrides)?)
+    }
+
+    /// Parses the text of a run file; `path` is for messages and for the relative paths in it.
+    ///
+    /// # Errors
+    /// A mistake in it, with its line.
+    pub fn parse(path: &Path, text: &str, overrides: &Overrides) -> Result<Self, RunFileError> {
+        let text = Text { path, text };
+        let mut file = Section::parse(&text, overrides)?;
+        let title = file.take("title")?.unwrap_or_else(|| {
+            path.file_stem().map_or_else(|| "Run".to_owned(), |stem| stem.to_string_lossy().into_owned())
+        });
+        let seed = file.take("seed")?.unwrap_or(0);
+        let task = with_kind(&mut file, "task", TaskConfig::KINDS, |kind, d| TaskConfig::deserialize_kind(kind, d))?;
+        let network =
+            with_kind(&mut file, "network", NetworkConfig::KINDS, |kind, d| NetworkConfig::deserialize_kind(kind, d))?;
+        let source = match (file.take_section("train")?, file.take_section("import")?) {
+            (Some(train), None) => Source::Train(train.read(TrainConfig::deserialize)?),
+            (None, Some(import)) => Source::Import(import.read(ImportConfig::deserialize)?),
+            (Some(_), Some(import)) => {
+                let message = "a run either trains or imports: found both [train] and [import]".to_owned();
+                return Err(import.error(message, Some("remove one of them".to_owned())));
+            }
+            (None, None) => {
+                let message = "found neither [train] nor [import]; expected one of them".to_owned();
+                return Err(file.error(message, None));
+            }
+        };
+        let mut measures = Vec::new();
+        if let Some(section) = file.take_section("measure")? {
+            for (name, section) in section.into_sections()? {
+                measures.push(MeasureConfig::read(&name, section)?);
+            }
+        }
+        let stages = match file.take_section("stages")? {
+            Some(section) => section.read(StagesConfig::deserialize)?,
+            None => StagesConfig::default(),
+        };
+        let report = match file.take_section("report")? {
+            Some(section) => section.read(ReportConfig::deserialize)?,
+            None => ReportConfig::default(),
+        };
+        file.finish(KEYS)?;
+        Ok(Self { path: path.to_owned(), title, seed, task, network, source, measures, stages, report })
+    }
+
+    /// The run file that a run's manifest holds, with its paths relative to where it was read from.
+    ///
+    /// # Errors
+    /// A configuration of another version of ontogeny.
+    pub(crate) fn from_manifest(mut configuration: toml::Table) -> Result<Self, StudyError> {
+        let path = match configuration.remove("run_file") {
+            Some(toml::Value::String(path)) => PathBuf::from(path),
+            _ => PathBuf::from("run.toml"),
+        };
+        let text = toml::to_string(&configuration).map_err(StudyError::Resolve)?;
+        Ok(Self::parse(&path, &text, &Overrides::default())?)
+    }
+
+    /// Folder that relative paths in the file start at.
+    pub fn folder(&self) -> &Path {
+        match self.path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        }
+    }
+
+    /// The configuration with every default filled in, as it is kept in the run's manifest.
+    ///
+    /// # Errors
+    /// A value that TOML cannot hold.
+    pub(crate) fn resolved(&self) -> Result<toml::Table, StudyError> {
+        let mut measures = toml::Table::new();
+        for measure in &self.measures {
+            let mut table = match &measure.observable {
+                crate::ObservableConfig::Llc(llc) => toml::Table::try_from(llc).map_err(StudyError::Resolve)?,
+                _ => toml::Table::new(),
+            };
+            table.insert("observable".to_owned(), measure.observable.kind().into());
+            if measure.accepts_refusal {
+                table.insert("refused".to_owned(), "accept".into());
+            }
+            measures.insert(measure.name.clone(), table.into());
+        }
+        let table = |value: Result<toml::Table, toml::ser::Error>| value.map(toml::Value::Table).map_err(StudyError::Resolve);
+        let mut resolved = toml::Table::new();
+        resolved.insert("title".to_owned(), self.title.clone().into());
+        resolved.insert("seed".to_owned(), i64::from(self.seed).into());
+        // Relative paths in the configuration start at the folder of this file.
+        let path = std::path::absolute(&self.path).map_err(StudyError::Io)?;
+        resolved.insert("run_file".to_owned(), path.to_string_lossy().into_owned().into());
+        resolved.insert("task".to_owned(), table(toml::Table::try_from(&self.task))?);
+        resolved.insert("network".to_owned(), table(toml::Table::try_from(&self.network))?);
+        match &self.source {
+            Source::Train(train) => resolved.insert("train".to_owned(), table(toml::Table::try_from(train))?),
+            Source::Import(import) => resolved.insert("import".to_owned(), table(toml::Table::try_from(import))?),
+        };
+        resolved.insert("measure".to_owned(), measures.into());
+        resolved.insert("stages".to_owned(), table(toml::Table::try_from(&self.stages))?);
+        resolved.insert("report".to_owned(), table(toml::Table::try_from(&self.report))?);
+        Ok(resolved)
+    }
+}
+
+/// Reads `kind` first, then the rest as the settings of that kind: a mistake keeps its line.
+fn with_kind<'a, T>(
+    file: &mut Section<'a>,
+    key: &str,
+    kinds: &[&str],
+    read: impl FnOnce(&str, toml::de::ValueDeserializer<'a>) -> Result<T, toml::de::Error>,
+) -> Result<T, RunFileError> {
+    let Some(mut section) = file.take_section(key)? else {
+        return Err(file.error(format!("[{key}] is missing"), Some(format!("add it, with kind = one of {kinds:?}"))));
+    };
+    let kind: String = section.require("kind", &format!("one of {kinds:?}"))?;
+    if !kinds.contains(&kind.as_str()) {
+        let hint = toml_source::nearest(&kind, kinds.iter().copied()).map(|k| format!("did you mean `{k}`?"));
+        return Err(section.error(format!("`{key}.kind` is \"{kind}\"; expected one of {kinds:?}"), hint));
+    }
+    section.read(|deserializer| read(&kind, deserializer))
+}

@@ -1,0 +1,309 @@
+//! The sections of a run file that belong to no other crate: imports, measurements, stages, report.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use ontogeny_posterior::{Batch as ChainBatch, Evaluation, Llc, Restriction, RestrictionError, Sampler};
+use ontogeny_zoo::{Batch, Layout};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::toml_source::{RunFileError, Section};
+
+/// `[import]`: checkpoints made elsewhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportConfig {
+    /// One file, or a glob of several; relative to the run file.
+    pub checkpoints: String,
+    /// The step of a single file, or a regular expression whose only group is the step in the file's name.
+    pub step: StepRule,
+    /// Orientation of the matrices; recognised by the shape of W_O unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
+    /// Prefixes of tensor names and what replaces them; names with none of these prefixes are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, String>,
+}
+
+/// Where the step of an imported checkpoint stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepRule {
+    /// This number.
+    Number(u64),
+    /// The only group of this regular expression in the file's name.
+    Pattern(String),
+}
+
+/// `[measure.NAME]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MeasureConfig {
+    /// NAME.
+    pub name: String,
+    /// Whether a refused estimate leaves the exit code at 0.
+    pub accepts_refusal: bool,
+    /// What is measured.
+    pub observable: ObservableConfig,
+}
+
+/// The observables of a run file.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObservableConfig {
+    /// Mean loss of each split.
+    Loss,
+    /// Accuracy on each split.
+    Accuracy,
+    /// L2 norms of the parts.
+    WeightNorm,
+    /// Progress measures of modular addition.
+    Fourier,
+    /// The local learning coefficient.
+    Llc(LlcConfig),
+}
+
+/// Settings of `observable = "llc"`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LlcConfig {
+    /// `sgld` or `rmsprop_sgld`.
+    pub sampler: String,
+    /// Chains from the same start.
+    pub chains: usize,
+    /// Steps before the first draw.
+    pub burn_in: usize,
+    /// Draws of each chain.
+    pub draws: usize,
+    /// Steps from draw to draw.
+    pub thin: usize,
+    /// ε.
+    pub step_size: f64,
+    /// γ.
+    pub localization: f64,
+    /// Examples of a gradient, or `"full"`.
+    pub batch: Batch,
+    /// `batch` (the examples of the gradient) or `full`: whose loss a draw records.
+    pub evaluation: EvaluationConfig,
+    /// nβ; n/ln n with n the training examples unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub n_beta: Option<f64>,
+    /// α of RMSprop.
+    pub decay: f64,
+    /// Added to the root in RMSprop.
+    pub eps: f64,
+    /// The part that moves, or a list whose union moves.
+    pub restrict: Parts,
+}
+
+/// `evaluation` of an LLC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvaluationConfig {
+    /// The examples of the gradient.
+    Batch,
+    /// All training examples.
+    Full,
+}
+
+/// One name or a list of names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Parts(pub Vec<String>);
+
+/// `[stages]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct StagesConfig {
+    /// Addresses whose slopes divide the run into stages, such as `llc.full`; all losses and learning coefficients
+    /// unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observables: Option<Vec<String>>,
+}
+
+/// `[report]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReportConfig {
+    /// Whether `run` writes `report.html` at its end.
+    pub write: bool,
+}
+
+impl Default for ReportConfig {
+    fn default() -> Self {
+        Self { write: true }
+    }
+}
+
+impl Default for LlcConfig {
+    fn default() -> Self {
+        let llc = Llc::default();
+        Self {
+            sampler: llc.sampler.name().to_owned(),
+            chains: llc.chains,
+            burn_in: llc.burn_in,
+            draws: llc.draws,
+            thin: llc.thin,
+            step_size: llc.step_size,
+            localization: llc.localization,
+            batch: Batch::Full,
+            evaluation: EvaluationConfig::Batch,
+            n_beta: None,
+            decay: 0.99,
+            eps: 0.1,
+            restrict: Parts(vec!["full".to_owned()]),
+        }
+    }
+}
+
+impl LlcConfig {
+    /// The estimator with these settings; `Err` explains an unknown sampler or an empty restriction.
+    pub(crate) fn llc(&self, seed: u32) -> Result<Llc, String> {
+        let sampler = match self.sampler.parse::<Sampler>().map_err(|e| e.to_string())? {
+            Sampler::RmspropSgld { .. } => Sampler::RmspropSgld { decay: self.decay, eps: self.eps },
+            other => other,
+        };
+        let restriction = self.restriction().map_err(|e| e.to_string())?;
+        Ok(Llc {
+            sampler,
+            chains: self.chains,
+            burn_in: self.burn_in,
+            draws: self.draws,
+            thin: self.thin,
+            step_size: self.step_size,
+            localization: self.localization,
+            batch: match self.batch {
+                Batch::Full => ChainBatch::Full,
+                Batch::Size(n) => ChainBatch::Size(n),
+            },
+            evaluation: match self.evaluation {
+                EvaluationConfig::Batch => Evaluation::Batch,
+                EvaluationConfig::Full => Evaluation::Full,
+            },
+            n_beta: self.n_beta,
+            seed,
+            restriction,
+        })
+    }
+
+    fn restriction(&self) -> Result<Restriction, RestrictionError> {
+        match self.restrict.0.as_slice() {
+            [one] => one.parse(),
+            several => Restriction::union(several),
+        }
+    }
+
+    /// Name of the restricted part, the `component` of the result.
+    pub fn component(&self) -> String {
+        self.restrict.0.join(" + ")
+    }
+}
+
+impl MeasureConfig {
+    /// The observables a run file may name.
+    pub const KINDS: &'static [&'static str] = &["loss", "accuracy", "weight_norm", "fourier", "llc"];
+
+    pub(crate) fn read(name: &str, mut section: Section<'_>) -> Result<Self, RunFileError> {
+        let kind: String = section.take("observable")?.unwrap_or_else(|| name.to_owned());
+        let accepts_refusal = match section.take::<String>("refused")?.as_deref() {
+            None => false,
+            Some("accept") => true,
+            Some(other) => {
+                let message = format!("`measure.{name}.refused` is \"{other}\"; expected \"accept\", or nothing");
+                return Err(section.error(message, None));
+            }
+        };
+        let observable = match kind.as_str() {
+            "loss" => ObservableConfig::Loss,
+            "accuracy" => ObservableConfig::Accuracy,
+            "weight_norm" => ObservableConfig::WeightNorm,
+            "fourier" => ObservableConfig::Fourier,
+            "llc" => {
+                let llc = section.read(LlcConfig::deserialize)?;
+                return Ok(Self { name: name.to_owned(), accepts_refusal, observable: ObservableConfig::Llc(llc) });
+            }
+            other => {
+                let hint = crate::toml_source::nearest(other, Self::KINDS.iter().copied()).map_or_else(
+                    || "name it by `observable = \"…\"` when the table has a name of its own".to_owned(),
+                    |k| format!("did you mean `{k}`?"),
+                );
+                let message = format!("no observable is named `{other}`; expected one of {}", Self::KINDS.join(", "));
+                return Err(section.error(message, Some(hint)));
+            }
+        };
+        section.finish(&["observable", "refused"])?;
+        Ok(Self { name: name.to_owned(), accepts_refusal, observable })
+    }
+}
+
+impl ObservableConfig {
+    /// The name in run files and records.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::Accuracy => "accuracy",
+            Self::WeightNorm => "weight_norm",
+            Self::Fourier => "fourier",
+            Self::Llc(_) => "llc",
+        }
+    }
+}
+
+impl Serialize for StepRule {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Number(step) => serializer.serialize_u64(*step),
+            Self::Pattern(pattern) => serializer.serialize_str(pattern),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for StepRule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = StepRule;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a step, or a regular expression with one group that holds it")
+            }
+            fn visit_i64<E: de::Error>(self, step: i64) -> Result<StepRule, E> {
+                let step = u64::try_from(step).map_err(|_| E::custom(format!("step {step} is negative")))?;
+                Ok(StepRule::Number(step))
+            }
+            fn visit_u64<E: de::Error>(self, step: u64) -> Result<StepRule, E> {
+                Ok(StepRule::Number(step))
+            }
+            fn visit_str<E: de::Error>(self, pattern: &str) -> Result<StepRule, E> {
+                Ok(StepRule::Pattern(pattern.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl<'de> Deserialize<'de> for Parts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Parts;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a part of the network such as \"unembed\" or \"l0h2\", or a list of parts")
+            }
+            fn visit_str<E: de::Error>(self, part: &str) -> Result<Parts, E> {
+                Ok(Parts(vec![part.to_owned()]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Parts, A::Error> {
+                let mut parts = Vec::new();
+                while let Some(part) = seq.next_element()? {
+                    parts.push(part);
+                }
+                Ok(Parts(parts))
+            }
+        }
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+/// Absolute path of a path in a run file.
+pub(crate) fn resolve(folder: &std::path::Path, path: &str) -> PathBuf {
+    folder.join(path)
+}

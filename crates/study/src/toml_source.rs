@@ -1,0 +1,240 @@
+//! TOML with its lines kept: overrides are merged in before anything is read, and every mistake names its line and the
+//! nearest key there is.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+/// `--set a.b=c` and `--scale`, applied to a file before it is read.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Dotted keys and TOML values; a value that is no TOML is taken as a string.
+    pub set: Vec<(String, String)>,
+    /// Which `[scale.…]` table to merge over the file.
+    pub scale: Scale,
+}
+
+/// Sizes a file may offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scale {
+    /// `[scale.small]`.
+    Small,
+    /// The file as it stands, with `[scale.full]` if it has one.
+    #[default]
+    Full,
+}
+
+/// A mistake in a run file.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{}{}: {message}{}", path.display(), line.map(|l| format!(":{l}")).unwrap_or_default(), hint.as_ref().map(|h| format!("; {h}")).unwrap_or_default())]
+pub struct RunFileError {
+    /// The file.
+    pub path: PathBuf,
+    /// Line, from 1; `None` for a key that was set on the command line, or is missing.
+    pub line: Option<usize>,
+    /// What is wrong: the key, what was found, what was expected.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// The text of a run file, its path, and the overrides: what the parsed values borrow from.
+pub(crate) struct Text<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) text: &'a str,
+}
+
+/// A table whose keys are taken out one by one; whatever is left at the end is a mistake.
+pub(crate) struct Section<'a> {
+    text: &'a Text<'a>,
+    /// Dotted path for messages; empty for the file itself.
+    name: String,
+    span: Range<usize>,
+    table: DeTable<'a>,
+}
+
+/// Values set on the command line have no place in the file.
+const NOWHERE: Range<usize> = 0..0;
+
+impl<'a> Section<'a> {
+    /// Parses the file and merges the scale and the overrides into it.
+    pub(crate) fn parse(text: &'a Text<'a>, overrides: &'a Overrides) -> Result<Self, RunFileError> {
+        let parsed = DeTable::parse(text.text).map_err(|e| text.error(e.span(), e.message().to_owned(), None))?;
+        let mut table = parsed.into_inner();
+        if let Some(scales) = table.remove("scale") {
+            let span = scales.span();
+            let DeValue::Table(mut scales) = scales.into_inner() else {
+                return Err(text.error(Some(span), "`scale` must be tables, such as [scale.small]".to_owned(), None));
+            };
+            let chosen = scales.remove(match overrides.scale {
+                Scale::Small => "small",
+                Scale::Full => "full",
+            });
+            let other = scales.keys().find(|key| !matches!(key.get_ref().as_ref(), "small" | "full"));
+            if let Some(other) = other {
+                let message = format!("unknown scale `{}`; expected `small` or `full`", other.get_ref());
+                return Err(text.error(Some(other.span()), message, None));
+            }
+            if let Some(DeValue::Table(chosen)) = chosen.map(Spanned::into_inner) {
+                merge(&mut table, chosen);
+            }
+        }
+        for (key, value) in &overrides.set {
+            let value = match DeValue::parse(value) {
+                Ok(parsed) => parsed.into_inner(),
+                Err(_) => DeValue::String(value.as_str().into()),
+            };
+            set(&mut table, key, value).map_err(|found| {
+                let message = format!("--set {key}: `{found}` is not a table");
+                RunFileError { path: text.path.to_owned(), line: None, message, hint: None }
+            })?;
+        }
+        Ok(Self { text, name: String::new(), span: NOWHERE, table })
+    }
+
+    /// Takes a value of any type that serde can read.
+    pub(crate) fn take<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>, RunFileError> {
+        let Some(value) = self.table.remove(key) else { return Ok(None) };
+        let name = self.path_of(key);
+        let span = value.span();
+        T::deserialize(ValueDeserializer::from(value)).map(Some).map_err(|e| self.text.located(&name, span, &e))
+    }
+
+    /// Takes a value that must be there.
+    pub(crate) fn require<T: DeserializeOwned>(&mut self, key: &str, expected: &str) -> Result<T, RunFileError> {
+        self.take(key)?.ok_or_else(|| {
+            let keys: Vec<String> = self.table.keys().map(|k| k.get_ref().to_string()).collect();
+            let nearest = nearest(key, keys.iter().map(String::as_str)).map(|k| format!("did you mean `{k}`?"));
+            let message = format!("`{}` is missing; expected {expected}", self.path_of(key));
+            self.text.error((self.span != NOWHERE).then(|| self.span.clone()), message, nearest)
+        })
+    }
+
+    /// Takes a sub-table.
+    pub(crate) fn take_section(&mut self, key: &str) -> Result<Option<Self>, RunFileError> {
+        let Some(value) = self.table.remove(key) else { return Ok(None) };
+        let (span, name) = (value.span(), self.path_of(key));
+        match value.into_inner() {
+            DeValue::Table(table) => Ok(Some(Self { text: self.text, name, span, table })),
+            other => {
+                let message = format!("`{name}` is {}; expected a table [{name}]", other.type_str());
+                Err(self.text.error(Some(span), message, None))
+            }
+        }
+    }
+
+    /// Takes all sub-tables, sorted by key.
+    pub(crate) fn into_sections(mut self) -> Result<Vec<(String, Self)>, RunFileError> {
+        let mut keys: Vec<String> = self.table.keys().map(|key| key.get_ref().to_string()).collect();
+        keys.sort();
+        let mut sections = Vec::new();
+        for key in keys {
+            if let Some(section) = self.take_section(&key)? {
+                sections.push((key, section));
+            }
+        }
+        Ok(sections)
+    }
+
+    /// Reads everything that is left with serde, which refuses unknown keys.
+    pub(crate) fn read<T>(
+        self,
+        read: impl FnOnce(ValueDeserializer<'a>) -> Result<T, toml::de::Error>,
+    ) -> Result<T, RunFileError> {
+        let span = self.span.clone();
+        let value = Spanned::new(span.clone(), DeValue::Table(self.table));
+        read(ValueDeserializer::from(value)).map_err(|e| self.text.located(&self.name, span, &e))
+    }
+
+    /// An error if a key is left that nobody took.
+    pub(crate) fn finish(self, known: &[&str]) -> Result<(), RunFileError> {
+        let Some(key) = self.table.keys().min_by_key(|key| key.span().start) else { return Ok(()) };
+        let name = key.get_ref().to_string();
+        let hint = nearest(&name, known.iter().copied())
+            .map_or_else(|| format!("expected one of {}", known.join(", ")), |k| format!("did you mean `{k}`?"));
+        Err(self.text.error(Some(key.span()), format!("unknown key `{}`", self.path_of(&name)), Some(hint)))
+    }
+
+    /// An error about this table as a whole, or about one of its keys that has been taken already.
+    pub(crate) fn error(&self, message: String, hint: Option<String>) -> RunFileError {
+        self.text.error((self.span != NOWHERE).then(|| self.span.clone()), message, hint)
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+}
+
+impl Text<'_> {
+    pub(crate) fn error(&self, span: Option<Range<usize>>, message: String, hint: Option<String>) -> RunFileError {
+        let line = span.filter(|s| *s != NOWHERE).map(|s| 1 + self.text[..s.start.min(self.text.len())].matches('\n').count());
+        RunFileError { path: self.path.to_owned(), line, message, hint }
+    }
+
+    /// A serde error at its line, with the nearest of the names that it expected.
+    fn located(&self, name: &str, section: Range<usize>, error: &toml::de::Error) -> RunFileError {
+        let message = error.message();
+        let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+        let hint = match quoted.split_first() {
+            Some((found, expected)) if message.starts_with("unknown") => {
+                nearest(found, expected.iter().copied()).map(|k| format!("did you mean `{k}`?"))
+            }
+            _ => None,
+        };
+        let message = format!("in `{name}`: {message}");
+        self.error(Some(error.span().filter(|s| *s != NOWHERE).unwrap_or(section)), message, hint)
+    }
+}
+
+/// The candidate with the smallest edit distance, if it is near enough to be a slip.
+pub(crate) fn nearest<'n>(name: &str, candidates: impl Iterator<Item = &'n str>) -> Option<String> {
+    candidates
+        .map(|candidate| (strsim::levenshtein(name, candidate), candidate))
+        .min()
+        .filter(|(distance, _)| *distance <= 1 + name.len() / 3)
+        .map(|(_, candidate)| candidate.to_owned())
+}
+
+fn merge<'a>(into: &mut DeTable<'a>, from: DeTable<'a>) {
+    for (key, value) in from {
+        let name = key.get_ref().to_string();
+        let merged = match (into.remove(name.as_str()), value) {
+            (Some(old), new) => {
+                let span = new.span();
+                match (old.into_inner(), new.into_inner()) {
+                    (DeValue::Table(mut old), DeValue::Table(new)) => {
+                        merge(&mut old, new);
+                        Spanned::new(span, DeValue::Table(old))
+                    }
+                    (_, new) => Spanned::new(span, new),
+                }
+            }
+            (None, new) => new,
+        };
+        into.insert(key, merged);
+    }
+}
+
+/// Sets a dotted key; `Err` names the part that is no table.
+fn set<'a>(table: &mut DeTable<'a>, key: &'a str, value: DeValue<'a>) -> Result<(), String> {
+    let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
+    let name = || Spanned::new(NOWHERE, first.into());
+    let Some(rest) = rest else {
+        table.remove(first);
+        table.insert(name(), Spanned::new(NOWHERE, value));
+        return Ok(());
+    };
+    let (span, mut inner) = match table.remove(first) {
+        None => (NOWHERE, DeTable::new()),
+        Some(old) => match (old.span(), old.into_inner()) {
+            (span, DeValue::Table(inner)) => (span, inner),
+            _ => return Err(first.to_owned()),
+        },
+    };
+    let result = set(&mut inner, rest, value);
+    table.insert(name(), Spanned::new(span, DeValue::Table(inner)));
+    result
+}
