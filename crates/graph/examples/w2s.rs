@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let noise = Stream::new(0, Purpose::ChainNoise, 0);
     let start = weights.clone();
-    let whole = [0..weights.len()];
+    let whole = 0..weights.len();
     let mut times = Vec::new();
     let mut in_update = 0.0;
     let begun = Instant::now();
@@ -73,7 +73,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         program.run(&mut workspace, &weights)?;
         let forward = at.elapsed();
         let free = Free {
-            ranges: &whole,
+            ranges: std::slice::from_ref(&whole),
             noise: &noise,
             step: times.len() as u32,
         };
@@ -84,7 +84,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             free,
             &langevin,
         );
-        in_update += (at.elapsed() - forward).as_secs_f64() * 1e3;
+        in_update += at.elapsed().saturating_sub(forward).as_secs_f64() * 1e3;
         times.push(at.elapsed().as_secs_f64() * 1e3);
     }
     let n = times.len();

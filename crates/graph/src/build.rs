@@ -556,7 +556,7 @@ impl Graph {
         self.push(Op::Gather { table, ids }, shape, DType::Float)
     }
 
-    /// −ln softmax(logits)[target] for each row: logits `[…, C]`, integer targets `[…]`, result `[…]`, in nats.
+    /// −ln `softmax(logits)[target]` for each row: logits `[…, C]`, integer targets `[…]`, result `[…]`, in nats.
     /// Computed as log1p(Σ_{j≠t} exp(z_j − z_t)), so that losses of 1e-9 keep their digits in f32.
     pub fn cross_entropy(&mut self, logits: Node, targets: Node) -> Node {
         let fits = self.dtype(targets) == DType::Ids

@@ -56,7 +56,7 @@ impl DataSet {
     /// A column whose length is not `len · width`.
     pub fn new(len: usize, columns: Vec<Column>) -> Result<Self, DataSetError> {
         for column in &columns {
-            let expected = len * column.width;
+            let expected = len.saturating_mul(column.width);
             if column.data.len() != expected {
                 return Err(DataSetError {
                     name: column.name.clone(),
@@ -86,6 +86,7 @@ impl DataSet {
     }
 
     /// The examples of the given rows, in that order. Rows must be below [`Self::len`].
+    #[must_use]
     pub fn rows(&self, rows: &[usize]) -> Self {
         let pick = |column: &Column| {
             let w = column.width;

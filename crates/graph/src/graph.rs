@@ -154,7 +154,7 @@ const MAX_ELEMENTS: usize = 1 << 40;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// Operand shapes do not fit the operation.
-    #[error("{operation}{}: {found}; expected {expected}", at(.node))]
+    #[error("{operation}{}: {found}; expected {expected}", at(.node.as_ref()))]
     Shape {
         /// The operation, such as `einsum btd,hde->bthe`.
         operation: String,
@@ -183,10 +183,8 @@ pub enum GraphError {
     },
 }
 
-fn at(node: &Option<String>) -> String {
-    node.as_ref()
-        .map(|n| format!(" at `{n}`"))
-        .unwrap_or_default()
+fn at(node: Option<&String>) -> String {
+    node.map(|n| format!(" at `{n}`")).unwrap_or_default()
 }
 
 impl Graph {
@@ -435,7 +433,7 @@ impl Graph {
         let size = shape
             .iter()
             .try_fold(1_usize, |size, &extent| size.checked_mul(extent));
-        (!size.is_some_and(|size| size <= MAX_ELEMENTS))
+        size.is_none_or(|size| size > MAX_ELEMENTS)
             .then(|| (found(), "at most 2^40 elements".to_owned()))
     }
 

@@ -250,7 +250,9 @@ impl Graph {
                 let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 out.extend(row.iter().map(|z| (z - top).exp()));
                 let total: f64 = out.iter().sum();
-                out.iter_mut().for_each(|p| *p /= total);
+                for p in out.iter_mut() {
+                    *p /= total;
+                }
             }),
             Op::LogSoftmax(a) => rows(float(a), shape, |row, out| {
                 let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -369,7 +371,7 @@ impl Graph {
     }
 }
 
-/// −ln softmax(row)[target] of one row of logits in f64, in nats, without cancellation where the target dominates.
+/// −ln `softmax(row)[target]` of one row of logits in f64, in nats, without cancellation where the target dominates.
 /// `target` must be below `row.len()`.
 pub fn cross_entropy(row: &[f64], target: usize) -> f64 {
     let others = || {

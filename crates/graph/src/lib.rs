@@ -23,6 +23,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![expect(
+    clippy::inline_always,
+    reason = "a loop's helpers must be compiled with the instruction set of its copy"
+)]
+
 mod build;
 mod data;
 mod einsum;

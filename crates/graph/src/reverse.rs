@@ -85,7 +85,7 @@ impl Graph {
             }
             Op::Binary(binary, a, b) => match binary {
                 Binary::Add => {
-                    shares.extend([*a, *b].into_iter().filter(|&n| on(n)).map(|n| (n, g)))
+                    shares.extend([*a, *b].into_iter().filter(|&n| on(n)).map(|n| (n, g)));
                 }
                 Binary::Sub => {
                     if on(*a) {

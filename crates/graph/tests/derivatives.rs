@@ -1,5 +1,10 @@
 //! Both derivative modes of every operation against central differences in f64.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed step of a test is a failed test"
+)]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,11 @@
 //! Unusual graphs against the interpreter: results that are inputs, views, constants or one another, extents of one,
 //! many axes, ids read through views, and products of every shape.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed step of a test is a failed test"
+)]
+
 mod common;
 
 use common::{difference, fill, random_values, reference_gradient, run_all, widened};
@@ -273,10 +278,13 @@ fn restricting_the_gradient_to_nothing_leaves_zeros() {
     ));
 }
 
+/// How an operand of so many rows and columns lies in memory.
+type View = (&'static str, fn(&mut Graph, &str, usize, usize) -> Node);
+
 /// Products on both sides of every threshold, with operands as they lie, transposed, repeated and sliced.
 #[test]
 fn products_of_every_shape_agree_with_the_interpreter() {
-    let views: &[(&str, fn(&mut Graph, &str, usize, usize) -> Node)] = &[
+    let views: &[View] = &[
         ("dense", |g, name, rows, columns| {
             g.param(name, &[rows, columns])
         }),

@@ -1,5 +1,10 @@
 //! Mistakes of a builder become one error that says what was wrong: never a panic, never a wrong program.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed step of a test is a failed test"
+)]
+
 use ontogeny_graph::{Column, ColumnData, DataSet, Gradient, Graph, Node, Program, Workspace};
 
 type Build = fn(&mut Graph) -> Node;

@@ -97,7 +97,7 @@ impl Contract {
             return tiny_batch(memory.isa, a, b, out, &self.batch, p);
         }
         walk(&self.batch, |[at_a, at_b, at_out]| {
-            large(memory.isa, a, b, out, [at_a, at_b, at_out], p)
+            large(memory.isa, a, b, out, [at_a, at_b, at_out], p);
         });
     }
 }

@@ -179,7 +179,7 @@ impl Fused {
                 Instruction::Unary(op, a) => unary(memory.isa, op, source(a), to),
                 Instruction::Binary(op, a, b) => binary(memory.isa, op, source(a), source(b), to),
                 Instruction::Select(c, a, b) => {
-                    select(memory.isa, source(c), source(a), source(b), to)
+                    select(memory.isa, source(c), source(a), source(b), to);
                 }
             }
         }

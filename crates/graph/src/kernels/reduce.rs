@@ -156,9 +156,9 @@ multiversion! {
                         }
                         i += 16;
                     }
-                    for lane in 0..n - whole {
+                    for (lane, sum) in lanes.iter_mut().enumerate().take(n - whole) {
                         // SAFETY: as above.
-                        lanes[lane] += f64::from(unsafe { *row.add((whole + lane) * stride) });
+                        *sum += f64::from(unsafe { *row.add((whole + lane) * stride) });
                     }
                 } else {
                     for i in 0..n {

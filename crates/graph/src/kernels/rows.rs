@@ -9,6 +9,7 @@ use crate::program::RunError;
 
 /// One of the row kernels on `n_rows` rows of `width`.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "`n_rows` counts them")]
 pub(crate) struct Rows {
     pub(crate) kind: RowKind,
     pub(crate) from: Place,
@@ -73,7 +74,7 @@ impl Rows {
                 }
             }
             (RowKind::LogSoftmax, _) => {
-                log_softmax(memory.isa, from, width, memory.write(self.to, n * width))
+                log_softmax(memory.isa, from, width, memory.write(self.to, n * width));
             }
             _ => softmax(memory.isa, from, width, memory.write(self.to, n * width)),
         }

@@ -6,6 +6,10 @@ use crate::program::RunError;
 
 /// Gathers `values[i] = table[ids[i]]`, or sums `table[ids[i]] += values[i]` into a zeroed table, in the order of i.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "`table` is the one of `table[ids]`"
+)]
 pub(crate) struct Table {
     pub(crate) gathers: bool,
     pub(crate) table: Place,

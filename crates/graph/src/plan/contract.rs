@@ -73,7 +73,7 @@ pub(super) fn plan(
     let mut columns = pick(false, true, true);
     let mut inner = pick(true, true, false);
     let by_stride = |group: &mut Vec<Axis>, side: usize| {
-        group.sort_by_key(|x| std::cmp::Reverse(x.strides[side]))
+        group.sort_by_key(|x| std::cmp::Reverse(x.strides[side]));
     };
     by_stride(&mut batch, OUT);
     by_stride(&mut rows, OUT);

@@ -322,13 +322,14 @@ impl<'a> Planner<'a> {
             }
             Op::Reshape(a) => {
                 let own = self.layout(*a);
-                self.layouts[at] = Some(match own.reshaped(graph.shape(*a), &data.shape) {
-                    Some(layout) => layout,
-                    None => {
+                self.layouts[at] = Some(
+                    if let Some(layout) = own.reshaped(graph.shape(*a), &data.shape) {
+                        layout
+                    } else {
                         let place = self.dense(*a);
                         Layout::dense(place, &data.shape)
-                    }
-                });
+                    },
+                );
             }
             Op::Unary(..) | Op::Binary(..) | Op::Select(..) => {
                 if self.group[at] == Some(node) {
@@ -390,7 +391,7 @@ impl<'a> Planner<'a> {
             Op::Softmax(a) => self.rows(node, RowKind::Softmax, *a, None),
             Op::LogSoftmax(a) => self.rows(node, RowKind::LogSoftmax, *a, None),
             Op::CrossEntropy { logits, targets } => {
-                self.rows(node, RowKind::CrossEntropy, *logits, Some(*targets))
+                self.rows(node, RowKind::CrossEntropy, *logits, Some(*targets));
             }
             Op::CrossEntropyGrad { logits, targets } => {
                 self.rows(node, RowKind::CrossEntropyGrad, *logits, Some(*targets));

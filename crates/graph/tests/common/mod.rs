@@ -1,5 +1,10 @@
 //! Shared by the integration tests: the one-layer transformer of the grokking papers, and evaluation both ways.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary uses its part"
+)]
 
 use std::collections::BTreeMap;
 
@@ -83,7 +88,9 @@ pub fn random_values(graph: &Graph, seed: u32, n_ids: usize) -> BTreeMap<String,
                 } else {
                     1.0
                 };
-                x.iter_mut().for_each(|v| *v *= scale);
+                for v in &mut x {
+                    *v *= scale;
+                }
                 Value::Float(x)
             }
         };
