@@ -20,11 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let weights = g.find("second.W")?;
     let direction = g.input("direction", &[4, 1]);
     let curvature = g.hessian_vector(loss, &[weights], &[direction])?[0];
-    let program = Program::compile(
-        &g,
-        &[("loss", loss), ("curvature", curvature)],
-        Gradient::All(loss),
-    )?;
+    let program = Program::compile(&g, &[("loss", loss), ("curvature", curvature)], Gradient::All(loss))?;
 
     let mut at = vec![0.0; program.space().len()];
     Stream::new(0, Purpose::Initialization, 0).normals(0, 0, &mut at);
@@ -37,11 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("loss        {:?}", workspace.output(&program, "loss"));
     println!("curvature   {:?}", workspace.output(&program, "curvature"));
     for param in program.space().iter() {
-        println!(
-            "d loss / d {:9} {:?}",
-            param.name,
-            &workspace.gradient(&program)[param.range.clone()]
-        );
+        println!("d loss / d {:9} {:?}", param.name, &workspace.gradient(&program)[param.range.clone()]);
     }
 
     // The same network with every hidden activation at its mean over the batch.
@@ -54,9 +46,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     data.normals(0, 0, workspace.floats_mut(&program, "x")?);
     data.normals(1, 0, workspace.floats_mut(&program, "y")?);
     program.run(&mut workspace, &at)?;
-    println!(
-        "loss with the hidden layer at its mean {:?}",
-        workspace.output(&program, "loss")
-    );
+    println!("loss with the hidden layer at its mean {:?}", workspace.output(&program, "loss"));
     Ok(())
 }

@@ -14,19 +14,12 @@ const BATCH: usize = 512;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
-    let folder = arguments.get(1).ok_or_else(|| {
-        Error::new(
-            ErrorKind::InvalidInput,
-            "usage: w2s FOLDER [SECONDS] [plan]",
-        )
-    })?;
+    let folder =
+        arguments.get(1).ok_or_else(|| Error::new(ErrorKind::InvalidInput, "usage: w2s FOLDER [SECONDS] [plan]"))?;
     let seconds: f64 = arguments.get(2).map_or(Ok(5.0), |s| s.parse())?;
     let read = |name: &str| -> Result<Vec<[u8; 4]>, Error> {
         let bytes = fs_err::read(format!("{folder}/{name}"))?;
-        Ok(bytes
-            .chunks_exact(4)
-            .map(|c| [c[0], c[1], c[2], c[3]])
-            .collect())
+        Ok(bytes.chunks_exact(4).map(|c| [c[0], c[1], c[2], c[3]]).collect())
     };
 
     let t = common::transformer(BATCH, 114, 3, 128, 4, 512);
@@ -35,33 +28,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut weights = vec![0.0; program.space().len()];
     for param in program.space().iter() {
         let values = read(&format!("{}.f32", param.name))?;
-        weights[param.range.clone()]
-            .iter_mut()
-            .zip(values)
-            .for_each(|(w, x)| *w = f32::from_le_bytes(x));
+        weights[param.range.clone()].iter_mut().zip(values).for_each(|(w, x)| *w = f32::from_le_bytes(x));
     }
     for (name, width) in [("tokens", 3), ("targets", 1)] {
         let ids = read(&format!("{name}.i32"))?;
         let input = workspace.ids_mut(&program, name)?;
-        input
-            .iter_mut()
-            .zip(&ids[..BATCH * width])
-            .for_each(|(to, x)| *to = i32::from_le_bytes(*x));
+        input.iter_mut().zip(&ids[..BATCH * width]).for_each(|(to, x)| *to = i32::from_le_bytes(*x));
     }
     program.run(&mut workspace, &weights)?;
     let loss = workspace.output(&program, "loss")[0];
-    let norm = workspace
-        .gradient(&program)
-        .iter()
-        .map(|&g| f64::from(g).powi(2))
-        .sum::<f64>()
-        .sqrt();
+    let norm = workspace.gradient(&program).iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
 
-    let langevin = Langevin {
-        step_size: 1e-7,
-        n_beta: 100.0,
-        localization: 1.0,
-    };
+    let langevin = Langevin { step_size: 1e-7, n_beta: 100.0, localization: 1.0 };
     let noise = Stream::new(0, Purpose::ChainNoise, 0);
     let start = weights.clone();
     let whole = 0..weights.len();
@@ -72,18 +50,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let at = Instant::now();
         program.run(&mut workspace, &weights)?;
         let forward = at.elapsed();
-        let free = Free {
-            ranges: std::slice::from_ref(&whole),
-            noise: &noise,
-            step: times.len() as u32,
-        };
-        sgld(
-            &mut weights,
-            &start,
-            workspace.gradient(&program),
-            free,
-            &langevin,
-        );
+        let free = Free { ranges: std::slice::from_ref(&whole), noise: &noise, step: times.len() as u32 };
+        sgld(&mut weights, &start, workspace.gradient(&program), free, &langevin);
         in_update += at.elapsed().saturating_sub(forward).as_secs_f64() * 1e3;
         times.push(at.elapsed().as_secs_f64() * 1e3);
     }

@@ -155,11 +155,7 @@ impl Graph {
     }
 
     fn common_shape(&mut self, operation: &str, nodes: &[Node]) -> Option<Vec<usize>> {
-        let rank = nodes
-            .iter()
-            .map(|&n| self.shape(n).len())
-            .max()
-            .unwrap_or(0);
+        let rank = nodes.iter().map(|&n| self.shape(n).len()).max().unwrap_or(0);
         let mut shape = vec![1; rank];
         for &node in nodes {
             let own = self.shape(node).to_vec();
@@ -167,11 +163,7 @@ impl Graph {
                 if *extent == 1 {
                     *extent = other;
                 } else if other != 1 && *extent != other {
-                    self.shape_error(
-                        operation,
-                        nodes,
-                        "shapes that broadcast, aligned at the last axis",
-                    );
+                    self.shape_error(operation, nodes, "shapes that broadcast, aligned at the last axis");
                     return None;
                 }
             }
@@ -189,17 +181,9 @@ impl Graph {
             return a;
         }
         let fits = own.len() <= shape.len()
-            && own
-                .iter()
-                .rev()
-                .zip(shape.iter().rev())
-                .all(|(&from, &to)| from == to || from == 1);
+            && own.iter().rev().zip(shape.iter().rev()).all(|(&from, &to)| from == to || from == 1);
         if !fits {
-            return self.shape_error(
-                "broadcast",
-                &[a],
-                &format!("a shape that broadcasts to {}", Shape(shape)),
-            );
+            return self.shape_error("broadcast", &[a], &format!("a shape that broadcasts to {}", Shape(shape)));
         }
         let dtype = self.dtype(a);
         self.push(Op::Broadcast(a), shape.to_vec(), dtype)
@@ -210,15 +194,9 @@ impl Graph {
         if self.shape(a) == shape {
             return a;
         }
-        let size = shape
-            .iter()
-            .try_fold(1_usize, |size, &extent| size.checked_mul(extent));
+        let size = shape.iter().try_fold(1_usize, |size, &extent| size.checked_mul(extent));
         if size != Some(self.shape(a).iter().product()) {
-            return self.shape_error(
-                "reshape",
-                &[a],
-                &format!("as many elements as {}", Shape(shape)),
-            );
+            return self.shape_error("reshape", &[a], &format!("as many elements as {}", Shape(shape)));
         }
         let dtype = self.dtype(a);
         self.push(Op::Reshape(a), shape.to_vec(), dtype)
@@ -230,11 +208,7 @@ impl Graph {
         let mut sorted = order.to_vec();
         sorted.sort_unstable();
         if !sorted.iter().copied().eq(0..own.len()) {
-            return self.shape_error(
-                "permute",
-                &[a],
-                &format!("as many axes as the order {order:?}"),
-            );
+            return self.shape_error("permute", &[a], &format!("as many axes as the order {order:?}"));
         }
         let shape = order.iter().map(|&axis| own[axis]).collect();
         let dtype = self.dtype(a);
@@ -282,15 +256,7 @@ impl Graph {
             return self.shape_error("pad", &[a], &format!("an axis {axis}"));
         }
         shape[axis] = shape[axis].saturating_add(before).saturating_add(after);
-        self.push(
-            Op::Pad {
-                of: a,
-                axis,
-                before,
-            },
-            shape,
-            DType::Float,
-        )
+        self.push(Op::Pad { of: a, axis, before }, shape, DType::Float)
     }
 
     /// Joins nodes along one axis.
@@ -307,25 +273,13 @@ impl Graph {
         let mut shape = self.shape(first).to_vec();
         let fits = parts.iter().all(|&part| {
             let other = self.shape(part);
-            other.len() == shape.len()
-                && (0..shape.len()).all(|i| i == axis || other[i] == shape[i])
+            other.len() == shape.len() && (0..shape.len()).all(|i| i == axis || other[i] == shape[i])
         });
         if axis >= shape.len() || !fits {
-            return self.shape_error(
-                "concat",
-                parts,
-                &format!("shapes equal but along axis {axis}"),
-            );
+            return self.shape_error("concat", parts, &format!("shapes equal but along axis {axis}"));
         }
         shape[axis] = parts.iter().map(|&part| self.shape(part)[axis]).sum();
-        self.push(
-            Op::Concat {
-                parts: parts.to_vec(),
-                axis,
-            },
-            shape,
-            DType::Float,
-        )
+        self.push(Op::Concat { parts: parts.to_vec(), axis }, shape, DType::Float)
     }
 
     /// Floats 0, 1, 2, … along `axis`.
@@ -362,11 +316,7 @@ impl Graph {
         let operation = format!("einsum {labels}");
         let (a, b, spec) = self.drop_lonely_labels(labels, a, b);
         let Some(spec) = spec.as_deref().and_then(EinsumSpec::parse) else {
-            return self.shape_error(
-                &operation,
-                &[a, b],
-                "labels like `ab,bc->ac`, none twice in one operand",
-            );
+            return self.shape_error(&operation, &[a, b], "labels like `ab,bc->ac`, none twice in one operand");
         };
         let Some(shape) = spec.out_shape(self.shape(a), self.shape(b)) else {
             return self.shape_error(&operation, &[a, b], "one extent for each label");
@@ -374,48 +324,24 @@ impl Graph {
         self.push(Op::Einsum(a, b, spec), shape, DType::Float)
     }
 
-    fn drop_lonely_labels(
-        &mut self,
-        labels: &str,
-        a: Node,
-        b: Node,
-    ) -> (Node, Node, Option<String>) {
-        let parsed = labels
-            .split_once("->")
-            .and_then(|(ops, out)| ops.split_once(',').map(|(x, y)| (x, y, out)));
+    fn drop_lonely_labels(&mut self, labels: &str, a: Node, b: Node) -> (Node, Node, Option<String>) {
+        let parsed = labels.split_once("->").and_then(|(ops, out)| ops.split_once(',').map(|(x, y)| (x, y, out)));
         let Some((la, lb, out)) = parsed else {
             return (a, b, None);
         };
         let are_labels = |own: &str| {
-            own.bytes().enumerate().all(|(i, label)| {
-                label.is_ascii_alphabetic() && !own.as_bytes()[..i].contains(&label)
-            })
+            own.bytes()
+                .enumerate()
+                .all(|(i, label)| label.is_ascii_alphabetic() && !own.as_bytes()[..i].contains(&label))
         };
-        if !are_labels(la)
-            || !are_labels(lb)
-            || la.len() != self.shape(a).len()
-            || lb.len() != self.shape(b).len()
-        {
+        if !are_labels(la) || !are_labels(lb) || la.len() != self.shape(a).len() || lb.len() != self.shape(b).len() {
             return (a, b, None);
         }
         let mut reduce = |node: Node, own: &str, other: &str| {
-            let lonely: Vec<usize> = own
-                .char_indices()
-                .filter(|(_, l)| !other.contains(*l) && !out.contains(*l))
-                .map(|(i, _)| i)
-                .collect();
-            let kept: String = own
-                .chars()
-                .filter(|l| other.contains(*l) || out.contains(*l))
-                .collect();
-            (
-                if lonely.is_empty() {
-                    node
-                } else {
-                    self.sum(node, &lonely)
-                },
-                kept,
-            )
+            let lonely: Vec<usize> =
+                own.char_indices().filter(|(_, l)| !other.contains(*l) && !out.contains(*l)).map(|(i, _)| i).collect();
+            let kept: String = own.chars().filter(|l| other.contains(*l) || out.contains(*l)).collect();
+            (if lonely.is_empty() { node } else { self.sum(node, &lonely) }, kept)
         };
         let (a, ka) = reduce(a, la, lb);
         let (b, kb) = reduce(b, lb, la);
@@ -453,10 +379,8 @@ impl Graph {
 
     /// Mean over the given axes, which are removed.
     pub fn mean(&mut self, a: Node, axes: &[usize]) -> Node {
-        let n: usize = (0..self.shape(a).len())
-            .filter(|axis| axes.contains(axis))
-            .map(|axis| self.shape(a)[axis])
-            .product();
+        let n: usize =
+            (0..self.shape(a).len()).filter(|axis| axes.contains(axis)).map(|axis| self.shape(a)[axis]).product();
         let sum = self.sum(a, axes);
         self.scale(sum, 1.0 / n as f64)
     }
@@ -467,13 +391,7 @@ impl Graph {
         self.mean(a, &axes)
     }
 
-    fn reduce(
-        &mut self,
-        name: &str,
-        a: Node,
-        axes: &[usize],
-        op: fn(Node, Vec<usize>) -> Op,
-    ) -> Node {
+    fn reduce(&mut self, name: &str, a: Node, axes: &[usize], op: fn(Node, Vec<usize>) -> Op) -> Node {
         let own = self.shape(a).to_vec();
         let mut axes = axes.to_vec();
         axes.sort_unstable();
@@ -484,10 +402,7 @@ impl Graph {
         if axes.is_empty() {
             return a;
         }
-        let shape = (0..own.len())
-            .filter(|axis| !axes.contains(axis))
-            .map(|axis| own[axis])
-            .collect();
+        let shape = (0..own.len()).filter(|axis| !axes.contains(axis)).map(|axis| own[axis]).collect();
         self.push(op(a, axes), shape, DType::Float)
     }
 
@@ -546,10 +461,7 @@ impl Graph {
     /// Rows of `table [V, …]` at `ids [..]`: shape `ids.shape + table.shape[1..]`. An id outside the table stops the
     /// program with an error.
     pub fn gather(&mut self, table: Node, ids: Node) -> Node {
-        if self.shape(table).is_empty()
-            || self.dtype(table) != DType::Float
-            || self.dtype(ids) != DType::Ids
-        {
+        if self.shape(table).is_empty() || self.dtype(table) != DType::Float || self.dtype(ids) != DType::Ids {
             return self.shape_error("gather", &[table, ids], "a table [V, …] and integer ids");
         }
         let shape = [self.shape(ids), &self.shape(table)[1..]].concat();
@@ -561,16 +473,9 @@ impl Graph {
     pub fn cross_entropy(&mut self, logits: Node, targets: Node) -> Node {
         let fits = self.dtype(targets) == DType::Ids
             && self.dtype(logits) == DType::Float
-            && self
-                .shape(logits)
-                .split_last()
-                .is_some_and(|(_, rows)| rows == self.shape(targets));
+            && self.shape(logits).split_last().is_some_and(|(_, rows)| rows == self.shape(targets));
         if !fits {
-            return self.shape_error(
-                "cross_entropy",
-                &[logits, targets],
-                "logits […, C] and integer targets […]",
-            );
+            return self.shape_error("cross_entropy", &[logits, targets], "logits […, C] and integer targets […]");
         }
         let shape = self.shape(targets).to_vec();
         self.push(Op::CrossEntropy { logits, targets }, shape, DType::Float)
@@ -585,10 +490,7 @@ impl Graph {
 
     /// Records what does not fit and returns a node that keeps the builder going.
     pub(crate) fn shape_error(&mut self, operation: &str, nodes: &[Node], expected: &str) -> Node {
-        let found: Vec<String> = nodes
-            .iter()
-            .map(|&n| Shape(self.shape(n)).to_string())
-            .collect();
+        let found: Vec<String> = nodes.iter().map(|&n| Shape(self.shape(n)).to_string()).collect();
         self.fail(GraphError::Shape {
             operation: operation.to_owned(),
             node: nodes.first().map(|&n| self.describe(n)),

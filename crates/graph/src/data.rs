@@ -91,29 +91,16 @@ impl DataSet {
         let pick = |column: &Column| {
             let w = column.width;
             let data = match &column.data {
-                ColumnData::Ids(v) => ColumnData::Ids(
-                    rows.iter()
-                        .flat_map(|&r| &v[r * w..(r + 1) * w])
-                        .copied()
-                        .collect(),
-                ),
-                ColumnData::Float(v) => ColumnData::Float(
-                    rows.iter()
-                        .flat_map(|&r| &v[r * w..(r + 1) * w])
-                        .copied()
-                        .collect(),
-                ),
+                ColumnData::Ids(v) => {
+                    ColumnData::Ids(rows.iter().flat_map(|&r| &v[r * w..(r + 1) * w]).copied().collect())
+                }
+                ColumnData::Float(v) => {
+                    ColumnData::Float(rows.iter().flat_map(|&r| &v[r * w..(r + 1) * w]).copied().collect())
+                }
             };
-            Column {
-                name: column.name.clone(),
-                width: w,
-                data,
-            }
+            Column { name: column.name.clone(), width: w, data }
         };
-        Self {
-            columns: self.columns.iter().map(pick).collect(),
-            len: rows.len(),
-        }
+        Self { columns: self.columns.iter().map(pick).collect(), len: rows.len() }
     }
 
     /// Copies the given rows into the inputs of the same names. When there are fewer rows than the program's batch,
@@ -121,31 +108,14 @@ impl DataSet {
     ///
     /// # Errors
     /// An input the program does not have, more rows than its batch or none, or a row beyond the data set.
-    pub fn fill(
-        &self,
-        program: &Program,
-        workspace: &mut Workspace,
-        rows: &[usize],
-    ) -> Result<(), RunError> {
+    pub fn fill(&self, program: &Program, workspace: &mut Workspace, rows: &[usize]) -> Result<(), RunError> {
         for column in &self.columns {
             match &column.data {
                 ColumnData::Ids(values) => {
-                    copy_rows(
-                        &column.name,
-                        values,
-                        column.width,
-                        rows,
-                        workspace.ids_mut(program, &column.name)?,
-                    )?;
+                    copy_rows(&column.name, values, column.width, rows, workspace.ids_mut(program, &column.name)?)?;
                 }
                 ColumnData::Float(values) => {
-                    copy_rows(
-                        &column.name,
-                        values,
-                        column.width,
-                        rows,
-                        workspace.floats_mut(program, &column.name)?,
-                    )?;
+                    copy_rows(&column.name, values, column.width, rows, workspace.floats_mut(program, &column.name)?)?;
                 }
             }
         }
@@ -153,17 +123,8 @@ impl DataSet {
     }
 }
 
-fn copy_rows<T: Copy>(
-    name: &str,
-    from: &[T],
-    width: usize,
-    rows: &[usize],
-    to: &mut [T],
-) -> Result<(), RunError> {
-    let fits = !rows.is_empty()
-        && width > 0
-        && rows.len() * width <= to.len()
-        && to.len().is_multiple_of(width);
+fn copy_rows<T: Copy>(name: &str, from: &[T], width: usize, rows: &[usize], to: &mut [T]) -> Result<(), RunError> {
+    let fits = !rows.is_empty() && width > 0 && rows.len() * width <= to.len() && to.len().is_multiple_of(width);
     if !fits {
         return Err(RunError::Input {
             name: name.to_owned(),

@@ -18,57 +18,26 @@ impl EinsumSpec {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (operands, out) = text.split_once("->")?;
         let (a, b) = operands.split_once(',')?;
-        let spec = Self {
-            a: a.bytes().collect(),
-            b: b.bytes().collect(),
-            out: out.bytes().collect(),
-        };
-        let distinct = |labels: &[u8]| {
-            labels
-                .iter()
-                .enumerate()
-                .all(|(i, l)| !labels[..i].contains(l))
-        };
+        let spec = Self { a: a.bytes().collect(), b: b.bytes().collect(), out: out.bytes().collect() };
+        let distinct = |labels: &[u8]| labels.iter().enumerate().all(|(i, l)| !labels[..i].contains(l));
         let fits = distinct(&spec.a)
             && distinct(&spec.b)
             && distinct(&spec.out)
-            && spec
-                .a
-                .iter()
-                .chain(&spec.b)
-                .chain(&spec.out)
-                .all(u8::is_ascii_alphabetic)
-            && spec
-                .a
-                .iter()
-                .all(|l| spec.b.contains(l) || spec.out.contains(l))
-            && spec
-                .b
-                .iter()
-                .all(|l| spec.a.contains(l) || spec.out.contains(l))
-            && spec
-                .out
-                .iter()
-                .all(|l| spec.a.contains(l) || spec.b.contains(l));
+            && spec.a.iter().chain(&spec.b).chain(&spec.out).all(u8::is_ascii_alphabetic)
+            && spec.a.iter().all(|l| spec.b.contains(l) || spec.out.contains(l))
+            && spec.b.iter().all(|l| spec.a.contains(l) || spec.out.contains(l))
+            && spec.out.iter().all(|l| spec.a.contains(l) || spec.b.contains(l));
         fits.then_some(spec)
     }
 
     /// The einsum whose result is the cotangent of the first operand, from (cotangent, b).
     pub(crate) fn cotangent_a(&self) -> Self {
-        Self {
-            a: self.out.clone(),
-            b: self.b.clone(),
-            out: self.a.clone(),
-        }
+        Self { a: self.out.clone(), b: self.b.clone(), out: self.a.clone() }
     }
 
     /// The einsum whose result is the cotangent of the second operand, from (a, cotangent).
     pub(crate) fn cotangent_b(&self) -> Self {
-        Self {
-            a: self.a.clone(),
-            b: self.out.clone(),
-            out: self.b.clone(),
-        }
+        Self { a: self.a.clone(), b: self.out.clone(), out: self.b.clone() }
     }
 
     /// Extent of every label; `None` where two operands disagree or ranks do not fit.
@@ -90,42 +59,24 @@ impl EinsumSpec {
     /// Shape of the result.
     pub(crate) fn out_shape(&self, a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
         let extents = self.extents(a, b)?;
-        Some(
-            self.out
-                .iter()
-                .map(|label| extent_of(&extents, *label))
-                .collect(),
-        )
+        Some(self.out.iter().map(|label| extent_of(&extents, *label)).collect())
     }
 
     /// Labels summed over: in both operands and not in the result, in the order of the first.
     pub(crate) fn contracted(&self) -> Vec<u8> {
-        self.a
-            .iter()
-            .copied()
-            .filter(|l| !self.out.contains(l))
-            .collect()
+        self.a.iter().copied().filter(|l| !self.out.contains(l)).collect()
     }
 }
 
 /// Extent of a label that is known to be there.
 pub(crate) fn extent_of(extents: &[(u8, usize)], label: u8) -> usize {
-    extents
-        .iter()
-        .find(|(l, _)| *l == label)
-        .map_or(1, |(_, extent)| *extent)
+    extents.iter().find(|(l, _)| *l == label).map_or(1, |(_, extent)| *extent)
 }
 
 impl fmt::Display for EinsumSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |labels: &[u8]| String::from_utf8_lossy(labels).into_owned();
-        write!(
-            f,
-            "{},{}->{}",
-            text(&self.a),
-            text(&self.b),
-            text(&self.out)
-        )
+        write!(f, "{},{}->{}", text(&self.a), text(&self.b), text(&self.out))
     }
 }
 

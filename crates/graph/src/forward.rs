@@ -7,28 +7,15 @@ impl Graph {
     ///
     /// # Errors
     /// A mistake made while building, or directions of another number, shape or type.
-    pub fn tangent(
-        &mut self,
-        outputs: &[Node],
-        wrt: &[Node],
-        directions: &[Node],
-    ) -> Result<Vec<Node>, GraphError> {
+    pub fn tangent(&mut self, outputs: &[Node], wrt: &[Node], directions: &[Node]) -> Result<Vec<Node>, GraphError> {
         self.check()?;
         if wrt.len() != directions.len() {
             let nodes = [wrt, directions].concat();
-            self.shape_error(
-                "tangent",
-                &nodes,
-                &format!("one direction for each of {} variables", wrt.len()),
-            );
+            self.shape_error("tangent", &nodes, &format!("one direction for each of {} variables", wrt.len()));
         }
         for (&node, &direction) in wrt.iter().zip(directions) {
             if self.shape(node) != self.shape(direction) || self.dtype(direction) != DType::Float {
-                self.shape_error(
-                    "tangent",
-                    &[node, direction],
-                    "a float direction of the shape of its variable",
-                );
+                self.shape_error("tangent", &[node, direction], "a float direction of the shape of its variable");
             }
         }
         self.check()?;
@@ -45,22 +32,14 @@ impl Graph {
                 None => None,
             };
         }
-        Ok(outputs
-            .iter()
-            .map(|&node| tangents[node.0 as usize].unwrap_or_else(|| self.zeros_like(node)))
-            .collect())
+        Ok(outputs.iter().map(|&node| tangents[node.0 as usize].unwrap_or_else(|| self.zeros_like(node))).collect())
     }
 
     /// H·v of a scalar: the tangent of its gradient. `directions[i]` has the shape of `wrt[i]`, and so has the result.
     ///
     /// # Errors
     /// As for [`Graph::gradient`] and [`Graph::tangent`].
-    pub fn hessian_vector(
-        &mut self,
-        scalar: Node,
-        wrt: &[Node],
-        directions: &[Node],
-    ) -> Result<Vec<Node>, GraphError> {
+    pub fn hessian_vector(&mut self, scalar: Node, wrt: &[Node], directions: &[Node]) -> Result<Vec<Node>, GraphError> {
         let gradient = self.gradient(scalar, wrt)?;
         self.tangent(&gradient, wrt, directions)
     }
@@ -71,9 +50,7 @@ impl Graph {
         match op {
             Op::Param(_) | Op::Input(_) | Op::Constant(_) | Op::Iota { .. } => None,
             Op::Unary(unary, a) => of(*a).and_then(|t| self.unary_product(*unary, *a, y, t)),
-            Op::Binary(binary, a, b) => {
-                self.tangent_of_binary(*binary, y, (*a, of(*a)), (*b, of(*b)))
-            }
+            Op::Binary(binary, a, b) => self.tangent_of_binary(*binary, y, (*a, of(*a)), (*b, of(*b))),
             Op::Select(condition, a, b) => {
                 if of(*a).is_none() && of(*b).is_none() {
                     return None;
@@ -92,8 +69,7 @@ impl Graph {
             | Op::Gather { table: a, .. }
             | Op::ScatterAdd { values: a, .. } => {
                 let tangent = of(*a)?;
-                let linear =
-                    op.map_operands(|operand| if operand == *a { tangent } else { operand });
+                let linear = op.map_operands(|operand| if operand == *a { tangent } else { operand });
                 let shape = self.shape(y).to_vec();
                 Some(self.push(linear, shape, DType::Float))
             }
@@ -101,10 +77,8 @@ impl Graph {
                 if parts.iter().all(|&part| of(part).is_none()) {
                     return None;
                 }
-                let parts: Vec<Node> = parts
-                    .iter()
-                    .map(|&part| of(part).unwrap_or_else(|| self.zeros_like(part)))
-                    .collect();
+                let parts: Vec<Node> =
+                    parts.iter().map(|&part| of(part).unwrap_or_else(|| self.zeros_like(part))).collect();
                 Some(self.concat(&parts, *axis))
             }
             Op::Einsum(a, b, spec) => {

@@ -205,15 +205,10 @@ impl Graph {
     pub fn param(&mut self, name: &str, shape: &[usize]) -> Node {
         let idx = self.params.len();
         if self.names.contains_key(name) {
-            self.fail(GraphError::DuplicateName {
-                name: name.to_owned(),
-            });
+            self.fail(GraphError::DuplicateName { name: name.to_owned() });
         }
         let node = self.push_as(Op::Param(idx), shape.to_vec(), DType::Float, Some(name));
-        self.params.push(Named {
-            name: name.to_owned(),
-            node,
-        });
+        self.params.push(Named { name: name.to_owned(), node });
         self.names.insert(name.to_owned(), node);
         node
     }
@@ -230,16 +225,11 @@ impl Graph {
 
     fn any_input(&mut self, name: &str, shape: &[usize], dtype: DType) -> Node {
         if self.names.contains_key(name) {
-            self.fail(GraphError::DuplicateName {
-                name: name.to_owned(),
-            });
+            self.fail(GraphError::DuplicateName { name: name.to_owned() });
         }
         let idx = self.inputs.len();
         let node = self.push_as(Op::Input(idx), shape.to_vec(), dtype, Some(name));
-        self.inputs.push(Named {
-            name: name.to_owned(),
-            node,
-        });
+        self.inputs.push(Named { name: name.to_owned(), node });
         self.names.insert(name.to_owned(), node);
         node
     }
@@ -247,9 +237,7 @@ impl Graph {
     /// Gives an activation its public name, such as `blocks.0.attn.hook_pattern`.
     pub fn named(&mut self, node: Node, name: &str) -> Node {
         if self.names.insert(name.to_owned(), node).is_some() {
-            self.fail(GraphError::DuplicateName {
-                name: name.to_owned(),
-            });
+            self.fail(GraphError::DuplicateName { name: name.to_owned() });
         }
         node
     }
@@ -259,14 +247,11 @@ impl Graph {
     /// # Errors
     /// [`GraphError::UnknownName`] with the nearest name.
     pub fn find(&self, name: &str) -> Result<Node, GraphError> {
-        self.names
-            .get(name)
-            .copied()
-            .ok_or_else(|| GraphError::UnknownName {
-                kind: "activation",
-                name: name.to_owned(),
-                nearest: nearest(name, self.names.keys()),
-            })
+        self.names.get(name).copied().ok_or_else(|| GraphError::UnknownName {
+            kind: "activation",
+            name: name.to_owned(),
+            nearest: nearest(name, self.names.keys()),
+        })
     }
 
     /// A copy in which everything that read the activation `name` reads `replacement` instead: patching, freezing
@@ -298,19 +283,12 @@ impl Graph {
         let mut reads_target = vec![false; n];
         for at in 0..n {
             let data = &self.nodes[at];
-            reads_target[at] = at == target.0 as usize
-                || data
-                    .op
-                    .operands()
-                    .iter()
-                    .any(|o| reads_target[o.0 as usize]);
+            reads_target[at] = at == target.0 as usize || data.op.operands().iter().any(|o| reads_target[o.0 as usize]);
         }
         let mut edited = Self::new();
         let mut copy = |at: usize, map: &[Option<Node>]| {
             let data = &self.nodes[at];
-            let op = data
-                .op
-                .map_operands(|o| map[o.0 as usize].expect("operands precede their node"));
+            let op = data.op.map_operands(|o| map[o.0 as usize].expect("operands precede their node"));
             edited.push(op, data.shape.clone(), data.dtype)
         };
         // The replacement itself keeps reading the original, so that `replace(x, x / 2)` means what it says.
@@ -318,9 +296,7 @@ impl Graph {
         for at in self.ancestors(&[replacement, target]) {
             original[at] = Some(copy(at, &original));
         }
-        let mut map: Vec<Option<Node>> = (0..n)
-            .map(|at| original[at].filter(|_| !reads_target[at]))
-            .collect();
+        let mut map: Vec<Option<Node>> = (0..n).map(|at| original[at].filter(|_| !reads_target[at])).collect();
         map[target.0 as usize] = original[replacement.0 as usize];
         for at in 0..n {
             if map[at].is_none() {
@@ -329,17 +305,11 @@ impl Graph {
         }
         let moved = |node: Node| map[node.0 as usize].expect("every node was copied");
         // Parameters and inputs stay what they were, also where nothing reads them any longer.
-        let source = |p: &Named| Named {
-            name: p.name.clone(),
-            node: original[p.node.0 as usize].unwrap_or(moved(p.node)),
-        };
+        let source =
+            |p: &Named| Named { name: p.name.clone(), node: original[p.node.0 as usize].unwrap_or(moved(p.node)) };
         edited.params = self.params.iter().map(source).collect();
         edited.inputs = self.inputs.iter().map(source).collect();
-        edited.names = self
-            .names
-            .iter()
-            .map(|(n, &node)| (n.clone(), moved(node)))
-            .collect();
+        edited.names = self.names.iter().map(|(n, &node)| (n.clone(), moved(node))).collect();
         Ok(edited)
     }
 
@@ -396,15 +366,8 @@ impl Graph {
 
     fn push_as(&mut self, op: Op, mut shape: Vec<usize>, dtype: DType, name: Option<&str>) -> Node {
         if let Some((found, expected)) = self.misfit(&op, &shape) {
-            let node = name
-                .map(str::to_owned)
-                .or_else(|| op.operands().first().map(|&n| self.describe(n)));
-            self.fail(GraphError::Shape {
-                operation: op.kind().to_owned(),
-                node,
-                found,
-                expected,
-            });
+            let node = name.map(str::to_owned).or_else(|| op.operands().first().map(|&n| self.describe(n)));
+            self.fail(GraphError::Shape { operation: op.kind().to_owned(), node, found, expected });
             // Building goes on with a shape whose size cannot overflow.
             shape.fill(1);
         }
@@ -419,10 +382,7 @@ impl Graph {
         let is_ids = |node: Node| self.dtype(node) == DType::Ids;
         let (floats, ids) = op.typed_operands();
         if floats.into_iter().any(is_ids) || !ids.into_iter().all(is_ids) {
-            return Some((
-                "found integer ids".to_owned(),
-                "floats (ids only choose rows and targets)".to_owned(),
-            ));
+            return Some(("found integer ids".to_owned(), "floats (ids only choose rows and targets)".to_owned()));
         }
         if shape.len() > MAX_RANK {
             return Some((found(), format!("at most {MAX_RANK} axes")));
@@ -430,11 +390,8 @@ impl Graph {
         if shape.contains(&0) {
             return Some((found(), "extents of at least 1".to_owned()));
         }
-        let size = shape
-            .iter()
-            .try_fold(1_usize, |size, &extent| size.checked_mul(extent));
-        size.is_none_or(|size| size > MAX_ELEMENTS)
-            .then(|| (found(), "at most 2^40 elements".to_owned()))
+        let size = shape.iter().try_fold(1_usize, |size, &extent| size.checked_mul(extent));
+        size.is_none_or(|size| size > MAX_ELEMENTS).then(|| (found(), "at most 2^40 elements".to_owned()))
     }
 
     /// Keeps the first mistake.
@@ -448,16 +405,9 @@ impl Graph {
         if let Some((name, _)) = exact {
             return name.clone();
         }
-        let before = self
-            .names
-            .iter()
-            .filter(|(_, n)| **n < node)
-            .max_by_key(|(_, n)| **n);
+        let before = self.names.iter().filter(|(_, n)| **n < node).max_by_key(|(_, n)| **n);
         let kind = self.node(node).op.kind();
-        before.map_or_else(
-            || kind.to_owned(),
-            |(name, _)| format!("{kind} after {name}"),
-        )
+        before.map_or_else(|| kind.to_owned(), |(name, _)| format!("{kind} after {name}"))
     }
 }
 
@@ -465,22 +415,11 @@ impl Op {
     /// Operands that must be floats, and operands that must be ids. Views take either.
     fn typed_operands(&self) -> (Vec<Node>, Vec<Node>) {
         match self {
-            Self::Broadcast(_) | Self::Reshape(_) | Self::Permute(..) | Self::Slice { .. } => {
-                (Vec::new(), Vec::new())
-            }
+            Self::Broadcast(_) | Self::Reshape(_) | Self::Permute(..) | Self::Slice { .. } => (Vec::new(), Vec::new()),
             Self::Gather { table: floats, ids }
-            | Self::ScatterAdd {
-                ids,
-                values: floats,
-            }
-            | Self::CrossEntropy {
-                logits: floats,
-                targets: ids,
-            }
-            | Self::CrossEntropyGrad {
-                logits: floats,
-                targets: ids,
-            } => (vec![*floats], vec![*ids]),
+            | Self::ScatterAdd { ids, values: floats }
+            | Self::CrossEntropy { logits: floats, targets: ids }
+            | Self::CrossEntropyGrad { logits: floats, targets: ids } => (vec![*floats], vec![*ids]),
             _ => (self.operands(), Vec::new()),
         }
     }
@@ -503,14 +442,8 @@ impl Op {
             | Self::Einsum(a, b, _)
             | Self::Gather { table: a, ids: b }
             | Self::ScatterAdd { ids: a, values: b }
-            | Self::CrossEntropy {
-                logits: a,
-                targets: b,
-            }
-            | Self::CrossEntropyGrad {
-                logits: a,
-                targets: b,
-            } => vec![*a, *b],
+            | Self::CrossEntropy { logits: a, targets: b }
+            | Self::CrossEntropyGrad { logits: a, targets: b } => vec![*a, *b],
             Self::Select(a, b, c) => vec![*a, *b, *c],
             Self::Concat { parts, .. } => parts.clone(),
         }
@@ -526,41 +459,20 @@ impl Op {
             Self::Broadcast(a) => Self::Broadcast(f(*a)),
             Self::Reshape(a) => Self::Reshape(f(*a)),
             Self::Permute(a, order) => Self::Permute(f(*a), order.clone()),
-            Self::Slice { of, axis, start } => Self::Slice {
-                of: f(*of),
-                axis: *axis,
-                start: *start,
-            },
-            Self::Pad { of, axis, before } => Self::Pad {
-                of: f(*of),
-                axis: *axis,
-                before: *before,
-            },
-            Self::Concat { parts, axis } => Self::Concat {
-                parts: parts.iter().map(|&p| f(p)).collect(),
-                axis: *axis,
-            },
+            Self::Slice { of, axis, start } => Self::Slice { of: f(*of), axis: *axis, start: *start },
+            Self::Pad { of, axis, before } => Self::Pad { of: f(*of), axis: *axis, before: *before },
+            Self::Concat { parts, axis } => Self::Concat { parts: parts.iter().map(|&p| f(p)).collect(), axis: *axis },
             Self::Einsum(a, b, spec) => Self::Einsum(f(*a), f(*b), spec.clone()),
             Self::Sum(a, axes) => Self::Sum(f(*a), axes.clone()),
             Self::Max(a, axes) => Self::Max(f(*a), axes.clone()),
             Self::Softmax(a) => Self::Softmax(f(*a)),
             Self::LogSoftmax(a) => Self::LogSoftmax(f(*a)),
-            Self::Gather { table, ids } => Self::Gather {
-                table: f(*table),
-                ids: f(*ids),
-            },
-            Self::ScatterAdd { ids, values } => Self::ScatterAdd {
-                ids: f(*ids),
-                values: f(*values),
-            },
-            Self::CrossEntropy { logits, targets } => Self::CrossEntropy {
-                logits: f(*logits),
-                targets: f(*targets),
-            },
-            Self::CrossEntropyGrad { logits, targets } => Self::CrossEntropyGrad {
-                logits: f(*logits),
-                targets: f(*targets),
-            },
+            Self::Gather { table, ids } => Self::Gather { table: f(*table), ids: f(*ids) },
+            Self::ScatterAdd { ids, values } => Self::ScatterAdd { ids: f(*ids), values: f(*values) },
+            Self::CrossEntropy { logits, targets } => Self::CrossEntropy { logits: f(*logits), targets: f(*targets) },
+            Self::CrossEntropyGrad { logits, targets } => {
+                Self::CrossEntropyGrad { logits: f(*logits), targets: f(*targets) }
+            }
         }
     }
 
@@ -601,10 +513,7 @@ impl fmt::Display for Shape<'_> {
 }
 
 /// The candidate with the smallest edit distance, if it is near enough to be a slip.
-pub(crate) fn nearest<'a>(
-    name: &str,
-    candidates: impl Iterator<Item = &'a String>,
-) -> Option<String> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a String>) -> Option<String> {
     candidates
         .map(|candidate| (strsim::levenshtein(name, candidate), candidate))
         .min()

@@ -98,18 +98,11 @@ impl Graph {
         outputs: &[Node],
     ) -> Result<Vec<Vec<T>>, InterpretError> {
         self.check()?;
-        let mut done: Vec<Value<T>> = self
-            .nodes
-            .iter()
-            .map(|_| Value::Float(Vec::new()))
-            .collect();
+        let mut done: Vec<Value<T>> = self.nodes.iter().map(|_| Value::Float(Vec::new())).collect();
         for at in self.ancestors(outputs) {
             done[at] = self.evaluate(Node(at as u32), values, &done)?;
         }
-        Ok(outputs
-            .iter()
-            .map(|o| done[o.0 as usize].floats().to_vec())
-            .collect())
+        Ok(outputs.iter().map(|o| done[o.0 as usize].floats().to_vec()).collect())
     }
 
     fn evaluate<T: Real>(
@@ -123,47 +116,27 @@ impl Graph {
         let float = |n: &Node| done[n.0 as usize].floats();
         let shape_of = |n: &Node| self.shape(*n);
         let map = |f: &dyn Fn(&[usize]) -> f64| {
-            Value::Float(
-                Indices::new(shape)
-                    .map(|index| T::from_f64(f(&index)))
-                    .collect(),
-            )
+            Value::Float(Indices::new(shape).map(|index| T::from_f64(f(&index))).collect())
         };
         Ok(match &data.op {
             Op::Param(idx) => self.given(&self.params[*idx].name, node, values)?,
             Op::Input(idx) => self.given(&self.inputs[*idx].name, node, values)?,
             Op::Constant(value) => Value::Float(vec![T::from_f64(*value)]),
             Op::Iota { axis, start } => map(&|index| (index[*axis] + start) as f64),
-            Op::Unary(op, a) => Value::Float(
-                float(a)
-                    .iter()
-                    .map(|x| T::from_f64(unary(*op, x.to_f64())))
-                    .collect(),
-            ),
+            Op::Unary(op, a) => Value::Float(float(a).iter().map(|x| T::from_f64(unary(*op, x.to_f64()))).collect()),
             Op::Binary(op, a, b) => {
                 let pairs = float(a).iter().zip(float(b));
-                Value::Float(
-                    pairs
-                        .map(|(x, y)| T::from_f64(binary(*op, x.to_f64(), y.to_f64())))
-                        .collect(),
-                )
+                Value::Float(pairs.map(|(x, y)| T::from_f64(binary(*op, x.to_f64(), y.to_f64()))).collect())
             }
             Op::Select(c, a, b) => {
                 let picked = float(c).iter().zip(float(a).iter().zip(float(b)));
-                Value::Float(
-                    picked
-                        .map(|(c, (x, y))| if c.to_f64() == 0.0 { *y } else { *x })
-                        .collect(),
-                )
+                Value::Float(picked.map(|(c, (x, y))| if c.to_f64() == 0.0 { *y } else { *x }).collect())
             }
             Op::Broadcast(a) => {
                 let own = shape_of(a);
                 let lead = shape.len() - own.len();
                 let source = |index: &[usize]| {
-                    let own_index = index[lead..]
-                        .iter()
-                        .zip(own)
-                        .map(|(&i, &extent)| if extent == 1 { 0 } else { i });
+                    let own_index = index[lead..].iter().zip(own).map(|(&i, &extent)| if extent == 1 { 0 } else { i });
                     flat(own, own_index)
                 };
                 pick(&done[a.0 as usize], shape, source)
@@ -173,23 +146,13 @@ impl Graph {
                 let own = shape_of(a);
                 let strides = row_major_strides(own);
                 pick(&done[a.0 as usize], shape, |index| {
-                    index
-                        .iter()
-                        .zip(order)
-                        .map(|(&i, &axis)| i * strides[axis])
-                        .sum()
+                    index.iter().zip(order).map(|(&i, &axis)| i * strides[axis]).sum()
                 })
             }
             Op::Slice { of, axis, start } => {
                 let own = shape_of(of);
                 pick(&done[of.0 as usize], shape, |index| {
-                    flat(
-                        own,
-                        index
-                            .iter()
-                            .enumerate()
-                            .map(|(i, &at)| if i == *axis { at + start } else { at }),
-                    )
+                    flat(own, index.iter().enumerate().map(|(i, &at)| if i == *axis { at + start } else { at }))
                 })
             }
             Op::Pad { of, axis, before } => {
@@ -199,10 +162,7 @@ impl Graph {
                     if at < *before || at >= before + own[*axis] {
                         return 0.0;
                     }
-                    let inner = index
-                        .iter()
-                        .enumerate()
-                        .map(|(i, &at)| if i == *axis { at - before } else { at });
+                    let inner = index.iter().enumerate().map(|(i, &at)| if i == *axis { at - before } else { at });
                     float(of)[flat(own, inner)].to_f64()
                 })
             }
@@ -219,25 +179,13 @@ impl Graph {
                         here
                     })
                     .expect("extents of the parts add up to that of the result");
-                let inner = index
-                    .iter()
-                    .enumerate()
-                    .map(|(i, &other)| if i == *axis { at } else { other });
+                let inner = index.iter().enumerate().map(|(i, &other)| if i == *axis { at } else { other });
                 float(part)[flat(shape_of(part), inner)].to_f64()
             }),
-            Op::Einsum(a, b, spec) => Value::Float(einsum(
-                spec,
-                (float(a), shape_of(a)),
-                (float(b), shape_of(b)),
-            )),
+            Op::Einsum(a, b, spec) => Value::Float(einsum(spec, (float(a), shape_of(a)), (float(b), shape_of(b)))),
             Op::Sum(a, axes) => {
                 let groups = groups(shape_of(a), axes, float(a));
-                Value::Float(
-                    groups
-                        .iter()
-                        .map(|g| T::from_f64(g.iter().map(|x| x.to_f64()).sum()))
-                        .collect(),
-                )
+                Value::Float(groups.iter().map(|g| T::from_f64(g.iter().map(|x| x.to_f64()).sum())).collect())
             }
             Op::Max(a, axes) => {
                 let groups = groups(shape_of(a), axes, float(a));
@@ -271,58 +219,33 @@ impl Graph {
             Op::ScatterAdd { ids, values } => {
                 let width: usize = shape[1..].iter().product();
                 let mut out = vec![0.0; shape.iter().product()];
-                for (&id, row) in done[ids.0 as usize]
-                    .ids()
-                    .iter()
-                    .zip(float(values).chunks(width.max(1)))
-                {
+                for (&id, row) in done[ids.0 as usize].ids().iter().zip(float(values).chunks(width.max(1))) {
                     let to = self.row(id, shape[0], node)? * width;
-                    out[to..to + width]
-                        .iter_mut()
-                        .zip(row)
-                        .for_each(|(sum, x)| *sum += x.to_f64());
+                    out[to..to + width].iter_mut().zip(row).for_each(|(sum, x)| *sum += x.to_f64());
                 }
                 Value::Float(out.into_iter().map(T::from_f64).collect())
             }
             Op::CrossEntropy { logits, targets } => {
                 let classes = shape_of(logits).last().copied().unwrap_or(1);
                 let mut out = Vec::new();
-                for (row, &id) in float(logits)
-                    .chunks(classes)
-                    .zip(done[targets.0 as usize].ids())
-                {
+                for (row, &id) in float(logits).chunks(classes).zip(done[targets.0 as usize].ids()) {
                     let row: Vec<f64> = row.iter().map(|z| z.to_f64()).collect();
-                    out.push(T::from_f64(cross_entropy(
-                        &row,
-                        self.row(id, classes, node)?,
-                    )));
+                    out.push(T::from_f64(cross_entropy(&row, self.row(id, classes, node)?)));
                 }
                 Value::Float(out)
             }
             Op::CrossEntropyGrad { logits, targets } => {
                 let classes = shape_of(logits).last().copied().unwrap_or(1);
                 let mut out = Vec::new();
-                for (row, &id) in float(logits)
-                    .chunks(classes)
-                    .zip(done[targets.0 as usize].ids())
-                {
+                for (row, &id) in float(logits).chunks(classes).zip(done[targets.0 as usize].ids()) {
                     let row: Vec<f64> = row.iter().map(|z| z.to_f64()).collect();
                     let target = self.row(id, classes, node)?;
                     let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                     let weights: Vec<f64> = row.iter().map(|z| (z - top).exp()).collect();
                     let total: f64 = weights.iter().sum();
-                    let others: f64 = weights
-                        .iter()
-                        .enumerate()
-                        .filter(|(j, _)| *j != target)
-                        .map(|(_, w)| w)
-                        .sum();
+                    let others: f64 = weights.iter().enumerate().filter(|(j, _)| *j != target).map(|(_, w)| w).sum();
                     let entry = |(j, w): (usize, &f64)| {
-                        if j == target {
-                            -others / total
-                        } else {
-                            w / total
-                        }
+                        if j == target { -others / total } else { w / total }
                     };
                     out.extend(weights.iter().enumerate().map(entry).map(T::from_f64));
                 }
@@ -333,11 +256,7 @@ impl Graph {
 
     fn row(&self, id: i32, rows: usize, node: Node) -> Result<usize, InterpretError> {
         let row = usize::try_from(id).ok().filter(|&row| row < rows);
-        row.ok_or_else(|| InterpretError::Id {
-            id,
-            rows,
-            node: self.describe(node),
-        })
+        row.ok_or_else(|| InterpretError::Id { id, rows, node: self.describe(node) })
     }
 
     fn given<T: Real>(
@@ -364,8 +283,7 @@ impl Graph {
             (None, _) => Err(InterpretError::Value {
                 name: name.to_owned(),
                 expected: expected(),
-                found: nearest(name, values.keys())
-                    .map_or("nothing".to_owned(), |n| format!("`{n}`")),
+                found: nearest(name, values.keys()).map_or("nothing".to_owned(), |n| format!("`{n}`")),
             }),
         }
     }
@@ -374,18 +292,10 @@ impl Graph {
 /// −ln `softmax(row)[target]` of one row of logits in f64, in nats, without cancellation where the target dominates.
 /// `target` must be below `row.len()`.
 pub fn cross_entropy(row: &[f64], target: usize) -> f64 {
-    let others = || {
-        row.iter()
-            .enumerate()
-            .filter(move |(j, _)| *j != target)
-            .map(|(_, z)| *z)
-    };
+    let others = || row.iter().enumerate().filter(move |(j, _)| *j != target).map(|(_, z)| *z);
     let top = others().fold(f64::NEG_INFINITY, f64::max);
     if top <= row[target] {
-        others()
-            .map(|z| (z - row[target]).exp())
-            .sum::<f64>()
-            .ln_1p()
+        others().map(|z| (z - row[target]).exp()).sum::<f64>().ln_1p()
     } else {
         let rest: f64 = others().map(|z| (z - top).exp()).sum::<f64>() + (row[target] - top).exp();
         top - row[target] + rest.ln()
@@ -427,18 +337,14 @@ fn flat(shape: &[usize], index: impl Iterator<Item = usize>) -> usize {
 
 fn pick<T: Real>(from: &Value<T>, shape: &[usize], source: impl Fn(&[usize]) -> usize) -> Value<T> {
     match from {
-        Value::Float(v) => {
-            Value::Float(Indices::new(shape).map(|index| v[source(&index)]).collect())
-        }
+        Value::Float(v) => Value::Float(Indices::new(shape).map(|index| v[source(&index)]).collect()),
         Value::Ids(v) => Value::Ids(Indices::new(shape).map(|index| v[source(&index)]).collect()),
     }
 }
 
 /// The elements that each entry of a reduction over `axes` combines.
 fn groups<T: Real>(shape: &[usize], axes: &[usize], values: &[T]) -> Vec<Vec<T>> {
-    let kept: Vec<usize> = (0..shape.len())
-        .filter(|axis| !axes.contains(axis))
-        .collect();
+    let kept: Vec<usize> = (0..shape.len()).filter(|axis| !axes.contains(axis)).collect();
     let kept_shape: Vec<usize> = kept.iter().map(|&axis| shape[axis]).collect();
     let mut groups = vec![Vec::new(); kept_shape.iter().product()];
     for (index, &value) in Indices::new(shape).zip(values) {
@@ -459,30 +365,13 @@ fn rows<T: Real>(values: &[T], shape: &[usize], f: impl Fn(&[f64], &mut Vec<f64>
     Value::Float(all)
 }
 
-fn einsum<T: Real>(
-    spec: &EinsumSpec,
-    (a, a_shape): (&[T], &[usize]),
-    (b, b_shape): (&[T], &[usize]),
-) -> Vec<T> {
+fn einsum<T: Real>(spec: &EinsumSpec, (a, a_shape): (&[T], &[usize]), (b, b_shape): (&[T], &[usize])) -> Vec<T> {
     let extents = spec.extents(a_shape, b_shape).expect("checked when built");
     let contracted = spec.contracted();
-    let shape = |labels: &[u8]| {
-        labels
-            .iter()
-            .map(|&l| extent_of(&extents, l))
-            .collect::<Vec<_>>()
-    };
+    let shape = |labels: &[u8]| labels.iter().map(|&l| extent_of(&extents, l)).collect::<Vec<_>>();
     let labels: Vec<u8> = spec.out.iter().chain(&contracted).copied().collect();
     let at = |own: &[u8], own_shape: &[usize], index: &[usize]| {
-        flat(
-            own_shape,
-            own.iter().map(|l| {
-                index[labels
-                    .iter()
-                    .position(|x| x == l)
-                    .expect("every label is known")]
-            }),
-        )
+        flat(own_shape, own.iter().map(|l| index[labels.iter().position(|x| x == l).expect("every label is known")]))
     };
     let inner = shape(&contracted);
     Indices::new(&shape(&spec.out))
@@ -490,8 +379,7 @@ fn einsum<T: Real>(
             let sum: f64 = Indices::new(&inner)
                 .map(|inner_index| {
                     let index = [out_index.as_slice(), &inner_index].concat();
-                    a[at(&spec.a, a_shape, &index)].to_f64()
-                        * b[at(&spec.b, b_shape, &index)].to_f64()
+                    a[at(&spec.a, a_shape, &index)].to_f64() * b[at(&spec.b, b_shape, &index)].to_f64()
                 })
                 .sum();
             T::from_f64(sum)

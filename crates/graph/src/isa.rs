@@ -21,8 +21,7 @@ impl Isa {
         *CURRENT.get_or_init(|| {
             let available = Self::available();
             let wanted = std::env::var("ONTOGENY_ISA").ok();
-            let forced =
-                wanted.and_then(|name| available.iter().copied().find(|isa| isa.name() == name));
+            let forced = wanted.and_then(|name| available.iter().copied().find(|isa| isa.name() == name));
             forced.unwrap_or_else(|| available.into_iter().max().unwrap_or(Self::Baseline))
         })
     }

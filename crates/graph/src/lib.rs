@@ -23,10 +23,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![expect(
-    clippy::inline_always,
-    reason = "a loop's helpers must be compiled with the instruction set of its copy"
-)]
+#![expect(clippy::inline_always, reason = "a loop's helpers must be compiled with the instruction set of its copy")]
 
 mod build;
 mod data;

@@ -3,10 +3,7 @@
 //! Polynomials are minimax fits (Remez) computed for this crate; each function states its error, and the tests sweep
 //! it against double precision.
 
-#![expect(
-    clippy::excessive_precision,
-    reason = "coefficients are printed with the digits that tell f32 values apart"
-)]
+#![expect(clippy::excessive_precision, reason = "coefficients are printed with the digits that tell f32 values apart")]
 
 /// e^x, within 2 ulp; 0 below −104, ∞ above 88.8.
 #[inline(always)]
@@ -18,16 +15,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let clamped = x.clamp(-104.0, 89.0);
     let n = round(clamped * LOG2_E);
     let r = (clamped - n * LN2_HIGH) - n * LN2_LOW;
-    let q = polynomial(
-        r,
-        [
-            0.5,
-            0.166_665_2,
-            0.041_666_206,
-            0.008_368_876,
-            0.001_395_046_4,
-        ],
-    );
+    let q = polynomial(r, [0.5, 0.166_665_2, 0.041_666_206, 0.008_368_876, 0.001_395_046_4]);
     let mantissa = 1.0 + (r + r * r * q);
     // 2^n in two factors reaches subnormal results and infinity without special cases.
     let half = round(n * 0.5);
@@ -65,11 +53,7 @@ pub(crate) fn ln(x: f32) -> f32 {
     let low = f * square * p + exponent * -2.121_944_4e-4;
     let value = (low - 0.5 * square) + f + exponent * 0.693_359_4;
     let finite = if x == 0.0 { f32::NEG_INFINITY } else { value };
-    let positive = if x < 0.0 || x.is_nan() {
-        f32::NAN
-    } else {
-        finite
-    };
+    let positive = if x < 0.0 || x.is_nan() { f32::NAN } else { finite };
     if x == f32::INFINITY { x } else { positive }
 }
 
@@ -80,11 +64,7 @@ pub(crate) fn ln_1p(x: f32) -> f32 {
     let sum = 1.0 + x;
     let error = x - (sum - 1.0);
     let value = ln(sum) + if sum.is_finite() { error / sum } else { 0.0 };
-    if x.abs() < 1e-4 {
-        x - 0.5 * x * x
-    } else {
-        value
-    }
+    if x.abs() < 1e-4 { x - 0.5 * x * x } else { value }
 }
 
 /// tanh x, within 3 ulp.
@@ -92,32 +72,16 @@ pub(crate) fn ln_1p(x: f32) -> f32 {
 pub(crate) fn tanh(x: f32) -> f32 {
     let magnitude = x.abs();
     let square = x * x;
-    let p = polynomial(
-        square,
-        [
-            -0.333_333_31,
-            0.133_332_1,
-            -0.053_947_23,
-            0.021_703_089,
-            -0.008_182_936,
-            0.002_147_753_3,
-        ],
-    );
+    let p =
+        polynomial(square, [-0.333_333_31, 0.133_332_1, -0.053_947_23, 0.021_703_089, -0.008_182_936, 0.002_147_753_3]);
     let small = x + x * square * p;
     let large = 1.0 - 2.0 / (exp(2.0 * magnitude.min(20.0)) + 1.0);
-    if magnitude < 0.625 || x.is_nan() {
-        small
-    } else {
-        large.copysign(x)
-    }
+    if magnitude < 0.625 || x.is_nan() { small } else { large.copysign(x) }
 }
 
 /// erf x, within 4 ulp.
 #[inline(always)]
-#[expect(
-    clippy::approx_constant,
-    reason = "the fit's first coefficient, which need not be 2/√π"
-)]
+#[expect(clippy::approx_constant, reason = "the fit's first coefficient, which need not be 2/√π")]
 pub(crate) fn erf(x: f32) -> f32 {
     let magnitude = x.abs().min(4.0);
     let square = magnitude * magnitude;
@@ -150,11 +114,7 @@ pub(crate) fn erf(x: f32) -> f32 {
         ],
     );
     let large = 1.0 - exp(-r);
-    if magnitude <= 1.0 || x.is_nan() {
-        small
-    } else {
-        large.copysign(x)
-    }
+    if magnitude <= 1.0 || x.is_nan() { small } else { large.copysign(x) }
 }
 
 /// (sin 2πt, cos 2πt) for |t| ≤ ½, within 1.2e-7 absolute.
@@ -169,10 +129,7 @@ pub(crate) fn sin_cos_turns(t: f32) -> (f32, f32) {
     let swapped = q & 1 == 1;
     let sine = if swapped { c } else { s };
     let cosine = if swapped { s } else { c };
-    (
-        if q & 2 == 2 { -sine } else { sine },
-        if q == 1 || q == 2 { -cosine } else { cosine },
-    )
+    (if q & 2 == 2 { -sine } else { sine }, if q == 1 || q == 2 { -cosine } else { cosine })
 }
 
 /// Nearest integer for |x| < 2²², ties to even, by the rounding of an addition: vectorises without SSE4.1.
@@ -208,8 +165,7 @@ mod tests {
         for i in 0..=n {
             let x = low + (high - low) * (i as f32 / n as f32);
             let want = truth(f64::from(x));
-            let ulp = f64::from(f32::from_bits((want.abs() as f32).to_bits() + 1))
-                - f64::from(want.abs() as f32);
+            let ulp = f64::from(f32::from_bits((want.abs() as f32).to_bits() + 1)) - f64::from(want.abs() as f32);
             let error = (f64::from(f(x)) - want).abs() / ulp;
             if error > worst.0 {
                 worst = (error, x);
@@ -221,14 +177,7 @@ mod tests {
     #[test]
     fn errors_are_as_documented() {
         for (name, f, truth, low, high, allowed) in [
-            (
-                "exp",
-                exp as fn(f32) -> f32,
-                f64::exp as fn(f64) -> f64,
-                -87.0,
-                88.7,
-                2.0,
-            ),
+            ("exp", exp as fn(f32) -> f32, f64::exp as fn(f64) -> f64, -87.0, 88.7, 2.0),
             ("exp near 0", exp, f64::exp, -1.0, 1.0, 2.0),
             ("ln", ln, f64::ln, 1e-30, 4.0, 2.0),
             ("ln large", ln, f64::ln, 4.0, 3e38, 2.0),
@@ -249,12 +198,7 @@ mod tests {
         assert_eq!(exp(0.0), 1.0);
         assert_eq!(ln(0.0), f32::NEG_INFINITY);
         assert_eq!(ln(1.0), 0.0);
-        assert!(
-            ln(-1.0).is_nan()
-                && ln(f32::NAN).is_nan()
-                && exp(f32::NAN).is_nan()
-                && tanh(f32::NAN).is_nan()
-        );
+        assert!(ln(-1.0).is_nan() && ln(f32::NAN).is_nan() && exp(f32::NAN).is_nan() && tanh(f32::NAN).is_nan());
         assert_eq!(ln(f32::INFINITY), f32::INFINITY);
         assert_eq!(tanh(1e9), 1.0);
         assert_eq!(tanh(-1e9), -1.0);

@@ -29,11 +29,7 @@ impl ParamSpace {
         for param in &graph.params {
             let shape = graph.shape(param.node).to_vec();
             let end = space.len + shape.iter().product::<usize>();
-            space.params.push(Param {
-                name: param.name.clone(),
-                shape,
-                range: space.len..end,
-            });
+            space.params.push(Param { name: param.name.clone(), shape, range: space.len..end });
             space.len = end;
         }
         space
@@ -59,13 +55,10 @@ impl ParamSpace {
     /// # Errors
     /// [`GraphError::UnknownName`] with the nearest name.
     pub fn find(&self, name: &str) -> Result<&Param, GraphError> {
-        self.params
-            .iter()
-            .find(|p| p.name == name)
-            .ok_or_else(|| GraphError::UnknownName {
-                kind: "parameter",
-                name: name.to_owned(),
-                nearest: nearest(name, self.params.iter().map(|p| &p.name)),
-            })
+        self.params.iter().find(|p| p.name == name).ok_or_else(|| GraphError::UnknownName {
+            kind: "parameter",
+            name: name.to_owned(),
+            nearest: nearest(name, self.params.iter().map(|p| &p.name)),
+        })
     }
 }

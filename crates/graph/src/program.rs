@@ -91,17 +91,10 @@ impl Program {
     ///
     /// # Errors
     /// A mistake made while building the graph, an output of ids, or a parameter name in `gradient` that does not exist.
-    pub fn compile(
-        graph: &Graph,
-        outputs: &[(&str, Node)],
-        gradient: Gradient<'_>,
-    ) -> Result<Self, GraphError> {
+    pub fn compile(graph: &Graph, outputs: &[(&str, Node)], gradient: Gradient<'_>) -> Result<Self, GraphError> {
         let mut graph = graph.clone();
         graph.check()?;
-        if let Some((name, _)) = outputs
-            .iter()
-            .find(|(_, node)| graph.dtype(*node) != DType::Float)
-        {
+        if let Some((name, _)) = outputs.iter().find(|(_, node)| graph.dtype(*node) != DType::Float) {
             return Err(GraphError::Shape {
                 operation: "compile".to_owned(),
                 node: Some((*name).to_owned()),
@@ -115,13 +108,8 @@ impl Program {
             Gradient::None => (None, Vec::new()),
             Gradient::All(loss) => (Some(loss), (0..params.len()).collect()),
             Gradient::Only(loss, names) => {
-                names
-                    .iter()
-                    .try_for_each(|name| space.find(name).map(drop))?;
-                let chosen = graph
-                    .param_names()
-                    .enumerate()
-                    .filter(|(_, own)| names.iter().any(|name| name == own));
+                names.iter().try_for_each(|name| space.find(name).map(drop))?;
+                let chosen = graph.param_names().enumerate().filter(|(_, own)| names.iter().any(|name| name == own));
                 (Some(loss), chosen.map(|(i, _)| i).collect())
             }
         };
@@ -130,19 +118,12 @@ impl Program {
             let nodes: Vec<Node> = wrt.iter().map(|&i| params[i]).collect();
             gradients = graph.gradient(loss, &nodes)?;
         }
-        let roots: Vec<Node> = outputs
-            .iter()
-            .map(|(_, node)| *node)
-            .chain(gradients)
-            .collect();
+        let roots: Vec<Node> = outputs.iter().map(|(_, node)| *node).chain(gradients).collect();
         let (simple, roots) = graph.simplified(&roots);
         let offsets: Vec<usize> = space.iter().map(|param| param.range.start).collect();
         let (output_nodes, gradient_nodes) = roots.split_at(outputs.len());
-        let gradients: Vec<(usize, Node)> = wrt
-            .iter()
-            .zip(gradient_nodes)
-            .map(|(&param, &node)| (offsets[param], node))
-            .collect();
+        let gradients: Vec<(usize, Node)> =
+            wrt.iter().zip(gradient_nodes).map(|(&param, &node)| (offsets[param], node)).collect();
         let inputs: Vec<Input> = graph
             .inputs
             .iter()
@@ -156,33 +137,18 @@ impl Program {
             graph: &simple,
             param_offsets: &offsets,
             n_params: space.len(),
-            inputs: &inputs
-                .iter()
-                .map(|i| (i.dtype, i.shape.iter().product()))
-                .collect::<Vec<_>>(),
+            inputs: &inputs.iter().map(|i| (i.dtype, i.shape.iter().product())).collect::<Vec<_>>(),
             outputs: output_nodes,
             gradients: &gradients,
         });
         let register_len = plan
             .steps
             .iter()
-            .map(|step| {
-                if let Kernel::Fused(fused) = &step.kernel {
-                    fused.register_len()
-                } else {
-                    0
-                }
-            })
+            .map(|step| if let Kernel::Fused(fused) = &step.kernel { fused.register_len() } else { 0 })
             .max()
             .unwrap_or(0);
         let outputs = outputs.iter().map(|(name, _)| (*name).to_owned()).collect();
-        Ok(Self {
-            space,
-            plan,
-            inputs,
-            outputs,
-            register_len,
-        })
+        Ok(Self { space, plan, inputs, outputs, register_len })
     }
 
     /// The parameters, in flat order.
@@ -192,10 +158,7 @@ impl Program {
 
     /// Shape of an input, if there is one of this name.
     pub fn input_shape(&self, name: &str) -> Option<&[usize]> {
-        self.inputs
-            .iter()
-            .find(|input| input.name == name)
-            .map(|input| input.shape.as_slice())
+        self.inputs.iter().find(|input| input.name == name).map(|input| input.shape.as_slice())
     }
 
     /// Floating-point operations of one execution, a multiply-add counted as two.
@@ -214,26 +177,16 @@ impl Program {
     /// Weights of the wrong length, or an id outside its table.
     pub fn run(&self, workspace: &mut Workspace, weights: &[f32]) -> Result<(), RunError> {
         let memory = self.memory(workspace, weights)?;
-        self.plan
-            .steps
-            .iter()
-            .try_for_each(|step| step.kernel.run(&memory))
+        self.plan.steps.iter().try_for_each(|step| step.kernel.run(&memory))
     }
 
     /// Executes again, step by step, and names the first value that is not finite, if any.
     ///
     /// # Errors
     /// As for [`Program::run`].
-    pub fn first_non_finite(
-        &self,
-        workspace: &mut Workspace,
-        weights: &[f32],
-    ) -> Result<Option<String>, RunError> {
+    pub fn first_non_finite(&self, workspace: &mut Workspace, weights: &[f32]) -> Result<Option<String>, RunError> {
         for param in self.space.iter() {
-            if weights
-                .get(param.range.clone())
-                .is_some_and(|w| w.iter().any(|x| !x.is_finite()))
-            {
+            if weights.get(param.range.clone()).is_some_and(|w| w.iter().any(|x| !x.is_finite())) {
                 return Ok(Some(param.name.clone()));
             }
         }
@@ -241,11 +194,7 @@ impl Program {
         for step in &self.plan.steps {
             step.kernel.run(&memory)?;
             // A mask holds −∞ on purpose; whatever follows from it is a probability of 0.
-            if memory
-                .read(step.result, step.len)
-                .iter()
-                .any(|&x| x.is_nan() || x == f32::INFINITY)
-            {
+            if memory.read(step.result, step.len).iter().any(|&x| x.is_nan() || x == f32::INFINITY) {
                 return Ok(Some(step.label.clone()));
             }
         }
@@ -271,29 +220,13 @@ impl Program {
                 *time += begun.elapsed().as_secs_f64() * 1e3 / n as f64;
             }
         }
-        let label = |(i, step): (usize, &Step)| {
-            format!("{i} {} {} {}", step.kernel.kind(), step.len, step.label)
-        };
-        Ok(self
-            .plan
-            .steps
-            .iter()
-            .enumerate()
-            .map(label)
-            .zip(times)
-            .collect())
+        let label = |(i, step): (usize, &Step)| format!("{i} {} {} {}", step.kernel.kind(), step.len, step.label);
+        Ok(self.plan.steps.iter().enumerate().map(label).zip(times).collect())
     }
 
-    fn memory<'a>(
-        &'a self,
-        workspace: &'a mut Workspace,
-        weights: &'a [f32],
-    ) -> Result<Memory<'a>, RunError> {
+    fn memory<'a>(&'a self, workspace: &'a mut Workspace, weights: &'a [f32]) -> Result<Memory<'a>, RunError> {
         if weights.len() != self.space.len() {
-            return Err(RunError::Weights {
-                expected: self.space.len(),
-                found: weights.len(),
-            });
+            return Err(RunError::Weights { expected: self.space.len(), found: weights.len() });
         }
         workspace.assert_fits(self);
         Ok(Memory {
@@ -309,10 +242,7 @@ impl Program {
     }
 
     fn input_place(&self, name: &str, dtype: DType) -> Result<(Place, usize), RunError> {
-        let found = self
-            .inputs
-            .iter()
-            .position(|input| input.name == name && input.dtype == dtype);
+        let found = self.inputs.iter().position(|input| input.name == name && input.dtype == dtype);
         let Some(at) = found else {
             let known: Vec<String> = self.inputs.iter().map(|input| input.name.clone()).collect();
             return Err(RunError::Input {
@@ -321,11 +251,7 @@ impl Program {
                 found: nearest(name, known.iter()).map_or("no such name".to_owned(), |n| {
                     format!(
                         "no such {} input; did you mean `{n}`?",
-                        if dtype == DType::Ids {
-                            "integer"
-                        } else {
-                            "float"
-                        }
+                        if dtype == DType::Ids { "integer" } else { "float" }
                     )
                 }),
             });
@@ -404,16 +330,10 @@ struct Aligned {
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
-#[expect(
-    unsafe_code,
-    reason = "sees an array of cache lines as the floats it holds"
-)]
+#[expect(unsafe_code, reason = "sees an array of cache lines as the floats it holds")]
 impl Aligned {
     fn new(len: usize) -> Self {
-        Self {
-            lines: vec![Line([0.0; 16]); len.div_ceil(16)],
-            len,
-        }
+        Self { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
     }
 
     fn as_slice(&self) -> &[f32] {

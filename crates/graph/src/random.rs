@@ -1,9 +1,6 @@
 //! Counter-based random streams: Philox4x32-10 (Salmon et al. 2011) and Box–Muller normals, the same bits everywhere.
 
-#![expect(
-    clippy::needless_range_loop,
-    reason = "lanes of several arrays are walked side by side"
-)]
+#![expect(clippy::needless_range_loop, reason = "lanes of several arrays are walked side by side")]
 
 use crate::isa::{Isa, multiversion};
 use crate::math;
@@ -48,18 +45,12 @@ const LANES: usize = 16;
 impl Stream {
     /// The stream number `stream` of a purpose under a seed.
     pub fn new(seed: u32, purpose: Purpose, stream: u64) -> Self {
-        Self {
-            key: [seed, purpose as u32],
-            stream,
-        }
+        Self { key: [seed, purpose as u32], stream }
     }
 
     /// The four words of one counter.
     pub fn words(&self, step: u32, block: u32) -> [u32; 4] {
-        philox(
-            [block, step, self.stream as u32, (self.stream >> 32) as u32],
-            self.key,
-        )
+        philox([block, step, self.stream as u32, (self.stream >> 32) as u32], self.key)
     }
 
     /// A float in [0, 1) with 53 bits; element `index` of `step`.
@@ -119,10 +110,7 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
             (high >> 32) as u32 ^ counter[3] ^ key[1],
             high as u32,
         ];
-        key = [
-            key[0].wrapping_add(0x9E37_79B9),
-            key[1].wrapping_add(0xBB67_AE85),
-        ];
+        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
     }
     counter
 }
@@ -179,16 +167,8 @@ mod tests {
     fn philox_matches_published_known_answers() {
         // Random123's kat_vectors for philox4x32-10.
         for (counter, key, expected) in [
-            (
-                [0; 4],
-                [0; 2],
-                [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
-            ),
-            (
-                [u32::MAX; 4],
-                [u32::MAX; 2],
-                [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
-            ),
+            ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+            ([u32::MAX; 4], [u32::MAX; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
             (
                 [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
                 [0xa409_3822, 0x299f_31d0],
@@ -226,17 +206,14 @@ mod tests {
                 let words = stream.words(0, (index * LANES + lane) as u32);
                 for pair in 0..2 {
                     let u = (f64::from(words[2 * pair]) + 0.5) * 2_f64.powi(-32);
-                    let angle = std::f64::consts::TAU
-                        * f64::from(words[2 * pair + 1] as i32)
-                        * 2_f64.powi(-32);
+                    let angle = std::f64::consts::TAU * f64::from(words[2 * pair + 1] as i32) * 2_f64.powi(-32);
                     let radius = (-2.0 * u.ln()).sqrt();
                     for (got, want) in [
                         (chunk[2 * pair * LANES + lane], radius * angle.cos()),
                         (chunk[(2 * pair + 1) * LANES + lane], radius * angle.sin()),
                     ] {
                         // The angle rounds to 2^-25 turns and u near 1 to 2^-24: absolute errors of that size.
-                        let tolerance =
-                            6e-7 * want.abs().max(radius).max(1e-3) + 1.3e-7 / radius.max(1e-3);
+                        let tolerance = 6e-7 * want.abs().max(radius).max(1e-3) + 1.3e-7 / radius.max(1e-3);
                         assert!((f64::from(got) - want).abs() < tolerance, "{got} {want}");
                     }
                 }
@@ -251,18 +228,13 @@ mod tests {
         Stream::new(11, Purpose::Probe, 9).normals(0, 0, &mut x);
         let moment = |k: i32| x.iter().map(|&v| f64::from(v).powi(k)).sum::<f64>() / n as f64;
         // Standard errors of the raw moments of N(0,1): sqrt(Var(x^k)/n) with Var = 1, 2, 15, 96.
-        for (k, expected, variance) in
-            [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)]
-        {
+        for (k, expected, variance) in [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)] {
             let z = (moment(k) - expected) / (variance / n as f64).sqrt();
             assert!(z.abs() < 4.5, "moment {k}: z = {z}");
         }
         let beyond = x.iter().filter(|v| v.abs() > 4.0).count() as f64;
         let expected = 6.334e-5 * n as f64;
-        assert!(
-            (beyond - expected).abs() < 4.5 * expected.sqrt(),
-            "{beyond} beyond 4, expected {expected}"
-        );
+        assert!((beyond - expected).abs() < 4.5 * expected.sqrt(), "{beyond} beyond 4, expected {expected}");
     }
 
     #[test]

@@ -26,12 +26,7 @@ impl Graph {
         for at in 0..n {
             let node = Node(at as u32);
             active[at] = self.dtype(node) == DType::Float
-                && (wrt.contains(&node)
-                    || self.nodes[at]
-                        .op
-                        .operands()
-                        .iter()
-                        .any(|o| active[o.0 as usize]));
+                && (wrt.contains(&node) || self.nodes[at].op.operands().iter().any(|o| active[o.0 as usize]));
         }
         let mut cotangents: Vec<Option<Node>> = vec![None; n];
         cotangents[output.0 as usize] = Some(seed);
@@ -41,9 +36,7 @@ impl Graph {
                 continue;
             };
             let op = self.nodes[at].op.clone();
-            for (operand, contribution) in
-                self.cotangents_of_operands(node, &op, cotangent, &active)
-            {
+            for (operand, contribution) in self.cotangents_of_operands(node, &op, cotangent, &active) {
                 let slot = operand.0 as usize;
                 cotangents[slot] = Some(match cotangents[slot] {
                     None => contribution,
@@ -53,27 +46,17 @@ impl Graph {
         }
         wrt.iter()
             .map(|&node| {
-                cotangents
-                    .get(node.0 as usize)
-                    .copied()
-                    .flatten()
-                    .unwrap_or_else(|| {
-                        let zero = self.constant(0.0);
-                        let shape = self.shape(node).to_vec();
-                        self.broadcast(zero, &shape)
-                    })
+                cotangents.get(node.0 as usize).copied().flatten().unwrap_or_else(|| {
+                    let zero = self.constant(0.0);
+                    let shape = self.shape(node).to_vec();
+                    self.broadcast(zero, &shape)
+                })
             })
             .collect()
     }
 
     /// One step of the chain rule: (operand, its share of the cotangent).
-    fn cotangents_of_operands(
-        &mut self,
-        y: Node,
-        op: &Op,
-        g: Node,
-        active: &[bool],
-    ) -> Vec<(Node, Node)> {
+    fn cotangents_of_operands(&mut self, y: Node, op: &Op, g: Node, active: &[bool]) -> Vec<(Node, Node)> {
         let on = |node: Node| active[node.0 as usize];
         let mut shares = Vec::new();
         match op {
@@ -183,14 +166,7 @@ impl Graph {
             }
             Op::Gather { table, ids } => {
                 let shape = self.shape(*table).to_vec();
-                let node = self.push(
-                    Op::ScatterAdd {
-                        ids: *ids,
-                        values: g,
-                    },
-                    shape,
-                    DType::Float,
-                );
+                let node = self.push(Op::ScatterAdd { ids: *ids, values: g }, shape, DType::Float);
                 shares.push((*table, node));
             }
             Op::ScatterAdd { ids, values } => shares.push((*values, self.gather(g, *ids))),
@@ -276,17 +252,11 @@ impl Graph {
 
     pub(crate) fn cross_entropy_grad(&mut self, logits: Node, targets: Node) -> Node {
         let shape = self.shape(logits).to_vec();
-        self.push(
-            Op::CrossEntropyGrad { logits, targets },
-            shape,
-            DType::Float,
-        )
+        self.push(Op::CrossEntropyGrad { logits, targets }, shape, DType::Float)
     }
 
     pub(crate) fn einsum_of(&mut self, a: Node, b: Node, spec: EinsumSpec) -> Node {
-        let shape = spec
-            .out_shape(self.shape(a), self.shape(b))
-            .expect("labels come from a checked einsum");
+        let shape = spec.out_shape(self.shape(a), self.shape(b)).expect("labels come from a checked einsum");
         self.push(Op::Einsum(a, b, spec), shape, DType::Float)
     }
 
@@ -295,9 +265,7 @@ impl Graph {
         let from = self.shape(g).to_vec();
         let to = self.shape(like).to_vec();
         let lead = from.len() - to.len();
-        let axes: Vec<usize> = (0..from.len())
-            .filter(|&i| i < lead || (to[i - lead] == 1 && from[i] != 1))
-            .collect();
+        let axes: Vec<usize> = (0..from.len()).filter(|&i| i < lead || (to[i - lead] == 1 && from[i] != 1)).collect();
         let sum = self.sum(g, &axes);
         self.reshape(sum, &to)
     }

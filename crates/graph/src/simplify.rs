@@ -25,10 +25,7 @@ impl Graph {
         let mut before: Option<Self> = None;
         for _ in 0..MAX_PASSES {
             let (next, next_roots) = Pass::run(&graph, &roots);
-            let settled = next.is_copy_of(&graph)
-                || before
-                    .as_ref()
-                    .is_some_and(|before| next.is_copy_of(before));
+            let settled = next.is_copy_of(&graph) || before.as_ref().is_some_and(|before| next.is_copy_of(before));
             before = Some(std::mem::replace(&mut graph, next));
             roots = next_roots;
             if settled {
@@ -78,12 +75,7 @@ impl<'a> Pass<'a> {
                 }
             }
         }
-        let mut pass = Self {
-            old,
-            new: Graph::new(),
-            seen: HashMap::new(),
-            n_readers,
-        };
+        let mut pass = Self { old, new: Graph::new(), seen: HashMap::new(), n_readers };
         pass.new.params.clone_from(&old.params);
         pass.new.inputs.clone_from(&old.inputs);
         let mut map = vec![Node(u32::MAX); n];
@@ -95,12 +87,7 @@ impl<'a> Pass<'a> {
                 // A slice whose operand nobody else reads moves through it.
                 Op::Slice { of, axis, start } if pass.is_free_to_slice(of) => {
                     let full = old.shape(of)[axis];
-                    let window = Window {
-                        axis,
-                        start,
-                        extent: data.shape[axis],
-                        full,
-                    };
+                    let window = Window { axis, start, extent: data.shape[axis], full };
                     match pass.slice_through(of, window, &map) {
                         Some(node) => {
                             narrowed.insert(of, node);
@@ -113,10 +100,7 @@ impl<'a> Pass<'a> {
                 Op::Permute(of, ref order) => match &old.node(of).op {
                     Op::Einsum(a, b, spec) if pass.n_readers[of.0 as usize] == 1 => {
                         let out = order.iter().map(|&axis| spec.out[axis]).collect();
-                        let spec = EinsumSpec {
-                            out,
-                            ..spec.clone()
-                        };
+                        let spec = EinsumSpec { out, ..spec.clone() };
                         pass.einsum(map[a.0 as usize], map[b.0 as usize], spec)
                     }
                     _ => pass.emit_mapped(data, &map),
@@ -132,16 +116,10 @@ impl<'a> Pass<'a> {
             }
         }
         for (param, old_param) in pass.new.params.iter_mut().zip(&old.params) {
-            param.node = map
-                .get(old_param.node.0 as usize)
-                .copied()
-                .unwrap_or(old_param.node);
+            param.node = map.get(old_param.node.0 as usize).copied().unwrap_or(old_param.node);
         }
         for (input, old_input) in pass.new.inputs.iter_mut().zip(&old.inputs) {
-            input.node = map
-                .get(old_input.node.0 as usize)
-                .copied()
-                .unwrap_or(old_input.node);
+            input.node = map.get(old_input.node.0 as usize).copied().unwrap_or(old_input.node);
         }
         let roots = roots.iter().map(|root| map[root.0 as usize]).collect();
         (pass.new, roots)
@@ -151,11 +129,7 @@ impl<'a> Pass<'a> {
         self.n_readers[of.0 as usize] == 1
             || matches!(
                 self.old.node(of).op,
-                Op::Broadcast(_)
-                    | Op::Permute(..)
-                    | Op::Slice { .. }
-                    | Op::Iota { .. }
-                    | Op::Pad { .. }
+                Op::Broadcast(_) | Op::Permute(..) | Op::Slice { .. } | Op::Iota { .. } | Op::Pad { .. }
             )
     }
 
@@ -200,64 +174,31 @@ impl<'a> Pass<'a> {
         }
         let inner = op.operands().first().map(|&a| self.new.node(a).op.clone());
         match (op, inner) {
-            (Op::Broadcast(_), Some(Op::Broadcast(x))) => {
-                Some(self.emit(Op::Broadcast(x), shape, self.new.dtype(x)))
-            }
-            (Op::Reshape(_), Some(Op::Reshape(x))) => {
-                Some(self.emit(Op::Reshape(x), shape, self.new.dtype(x)))
-            }
+            (Op::Broadcast(_), Some(Op::Broadcast(x))) => Some(self.emit(Op::Broadcast(x), shape, self.new.dtype(x))),
+            (Op::Reshape(_), Some(Op::Reshape(x))) => Some(self.emit(Op::Reshape(x), shape, self.new.dtype(x))),
             (Op::Permute(_, outer), Some(Op::Permute(x, inner))) => {
                 let order = outer.iter().map(|&axis| inner[axis]).collect();
                 Some(self.emit(Op::Permute(x, order), shape, self.new.dtype(x)))
             }
-            (
-                Op::Slice { axis, start, .. },
-                Some(Op::Slice {
-                    of: x,
-                    axis: inner_axis,
-                    start: inner_start,
-                }),
-            ) if *axis == inner_axis => Some(self.emit(
-                Op::Slice {
-                    of: x,
-                    axis: *axis,
-                    start: start + inner_start,
-                },
-                shape,
-                self.new.dtype(x),
-            )),
-            (
-                Op::Slice { axis, start, .. },
-                Some(Op::Pad {
-                    of: x,
-                    axis: inner_axis,
-                    before,
-                }),
-            ) if *axis == inner_axis => self.slice_of_pad(x, *axis, *start, before, shape),
+            (Op::Slice { axis, start, .. }, Some(Op::Slice { of: x, axis: inner_axis, start: inner_start }))
+                if *axis == inner_axis =>
+            {
+                Some(self.emit(Op::Slice { of: x, axis: *axis, start: start + inner_start }, shape, self.new.dtype(x)))
+            }
+            (Op::Slice { axis, start, .. }, Some(Op::Pad { of: x, axis: inner_axis, before }))
+                if *axis == inner_axis =>
+            {
+                self.slice_of_pad(x, *axis, *start, before, shape)
+            }
             _ => self.pull_padding(op, shape),
         }
     }
 
-    fn slice_of_pad(
-        &mut self,
-        x: Node,
-        axis: usize,
-        start: usize,
-        before: usize,
-        shape: &[usize],
-    ) -> Option<Node> {
+    fn slice_of_pad(&mut self, x: Node, axis: usize, start: usize, before: usize, shape: &[usize]) -> Option<Node> {
         let inner = self.new.shape(x)[axis];
         let end = start + shape[axis];
         if start >= before && end <= before + inner {
-            return Some(self.slice(
-                x,
-                Window {
-                    axis,
-                    start: start - before,
-                    extent: shape[axis],
-                    full: inner,
-                },
-            ));
+            return Some(self.slice(x, Window { axis, start: start - before, extent: shape[axis], full: inner }));
         }
         (end <= before || start >= before + inner).then(|| self.filled(0.0, shape))
     }
@@ -272,16 +213,13 @@ impl<'a> Pass<'a> {
             Op::Binary(binary, a, b) => {
                 let (left, right) = (self.constant_value(a), self.constant_value(b));
                 match (binary, left, right) {
-                    (_, Some(x), Some(y)) => {
-                        Some(self.filled(interpret::binary(binary, x, y), shape))
+                    (_, Some(x), Some(y)) => Some(self.filled(interpret::binary(binary, x, y), shape)),
+                    (Binary::Mul | Binary::Div, None, Some(1.0)) | (Binary::Add | Binary::Sub, None, Some(0.0)) => {
+                        Some(a)
                     }
-                    (Binary::Mul | Binary::Div, None, Some(1.0))
-                    | (Binary::Add | Binary::Sub, None, Some(0.0)) => Some(a),
                     (Binary::Mul, Some(1.0), None) | (Binary::Add, Some(0.0), None) => Some(b),
                     // Constants stand second, and two factors become one.
-                    (Binary::Mul, Some(_), None) => {
-                        Some(self.emit(Op::Binary(Binary::Mul, b, a), shape, DType::Float))
-                    }
+                    (Binary::Mul, Some(_), None) => Some(self.emit(Op::Binary(Binary::Mul, b, a), shape, DType::Float)),
                     (Binary::Mul, None, Some(y)) => match self.new.node(a).op {
                         Op::Binary(Binary::Mul, x, c) => {
                             let factor = self.constant_value(c)? * y;
@@ -297,9 +235,7 @@ impl<'a> Pass<'a> {
                     _ => None,
                 }
             }
-            Op::Pad { of, .. } if self.constant_value(of) == Some(0.0) => {
-                Some(self.filled(0.0, shape))
-            }
+            Op::Pad { of, .. } if self.constant_value(of) == Some(0.0) => Some(self.filled(0.0, shape)),
             _ => None,
         }
     }
@@ -318,46 +254,24 @@ impl<'a> Pass<'a> {
 
     fn filled(&mut self, value: f64, shape: &[usize]) -> Node {
         let scalar = self.emit(Op::Constant(value), &[], DType::Float);
-        if shape.is_empty() {
-            scalar
-        } else {
-            self.emit(Op::Broadcast(scalar), shape, DType::Float)
-        }
+        if shape.is_empty() { scalar } else { self.emit(Op::Broadcast(scalar), shape, DType::Float) }
     }
 
     fn einsum(&mut self, a: Node, b: Node, spec: EinsumSpec) -> Node {
-        let shape = spec
-            .out_shape(self.new.shape(a), self.new.shape(b))
-            .expect("labels come from a checked einsum");
+        let shape = spec.out_shape(self.new.shape(a), self.new.shape(b)).expect("labels come from a checked einsum");
         self.emit(Op::Einsum(a, b, spec), &shape, DType::Float)
     }
 
     fn slice(&mut self, of: Node, window: Window) -> Node {
         let mut shape = self.new.shape(of).to_vec();
         shape[window.axis] = window.extent;
-        self.emit(
-            Op::Slice {
-                of,
-                axis: window.axis,
-                start: window.start,
-            },
-            &shape,
-            self.new.dtype(of),
-        )
+        self.emit(Op::Slice { of, axis: window.axis, start: window.start }, &shape, self.new.dtype(of))
     }
 
     fn pad(&mut self, of: Node, window: Window) -> Node {
         let mut shape = self.new.shape(of).to_vec();
         shape[window.axis] = window.full;
-        self.emit(
-            Op::Pad {
-                of,
-                axis: window.axis,
-                before: window.start,
-            },
-            &shape,
-            DType::Float,
-        )
+        self.emit(Op::Pad { of, axis: window.axis, before: window.start }, &shape, DType::Float)
     }
 
     /// The slice `window` of the old node `of`, expressed by slices of its operands.
@@ -370,17 +284,11 @@ impl<'a> Pass<'a> {
         let axis = window.axis;
         Some(match &data.op {
             Op::Unary(..) | Op::Binary(..) | Op::Select(..) | Op::CrossEntropy { .. } => {
-                let op = data
-                    .op
-                    .map_operands(|operand| self.slice(moved(operand), window));
+                let op = data.op.map_operands(|operand| self.slice(moved(operand), window));
                 self.emit(op, &shape, DType::Float)
             }
-            Op::Softmax(_) | Op::LogSoftmax(_) | Op::CrossEntropyGrad { .. }
-                if axis + 1 < shape.len() =>
-            {
-                let op = data
-                    .op
-                    .map_operands(|operand| self.slice(moved(operand), window));
+            Op::Softmax(_) | Op::LogSoftmax(_) | Op::CrossEntropyGrad { .. } if axis + 1 < shape.len() => {
+                let op = data.op.map_operands(|operand| self.slice(moved(operand), window));
                 self.emit(op, &shape, DType::Float)
             }
             Op::Broadcast(x) => {
@@ -388,106 +296,45 @@ impl<'a> Pass<'a> {
                 let lead = data.shape.len() - own.len();
                 let inner = moved(*x);
                 let inner = if axis >= lead && own[axis - lead] != 1 {
-                    self.slice(
-                        inner,
-                        Window {
-                            axis: axis - lead,
-                            ..window
-                        },
-                    )
+                    self.slice(inner, Window { axis: axis - lead, ..window })
                 } else {
                     inner
                 };
                 self.emit(Op::Broadcast(inner), &shape, data.dtype)
             }
             Op::Permute(x, order) => {
-                let inner = self.slice(
-                    moved(*x),
-                    Window {
-                        axis: order[axis],
-                        ..window
-                    },
-                );
+                let inner = self.slice(moved(*x), Window { axis: order[axis], ..window });
                 self.emit(Op::Permute(inner, order.clone()), &shape, data.dtype)
             }
-            Op::Slice {
-                of: x,
-                axis: own,
-                start,
-            } if *own != axis => {
+            Op::Slice { of: x, axis: own, start } if *own != axis => {
                 let inner = self.slice(moved(*x), window);
-                self.emit(
-                    Op::Slice {
-                        of: inner,
-                        axis: *own,
-                        start: *start,
-                    },
-                    &shape,
-                    data.dtype,
-                )
+                self.emit(Op::Slice { of: inner, axis: *own, start: *start }, &shape, data.dtype)
             }
             Op::Reshape(x) => {
                 let inner_axis = same_axis(&data.shape, old.shape(*x), axis)?;
-                let inner = self.slice(
-                    moved(*x),
-                    Window {
-                        axis: inner_axis,
-                        ..window
-                    },
-                );
+                let inner = self.slice(moved(*x), Window { axis: inner_axis, ..window });
                 self.emit(Op::Reshape(inner), &shape, data.dtype)
             }
-            Op::Pad {
-                of: x,
-                axis: own,
-                before,
-            } if *own != axis => {
+            Op::Pad { of: x, axis: own, before } if *own != axis => {
                 let inner = self.slice(moved(*x), window);
-                self.emit(
-                    Op::Pad {
-                        of: inner,
-                        axis: *own,
-                        before: *before,
-                    },
-                    &shape,
-                    DType::Float,
-                )
+                self.emit(Op::Pad { of: inner, axis: *own, before: *before }, &shape, DType::Float)
             }
             Op::Iota { axis: own, start } => {
-                let start = if *own == axis {
-                    start + window.start
-                } else {
-                    *start
-                };
+                let start = if *own == axis { start + window.start } else { *start };
                 self.emit(Op::Iota { axis: *own, start }, &shape, DType::Float)
             }
             Op::Einsum(a, b, spec) => {
                 let label = spec.out[axis];
-                let mut narrow =
-                    |node: Node, labels: &[u8]| match labels.iter().position(|&l| l == label) {
-                        Some(own) => self.slice(
-                            moved(node),
-                            Window {
-                                axis: own,
-                                ..window
-                            },
-                        ),
-                        None => moved(node),
-                    };
+                let mut narrow = |node: Node, labels: &[u8]| match labels.iter().position(|&l| l == label) {
+                    Some(own) => self.slice(moved(node), Window { axis: own, ..window }),
+                    None => moved(node),
+                };
                 let (a, b) = (narrow(*a, &spec.a), narrow(*b, &spec.b));
                 self.einsum(a, b, spec.clone())
             }
             Op::Sum(x, axes) | Op::Max(x, axes) => {
-                let kept: Vec<usize> = (0..old.shape(*x).len())
-                    .filter(|i| !axes.contains(i))
-                    .collect();
-                let inner = self.slice(
-                    moved(*x),
-                    Window {
-                        axis: kept[axis],
-                        ..window
-                    },
-                );
+                let kept: Vec<usize> = (0..old.shape(*x).len()).filter(|i| !axes.contains(i)).collect();
+                let inner = self.slice(moved(*x), Window { axis: kept[axis], ..window });
                 let op = if matches!(data.op, Op::Sum(..)) {
                     Op::Sum(inner, axes.clone())
                 } else {
@@ -498,55 +345,25 @@ impl<'a> Pass<'a> {
             Op::Gather { table, ids } => {
                 let id_rank = old.shape(*ids).len();
                 let op = if axis < id_rank {
-                    Op::Gather {
-                        table: moved(*table),
-                        ids: self.slice(moved(*ids), window),
-                    }
+                    Op::Gather { table: moved(*table), ids: self.slice(moved(*ids), window) }
                 } else {
-                    let narrow = self.slice(
-                        moved(*table),
-                        Window {
-                            axis: axis - id_rank + 1,
-                            ..window
-                        },
-                    );
-                    Op::Gather {
-                        table: narrow,
-                        ids: moved(*ids),
-                    }
+                    let narrow = self.slice(moved(*table), Window { axis: axis - id_rank + 1, ..window });
+                    Op::Gather { table: narrow, ids: moved(*ids) }
                 };
                 self.emit(op, &shape, DType::Float)
             }
-            Op::Concat {
-                parts,
-                axis: joined,
-            } => {
+            Op::Concat { parts, axis: joined } => {
                 if axis != *joined {
-                    let parts = parts
-                        .iter()
-                        .map(|&part| self.slice(moved(part), window))
-                        .collect();
-                    return Some(self.emit(
-                        Op::Concat {
-                            parts,
-                            axis: *joined,
-                        },
-                        &shape,
-                        DType::Float,
-                    ));
+                    let parts = parts.iter().map(|&part| self.slice(moved(part), window)).collect();
+                    return Some(self.emit(Op::Concat { parts, axis: *joined }, &shape, DType::Float));
                 }
                 let mut before = 0;
                 for &part in parts {
                     let extent = old.shape(part)[axis];
                     if window.start >= before && window.start + window.extent <= before + extent {
-                        return Some(self.slice(
-                            moved(part),
-                            Window {
-                                start: window.start - before,
-                                full: extent,
-                                ..window
-                            },
-                        ));
+                        return Some(
+                            self.slice(moved(part), Window { start: window.start - before, full: extent, ..window }),
+                        );
                     }
                     before += extent;
                 }
@@ -559,8 +376,7 @@ impl<'a> Pass<'a> {
     /// Operations on paddings as paddings of operations on what is inside, where zeros give zeros.
     fn pull_padding(&mut self, op: &Op, shape: &[usize]) -> Option<Node> {
         let operands = op.operands();
-        let padded: Vec<Option<(Node, Window)>> =
-            operands.iter().map(|&n| self.padding(n)).collect();
+        let padded: Vec<Option<(Node, Window)>> = operands.iter().map(|&n| self.padding(n)).collect();
         if padded.iter().all(Option::is_none) {
             return None;
         }
@@ -604,22 +420,16 @@ impl<'a> Pass<'a> {
                 }
                 // (x + pad p) + pad q = x + pad (p + q)
                 match (padded[0], padded[1]) {
-                    (_, Some((y, window))) => {
-                        self.add_inside(*a, y, window, shape, &mut BTreeSet::new())
-                    }
-                    (Some((x, window)), None) => {
-                        self.add_inside(*b, x, window, shape, &mut BTreeSet::new())
-                    }
+                    (_, Some((y, window))) => self.add_inside(*a, y, window, shape, &mut BTreeSet::new()),
+                    (Some((x, window)), None) => self.add_inside(*b, x, window, shape, &mut BTreeSet::new()),
                     (None, None) => None,
                 }
             }
             Op::Sum(_, axes) => {
                 let (inner, window) = padded[0]?;
                 let own = self.new.shape(inner).to_vec();
-                let reduced: Vec<usize> = (0..own.len())
-                    .filter(|axis| !axes.contains(axis))
-                    .map(|axis| own[axis])
-                    .collect();
+                let reduced: Vec<usize> =
+                    (0..own.len()).filter(|axis| !axes.contains(axis)).map(|axis| own[axis]).collect();
                 let sum = self.emit(Op::Sum(inner, axes.clone()), &reduced, DType::Float);
                 if axes.contains(&window.axis) {
                     return Some(sum);
@@ -659,21 +469,13 @@ impl<'a> Pass<'a> {
                         (inner, window, false)
                     }
                 };
-                let (own, other, other_node) = if left {
-                    (&spec.a, &spec.b, *b)
-                } else {
-                    (&spec.b, &spec.a, *a)
-                };
+                let (own, other, other_node) = if left { (&spec.a, &spec.b, *b) } else { (&spec.b, &spec.a, *a) };
                 let label = own[window.axis];
                 let other_node = match other.iter().position(|&l| l == label) {
                     Some(axis) => self.slice(other_node, Window { axis, ..window }),
                     None => other_node,
                 };
-                let (x, y) = if left {
-                    (inner, other_node)
-                } else {
-                    (other_node, inner)
-                };
+                let (x, y) = if left { (inner, other_node) } else { (other_node, inner) };
                 let product = self.einsum(x, y, spec.clone());
                 match spec.out.iter().position(|&l| l == label) {
                     Some(axis) => Some(self.pad(product, Window { axis, ..window })),
@@ -714,11 +516,7 @@ impl<'a> Pass<'a> {
                 let narrow = self.new.shape(inner).to_vec();
                 let inner = self.emit(Op::Binary(Binary::Add, inner, extra), &narrow, DType::Float);
                 let padded = self.pad(inner, window);
-                return Some(self.emit(
-                    Op::Binary(Binary::Add, other, padded),
-                    shape,
-                    DType::Float,
-                ));
+                return Some(self.emit(Op::Binary(Binary::Add, other, padded), shape, DType::Float));
             }
         }
         for (this, other) in [(left, right), (right, left)] {
@@ -734,15 +532,7 @@ impl<'a> Pass<'a> {
         match self.new.node(node).op {
             Op::Pad { of, axis, before } => {
                 let (extent, full) = (self.new.shape(of)[axis], self.new.shape(node)[axis]);
-                Some((
-                    of,
-                    Window {
-                        axis,
-                        start: before,
-                        extent,
-                        full,
-                    },
-                ))
+                Some((of, Window { axis, start: before, extent, full }))
             }
             _ => None,
         }
@@ -751,30 +541,17 @@ impl<'a> Pass<'a> {
 
 fn keeps_zero(op: Unary) -> bool {
     use Unary::{Abs, Erf, Log1p, Neg, Relu, Sign, Sqrt, Step, Tanh};
-    matches!(
-        op,
-        Neg | Log1p | Sqrt | Tanh | Erf | Relu | Step | Abs | Sign
-    )
+    matches!(op, Neg | Log1p | Sqrt | Tanh | Erf | Relu | Step | Abs | Sign)
 }
 
 /// The axis of `to` that holds the same entries as `axis` of `from`, if the shapes differ by extents of one only.
 fn same_axis(from: &[usize], to: &[usize], axis: usize) -> Option<usize> {
-    let solid = |shape: &[usize]| {
-        shape
-            .iter()
-            .copied()
-            .filter(|&extent| extent != 1)
-            .collect::<Vec<_>>()
-    };
+    let solid = |shape: &[usize]| shape.iter().copied().filter(|&extent| extent != 1).collect::<Vec<_>>();
     if from[axis] == 1 || solid(from) != solid(to) {
         return None;
     }
     let rank = from[..axis].iter().filter(|&&extent| extent != 1).count();
-    to.iter()
-        .enumerate()
-        .filter(|(_, extent)| **extent != 1)
-        .nth(rank)
-        .map(|(i, _)| i)
+    to.iter().enumerate().filter(|(_, extent)| **extent != 1).nth(rank).map(|(i, _)| i)
 }
 
 #[cfg(test)]
@@ -814,20 +591,13 @@ mod tests {
             let y = g.slice(y, 0, 3, 5);
             g.transpose(y)
         });
-        assert!(
-            g.nodes
-                .iter()
-                .all(|n| !matches!(n.op, Op::Pad { .. } | Op::Slice { .. } | Op::Permute(..))),
-            "{g:?}"
-        );
+        assert!(g.nodes.iter().all(|n| !matches!(n.op, Op::Pad { .. } | Op::Slice { .. } | Op::Permute(..))), "{g:?}");
         let (g, root) = simplified(|g| {
             let x = g.input("x", &[4, 5]);
             let padded = g.pad(x, 1, 3, 2);
             g.slice(padded, 1, 0, 3)
         });
-        assert!(
-            matches!(g.node(root).op, Op::Broadcast(zero) if g.node(zero).op == Op::Constant(0.0))
-        );
+        assert!(matches!(g.node(root).op, Op::Broadcast(zero) if g.node(zero).op == Op::Constant(0.0)));
     }
 
     #[test]

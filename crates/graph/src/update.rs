@@ -74,13 +74,7 @@ pub struct Free<'a> {
 }
 
 /// Welling & Teh (2011) with localisation: Δw = −(ε/2)[nβ·g + γ(w − w*)] + √ε·ξ.
-pub fn sgld(
-    weights: &mut [f32],
-    start: &[f32],
-    gradient: &[f32],
-    free: Free<'_>,
-    langevin: &Langevin,
-) -> StepNorms {
+pub fn sgld(weights: &mut [f32], start: &[f32], gradient: &[f32], free: Free<'_>, langevin: &Langevin) -> StepNorms {
     let half = 0.5 * langevin.step_size;
     let root = langevin.step_size.sqrt();
     let step = *langevin;
@@ -94,10 +88,7 @@ pub fn sgld(
 /// RMSprop-preconditioned SGLD (Li et al. 2016, without the curvature term Γ): v ← αv + (1 − α)g² on the untempered
 /// gradient, P = 1/(√v̂ + eps) with the bias-corrected v̂ = v/(1 − α^t),
 /// Δw = −(ε/2)·P·[nβ·g + γ(w − w*)] + √(εP)·ξ.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the five vectors of the update and its two settings"
-)]
+#[expect(clippy::too_many_arguments, reason = "the five vectors of the update and its two settings")]
 pub fn rmsprop_sgld(
     weights: &mut [f32],
     start: &[f32],
@@ -134,39 +125,14 @@ pub fn adam(
     let root_correction = (1.0 / correction[1].sqrt()) as f32;
     let [first, second] = moments;
     let settings = *adam;
-    adam_loop(
-        Isa::current(),
-        weights,
-        gradient,
-        first,
-        second,
-        settings,
-        rate,
-        step_size,
-        root_correction,
-    );
+    adam_loop(Isa::current(), weights, gradient, first, second, settings, rate, step_size, root_correction);
 }
 
 /// One SGD step; `velocity` starts as the first gradient (PyTorch's convention, dampening 0).
-pub fn sgd(
-    weights: &mut [f32],
-    gradient: &[f32],
-    velocity: &mut [f32],
-    n_steps_before: u64,
-    rate: f32,
-    sgd: &Sgd,
-) {
+pub fn sgd(weights: &mut [f32], gradient: &[f32], velocity: &mut [f32], n_steps_before: u64, rate: f32, sgd: &Sgd) {
     let settings = *sgd;
     let first = n_steps_before == 0;
-    sgd_loop(
-        Isa::current(),
-        weights,
-        gradient,
-        velocity,
-        settings,
-        rate,
-        first,
-    );
+    sgd_loop(Isa::current(), weights, gradient, velocity, settings, rate, first);
 }
 
 /// Normals per chunk of the streams.
@@ -186,20 +152,12 @@ fn in_chunks(free: Free<'_>, mut f: impl FnMut(Range<usize>, &[f32]) -> Squares)
             let end = (at - within + CHUNK).min(range.end);
             free.noise.chunk(isa, free.step, at / CHUNK, &mut noise);
             let squares = f(at..end, &noise[within..within + (end - at)]);
-            total
-                .iter_mut()
-                .zip(squares)
-                .for_each(|(sum, square)| *sum += square);
+            total.iter_mut().zip(squares).for_each(|(sum, square)| *sum += square);
             at = end;
         }
     }
     let [gradient, localization, noise, distance] = total.map(f64::sqrt);
-    StepNorms {
-        gradient,
-        localization,
-        noise,
-        distance,
-    }
+    StepNorms { gradient, localization, noise, distance }
 }
 
 /// Four running sums of squares, each in 16 lanes of a fixed order.
@@ -208,8 +166,7 @@ struct Lanes([[f32; 16]; 4]);
 impl Lanes {
     #[inline(always)]
     fn total(&self) -> Squares {
-        self.0
-            .map(|lanes| lanes.iter().map(|&x| f64::from(x)).sum())
+        self.0.map(|lanes| lanes.iter().map(|&x| f64::from(x)).sum())
     }
 }
 

@@ -11,11 +11,9 @@ const TOLERANCE: f64 = 2e-5;
 
 #[test]
 fn a_transformer_agrees_with_the_interpreter() {
-    for (batch, vocabulary, context, d, heads, d_mlp) in [
-        (7, 11, 3, 16, 4, 32),
-        (2, 5, 6, 12, 3, 24),
-        (33, 9, 2, 8, 1, 40),
-    ] {
+    for (batch, vocabulary, context, d, heads, d_mlp) in
+        [(7, 11, 3, 16, 4, 32), (2, 5, 6, 12, 3, 24), (33, 9, 2, 8, 1, 40)]
+    {
         let t = transformer(batch, vocabulary, context, d, heads, d_mlp);
         let values = random_values(&t.graph, 3, vocabulary);
         let (loss, gradient) = run(&t.graph, t.loss, Gradient::All(t.loss), &values);
@@ -34,45 +32,25 @@ fn a_restricted_gradient_is_the_full_one_with_zeros_and_costs_less() {
     let (_, full) = run(&t.graph, t.loss, Gradient::All(t.loss), &values);
     let names = ["unembed.W_U".to_owned()];
     let (_, only) = run(&t.graph, t.loss, Gradient::Only(t.loss, &names), &values);
-    let program =
-        ontogeny_graph::Program::compile(&t.graph, &[], Gradient::Only(t.loss, &names)).unwrap();
+    let program = ontogeny_graph::Program::compile(&t.graph, &[], Gradient::Only(t.loss, &names)).unwrap();
     let all = ontogeny_graph::Program::compile(&t.graph, &[], Gradient::All(t.loss)).unwrap();
     let range = program.space().find("unembed.W_U").unwrap().range.clone();
     let want: Vec<f64> = full[range.clone()].iter().map(|&x| f64::from(x)).collect();
     assert!(difference(&only[range.clone()], &want) < 1e-6);
-    assert!(
-        only.iter()
-            .enumerate()
-            .all(|(i, &x)| range.contains(&i) || x == 0.0)
-    );
-    assert!(
-        program.flops() * 2 < all.flops(),
-        "{} of {}",
-        program.flops(),
-        all.flops()
-    );
+    assert!(only.iter().enumerate().all(|(i, &x)| range.contains(&i) || x == 0.0));
+    assert!(program.flops() * 2 < all.flops(), "{} of {}", program.flops(), all.flops());
 }
 
 #[test]
 fn positions_that_the_loss_never_reads_are_not_computed() {
     let context = 8;
     let t = transformer(4, 11, context, 16, 4, 64);
-    let program =
-        ontogeny_graph::Program::compile(&t.graph, &[("loss", t.loss)], Gradient::All(t.loss))
-            .unwrap();
+    let program = ontogeny_graph::Program::compile(&t.graph, &[("loss", t.loss)], Gradient::All(t.loss)).unwrap();
     let listing = program.to_string();
     // The MLP's hidden layer holds one position per example, not `context`.
     let hidden = format!("{} floats", 4 * 64);
-    assert!(
-        listing
-            .lines()
-            .any(|l| l.contains(&hidden) && l.contains("mlp.hook_post")),
-        "{listing}"
-    );
-    assert!(
-        !listing.contains(&format!("{} floats", 4 * context * 64)),
-        "{listing}"
-    );
+    assert!(listing.lines().any(|l| l.contains(&hidden) && l.contains("mlp.hook_post")), "{listing}");
+    assert!(!listing.contains(&format!("{} floats", 4 * context * 64)), "{listing}");
 }
 
 #[test]
@@ -82,8 +60,7 @@ fn replacing_an_activation_is_an_edit_of_the_graph() {
     let half = t.graph.scale(z, 0.5);
     let edited = t.graph.replace("blocks.0.attn.hook_z", half).unwrap();
     // The named activation is the replaced one, and the loss moves.
-    let named_loss =
-        |g: &Graph, loss: Node| run(g, loss, Gradient::None, &random_values(&t.graph, 2, 7)).0;
+    let named_loss = |g: &Graph, loss: Node| run(g, loss, Gradient::None, &random_values(&t.graph, 2, 7)).0;
     let mut marked = transformer(5, 7, 3, 8, 2, 16);
     marked.graph.named(marked.loss, "loss");
     let z = marked.graph.find("blocks.0.attn.hook_z").unwrap();
@@ -102,19 +79,12 @@ fn mistakes_name_their_place() {
     let w = g.param("w", &[5, 2]);
     let y = g.matmul(x, w);
     let loss = g.mean_all(y);
-    let error = ontogeny_graph::Program::compile(&g, &[("loss", loss)], Gradient::All(loss))
-        .unwrap_err()
-        .to_string();
+    let error = ontogeny_graph::Program::compile(&g, &[("loss", loss)], Gradient::All(loss)).unwrap_err().to_string();
     assert!(error.contains("[4, 3] and [5, 2]"), "{error}");
     let mut g = Graph::new();
     let _ = g.param("w", &[2]);
     let _ = g.param("w", &[3]);
-    assert!(
-        g.check()
-            .unwrap_err()
-            .to_string()
-            .contains("`w` is used twice")
-    );
+    assert!(g.check().unwrap_err().to_string().contains("`w` is used twice"));
 }
 
 #[test]
@@ -125,31 +95,14 @@ fn ids_outside_their_table_and_non_finite_values_are_named() {
     let mut workspace = Workspace::new(&program);
     let mut weights = vec![0.1; program.space().len()];
     workspace.ids_mut(&program, "tokens").unwrap()[4] = 5;
-    assert!(matches!(
-        program.run(&mut workspace, &weights),
-        Err(RunError::Id { id: 5, rows: 5, .. })
-    ));
+    assert!(matches!(program.run(&mut workspace, &weights), Err(RunError::Id { id: 5, rows: 5, .. })));
     workspace.ids_mut(&program, "tokens").unwrap()[4] = 4;
     assert_eq!(program.first_non_finite(&mut workspace, &weights), Ok(None));
-    let hidden = program
-        .space()
-        .find("blocks.0.mlp.W_in")
-        .unwrap()
-        .range
-        .clone();
+    let hidden = program.space().find("blocks.0.mlp.W_in").unwrap().range.clone();
     weights[hidden].fill(1e38);
     let named = program.first_non_finite(&mut workspace, &weights).unwrap();
-    assert!(
-        named.as_deref().is_some_and(|n| n.contains("mlp")),
-        "{named:?}"
-    );
-    assert!(
-        workspace
-            .ids_mut(&program, "token")
-            .unwrap_err()
-            .to_string()
-            .contains("did you mean `tokens`")
-    );
+    assert!(named.as_deref().is_some_and(|n| n.contains("mlp")), "{named:?}");
+    assert!(workspace.ids_mut(&program, "token").unwrap_err().to_string().contains("did you mean `tokens`"));
 }
 
 /// One random operation on a pool of nodes, chosen by bytes.
@@ -157,11 +110,7 @@ fn grow(g: &mut Graph, pool: &mut Vec<Node>, bytes: [u8; 4]) {
     let pick = |b: u8| pool[b as usize % pool.len()];
     let (a, b) = (pick(bytes[1]), pick(bytes[2]));
     let rank = g.shape(a).len();
-    let axis = if rank == 0 {
-        0
-    } else {
-        bytes[3] as usize % rank
-    };
+    let axis = if rank == 0 { 0 } else { bytes[3] as usize % rank };
     let node = match bytes[0] % 24 {
         0 => g.add(a, b),
         1 => g.sub(a, b),
@@ -210,10 +159,7 @@ fn grow(g: &mut Graph, pool: &mut Vec<Node>, bytes: [u8; 4]) {
         _ => g.scale(a, 0.7),
     };
     // Keep sizes small, and mistakes of the generator out.
-    if g.check().is_ok()
-        && g.shape(node).iter().product::<usize>() <= 2000
-        && g.shape(node).len() <= 5
-    {
+    if g.check().is_ok() && g.shape(node).iter().product::<usize>() <= 2000 && g.shape(node).len() <= 5 {
         pool.push(node);
     }
 }

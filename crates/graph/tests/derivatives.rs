@@ -1,9 +1,6 @@
 //! Both derivative modes of every operation against central differences in f64.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a failed step of a test is a failed test"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
 mod common;
 
@@ -117,12 +114,7 @@ fn shifted(
 ) -> BTreeMap<String, Value<f64>> {
     let mut moved = values.clone();
     for (name, direction) in params.iter().zip(directions) {
-        let at = values[name]
-            .floats()
-            .iter()
-            .zip(direction)
-            .map(|(x, d)| x + by * d)
-            .collect();
+        let at = values[name].floats().iter().zip(direction).map(|(x, d)| x + by * d).collect();
         moved.insert(name.clone(), Value::Float(at));
     }
     moved
@@ -134,26 +126,16 @@ fn check(name: &str, mut g: Graph, loss: Node) {
     let nodes = g.param_nodes();
     let shapes: Vec<Vec<usize>> = nodes.iter().map(|&n| g.shape(n).to_vec()).collect();
     let gradient = g.gradient(loss, &nodes).unwrap();
-    let inputs: Vec<Node> = shapes
-        .iter()
-        .enumerate()
-        .map(|(i, s)| g.input(&format!("direction {i}"), s))
-        .collect();
+    let inputs: Vec<Node> = shapes.iter().enumerate().map(|(i, s)| g.input(&format!("direction {i}"), s)).collect();
     let tangent = g.tangent(&[loss], &nodes, &inputs).unwrap();
     let curvature = g.hessian_vector(loss, &nodes, &inputs).unwrap();
     let values = widened(&random_values(&g, 42, 3));
-    let directions: Vec<Vec<f64>> = (0..nodes.len())
-        .map(|i| values[&format!("direction {i}")].floats().to_vec())
-        .collect();
+    let directions: Vec<Vec<f64>> =
+        (0..nodes.len()).map(|i| values[&format!("direction {i}")].floats().to_vec()).collect();
     let outputs = [&gradient[..], &tangent, &curvature].concat();
     let results = g.interpret(&values, &outputs).unwrap();
     let (first, rest) = results.split_at(nodes.len());
-    let along: f64 = first
-        .iter()
-        .flatten()
-        .zip(directions.iter().flatten())
-        .map(|(g, d)| g * d)
-        .sum();
+    let along: f64 = first.iter().flatten().zip(directions.iter().flatten()).map(|(g, d)| g * d).sum();
     let forward = rest[0][0];
     let second = rest[1..].concat();
 
@@ -161,29 +143,16 @@ fn check(name: &str, mut g: Graph, loss: Node) {
     let h = 1e-5;
     let up = shifted(&values, &params, &directions, h);
     let down = shifted(&values, &params, &directions, -h);
-    let at =
-        |v: &BTreeMap<String, Value<f64>>, nodes: &[Node]| g.interpret(v, nodes).unwrap().concat();
+    let at = |v: &BTreeMap<String, Value<f64>>, nodes: &[Node]| g.interpret(v, nodes).unwrap().concat();
     let slope = (at(&up, &[loss])[0] - at(&down, &[loss])[0]) / (2.0 * h);
     let scale = slope.abs().max(1.0);
-    assert!(
-        (along - slope).abs() < 1e-6 * scale,
-        "{name}: reverse {along}, differences {slope}"
-    );
-    assert!(
-        (forward - slope).abs() < 1e-6 * scale,
-        "{name}: forward {forward}, differences {slope}"
-    );
-    let bend: Vec<f64> = at(&up, &gradient)
-        .iter()
-        .zip(at(&down, &gradient))
-        .map(|(u, d)| (u - d) / (2.0 * h))
-        .collect();
+    assert!((along - slope).abs() < 1e-6 * scale, "{name}: reverse {along}, differences {slope}");
+    assert!((forward - slope).abs() < 1e-6 * scale, "{name}: forward {forward}, differences {slope}");
+    let bend: Vec<f64> =
+        at(&up, &gradient).iter().zip(at(&down, &gradient)).map(|(u, d)| (u - d) / (2.0 * h)).collect();
     let scale = bend.iter().fold(1.0_f64, |a, x| a.max(x.abs()));
     for (got, want) in second.iter().zip(&bend) {
-        assert!(
-            (got - want).abs() < 1e-5 * scale,
-            "{name}: H·v {got}, differences {want}"
-        );
+        assert!((got - want).abs() < 1e-5 * scale, "{name}: H·v {got}, differences {want}");
     }
 }
 

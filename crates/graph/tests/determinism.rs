@@ -1,9 +1,6 @@
 //! The same bits from every execution, workspace and thread, and from every instruction set outside of large products.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a failed step of a test is a failed test"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
 mod common;
 
@@ -11,16 +8,13 @@ use std::process::Command;
 
 use common::{fill, random_values, transformer};
 use ontogeny_graph::{
-    Free, Gradient, Graph, Isa, Langevin, Node, Program, Purpose, RmsProp, Stream, Workspace,
-    rmsprop_sgld,
+    Free, Gradient, Graph, Isa, Langevin, Node, Program, Purpose, RmsProp, Stream, Workspace, rmsprop_sgld,
 };
 
 /// FNV-1a over the bits.
 fn digest(values: &[f32]) -> u64 {
     let bytes = values.iter().flat_map(|x| x.to_le_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 type Build = fn(&mut Graph, Node) -> Node;
@@ -84,13 +78,7 @@ fn digest_of(g: &Graph, loss: Node) -> u64 {
     let mut workspace = Workspace::new(&program);
     let weights = fill(&program, &mut workspace, &random_values(g, 8, 30));
     program.run(&mut workspace, &weights).unwrap();
-    digest(
-        &[
-            workspace.output(&program, "loss"),
-            workspace.gradient(&program),
-        ]
-        .concat(),
-    )
+    digest(&[workspace.output(&program, "loss"), workspace.gradient(&program)].concat())
 }
 
 /// (what, digest of its bits), the last the one that runs large products.
@@ -109,34 +97,12 @@ fn digests() -> Vec<(String, u64)> {
     stream.normals(7, 13, &mut w);
     all.push(("normals".to_owned(), digest(&w)));
     let (start, mut second) = (vec![0.1; 1000], vec![0.0; 1000]);
-    let langevin = Langevin {
-        step_size: 1e-3,
-        n_beta: 10.0,
-        localization: 1.0,
-    };
-    let free = Free {
-        ranges: &[5..77, 100..1000],
-        noise: &stream,
-        step: 3,
-    };
+    let langevin = Langevin { step_size: 1e-3, n_beta: 10.0, localization: 1.0 };
+    let free = Free { ranges: &[5..77, 100..1000], noise: &stream, step: 3 };
     let gradient = w.clone();
-    let norms = rmsprop_sgld(
-        &mut w,
-        &start,
-        &gradient,
-        &mut second,
-        2,
-        free,
-        &langevin,
-        &RmsProp {
-            decay: 0.99,
-            eps: 0.1,
-        },
-    );
-    all.push((
-        "update".to_owned(),
-        digest(&[w, second, vec![norms.noise as f32, norms.gradient as f32]].concat()),
-    ));
+    let norms =
+        rmsprop_sgld(&mut w, &start, &gradient, &mut second, 2, free, &langevin, &RmsProp { decay: 0.99, eps: 0.1 });
+    all.push(("update".to_owned(), digest(&[w, second, vec![norms.noise as f32, norms.gradient as f32]].concat())));
     let t = transformer(33, 30, 4, 32, 4, 64);
     all.push(("transformer".to_owned(), digest_of(&t.graph, t.loss)));
     all
@@ -158,28 +124,16 @@ fn instruction_sets_agree_outside_of_large_products() {
         .into_iter()
         .map(|isa| {
             let mut command = Command::new(std::env::current_exe().unwrap());
-            command
-                .args(["--exact", "print_digests", "--nocapture"])
-                .env("ONTOGENY_ISA", isa.name());
+            command.args(["--exact", "print_digests", "--nocapture"]).env("ONTOGENY_ISA", isa.name());
             let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
-            (
-                isa,
-                text.lines()
-                    .filter(|line| line.starts_with("digest "))
-                    .map(str::to_owned)
-                    .collect(),
-            )
+            (isa, text.lines().filter(|line| line.starts_with("digest ")).map(str::to_owned).collect())
         })
         .collect();
     let (_, first) = &by_set[0];
     assert_eq!(first.len(), KERNELS.len() + 3);
     for (isa, lines) in &by_set {
         let without_products = first.len() - 1;
-        assert_eq!(
-            lines[..without_products],
-            first[..without_products],
-            "{isa:?}"
-        );
+        assert_eq!(lines[..without_products], first[..without_products], "{isa:?}");
     }
 }
 
@@ -198,10 +152,7 @@ fn threads_and_workspaces_give_the_same_bits() {
             digest(workspace.gradient(&program))
         };
         let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap())
-            .collect()
+        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
     });
     assert!(digests.iter().all(|&d| d == digests[0]));
 }

@@ -1,9 +1,6 @@
 //! Mistakes of a builder become one error that says what was wrong: never a panic, never a wrong program.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a failed step of a test is a failed test"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
 use ontogeny_graph::{Column, ColumnData, DataSet, Gradient, Graph, Node, Program, Workspace};
 
@@ -12,16 +9,10 @@ type Build = fn(&mut Graph) -> Node;
 /// (name, what the message must hold, the mistake). Every graph has a float `x` [2, 3], a scalar `s`, and `ids` [2].
 const MISTAKES: &[(&str, &str, Build)] = &[
     ("extent of zero", "at least 1", |g| g.param("w", &[2, 0])),
-    ("input without rows", "at least 1", |g| {
-        g.input("empty", &[0, 3])
-    }),
+    ("input without rows", "at least 1", |g| g.input("empty", &[0, 3])),
     ("too many axes", "16 axes", |g| g.input("deep", &[1; 17])),
-    ("more elements than memory", "elements", |g| {
-        g.input("wide", &[usize::MAX, 2])
-    }),
-    ("elements that wrap to a small number", "elements", |g| {
-        g.input("wide", &[1 << 32, 1 << 32])
-    }),
+    ("more elements than memory", "elements", |g| g.input("wide", &[usize::MAX, 2])),
+    ("elements that wrap to a small number", "elements", |g| g.input("wide", &[1 << 32, 1 << 32])),
     ("broadcast beyond memory", "elements", |g| {
         let s = g.find("s").unwrap();
         g.broadcast(s, &[1 << 40, 1 << 40])
@@ -193,17 +184,11 @@ const MISTAKES: &[(&str, &str, Build)] = &[
         let row = g.sum(x, &[1]);
         g.causal_mask(row)
     }),
-    ("a parameter with the name of an input", "used twice", |g| {
-        g.param("x", &[2])
+    ("a parameter with the name of an input", "used twice", |g| g.param("x", &[2])),
+    ("an activation with the name of an input", "used twice", |g| {
+        let s = g.find("s").unwrap();
+        g.named(s, "x")
     }),
-    (
-        "an activation with the name of an input",
-        "used twice",
-        |g| {
-            let s = g.find("s").unwrap();
-            g.named(s, "x")
-        },
-    ),
 ];
 
 fn start() -> Graph {
@@ -225,9 +210,7 @@ fn every_mistake_is_an_error_that_says_what_was_expected() {
         let _ = g.param("later", &[3]);
         let error = g.check().expect_err(name).to_string();
         assert!(error.contains(holds), "{name}: {error}");
-        let compiled = Program::compile(&g, &[("y", more)], Gradient::All(more))
-            .expect_err(name)
-            .to_string();
+        let compiled = Program::compile(&g, &[("y", more)], Gradient::All(more)).expect_err(name).to_string();
         assert_eq!(error, compiled, "{name}");
     }
 }
@@ -235,14 +218,8 @@ fn every_mistake_is_an_error_that_says_what_was_expected() {
 #[test]
 fn transforms_and_compilation_check_what_they_are_given() {
     let base = start();
-    let (x, s, ids) = (
-        base.find("x").unwrap(),
-        base.find("s").unwrap(),
-        base.find("ids").unwrap(),
-    );
-    let message = |result: Result<Program, ontogeny_graph::GraphError>| {
-        result.map(drop).unwrap_err().to_string()
-    };
+    let (x, s, ids) = (base.find("x").unwrap(), base.find("s").unwrap(), base.find("ids").unwrap());
+    let message = |result: Result<Program, ontogeny_graph::GraphError>| result.map(drop).unwrap_err().to_string();
     // Ids are no result, and no loss.
     assert!(message(Program::compile(&base, &[("ids", ids)], Gradient::None)).contains("float"));
     let mut g = base.clone();
@@ -252,20 +229,9 @@ fn transforms_and_compilation_check_what_they_are_given() {
     let unknown = ["w".to_owned()];
     assert!(message(Program::compile(&base, &[], Gradient::Only(s, &unknown))).contains("`w`"));
     // Directions must be as many, and of the shape and type, of their variables.
-    for (wrt, directions) in [
-        (vec![x], vec![]),
-        (vec![x], vec![s]),
-        (vec![], vec![x]),
-        (vec![s], vec![one]),
-    ] {
-        assert!(
-            g.clone().tangent(&[s], &wrt, &directions).is_err(),
-            "{wrt:?} along {directions:?}"
-        );
-        assert!(
-            g.clone().hessian_vector(s, &wrt, &directions).is_err(),
-            "{wrt:?} along {directions:?}"
-        );
+    for (wrt, directions) in [(vec![x], vec![]), (vec![x], vec![s]), (vec![], vec![x]), (vec![s], vec![one])] {
+        assert!(g.clone().tangent(&[s], &wrt, &directions).is_err(), "{wrt:?} along {directions:?}");
+        assert!(g.clone().hessian_vector(s, &wrt, &directions).is_err(), "{wrt:?} along {directions:?}");
     }
     // A replacement has the shape and the type of what it replaces.
     assert!(g.replace("s", one).is_err());
@@ -277,22 +243,10 @@ fn transforms_and_compilation_check_what_they_are_given() {
 fn repeated_axes_count_once() {
     let mut g = start();
     let x = g.find("x").unwrap();
-    let outputs = [
-        g.mean(x, &[1, 1]),
-        g.mean(x, &[1]),
-        g.sum(x, &[0, 0, 1]),
-        g.sum(x, &[0, 1]),
-    ];
-    let values = [(
-        "x".to_owned(),
-        ontogeny_graph::Value::Float(vec![1.0_f64, 2.0, 3.0, 4.0, 5.0, 6.0]),
-    )]
-    .into();
+    let outputs = [g.mean(x, &[1, 1]), g.mean(x, &[1]), g.sum(x, &[0, 0, 1]), g.sum(x, &[0, 1])];
+    let values = [("x".to_owned(), ontogeny_graph::Value::Float(vec![1.0_f64, 2.0, 3.0, 4.0, 5.0, 6.0]))].into();
     let results = g.interpret(&values, &outputs).unwrap();
-    assert_eq!(
-        results,
-        [vec![2.0, 5.0], vec![2.0, 5.0], vec![21.0], vec![21.0]]
-    );
+    assert_eq!(results, [vec![2.0, 5.0], vec![2.0, 5.0], vec![21.0], vec![21.0]]);
 }
 
 #[test]
@@ -311,27 +265,12 @@ fn data_that_does_not_fit_the_program_is_refused() {
         ("w", 2, vec![0], "`w`"),
         ("ids", 1, vec![0], "no such float input"),
     ] {
-        let column = Column {
-            name: name.to_owned(),
-            width,
-            data: ColumnData::Float(vec![1.0; 4 * width]),
-        };
+        let column = Column { name: name.to_owned(), width, data: ColumnData::Float(vec![1.0; 4 * width]) };
         let data = DataSet::new(4, vec![column]).unwrap();
-        let error = data
-            .fill(&program, &mut workspace, &rows)
-            .expect_err(name)
-            .to_string();
+        let error = data.fill(&program, &mut workspace, &rows).expect_err(name).to_string();
         assert!(error.contains(holds), "{name} {width} {rows:?}: {error}");
     }
     assert!(
-        DataSet::new(
-            2,
-            vec![Column {
-                name: "x".to_owned(),
-                width: 3,
-                data: ColumnData::Ids(vec![1; 5])
-            }]
-        )
-        .is_err()
+        DataSet::new(2, vec![Column { name: "x".to_owned(), width: 3, data: ColumnData::Ids(vec![1; 5]) }]).is_err()
     );
 }

@@ -26,11 +26,7 @@ fn grow(g: &mut Graph, pool: &[Node], ids: Node, bytes: [u8; 6]) -> Option<Node>
         6 | 7 if extent > 1 => {
             let first = g.slice(a, axis, 0, extent - 1);
             let second = g.slice(a, axis, 1, extent - 1);
-            if y % 2 == 0 {
-                g.mul(first, second)
-            } else {
-                g.sub(second, first)
-            }
+            if y % 2 == 0 { g.mul(first, second) } else { g.sub(second, first) }
         }
         8 | 9 if rank > 0 => g.pad(a, axis, y % 3, z % 2),
         // A join, and a part of it that may reach across.
@@ -46,11 +42,7 @@ fn grow(g: &mut Graph, pool: &[Node], ids: Node, bytes: [u8; 6]) -> Option<Node>
             part(g, pattern, y, z)
         }
         13 if rank > 0 => {
-            let ids = if y % 2 == 0 {
-                g.slice(ids, z % 2, 1, 1)
-            } else {
-                g.transpose(ids)
-            };
+            let ids = if y % 2 == 0 { g.slice(ids, z % 2, 1, 1) } else { g.transpose(ids) };
             let table = part(g, a, 0, extent - 1);
             let wide = g.shape(table)[0] >= 3;
             wide.then(|| g.gather(table, ids))?
@@ -72,16 +64,7 @@ fn grow(g: &mut Graph, pool: &[Node], ids: Node, bytes: [u8; 6]) -> Option<Node>
         16 if rank == 2 => g.einsum("ab,cb->ca", a, a),
         16 if rank == 3 => {
             let t = g.tanh(a);
-            g.einsum(
-                [
-                    "abc,adc->abd",
-                    "abc,adc->adb",
-                    "abc,dbc->bda",
-                    "abc,abd->cd",
-                ][y % 4],
-                a,
-                t,
-            )
+            g.einsum(["abc,adc->abd", "abc,adc->adb", "abc,dbc->bda", "abc,abd->cd"][y % 4], a, t)
         }
         17 if rank > 0 => g.softmax(a),
         18 if rank > 0 => {

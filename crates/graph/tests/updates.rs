@@ -2,20 +2,14 @@
 
 use std::ops::Range;
 
-use ontogeny_graph::{
-    Adam, Free, Langevin, Purpose, RmsProp, Sgd, StepNorms, Stream, adam, rmsprop_sgld, sgd, sgld,
-};
+use ontogeny_graph::{Adam, Free, Langevin, Purpose, RmsProp, Sgd, StepNorms, Stream, adam, rmsprop_sgld, sgd, sgld};
 
 const N: usize = 1000;
 
 /// Ranges that start and end on and off the chunks of the noise, which are 64 long.
 const RANGES: [Range<usize>; 6] = [3..5, 60..70, 127..128, 128..300, 511..777, 960..1000];
 
-const LANGEVIN: Langevin = Langevin {
-    step_size: 3e-4,
-    n_beta: 50.0,
-    localization: 7.0,
-};
+const LANGEVIN: Langevin = Langevin { step_size: 3e-4, n_beta: 50.0, localization: 7.0 };
 
 fn normals(stream: u64, step: u32) -> Vec<f32> {
     let mut values = vec![0.0; N];
@@ -36,12 +30,7 @@ fn terms(preconditioner: f64, w: f32, w0: f32, g: f32, noise: f32) -> [f64; 4] {
     let step = wide(LANGEVIN.step_size) * preconditioner;
     let distance = wide(w) - wide(w0);
     let pull = 0.5 * step * wide(LANGEVIN.n_beta) * wide(g);
-    [
-        pull,
-        0.5 * step * wide(LANGEVIN.localization) * distance,
-        step.sqrt() * wide(noise),
-        distance,
-    ]
+    [pull, 0.5 * step * wide(LANGEVIN.localization) * distance, step.sqrt() * wide(noise), distance]
 }
 
 /// Checks one step: free coordinates to a few roundings of the terms' sizes, all others to the bit, and the norms.
@@ -49,38 +38,19 @@ fn check_step(name: &str, before: &[f32], after: &[f32], terms: &[[f64; 4]], nor
     let mut squares = [0.0; 4];
     for (i, &[pull, home, kick, distance]) in terms.iter().enumerate() {
         if !is_free(i) {
-            assert_eq!(
-                before[i].to_bits(),
-                after[i].to_bits(),
-                "{name}: coordinate {i} is not free"
-            );
+            assert_eq!(before[i].to_bits(), after[i].to_bits(), "{name}: coordinate {i} is not free");
             continue;
         }
         let want = wide(before[i]) - (pull + home) + kick;
         // At most five roundings of each factor of a term, and three additions.
         let size = wide(before[i]).abs() + pull.abs() + home.abs() + kick.abs();
         let tolerance = 8.0 * size * wide(f32::EPSILON) / 2.0;
-        assert!(
-            (wide(after[i]) - want).abs() <= tolerance,
-            "{name}: coordinate {i}: {} {want}",
-            after[i]
-        );
-        [pull, home, kick, distance]
-            .iter()
-            .zip(&mut squares)
-            .for_each(|(x, sum)| *sum += x * x);
+        assert!((wide(after[i]) - want).abs() <= tolerance, "{name}: coordinate {i}: {} {want}", after[i]);
+        [pull, home, kick, distance].iter().zip(&mut squares).for_each(|(x, sum)| *sum += x * x);
     }
-    let got = [
-        norms.gradient,
-        norms.localization,
-        norms.noise,
-        norms.distance,
-    ];
+    let got = [norms.gradient, norms.localization, norms.noise, norms.distance];
     for (got, want) in got.iter().zip(squares.map(f64::sqrt)) {
-        assert!(
-            (got - want).abs() <= 1e-6 * want,
-            "{name}: norm {got}, expected {want}"
-        );
+        assert!((got - want).abs() <= 1e-6 * want, "{name}: norm {got}, expected {want}");
     }
 }
 
@@ -94,20 +64,8 @@ fn sgld_is_its_formula() {
         let mut noise = vec![0.0; N];
         stream.normals(step, 0, &mut noise);
         let before = w.clone();
-        let norms = sgld(
-            &mut w,
-            &start,
-            &g,
-            Free {
-                ranges: &RANGES,
-                noise: &stream,
-                step,
-            },
-            &LANGEVIN,
-        );
-        let terms: Vec<_> = (0..N)
-            .map(|i| terms(1.0, before[i], start[i], g[i], noise[i]))
-            .collect();
+        let norms = sgld(&mut w, &start, &g, Free { ranges: &RANGES, noise: &stream, step }, &LANGEVIN);
+        let terms: Vec<_> = (0..N).map(|i| terms(1.0, before[i], start[i], g[i], noise[i])).collect();
         check_step("sgld", &before, &w, &terms, &norms);
     }
 }
@@ -115,10 +73,7 @@ fn sgld_is_its_formula() {
 #[test]
 fn rmsprop_sgld_is_its_formula() {
     let stream = Stream::new(9, Purpose::ChainNoise, 3);
-    let rms = RmsProp {
-        decay: 0.95,
-        eps: 0.1,
-    };
+    let rms = RmsProp { decay: 0.95, eps: 0.1 };
     let start = normals(0, 1);
     let mut w = normals(1, 1);
     let mut v = vec![0.0; N];
@@ -128,11 +83,7 @@ fn rmsprop_sgld_is_its_formula() {
         let mut noise = vec![0.0; N];
         stream.normals(step, 0, &mut noise);
         let before = w.clone();
-        let free = Free {
-            ranges: &RANGES,
-            noise: &stream,
-            step,
-        };
+        let free = Free { ranges: &RANGES, noise: &stream, step };
         let norms = rmsprop_sgld(&mut w, &start, &g, &mut v, step, free, &LANGEVIN, &rms);
         let decay = wide(rms.decay);
         let mut all = Vec::new();
@@ -140,12 +91,7 @@ fn rmsprop_sgld_is_its_formula() {
             if is_free(i) {
                 exact[i] = decay * exact[i] + (1.0 - decay) * wide(g[i]).powi(2);
             }
-            assert!(
-                (wide(v[i]) - exact[i]).abs() <= 4e-7 * exact[i],
-                "second moment {i}: {} {}",
-                v[i],
-                exact[i]
-            );
+            assert!((wide(v[i]) - exact[i]).abs() <= 4e-7 * exact[i], "second moment {i}: {} {}", v[i], exact[i]);
             let corrected = exact[i] / (1.0 - decay.powi(step as i32 + 1));
             let preconditioner = 1.0 / (corrected.sqrt() + wide(rms.eps));
             all.push(terms(preconditioner, before[i], start[i], g[i], noise[i]));
@@ -160,24 +106,10 @@ fn a_restricted_chain_moves_its_coordinates_as_the_full_one_does() {
     let (start, g) = (normals(0, 0), normals(2, 0));
     let step = |ranges: &[Range<usize>]| {
         let mut w = normals(1, 0);
-        sgld(
-            &mut w,
-            &start,
-            &g,
-            Free {
-                ranges,
-                noise: &stream,
-                step: 5,
-            },
-            &LANGEVIN,
-        );
+        sgld(&mut w, &start, &g, Free { ranges, noise: &stream, step: 5 }, &LANGEVIN);
         w
     };
-    let (full, restricted, none) = (
-        step(std::slice::from_ref(&(0..N))),
-        step(&RANGES),
-        step(&[]),
-    );
+    let (full, restricted, none) = (step(std::slice::from_ref(&(0..N))), step(&RANGES), step(&[]));
     for i in 0..N {
         let want = if is_free(i) { full[i] } else { none[i] };
         assert_eq!(restricted[i].to_bits(), want.to_bits(), "coordinate {i}");
@@ -188,43 +120,23 @@ fn a_restricted_chain_moves_its_coordinates_as_the_full_one_does() {
 /// Twenty steps of every optimiser from the fixture, whose gradients and weights are in f64.
 #[test]
 fn optimisers_follow_the_trajectories_of_torch() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/fixtures/torch/optimizers.json"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/torch/optimizers.json");
     let fixture: serde_json::Value = serde_json::from_slice(&fs_err::read(path).unwrap()).unwrap();
     let row = |value: &serde_json::Value| -> Vec<f64> {
-        value
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|x| x.as_f64().unwrap())
-            .collect()
+        value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
     };
     let cases = fixture["cases"].as_array().unwrap();
     let [a, b] = ["a", "b"].map(|key| row(&fixture["quartic"][key]));
     for case in cases {
-        let number = |key: &str| {
-            case.get(key)
-                .and_then(serde_json::Value::as_f64)
-                .unwrap_or(0.0) as f32
-        };
-        let name = format!(
-            "{} {} {}",
-            case["problem"], case["optimizer"], case["warm_up"]
-        );
+        let number = |key: &str| case.get(key).and_then(serde_json::Value::as_f64).unwrap_or(0.0) as f32;
+        let name = format!("{} {} {}", case["problem"], case["optimizer"], case["warm_up"]);
         let mut w: Vec<f32> = row(&fixture["start"]).iter().map(|&x| x as f32).collect();
         let (mut first, mut second) = (vec![0.0; w.len()], vec![0.0; w.len()]);
         for (step, rate) in row(&case["learning_rates"]).into_iter().enumerate() {
             let gradient: Vec<f32> = if case["problem"] == "quartic" {
-                (0..w.len())
-                    .map(|i| (a[i] * wide(w[i]) + b[i] * wide(w[i]).powi(3)) as f32)
-                    .collect()
+                (0..w.len()).map(|i| (a[i] * wide(w[i]) + b[i] * wide(w[i]).powi(3)) as f32).collect()
             } else {
-                row(&fixture["given_gradients"][step])
-                    .iter()
-                    .map(|&x| x as f32)
-                    .collect()
+                row(&fixture["given_gradients"][step]).iter().map(|&x| x as f32).collect()
             };
             let (step, rate) = (step as u64, rate as f32);
             if case["optimizer"] == "sgd" {
@@ -241,23 +153,13 @@ fn optimisers_follow_the_trajectories_of_torch() {
                     weight_decay: number("weight_decay"),
                     decoupled: case["optimizer"] == "adamw",
                 };
-                adam(
-                    &mut w,
-                    &gradient,
-                    [&mut first, &mut second],
-                    step,
-                    rate,
-                    &settings,
-                );
+                adam(&mut w, &gradient, [&mut first, &mut second], step, rate, &settings);
             }
             let want = row(&case["parameters"][step as usize + 1]);
             for (i, (&got, want)) in w.iter().zip(want).enumerate() {
                 // Some ten roundings a step, each of at most the size of the weight or of a step of about one.
                 let tolerance = 10.0 * (step + 1) as f64 * 6e-8 * want.abs().max(1.0);
-                assert!(
-                    (wide(got) - want).abs() <= tolerance,
-                    "{name}, step {step}, weight {i}: {got} {want}"
-                );
+                assert!((wide(got) - want).abs() <= tolerance, "{name}, step {step}, weight {i}: {got} {want}");
             }
         }
     }

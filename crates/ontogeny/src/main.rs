@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let code = match outcome {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => {
-            terminal::say(&format!("error: {error}"));
+            terminal::say(&format!("error: {}", with_causes(&error)));
             error.exit_code()
         }
         Err(_) => {
@@ -24,4 +24,18 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// An error with those of its causes that its own message does not say already.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let message = inner.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = inner.source();
+    }
+    text
 }

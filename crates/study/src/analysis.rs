@@ -17,18 +17,22 @@ const FALSE_DISCOVERY_RATE: f64 = 0.05;
 /// A series of a run by its address.
 struct Watched {
     address: String,
+    kind: String,
     unit: String,
+    /// Whether it is looked at when nobody names it.
+    by_default: bool,
     series: Series,
 }
 
 /// Looks for transitions in all losses, accuracies, learning coefficients and progress measures, and for stages in the
 /// series that the run file names (all losses and learning coefficients unless it does).
 pub(crate) fn analyse(view: &RunView, stages: &StagesConfig, seed: u64, threads: NonZero<usize>) -> Analysis {
-    let all = watched(view);
+    let all = all_series(view);
+    let (watched, _): (Vec<&Watched>, Vec<&Watched>) = all.iter().partition(|series| series.by_default);
     let settings = TransitionSettings { seed, ..TransitionSettings::default() };
     // Every candidate comes back; the correction over all series decides.
     let candidates = TransitionSettings { alpha: 1.0, ..settings };
-    let found = in_parallel(&all, threads, |watched| transitions(&watched.series, &candidates).unwrap_or_default());
+    let found = in_parallel(&watched, threads, |watched| transitions(&watched.series, &candidates).unwrap_or_default());
     let flat: Vec<(usize, &ontogeny_stats::Transition)> =
         found.iter().enumerate().flat_map(|(i, list)| list.iter().map(move |t| (i, t))).collect();
     let n_tests = flat.len() + found.iter().filter(|list| list.is_empty()).count();
@@ -39,14 +43,14 @@ pub(crate) fn analyse(view: &RunView, stages: &StagesConfig, seed: u64, threads:
         .zip(corrected)
         .filter(|(_, q)| *q <= FALSE_DISCOVERY_RATE)
         .map(|((i, t), q)| Transition {
-            observable: all[*i].address.clone(),
+            observable: watched[*i].address.clone(),
             label: None,
             step: t.step,
             lower: t.lower,
             upper: t.upper,
             width_decades: t.width_decades,
             size: t.size,
-            unit: all[*i].unit.clone(),
+            unit: watched[*i].unit.clone(),
             p_value: q,
         })
         .collect();
@@ -57,7 +61,7 @@ pub(crate) fn analyse(view: &RunView, stages: &StagesConfig, seed: u64, threads:
         .iter()
         .filter(|watched| match &stages.observables {
             Some(wanted) => wanted.contains(&watched.address),
-            None => watched.address.starts_with("loss.") || watched.address.starts_with("llc."),
+            None => watched.by_default && matches!(watched.kind.as_str(), "loss" | "llc"),
         })
         .collect();
     let settings = StageSettings { seed, ..StageSettings::default() };
@@ -86,34 +90,43 @@ fn label(found: &mut [Transition]) {
     }
 }
 
-/// Every series that is looked at, by address.
-fn watched(view: &RunView) -> Vec<Watched> {
+/// Every series of a run.
+fn all_series(view: &RunView) -> Vec<Watched> {
+    let measures: Vec<Components> = view
+        .observables
+        .iter()
+        .map(|(name, o)| Components { name: name.clone(), kind: o.kind.clone(), labels: o.components() })
+        .collect();
     let mut all = Vec::new();
-    for (name, observable) in &view.observables {
-        if !matches!(observable.kind.as_str(), "loss" | "accuracy" | "llc" | "fourier") {
-            continue;
-        }
-        for (at, component) in observable.components().iter().enumerate() {
+    for (observable, (measure, addresses)) in view.observables.values().zip(measures.iter().zip(addresses(&measures))) {
+        for (at, (component, address)) in measure.labels.iter().zip(addresses).enumerate() {
             // Counts and norms follow the others, and all pairs are the train and test pairs together.
-            if matches!(component.as_str(), "sum_of_squares" | "n_key_frequencies" | "all") {
-                continue;
-            }
+            let by_default = matches!(measure.kind.as_str(), "loss" | "accuracy" | "llc" | "fourier")
+                && !matches!(component.as_str(), "sum_of_squares" | "n_key_frequencies" | "all");
             if let Some(series) = series(view, observable, at) {
                 let unit = if component.contains("loss") { "nats".to_owned() } else { observable.unit.clone() };
-                all.push(Watched { address: address(view, name, observable, component), unit, series });
+                all.push(Watched { address, kind: measure.kind.clone(), unit, by_default, series });
             }
         }
     }
     all
 }
 
-/// `KIND.COMPONENT` where only one measurement has it, else `NAME.COMPONENT`.
-fn address(view: &RunView, name: &str, observable: &Observable, component: &str) -> String {
-    let twins = view.observables.iter().filter(|(other, o)| {
-        *other != name && o.kind == observable.kind && o.components().iter().any(|c| c == component)
-    });
-    let prefix = if twins.count() == 0 { &observable.kind } else { name };
-    if component.is_empty() { prefix.to_owned() } else { format!("{prefix}.{component}") }
+/// What one measurement gives at each step: a value for each label.
+pub(crate) struct Components {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) labels: Vec<String>,
+}
+
+/// Addresses by measurement and label: `KIND.LABEL` where only one measurement of that kind has it, else `NAME.LABEL`.
+pub(crate) fn addresses(measures: &[Components]) -> Vec<Vec<String>> {
+    let address = |own: &Components, label: &String| {
+        let twins = measures.iter().filter(|m| m.kind == own.kind && m.labels.contains(label));
+        let prefix = if twins.count() == 1 { &own.kind } else { &own.name };
+        if label.is_empty() { prefix.clone() } else { format!("{prefix}.{label}") }
+    };
+    measures.iter().map(|own| own.labels.iter().map(|label| address(own, label)).collect()).collect()
 }
 
 fn series(view: &RunView, observable: &Observable, component: usize) -> Option<Series> {

@@ -85,6 +85,7 @@ impl Run {
             if exists { RunWriter::open(directory)? } else { RunWriter::create(directory, &self.manifest)? };
         if exists {
             let old = writer.folder().manifest();
+            self.check_same_run(writer.folder())?;
             if old.instruction_set != self.manifest.instruction_set {
                 let message = format!(
                     "the run was begun on {}, this processor runs {}: its numbers may differ in the last bits; set \
@@ -215,8 +216,16 @@ impl Run {
                 }
             }
             if !available.contains(&step) {
-                // The training ended without it: its own error says why.
-                return Err(StudyError::Interrupted);
+                if options.cancel.load(Ordering::Relaxed) {
+                    return Err(StudyError::Interrupted);
+                }
+                // Where the training failed, its own error comes before this one.
+                return Err(StudyError::Store(format!(
+                    "`{}` has no checkpoint of step {step}, although the training is past it: found a file that was \
+                     removed, expected every step of the schedule: put it back, or remove \
+                     `checkpoints/state-newest.safetensors` and run again, training makes the same bits anew",
+                    writer.folder().path().display()
+                )));
             }
             let reserved = usize::from(is_training);
             let threads = NonZero::new(options.threads.get().saturating_sub(reserved)).unwrap_or(NonZero::<usize>::MIN);

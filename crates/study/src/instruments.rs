@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::atomic::AtomicBool;
 
-use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, weight_norms};
+use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, Measured, weight_norms};
 use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress};
 use ontogeny_zoo::Model;
 
+use crate::analysis::{Components, addresses};
 use crate::measure::{self, Reading};
 use crate::sections::{MeasureConfig, ObservableConfig};
 use crate::{Run, StudyError};
@@ -129,26 +130,44 @@ impl<'a> Instruments<'a> {
     ///
     /// # Errors
     /// The first address that nothing measures, with those that are.
-    pub(crate) fn check_stages(&self, run: &Run) -> Result<(), StudyError> {
+    pub(crate) fn check_stages(&mut self) -> Result<(), StudyError> {
+        let run = self.run;
         let Some(wanted) = &run.file.stages.observables else { return Ok(()) };
-        let splits: Vec<&str> = run.task.splits.iter().map(|split| split.name).collect();
-        let mut known: Vec<String> = Vec::new();
+        let mut measures = Vec::new();
         for measure in &run.file.measures {
-            match &measure.observable {
-                ObservableConfig::Loss | ObservableConfig::Accuracy => {
-                    known.extend(splits.iter().map(|split| format!("{}.{split}", measure.name)));
-                }
-                ObservableConfig::Llc(llc) => known.push(format!("llc.{}", llc.component())),
-                ObservableConfig::WeightNorm | ObservableConfig::Fourier => known.push(format!("{}.*", measure.name)),
-            }
+            let labels = self.labels(&measure.observable).map_err(|e| StudyError::Measure {
+                measure: measure.name.clone(),
+                message: e.to_string(),
+            })?;
+            let kind = measure.observable.kind().to_owned();
+            measures.push(Components { name: measure.name.clone(), kind, labels });
         }
-        for address in wanted {
-            let prefix = address.split_once('.').map(|(first, _)| format!("{first}.*"));
-            if !known.contains(address) && !prefix.is_some_and(|prefix| known.contains(&prefix)) {
+        let known = addresses(&measures).concat();
+        match wanted.iter().find(|address| !known.contains(address)) {
+            None => Ok(()),
+            Some(address) => {
                 let message = format!("nothing measures `{address}`; this file measures {}", known.join(", "));
-                return Err(StudyError::Stages(message));
+                Err(StudyError::Stages(message))
             }
         }
-        Ok(())
+    }
+
+    /// What an observable gives at each step, by measuring the initial weights where only that tells.
+    fn labels(&mut self, observable: &ObservableConfig) -> Result<Vec<String>, ontogeny_observe::ObserveError> {
+        let run = self.run;
+        let along = |measured: &Measured| measured.dims.iter().flat_map(|(_, labels)| labels.clone()).collect();
+        match observable {
+            ObservableConfig::Loss | ObservableConfig::Accuracy => {
+                Ok(run.task.splits.iter().map(|split| split.name.to_owned()).collect())
+            }
+            ObservableConfig::Llc(llc) => Ok(vec![llc.component()]),
+            ObservableConfig::WeightNorm => {
+                Ok(along(&weight_norms(&run.model, &run.model.initial_weights(run.file.seed))?))
+            }
+            ObservableConfig::Fourier => {
+                let fourier = self.fourier.as_mut().expect("made for every file that asks for it");
+                Ok(along(&fourier.measure(&run.model.initial_weights(run.file.seed))?.measured))
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ontogeny_graph::Isa;
-use ontogeny_store::{Imported, KeyParts, Manifest, MeasurePlan, RecordKey, RunFolder};
+use ontogeny_store::{Imported, KeyParts, Manifest, ManifestError, MeasurePlan, RecordKey, RunFolder};
 use ontogeny_zoo::{Model, Task, Trainer};
 
 use crate::instruments::Instruments;
@@ -62,6 +62,10 @@ impl Run {
             }
             Source::Import(config) => {
                 let imported = import::find(config, file.folder())?;
+                for checkpoint in &imported {
+                    // A file of another network is found before a folder is made.
+                    import::weights(config, &model, &checkpoint.path)?;
+                }
                 (imported.iter().map(|checkpoint| checkpoint.step).collect(), imported)
             }
         };
@@ -74,8 +78,7 @@ impl Run {
         let configuration = file.resolved()?;
         let manifest = manifest(&file, &imported, configuration, &data_hash, command)?;
         let run = Self { file, task, model, steps, imported, manifest, data_hash };
-        let instruments = Instruments::new(&run)?;
-        instruments.check_stages(&run)?;
+        Instruments::new(&run)?.check_stages()?;
         Ok(run)
     }
 
@@ -106,6 +109,9 @@ impl Run {
             Err(ontogeny_store::ManifestError::NotARun { .. }) => None,
             Err(error) => return Err(error.into()),
         };
+        if let Some(folder) = &folder {
+            self.check_same_run(folder)?;
+        }
         let plans = self.plans(folder.as_ref())?;
         let mut measures = Vec::new();
         for (name, plan) in &plans {
@@ -138,6 +144,17 @@ impl Run {
             checkpoints: self.steps.clone(),
             measures,
         })
+    }
+
+    /// Refuses a folder whose checkpoints are those of another run; records of it would be lost.
+    pub(crate) fn check_same_run(&self, folder: &RunFolder) -> Result<(), StudyError> {
+        let (found, expected) = (&folder.manifest().trajectory, &self.manifest.trajectory);
+        let is_empty = folder.checkpoint_steps().map_err(StudyError::Io)?.is_empty() && folder.imported()?.is_empty();
+        if found == expected || is_empty {
+            return Ok(());
+        }
+        let path = folder.path().join("run.toml");
+        Err(ManifestError::OtherTrajectory { path, found: found.clone(), expected: expected.clone() }.into())
     }
 
     /// The measurements with the key of every record whose checkpoint exists.
@@ -212,9 +229,6 @@ fn manifest(
     let mut trajectory = blake3::Hasher::new();
     trajectory.update(decisive.as_bytes());
     trajectory.update(data_hash.as_bytes());
-    for checkpoint in imported {
-        trajectory.update(checkpoint.blake3.as_bytes());
-    }
     let mut portable = configuration.clone();
     portable.remove("run_file");
     let text = toml::to_string(&portable).map_err(StudyError::Resolve)?;

@@ -203,6 +203,14 @@ impl MeasureConfig {
     pub const KINDS: &'static [&'static str] = &["loss", "accuracy", "weight_norm", "fourier", "llc"];
 
     pub(crate) fn read(name: &str, mut section: Section<'_>) -> Result<Self, RunFileError> {
+        let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+        if name.is_empty() || name.len() > 60 || !name.chars().all(is_name) {
+            let message = format!(
+                "`{name}` cannot name a measurement; expected at most 60 letters, digits, `_` or `-`, because folders and \
+                 addresses such as `llc.full` are made of it"
+            );
+            return Err(section.error(message, None));
+        }
         let kind: String = section.take("observable")?.unwrap_or_else(|| name.to_owned());
         let accepts_refusal = match section.take::<String>("refused")?.as_deref() {
             None => false,

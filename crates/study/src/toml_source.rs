@@ -27,6 +27,15 @@ pub enum Scale {
     Full,
 }
 
+impl Scale {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// A mistake in a run file.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}{}: {message}{}", path.display(), line.map(|l| format!(":{l}")).unwrap_or_default(), hint.as_ref().map(|h| format!("; {h}")).unwrap_or_default())]
@@ -69,25 +78,30 @@ impl<'a> Section<'a> {
             let DeValue::Table(mut scales) = scales.into_inner() else {
                 return Err(text.error(Some(span), "`scale` must be tables, such as [scale.small]".to_owned(), None));
             };
-            let chosen = scales.remove(match overrides.scale {
-                Scale::Small => "small",
-                Scale::Full => "full",
-            });
+            let chosen = scales.remove(overrides.scale.name());
             let other = scales.keys().find(|key| !matches!(key.get_ref().as_ref(), "small" | "full"));
             if let Some(other) = other {
                 let message = format!("unknown scale `{}`; expected `small` or `full`", other.get_ref());
                 return Err(text.error(Some(other.span()), message, None));
             }
-            if let Some(DeValue::Table(chosen)) = chosen.map(Spanned::into_inner) {
-                merge(&mut table, chosen);
+            match chosen.map(|chosen| (chosen.span(), chosen.into_inner())) {
+                Some((_, DeValue::Table(chosen))) => merge(&mut table, chosen),
+                Some((span, other)) => {
+                    let name = overrides.scale.name();
+                    let message = format!("`scale.{name}` is {}; expected a table [scale.{name}]", other.type_str());
+                    return Err(text.error(Some(span), message, None));
+                }
+                None => text.check_scale(overrides.scale)?,
             }
+        } else {
+            text.check_scale(overrides.scale)?;
         }
         for (key, value) in &overrides.set {
             let value = match DeValue::parse(value) {
                 Ok(parsed) => parsed.into_inner(),
                 Err(_) => DeValue::String(value.as_str().into()),
             };
-            set(&mut table, key, value).map_err(|found| {
+            set(&mut table, key, without_place(value).into_inner()).map_err(|found| {
                 let message = format!("--set {key}: `{found}` is not a table");
                 RunFileError { path: text.path.to_owned(), line: None, message, hint: None }
             })?;
@@ -169,6 +183,17 @@ impl<'a> Section<'a> {
 }
 
 impl Text<'_> {
+    /// The file as it stands is the full scale; any other must be written in it.
+    fn check_scale(&self, scale: Scale) -> Result<(), RunFileError> {
+        match scale {
+            Scale::Full => Ok(()),
+            Scale::Small => {
+                let hint = "add the table with the keys that differ, or leave `--scale` out".to_owned();
+                Err(self.error(None, "--scale small: the file has no [scale.small]".to_owned(), Some(hint)))
+            }
+        }
+    }
+
     pub(crate) fn error(&self, span: Option<Range<usize>>, message: String, hint: Option<String>) -> RunFileError {
         let line = span.filter(|s| *s != NOWHERE).map(|s| 1 + self.text[..s.start.min(self.text.len())].matches('\n').count());
         RunFileError { path: self.path.to_owned(), line, message, hint }
@@ -184,8 +209,10 @@ impl Text<'_> {
             }
             _ => None,
         };
-        let message = format!("in `{name}`: {message}");
-        self.error(Some(error.span().filter(|s| *s != NOWHERE).unwrap_or(section)), message, hint)
+        if error.span() == Some(NOWHERE) {
+            return self.error(None, format!("in `{name}`, as set by --set: {message}"), hint);
+        }
+        self.error(Some(error.span().unwrap_or(section)), format!("in `{name}`: {message}"), hint)
     }
 }
 
@@ -216,6 +243,20 @@ fn merge<'a>(into: &mut DeTable<'a>, from: DeTable<'a>) {
         };
         into.insert(key, merged);
     }
+}
+
+/// The value with no place in the file, however deep: the places of a value from the command line are not lines of it.
+fn without_place(value: DeValue<'_>) -> Spanned<DeValue<'_>> {
+    let value = match value {
+        DeValue::Table(table) => {
+            let keys = table.into_iter();
+            let bare = keys.map(|(k, v)| (Spanned::new(NOWHERE, k.into_inner()), without_place(v.into_inner())));
+            DeValue::Table(bare.collect())
+        }
+        DeValue::Array(array) => DeValue::Array(array.into_iter().map(|v| without_place(v.into_inner())).collect()),
+        other => other,
+    };
+    Spanned::new(NOWHERE, value)
 }
 
 /// Sets a dotted key; `Err` names the part that is no table.

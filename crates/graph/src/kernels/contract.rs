@@ -33,23 +33,12 @@ const TINY: usize = 8 * 1024;
 
 impl Contract {
     /// Roles are swapped where that makes the result's columns the dense ones.
-    pub(crate) fn new(
-        places: [Place; 3],
-        batch: Vec<(usize, [usize; 3])>,
-        product: Product,
-    ) -> Self {
+    pub(crate) fn new(places: [Place; 3], batch: Vec<(usize, [usize; 3])>, product: Product) -> Self {
         if product.out_columns == 1 || product.n == 1 && product.out_rows != 1 {
-            return Self {
-                places,
-                batch,
-                product,
-            };
+            return Self { places, batch, product };
         }
         let [a, b, out] = places;
-        let batch = batch
-            .into_iter()
-            .map(|(extent, [x, y, z])| (extent, [y, x, z]))
-            .collect();
+        let batch = batch.into_iter().map(|(extent, [x, y, z])| (extent, [y, x, z])).collect();
         let p = product;
         let product = Product {
             m: p.n,
@@ -62,11 +51,7 @@ impl Contract {
             out_rows: p.out_columns,
             out_columns: p.out_rows,
         };
-        Self {
-            places: [b, a, out],
-            batch,
-            product,
-        }
+        Self { places: [b, a, out], batch, product }
     }
 
     pub(crate) fn spans(&self) -> Vec<Span> {
@@ -77,15 +62,8 @@ impl Contract {
             [(p.m, p.out_rows), (p.n, p.out_columns)],
         ];
         let span = |side: usize| {
-            let loops = self
-                .batch
-                .iter()
-                .map(|(extent, strides)| (*extent, strides[side]));
-            Span {
-                place: self.places[side],
-                len: reach(loops.chain(sides[side])),
-                written: side == 2,
-            }
+            let loops = self.batch.iter().map(|(extent, strides)| (*extent, strides[side]));
+            Span { place: self.places[side], len: reach(loops.chain(sides[side])), written: side == 2 }
         };
         (0..3).map(span).collect()
     }
@@ -103,14 +81,7 @@ impl Contract {
 }
 
 #[expect(unsafe_code, reason = "calls gemm with the strides of the plan")]
-fn large(
-    _isa: Isa,
-    a: *const f32,
-    b: *const f32,
-    out: *mut f32,
-    [at_a, at_b, at_out]: [usize; 3],
-    p: Product,
-) {
+fn large(_isa: Isa, a: *const f32, b: *const f32, out: *mut f32, [at_a, at_b, at_out]: [usize; 3], p: Product) {
     // SAFETY: the plan's strides stay inside the three buffers, and the result is no operand. gemm takes the column
     // stride before the row stride.
     unsafe {
@@ -197,10 +168,7 @@ multiversion! {
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; LANES];
     let whole = a.len() / LANES * LANES;
-    for (x, y) in a[..whole]
-        .chunks_exact(LANES)
-        .zip(b[..whole].chunks_exact(LANES))
-    {
+    for (x, y) in a[..whole].chunks_exact(LANES).zip(b[..whole].chunks_exact(LANES)) {
         for lane in 0..LANES {
             lanes[lane] += x[lane] * y[lane];
         }

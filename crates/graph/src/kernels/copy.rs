@@ -25,43 +25,23 @@ impl Copy {
         to_strides: &[usize],
     ) -> Self {
         let dims = collapse(shape, &[&from.strides, to_strides]);
-        let mut dims: Vec<(usize, [usize; 2])> = dims
-            .into_iter()
-            .map(|d| (d.extent, [d.strides[0], d.strides[1]]))
-            .collect();
+        let mut dims: Vec<(usize, [usize; 2])> =
+            dims.into_iter().map(|d| (d.extent, [d.strides[0], d.strides[1]])).collect();
         // Sequential writes, or reads, in the innermost loop.
         if let Some(best) = (0..dims.len()).min_by_key(|&i| dims[i].1[1].max(1)) {
             let dim = dims.remove(best);
             dims.push(dim);
         }
         let inner = dims.pop().unwrap_or((1, [0, 0]));
-        Self {
-            from: from.place,
-            to,
-            zero_first,
-            outer: dims,
-            inner,
-        }
+        Self { from: from.place, to, zero_first, outer: dims, inner }
     }
 
     pub(crate) fn spans(&self) -> Vec<Span> {
         let dims = || self.outer.iter().chain([&self.inner]);
         let side = |side: usize| reach(dims().map(|(extent, strides)| (*extent, strides[side])));
-        let zeros = self.zero_first.map(|(place, len)| Span {
-            place,
-            len,
-            written: true,
-        });
-        let from = Span {
-            place: self.from,
-            len: side(0),
-            written: false,
-        };
-        let to = Span {
-            place: self.to,
-            len: side(1),
-            written: true,
-        };
+        let zeros = self.zero_first.map(|(place, len)| Span { place, len, written: true });
+        let from = Span { place: self.from, len: side(0), written: false };
+        let to = Span { place: self.to, len: side(1), written: true };
         [from, to].into_iter().chain(zeros).collect()
     }
 

@@ -43,22 +43,9 @@ pub(crate) struct Fused {
 }
 
 impl Fused {
-    pub(crate) fn new(
-        operands: Vec<Operand>,
-        instructions: Vec<Instruction>,
-        result: Place,
-        len: usize,
-    ) -> Self {
+    pub(crate) fn new(operands: Vec<Operand>, instructions: Vec<Instruction>, result: Place, len: usize) -> Self {
         let (slots, n_slots) = assign_slots(&operands, &instructions);
-        Self {
-            operands,
-            instructions,
-            slots,
-            n_slots,
-            result,
-            len,
-            in_place: false,
-        }
+        Self { operands, instructions, slots, n_slots, result, len, in_place: false }
     }
 
     /// Floats of register memory the group needs.
@@ -93,29 +80,11 @@ impl Fused {
 
     pub(crate) fn spans(&self) -> Vec<Span> {
         let of_operands = self.operands.iter().map(|operand| match operand {
-            Operand::Dense(place) => Span {
-                place: *place,
-                len: self.len,
-                written: false,
-            },
-            Operand::Scalar(place) => Span {
-                place: *place,
-                len: 1,
-                written: false,
-            },
-            Operand::Strided(place, dims) => Span {
-                place: *place,
-                len: reach(dims.iter().copied()),
-                written: false,
-            },
+            Operand::Dense(place) => Span { place: *place, len: self.len, written: false },
+            Operand::Scalar(place) => Span { place: *place, len: 1, written: false },
+            Operand::Strided(place, dims) => Span { place: *place, len: reach(dims.iter().copied()), written: false },
         });
-        of_operands
-            .chain([Span {
-                place: self.result,
-                len: self.len,
-                written: true,
-            }])
-            .collect()
+        of_operands.chain([Span { place: self.result, len: self.len, written: true }]).collect()
     }
 
     pub(crate) fn is_in_place(&self) -> bool {
@@ -130,8 +99,7 @@ impl Fused {
             if let Operand::Scalar(place) = operand {
                 let value = memory.read(*place, 1)[0];
                 // SAFETY: one block of registers.
-                unsafe { std::slice::from_raw_parts_mut(registers(slot), BLOCK.min(self.len)) }
-                    .fill(value);
+                unsafe { std::slice::from_raw_parts_mut(registers(slot), BLOCK.min(self.len)) }.fill(value);
             }
         }
         let mut start = 0;
@@ -143,13 +111,7 @@ impl Fused {
     }
 
     #[expect(unsafe_code, reason = "registers are disjoint blocks of the workspace")]
-    fn run_block(
-        &self,
-        memory: &Memory<'_>,
-        start: usize,
-        n: usize,
-        registers: &dyn Fn(usize) -> *mut f32,
-    ) {
+    fn run_block(&self, memory: &Memory<'_>, start: usize, n: usize, registers: &dyn Fn(usize) -> *mut f32) {
         for (operand, &slot) in self.operands.iter().zip(&self.slots) {
             if let Operand::Strided(place, dims) = operand {
                 // SAFETY: one block of registers, which no operand shares.
@@ -207,11 +169,7 @@ fn assign_slots(operands: &[Operand], instructions: &[Instruction]) -> (Vec<usiz
         Instruction::Binary(_, a, b) => [a, b, b],
         Instruction::Select(c, a, b) => [c, a, b],
     };
-    let last_reader = |register: usize| {
-        instructions
-            .iter()
-            .rposition(|i| reads(i).contains(&register))
-    };
+    let last_reader = |register: usize| instructions.iter().rposition(|i| reads(i).contains(&register));
     let mut free: Vec<usize> = Vec::new();
     for (i, instruction) in instructions.iter().enumerate() {
         slots[operands.len() + i] = free.pop().unwrap_or_else(|| {
@@ -232,13 +190,7 @@ fn assign_slots(operands: &[Operand], instructions: &[Instruction]) -> (Vec<usiz
 
 /// Gathers `block.len()` elements from element `start` on of a strided operand.
 #[expect(unsafe_code, reason = "strided reads inside an operand")]
-fn load(
-    isa: crate::isa::Isa,
-    from: *const f32,
-    dims: &[(usize, usize)],
-    start: usize,
-    block: &mut [f32],
-) {
+fn load(isa: crate::isa::Isa, from: *const f32, dims: &[(usize, usize)], start: usize, block: &mut [f32]) {
     let rank = dims.len();
     debug_assert!(rank <= MAX_RANK);
     let mut index = [0; MAX_RANK];

@@ -23,10 +23,7 @@ pub(crate) struct Span {
 
 /// Elements between the first and the last that axes of (extent, stride) reach, both included.
 pub(crate) fn reach(axes: impl IntoIterator<Item = (usize, usize)>) -> usize {
-    1 + axes
-        .into_iter()
-        .map(|(extent, stride)| (extent - 1) * stride)
-        .sum::<usize>()
+    1 + axes.into_iter().map(|(extent, stride)| (extent - 1) * stride).sum::<usize>()
 }
 
 /// Base addresses of one execution.
@@ -42,10 +39,7 @@ pub(crate) struct Memory<'a> {
     pub(crate) isa: Isa,
 }
 
-#[expect(
-    unsafe_code,
-    reason = "the plan places every operand; see the module's promise"
-)]
+#[expect(unsafe_code, reason = "the plan places every operand; see the module's promise")]
 impl Memory<'_> {
     /// The address of a place; ids are as wide as floats, and only copies take them by this address.
     pub(crate) fn at(&self, place: Place) -> *mut f32 {
@@ -69,16 +63,10 @@ impl Memory<'_> {
     }
 
     /// `len` floats to write.
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "distinct places of one arena are distinct memory"
-    )]
+    #[expect(clippy::mut_from_ref, reason = "distinct places of one arena are distinct memory")]
     pub(crate) fn write(&self, place: Place, len: usize) -> &mut [f32] {
         debug_assert!(place.offset + len <= self.buffers[place.buffer].len);
-        debug_assert!(matches!(
-            self.buffers[place.buffer].space,
-            Space::Kept | Space::Transient
-        ));
+        debug_assert!(matches!(self.buffers[place.buffer].space, Space::Kept | Space::Transient));
         // SAFETY: inside its buffer; the plan gives a step's result to nobody else in the same step.
         unsafe { std::slice::from_raw_parts_mut(self.at(place), len) }
     }

@@ -18,13 +18,7 @@ pub(crate) struct Reduce {
 }
 
 impl Reduce {
-    pub(crate) fn new(
-        is_sum: bool,
-        shape: &[usize],
-        from: &Layout,
-        axes: &[usize],
-        to: Place,
-    ) -> Self {
+    pub(crate) fn new(is_sum: bool, shape: &[usize], from: &Layout, axes: &[usize], to: Place) -> Self {
         let pick = |wanted: bool| -> (Vec<usize>, Vec<usize>) {
             (0..shape.len())
                 .filter(|axis| axes.contains(axis) == wanted)
@@ -40,38 +34,17 @@ impl Reduce {
             from: from.place,
             to,
             is_sum,
-            kept: kept
-                .into_iter()
-                .map(|d| (d.extent, [d.strides[0], d.strides[1]]))
-                .collect(),
-            reduced: reduced
-                .into_iter()
-                .map(|d| (d.extent, [d.strides[0]]))
-                .collect(),
+            kept: kept.into_iter().map(|d| (d.extent, [d.strides[0], d.strides[1]])).collect(),
+            reduced: reduced.into_iter().map(|d| (d.extent, [d.strides[0]])).collect(),
         }
     }
 
     pub(crate) fn spans(&self) -> Vec<Span> {
-        let kept = |side: usize| {
-            self.kept
-                .iter()
-                .map(move |(extent, strides)| (*extent, strides[side]))
-        };
-        let reduced = self
-            .reduced
-            .iter()
-            .map(|(extent, strides)| (*extent, strides[0]));
+        let kept = |side: usize| self.kept.iter().map(move |(extent, strides)| (*extent, strides[side]));
+        let reduced = self.reduced.iter().map(|(extent, strides)| (*extent, strides[0]));
         vec![
-            Span {
-                place: self.from,
-                len: reach(kept(0).chain(reduced)),
-                written: false,
-            },
-            Span {
-                place: self.to,
-                len: reach(kept(1)),
-                written: true,
-            },
+            Span { place: self.from, len: reach(kept(0).chain(reduced)), written: false },
+            Span { place: self.to, len: reach(kept(1)), written: true },
         ]
     }
 
@@ -79,15 +52,7 @@ impl Reduce {
         let (from, to) = (memory.at(self.from), memory.at(self.to));
         match self.kept.split_last() {
             Some((&(width, [1, 1]), outer)) if !self.reduced.is_empty() && width >= 8 => {
-                columns(
-                    memory.isa,
-                    self.is_sum,
-                    from,
-                    to,
-                    outer,
-                    width,
-                    &self.reduced,
-                );
+                columns(memory.isa, self.is_sum, from, to, outer, width, &self.reduced);
             }
             _ => entries(memory.isa, self.is_sum, from, to, &self.kept, &self.reduced),
         }

@@ -32,25 +32,10 @@ pub(crate) enum RowKind {
 impl Rows {
     pub(crate) fn spans(&self) -> Vec<Span> {
         let all = self.n_rows * self.width;
-        let results = if self.kind == RowKind::CrossEntropy {
-            self.n_rows
-        } else {
-            all
-        };
-        let from = Span {
-            place: self.from,
-            len: all,
-            written: false,
-        };
-        let to = Span {
-            place: self.to,
-            len: results,
-            written: true,
-        };
-        [from, to]
-            .into_iter()
-            .chain(self.ids.as_ref().map(Ids::span))
-            .collect()
+        let results = if self.kind == RowKind::CrossEntropy { self.n_rows } else { all };
+        let from = Span { place: self.from, len: all, written: false };
+        let to = Span { place: self.to, len: results, written: true };
+        [from, to].into_iter().chain(self.ids.as_ref().map(Ids::span)).collect()
     }
 
     pub(crate) fn run(&self, memory: &Memory<'_>) -> Result<(), RunError> {
@@ -157,10 +142,7 @@ fn maximum(row: &[f32]) -> f32 {
     for (top, &x) in lanes.iter_mut().zip(rest) {
         *top = if x > *top { x } else { *top };
     }
-    lanes
-        .iter()
-        .copied()
-        .fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
+    lanes.iter().copied().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
 }
 
 #[inline(always)]
@@ -202,15 +184,10 @@ mod tests {
                 for sign in [1.0, -1.0] {
                     let mut row: Vec<f32> = (0..113_u8).map(|i| f32::from(i % 7) * 0.3).collect();
                     row[target] = 2.0 + sign * gap;
-                    let exact = interpret::cross_entropy(
-                        &row.iter().map(|&z| f64::from(z)).collect::<Vec<_>>(),
-                        target,
-                    );
+                    let exact =
+                        interpret::cross_entropy(&row.iter().map(|&z| f64::from(z)).collect::<Vec<_>>(), target);
                     let got = f64::from(cross_entropy(Isa::current(), &row, target));
-                    assert!(
-                        (got - exact).abs() <= 2e-6 * exact,
-                        "gap {gap}, target {target}: {got} {exact}"
-                    );
+                    assert!((got - exact).abs() <= 2e-6 * exact, "gap {gap}, target {target}: {got} {exact}");
                 }
             }
         }

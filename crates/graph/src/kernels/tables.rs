@@ -6,10 +6,7 @@ use crate::program::RunError;
 
 /// Gathers `values[i] = table[ids[i]]`, or sums `table[ids[i]] += values[i]` into a zeroed table, in the order of i.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_field_names,
-    reason = "`table` is the one of `table[ids]`"
-)]
+#[expect(clippy::struct_field_names, reason = "`table` is the one of `table[ids]`")]
 pub(crate) struct Table {
     pub(crate) gathers: bool,
     pub(crate) table: Place,
@@ -38,19 +35,11 @@ pub(crate) struct IdWalk<'a> {
 
 impl Ids {
     pub(crate) fn span(&self) -> Span {
-        Span {
-            place: self.place,
-            len: reach(self.dims.iter().copied()),
-            written: false,
-        }
+        Span { place: self.place, len: reach(self.dims.iter().copied()), written: false }
     }
 
     pub(crate) fn walk(&self) -> IdWalk<'_> {
-        IdWalk {
-            ids: self,
-            index: [0; MAX_RANK],
-            offset: 0,
-        }
+        IdWalk { ids: self, index: [0; MAX_RANK], offset: 0 }
     }
 }
 
@@ -73,16 +62,8 @@ impl IdWalk<'_> {
 
 impl Table {
     pub(crate) fn spans(&self) -> Vec<Span> {
-        let table = Span {
-            place: self.table,
-            len: self.rows * self.width,
-            written: !self.gathers,
-        };
-        let values = Span {
-            place: self.values,
-            len: self.n_ids * self.width,
-            written: self.gathers,
-        };
+        let table = Span { place: self.table, len: self.rows * self.width, written: !self.gathers };
+        let values = Span { place: self.values, len: self.n_ids * self.width, written: self.gathers };
         vec![table, values, self.ids.span()]
     }
 
@@ -114,9 +95,5 @@ impl Table {
 /// An id as a row number, checked.
 pub(crate) fn row_of(id: i32, rows: usize, label: &str) -> Result<usize, RunError> {
     let row = usize::try_from(id).ok().filter(|&row| row < rows);
-    row.ok_or_else(|| RunError::Id {
-        id,
-        rows,
-        node: label.to_owned(),
-    })
+    row.ok_or_else(|| RunError::Id { id, rows, node: label.to_owned() })
 }

@@ -14,11 +14,7 @@ pub(crate) struct Sizes {
 
 /// Gives every buffer its offset.
 pub(crate) fn allocate(buffers: &mut [Buffer], steps: &mut [Step]) -> Sizes {
-    let mut sizes = Sizes {
-        kept: 0,
-        transient: 0,
-        ids: 0,
-    };
+    let mut sizes = Sizes { kept: 0, transient: 0, ids: 0 };
     for buffer in buffers.iter_mut() {
         let end = match buffer.space {
             Space::Kept => &mut sizes.kept,
@@ -41,9 +37,7 @@ pub(crate) fn allocate(buffers: &mut [Buffer], steps: &mut [Step]) -> Sizes {
     let owner = take_over(buffers, steps, &first, &mut last);
 
     let mut order: Vec<usize> = (0..buffers.len())
-        .filter(|&b| {
-            buffers[b].space == Space::Transient && owner[b] == b && first[b] != usize::MAX
-        })
+        .filter(|&b| buffers[b].space == Space::Transient && owner[b] == b && first[b] != usize::MAX)
         .collect();
     order.sort_by_key(|&b| (first[b], std::cmp::Reverse(buffers[b].len), b));
     let mut placed: Vec<usize> = Vec::new();
@@ -52,12 +46,7 @@ pub(crate) fn allocate(buffers: &mut [Buffer], steps: &mut [Step]) -> Sizes {
         let mut alive: Vec<(usize, usize)> = placed
             .iter()
             .filter(|&&other| first[other] <= last[b] && last[other] >= first[b])
-            .map(|&other| {
-                (
-                    buffers[other].offset,
-                    buffers[other].offset + buffers[other].len.next_multiple_of(ALIGN),
-                )
-            })
+            .map(|&other| (buffers[other].offset, buffers[other].offset + buffers[other].len.next_multiple_of(ALIGN)))
             .collect();
         alive.sort_unstable();
         let mut offset = 0;
@@ -68,9 +57,7 @@ pub(crate) fn allocate(buffers: &mut [Buffer], steps: &mut [Step]) -> Sizes {
             offset = offset.max(end);
         }
         buffers[b].offset = offset;
-        sizes.transient = sizes
-            .transient
-            .max(offset + buffers[b].len.next_multiple_of(ALIGN));
+        sizes.transient = sizes.transient.max(offset + buffers[b].len.next_multiple_of(ALIGN));
         placed.push(b);
     }
     for b in 0..buffers.len() {
@@ -82,12 +69,7 @@ pub(crate) fn allocate(buffers: &mut [Buffer], steps: &mut [Step]) -> Sizes {
 }
 
 /// Lets the result of a fused group use the memory of a dense operand of the same length that dies in it.
-fn take_over(
-    buffers: &[Buffer],
-    steps: &mut [Step],
-    first: &[usize],
-    last: &mut [usize],
-) -> Vec<usize> {
+fn take_over(buffers: &[Buffer], steps: &mut [Step], first: &[usize], last: &mut [usize]) -> Vec<usize> {
     let mut owner: Vec<usize> = (0..buffers.len()).collect();
     for (at, step) in steps.iter_mut().enumerate() {
         let Kernel::Fused(fused) = &mut step.kernel else {

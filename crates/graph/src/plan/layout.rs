@@ -20,19 +20,13 @@ pub(crate) struct Dim {
 
 impl Layout {
     pub(crate) fn dense(place: Place, shape: &[usize]) -> Self {
-        Self {
-            place,
-            strides: row_major_strides(shape),
-        }
+        Self { place, strides: row_major_strides(shape) }
     }
 
     /// Whether the elements lie in row-major order without gaps.
     pub(crate) fn is_dense(&self, shape: &[usize]) -> bool {
         let dense = row_major_strides(shape);
-        shape
-            .iter()
-            .zip(self.strides.iter().zip(&dense))
-            .all(|(&extent, (own, want))| extent == 1 || own == want)
+        shape.iter().zip(self.strides.iter().zip(&dense)).all(|(&extent, (own, want))| extent == 1 || own == want)
     }
 
     /// The same elements under another shape, if that needs no copy.
@@ -59,10 +53,7 @@ impl Layout {
                 return None;
             }
         }
-        Some(Self {
-            place: self.place,
-            strides,
-        })
+        Some(Self { place: self.place, strides })
     }
 
     /// How a fused group of the given shape reads these elements.
@@ -74,12 +65,7 @@ impl Layout {
         if dims.iter().all(|dim| dim.strides[0] == 0) {
             return Operand::Scalar(self.place);
         }
-        Operand::Strided(
-            self.place,
-            dims.into_iter()
-                .map(|dim| (dim.extent, dim.strides[0]))
-                .collect(),
-        )
+        Operand::Strided(self.place, dims.into_iter().map(|dim| (dim.extent, dim.strides[0])).collect())
     }
 }
 
@@ -90,18 +76,9 @@ pub(crate) fn collapse(shape: &[usize], layouts: &[&[usize]]) -> Vec<Dim> {
         if shape[axis] == 1 {
             continue;
         }
-        let dim = Dim {
-            extent: shape[axis],
-            strides: layouts.iter().map(|l| l[axis]).collect(),
-        };
+        let dim = Dim { extent: shape[axis], strides: layouts.iter().map(|l| l[axis]).collect() };
         match dims.last_mut() {
-            Some(outer)
-                if outer
-                    .strides
-                    .iter()
-                    .zip(&dim.strides)
-                    .all(|(&o, &i)| o == i * dim.extent) =>
-            {
+            Some(outer) if outer.strides.iter().zip(&dim.strides).all(|(&o, &i)| o == i * dim.extent) => {
                 outer.extent *= dim.extent;
                 outer.strides = dim.strides;
             }
@@ -128,10 +105,7 @@ mod tests {
 
     #[test]
     fn views_reshape_without_a_copy_where_strides_allow() {
-        let place = Place {
-            buffer: 0,
-            offset: 0,
-        };
+        let place = Place { buffer: 0, offset: 0 };
         for (from, strides, to, expected) in [
             (vec![2, 3, 4], vec![12, 4, 1], vec![6, 4], Some(vec![4, 1])),
             (vec![2, 3, 4], vec![12, 4, 1], vec![24], Some(vec![1])),
@@ -141,35 +115,16 @@ mod tests {
             (vec![2, 1, 3], vec![9, 5, 1], vec![2, 3], Some(vec![9, 1])),
         ] {
             let layout = Layout { place, strides };
-            assert_eq!(
-                layout.reshaped(&from, &to).map(|l| l.strides),
-                expected,
-                "{from:?} to {to:?}"
-            );
+            assert_eq!(layout.reshaped(&from, &to).map(|l| l.strides), expected, "{from:?} to {to:?}");
         }
     }
 
     #[test]
     fn axes_collapse_only_where_all_layouts_agree() {
-        assert_eq!(
-            collapse(&[2, 3, 4], &[&[12, 4, 1]]),
-            [Dim {
-                extent: 24,
-                strides: vec![1]
-            }]
-        );
+        assert_eq!(collapse(&[2, 3, 4], &[&[12, 4, 1]]), [Dim { extent: 24, strides: vec![1] }]);
         assert_eq!(
             collapse(&[2, 3, 4], &[&[12, 4, 1], &[0, 0, 1]]),
-            [
-                Dim {
-                    extent: 6,
-                    strides: vec![4, 0]
-                },
-                Dim {
-                    extent: 4,
-                    strides: vec![1, 1]
-                }
-            ]
+            [Dim { extent: 6, strides: vec![4, 0] }, Dim { extent: 4, strides: vec![1, 1] }]
         );
     }
 }

@@ -140,12 +140,8 @@ impl<'a> Planner<'a> {
     fn new(request: &'a Request<'a>) -> Self {
         let graph = request.graph;
         let n = graph.nodes.len();
-        let roots: Vec<Node> = request
-            .outputs
-            .iter()
-            .copied()
-            .chain(request.gradients.iter().map(|(_, node)| *node))
-            .collect();
+        let roots: Vec<Node> =
+            request.outputs.iter().copied().chain(request.gradients.iter().map(|(_, node)| *node)).collect();
         let mut live = vec![false; n];
         for root in &roots {
             live[root.0 as usize] = true;
@@ -160,24 +156,12 @@ impl<'a> Planner<'a> {
         let mut constant = vec![false; n];
         for at in 0..n {
             let op = &graph.nodes[at].op;
-            constant[at] = !matches!(op, Op::Param(_) | Op::Input(_))
-                && op.operands().iter().all(|o| constant[o.0 as usize]);
+            constant[at] =
+                !matches!(op, Op::Param(_) | Op::Input(_)) && op.operands().iter().all(|o| constant[o.0 as usize]);
         }
-        let weights = Buffer {
-            space: Space::Weights,
-            len: request.n_params,
-            offset: 0,
-        };
-        let literals = Buffer {
-            space: Space::Literals,
-            len: 0,
-            offset: 0,
-        };
-        let gradient = Buffer {
-            space: Space::Kept,
-            len: request.n_params,
-            offset: 0,
-        };
+        let weights = Buffer { space: Space::Weights, len: request.n_params, offset: 0 };
+        let literals = Buffer { space: Space::Literals, len: 0, offset: 0 };
+        let gradient = Buffer { space: Space::Kept, len: request.n_params, offset: 0 };
         let mut planner = Self {
             request,
             graph,
@@ -192,26 +176,16 @@ impl<'a> Planner<'a> {
             literals: Vec::new(),
             literal_buffer: 1,
             outputs: Vec::new(),
-            gradient: Place {
-                buffer: 2,
-                offset: 0,
-            },
+            gradient: Place { buffer: 2, offset: 0 },
             inputs: Vec::new(),
         };
         for &(dtype, len) in request.inputs {
-            let space = if dtype == DType::Ids {
-                Space::Ids
-            } else {
-                Space::Kept
-            };
+            let space = if dtype == DType::Ids { Space::Ids } else { Space::Kept };
             let place = planner.buffer(space, len);
             planner.inputs.push(place);
         }
         for &(offset, node) in request.gradients {
-            let place = Place {
-                buffer: planner.gradient.buffer,
-                offset,
-            };
+            let place = Place { buffer: planner.gradient.buffer, offset };
             planner.preset.entry(node).or_insert(place);
         }
         for &node in request.outputs {
@@ -224,15 +198,8 @@ impl<'a> Planner<'a> {
     }
 
     fn buffer(&mut self, space: Space, len: usize) -> Place {
-        self.buffers.push(Buffer {
-            space,
-            len,
-            offset: 0,
-        });
-        Place {
-            buffer: self.buffers.len() - 1,
-            offset: 0,
-        }
+        self.buffers.push(Buffer { space, len, offset: 0 });
+        Place { buffer: self.buffers.len() - 1, offset: 0 }
     }
 
     /// Where the dense result of a node goes.
@@ -244,9 +211,7 @@ impl<'a> Planner<'a> {
     }
 
     fn layout(&self, node: Node) -> &Layout {
-        self.layouts[node.0 as usize]
-            .as_ref()
-            .expect("operands are laid out before their node")
+        self.layouts[node.0 as usize].as_ref().expect("operands are laid out before their node")
     }
 
     fn set_dense(&mut self, node: Node, place: Place) {
@@ -259,13 +224,7 @@ impl<'a> Planner<'a> {
     }
 
     fn step_of(&mut self, node: Node, kernel: Kernel, (result, len): (Place, usize), flops: usize) {
-        self.steps.push(Step {
-            kernel,
-            label: self.graph.describe(node),
-            result,
-            len,
-            flops,
-        });
+        self.steps.push(Step { kernel, label: self.graph.describe(node), result, len, flops });
     }
 
     fn plan_nodes(&mut self) {
@@ -285,51 +244,33 @@ impl<'a> Planner<'a> {
         }
         match &data.op {
             Op::Param(idx) => {
-                let place = Place {
-                    buffer: 0,
-                    offset: self.request.param_offsets[*idx],
-                };
+                let place = Place { buffer: 0, offset: self.request.param_offsets[*idx] };
                 self.set_dense(node, place);
             }
             Op::Input(idx) => self.set_dense(node, self.inputs[*idx]),
             Op::Constant(_) | Op::Iota { .. } => self.literal(node),
             Op::Broadcast(a) => {
-                let strides =
-                    broadcast_strides(&self.layout(*a).strides, graph.shape(*a), &data.shape);
-                self.layouts[at] = Some(Layout {
-                    place: self.layout(*a).place,
-                    strides,
-                });
+                let strides = broadcast_strides(&self.layout(*a).strides, graph.shape(*a), &data.shape);
+                self.layouts[at] = Some(Layout { place: self.layout(*a).place, strides });
             }
             Op::Permute(a, order) => {
                 let own = self.layout(*a);
                 let strides = order.iter().map(|&axis| own.strides[axis]).collect();
-                self.layouts[at] = Some(Layout {
-                    place: own.place,
-                    strides,
-                });
+                self.layouts[at] = Some(Layout { place: own.place, strides });
             }
             Op::Slice { of, axis, start } => {
                 let own = self.layout(*of);
-                let place = Place {
-                    offset: own.place.offset + start * own.strides[*axis],
-                    ..own.place
-                };
-                self.layouts[at] = Some(Layout {
-                    place,
-                    strides: own.strides.clone(),
-                });
+                let place = Place { offset: own.place.offset + start * own.strides[*axis], ..own.place };
+                self.layouts[at] = Some(Layout { place, strides: own.strides.clone() });
             }
             Op::Reshape(a) => {
                 let own = self.layout(*a);
-                self.layouts[at] = Some(
-                    if let Some(layout) = own.reshaped(graph.shape(*a), &data.shape) {
-                        layout
-                    } else {
-                        let place = self.dense(*a);
-                        Layout::dense(place, &data.shape)
-                    },
-                );
+                self.layouts[at] = Some(if let Some(layout) = own.reshaped(graph.shape(*a), &data.shape) {
+                    layout
+                } else {
+                    let place = self.dense(*a);
+                    Layout::dense(place, &data.shape)
+                });
             }
             Op::Unary(..) | Op::Binary(..) | Op::Select(..) => {
                 if self.group[at] == Some(node) {
@@ -339,18 +280,10 @@ impl<'a> Planner<'a> {
             Op::Pad { of, axis, before } => {
                 let result = self.result_place(node);
                 let strides = crate::shape::row_major_strides(&data.shape);
-                let inner = Place {
-                    offset: result.offset + before * strides[*axis],
-                    ..result
-                };
+                let inner = Place { offset: result.offset + before * strides[*axis], ..result };
                 let source = self.layout(*of).clone();
-                let copy = Copy::new(
-                    Some((result, request_len(graph, node))),
-                    graph.shape(*of),
-                    &source,
-                    inner,
-                    &strides,
-                );
+                let copy =
+                    Copy::new(Some((result, request_len(graph, node))), graph.shape(*of), &source, inner, &strides);
                 self.step(node, Kernel::Copy(copy), result, 0);
                 self.set_dense(node, result);
             }
@@ -359,18 +292,11 @@ impl<'a> Planner<'a> {
                 let strides = crate::shape::row_major_strides(&data.shape);
                 let mut before = 0;
                 for (i, &part) in parts.iter().enumerate() {
-                    let inner = Place {
-                        offset: result.offset + before * strides[*axis],
-                        ..result
-                    };
+                    let inner = Place { offset: result.offset + before * strides[*axis], ..result };
                     let source = self.layout(part).clone();
                     let copy = Copy::new(None, graph.shape(part), &source, inner, &strides);
                     // The result is there only after the last part.
-                    let len = if i + 1 == parts.len() {
-                        request_len(graph, node)
-                    } else {
-                        0
-                    };
+                    let len = if i + 1 == parts.len() { request_len(graph, node) } else { 0 };
                     self.step_of(node, Kernel::Copy(copy), (result, len), 0);
                     before += graph.shape(part)[*axis];
                 }
@@ -448,15 +374,7 @@ impl<'a> Planner<'a> {
         let label = self.graph.describe(node);
         self.step(
             node,
-            Kernel::Rows(Rows {
-                kind,
-                from,
-                to: result,
-                ids,
-                n_rows,
-                width,
-                label,
-            }),
+            Kernel::Rows(Rows { kind, from, to: result, ids, n_rows, width, label }),
             result,
             n_rows * width * 8,
         );
@@ -465,15 +383,9 @@ impl<'a> Planner<'a> {
 
     /// Evaluates a constant now and keeps its values with the program.
     fn literal(&mut self, node: Node) {
-        let values = self
-            .graph
-            .interpret::<f32>(&BTreeMap::new(), &[node])
-            .expect("constants read no inputs")
-            .swap_remove(0);
-        let place = Place {
-            buffer: self.literal_buffer,
-            offset: self.literals.len(),
-        };
+        let values =
+            self.graph.interpret::<f32>(&BTreeMap::new(), &[node]).expect("constants read no inputs").swap_remove(0);
+        let place = Place { buffer: self.literal_buffer, offset: self.literals.len() };
         self.literals.extend_from_slice(&values);
         self.set_dense(node, place);
     }
@@ -492,11 +404,8 @@ impl<'a> Planner<'a> {
         let len = request_len(self.graph, node);
         let strides = crate::shape::row_major_strides(shape);
         // A copy moves four bytes, ids or floats; only floats are checked for being finite.
-        let (space, floats) = if self.graph.dtype(node) == DType::Ids {
-            (Space::Ids, 0)
-        } else {
-            (Space::Transient, len)
-        };
+        let (space, floats) =
+            if self.graph.dtype(node) == DType::Ids { (Space::Ids, 0) } else { (Space::Transient, len) };
         let place = self.buffer(space, len);
         let copy = Copy::new(None, shape, &layout, place, &strides);
         self.step_of(node, Kernel::Copy(copy), (place, floats), 0);
@@ -561,13 +470,7 @@ impl<'a> Planner<'a> {
         let graph = self.graph;
         let mut wanted: Vec<(Node, Place)> = Vec::new();
         for &(offset, node) in self.request.gradients {
-            wanted.push((
-                node,
-                Place {
-                    buffer: self.gradient.buffer,
-                    offset,
-                },
-            ));
+            wanted.push((node, Place { buffer: self.gradient.buffer, offset }));
         }
         for (&node, &(place, _)) in self.request.outputs.iter().zip(&self.outputs) {
             wanted.push((node, place));
@@ -606,10 +509,7 @@ fn request_len(graph: &Graph, node: Node) -> usize {
 }
 
 fn is_view(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Broadcast(_) | Op::Permute(..) | Op::Slice { .. } | Op::Reshape(_)
-    )
+    matches!(op, Op::Broadcast(_) | Op::Permute(..) | Op::Slice { .. } | Op::Reshape(_))
 }
 
 fn is_elementwise(op: &Op) -> bool {
@@ -637,8 +537,7 @@ fn groups(graph: &Graph, live: &[bool], constant: &[bool], roots: &[Node]) -> Ve
             group[reader].filter(|_| same_shape)
         });
         let first = of_readers.next().flatten();
-        let joined =
-            first.filter(|&g| !roots.contains(&node) && of_readers.all(|other| other == Some(g)));
+        let joined = first.filter(|&g| !roots.contains(&node) && of_readers.all(|other| other == Some(g)));
         group[at] = Some(joined.unwrap_or(node));
     }
     group

@@ -14,11 +14,7 @@ pub(super) fn check(plan: &Plan) {
         let (writes, reads): (Vec<&Span>, Vec<&Span>) = spans.iter().partition(|span| span.written);
         for span in &spans {
             let buffer = &plan.buffers[span.place.buffer];
-            assert!(
-                span.place.offset + span.len <= buffer.len,
-                "step {at} ({}) leaves its buffer",
-                step.label
-            );
+            assert!(span.place.offset + span.len <= buffer.len, "step {at} ({}) leaves its buffer", step.label);
             let size = match buffer.space {
                 Space::Transient => plan.n_transient,
                 Space::Kept => plan.n_kept,
@@ -26,24 +22,14 @@ pub(super) fn check(plan: &Plan) {
                 Space::Literals => plan.literals.len(),
                 Space::Weights => buffer.len,
             };
-            assert!(
-                start(span.place) + span.len <= size,
-                "step {at} ({}) leaves the workspace",
-                step.label
-            );
+            assert!(start(span.place) + span.len <= size, "step {at} ({}) leaves the workspace", step.label);
         }
         for read in &reads {
             let buffer = read.place.buffer;
             if plan.buffers[buffer].space == Space::Transient {
                 let first = start(read.place);
-                let held = holder[first..first + read.len]
-                    .iter()
-                    .all(|held| *held == Some(buffer));
-                assert!(
-                    held,
-                    "step {at} ({}) reads memory that has been taken",
-                    step.label
-                );
+                let held = holder[first..first + read.len].iter().all(|held| *held == Some(buffer));
+                assert!(held, "step {at} ({}) reads memory that has been taken", step.label);
             }
         }
         let in_place = matches!(&step.kernel, Kernel::Fused(fused) if fused.is_in_place());
@@ -56,18 +42,11 @@ pub(super) fn check(plan: &Plan) {
                 step.label
             );
             let first = start(write.place);
-            for read in reads
-                .iter()
-                .filter(|read| plan.buffers[read.place.buffer].space == space)
-            {
+            for read in reads.iter().filter(|read| plan.buffers[read.place.buffer].space == space) {
                 let other = start(read.place);
                 let apart = first + write.len <= other || other + read.len <= first;
                 let same = in_place && first == other && write.len == read.len;
-                assert!(
-                    apart || same,
-                    "step {at} ({}) overlaps its operand",
-                    step.label
-                );
+                assert!(apart || same, "step {at} ({}) overlaps its operand", step.label);
             }
             if space == Space::Transient {
                 holder[first..first + write.len].fill(Some(write.place.buffer));

@@ -1,10 +1,5 @@
 //! Shared by the integration tests: the one-layer transformer of the grokking papers, and evaluation both ways.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "each test binary uses its part"
-)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
 
@@ -32,8 +27,7 @@ pub fn transformer(
     let targets = g.input_ids("targets", &[batch]);
     let embed = g.param("embed.W_E", &[vocabulary, d]);
     let positions = g.param("pos_embed.W_pos", &[context, d]);
-    let [w_q, w_k, w_v] =
-        ["Q", "K", "V"].map(|x| g.param(&format!("blocks.0.attn.W_{x}"), &[heads, d, d_head]));
+    let [w_q, w_k, w_v] = ["Q", "K", "V"].map(|x| g.param(&format!("blocks.0.attn.W_{x}"), &[heads, d, d_head]));
     let w_o = g.param("blocks.0.attn.W_O", &[heads, d_head, d]);
     let embedded = g.gather(embed, tokens);
     let x = g.add(embedded, positions);
@@ -74,20 +68,12 @@ pub fn random_values(graph: &Graph, seed: u32, n_ids: usize) -> BTreeMap<String,
         let len: usize = graph.shape(node).iter().product();
         let stream = Stream::new(seed, Purpose::Data, i as u64);
         let value = match graph.dtype(node) {
-            DType::Ids => Value::Ids(
-                (0..len)
-                    .map(|at| stream.below(n_ids, 0, at as u32) as i32)
-                    .collect(),
-            ),
+            DType::Ids => Value::Ids((0..len).map(|at| stream.below(n_ids, 0, at as u32) as i32).collect()),
             DType::Float => {
                 let mut x = vec![0.0; len];
                 stream.normals(0, 0, &mut x);
                 // Parameters of networks are small.
-                let scale = if params.iter().any(|p| p == name) {
-                    0.3
-                } else {
-                    1.0
-                };
+                let scale = if params.iter().any(|p| p == name) { 0.3 } else { 1.0 };
                 for v in &mut x {
                     *v *= scale;
                 }
@@ -105,21 +91,14 @@ pub fn widened(values: &BTreeMap<String, Value<f32>>) -> BTreeMap<String, Value<
         Value::Float(v) => Value::Float(v.iter().map(|&x| f64::from(x)).collect()),
         Value::Ids(v) => Value::Ids(v.clone()),
     };
-    values
-        .iter()
-        .map(|(name, value)| (name.clone(), widen(value)))
-        .collect()
+    values.iter().map(|(name, value)| (name.clone(), widen(value))).collect()
 }
 
 /// The same `n` random cases each time, or as many fresh ones as the environment variable `PROPTEST_CASES` says.
 pub fn cases(n: u32) -> Config {
     match std::env::var("PROPTEST_CASES") {
         Ok(_) => Config::default(),
-        Err(_) => Config {
-            cases: n,
-            rng_seed: RngSeed::Fixed(1),
-            ..Config::default()
-        },
+        Err(_) => Config { cases: n, rng_seed: RngSeed::Fixed(1), ..Config::default() },
     }
 }
 
@@ -142,11 +121,7 @@ pub fn run_all(
     values: &BTreeMap<String, Value<f32>>,
 ) -> (Vec<Vec<f32>>, Vec<f32>) {
     let names: Vec<String> = (0..outputs.len()).map(|i| format!("output {i}")).collect();
-    let outputs: Vec<(&str, Node)> = names
-        .iter()
-        .map(String::as_str)
-        .zip(outputs.iter().copied())
-        .collect();
+    let outputs: Vec<(&str, Node)> = names.iter().map(String::as_str).zip(outputs.iter().copied()).collect();
     let program = Program::compile(graph, &outputs, gradient).unwrap();
     let mut workspace = Workspace::new(&program);
     let weights = fill(&program, &mut workspace, values);
@@ -155,34 +130,20 @@ pub fn run_all(
     let bits = |x: &[f32]| x.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     let first = bits(workspace.gradient(&program));
     program.run(&mut workspace, &weights).unwrap();
-    assert_eq!(
-        first,
-        bits(workspace.gradient(&program)),
-        "a second execution gives other bits"
-    );
-    let outputs = names
-        .iter()
-        .map(|name| workspace.output(&program, name).to_vec())
-        .collect();
+    assert_eq!(first, bits(workspace.gradient(&program)), "a second execution gives other bits");
+    let outputs = names.iter().map(|name| workspace.output(&program, name).to_vec()).collect();
     (outputs, workspace.gradient(&program).to_vec())
 }
 
 /// Fills every input from the values, and returns the flat weights.
-pub fn fill(
-    program: &Program,
-    workspace: &mut Workspace,
-    values: &BTreeMap<String, Value<f32>>,
-) -> Vec<f32> {
+pub fn fill(program: &Program, workspace: &mut Workspace, values: &BTreeMap<String, Value<f32>>) -> Vec<f32> {
     let mut weights = vec![0.0; program.space().len()];
     for (name, value) in values {
         if let Ok(param) = program.space().find(name) {
             weights[param.range.clone()].copy_from_slice(value.floats());
         } else if program.input_shape(name).is_some() {
             match value {
-                Value::Float(v) => workspace
-                    .floats_mut(program, name)
-                    .unwrap()
-                    .copy_from_slice(v),
+                Value::Float(v) => workspace.floats_mut(program, name).unwrap().copy_from_slice(v),
                 Value::Ids(v) => workspace.ids_mut(program, name).unwrap().copy_from_slice(v),
             }
         }
@@ -191,11 +152,7 @@ pub fn fill(
 }
 
 /// The flat gradient by the reference interpreter.
-pub fn reference_gradient(
-    graph: &Graph,
-    loss: Node,
-    values: &BTreeMap<String, Value<f64>>,
-) -> Vec<f64> {
+pub fn reference_gradient(graph: &Graph, loss: Node, values: &BTreeMap<String, Value<f64>>) -> Vec<f64> {
     let mut g = graph.clone();
     let params = g.param_nodes();
     let gradients = g.gradient(loss, &params).unwrap();
@@ -206,9 +163,5 @@ pub fn reference_gradient(
 pub fn difference(got: &[f32], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len());
     let scale = want.iter().fold(1e-30_f64, |a, x| a.max(x.abs()));
-    got.iter()
-        .zip(want)
-        .map(|(&g, &w)| (f64::from(g) - w).abs())
-        .fold(0.0, f64::max)
-        / scale
+    got.iter().zip(want).map(|(&g, &w)| (f64::from(g) - w).abs()).fold(0.0, f64::max) / scale
 }

@@ -56,14 +56,23 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CommandError> {
 
 /// The command that makes the run again, without what does not change its content.
 fn command_line(args: &RunArgs) -> String {
-    let mut command = format!("ontogeny run {}", args.file.display());
+    let mut command = format!("ontogeny run {}", quoted(&args.file.to_string_lossy()));
     if args.scale == ScaleArg::Small {
         command.push_str(" --scale small");
     }
     for (key, value) in &args.set {
-        command.push_str(&format!(" --set {key}={value}"));
+        command.push_str(&format!(" --set {}", quoted(&format!("{key}={value}"))));
     }
     command
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_=./,:+@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 fn print_work(work: &WorkSummary, json: bool) -> Result<(), CommandError> {
