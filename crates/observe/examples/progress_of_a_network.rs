@@ -25,10 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for split in &task.splits {
         let found = evaluator.evaluate(&weights, &split.data)?;
         let accuracy = found.accuracy.unwrap_or_default();
-        println!(
-            "{:>5}: loss {:.4} nats, accuracy {accuracy:.4}",
-            split.name, found.loss
-        );
+        println!("{:>5}: loss {:.4} nats, accuracy {accuracy:.4}", split.name, found.loss);
     }
     print("norms", &weight_norms(&model, &weights)?);
 

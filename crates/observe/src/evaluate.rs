@@ -37,29 +37,15 @@ impl Evaluator {
     /// A mistake in the model's graph.
     pub fn new(model: &Model) -> Result<Self, ObserveError> {
         let (graph, nodes) = model.graph(BATCH);
-        let outputs = [
-            ("example_loss", nodes.example_loss),
-            ("logits", nodes.logits),
-        ];
+        let outputs = [("example_loss", nodes.example_loss), ("logits", nodes.logits)];
         let program = Program::compile(&graph, &outputs, Gradient::None)?;
         let workspace = Workspace::new(&program);
         let classes = match model.interface() {
-            Interface::Tokens {
-                read: Read::LastPosition { classes },
-                ..
-            } => Some((classes, "targets")),
-            Interface::Vectors {
-                loss: VectorLoss::CrossEntropy,
-                outputs,
-                ..
-            } => Some((outputs, "y")),
+            Interface::Tokens { read: Read::LastPosition { classes }, .. } => Some((classes, "targets")),
+            Interface::Vectors { loss: VectorLoss::CrossEntropy, outputs, .. } => Some((outputs, "y")),
             _ => None,
         };
-        Ok(Self {
-            program,
-            workspace,
-            classes,
-        })
+        Ok(Self { program, workspace, classes })
     }
 
     /// Mean loss and accuracy of the flat `weights` on all examples.
@@ -67,11 +53,7 @@ impl Evaluator {
     /// # Errors
     /// Weights or data of another model, no examples, or a non-finite loss; then the error names the first parameter
     /// or activation that is not finite.
-    pub fn evaluate(
-        &mut self,
-        weights: &[f32],
-        data: &DataSet,
-    ) -> Result<Evaluation, ObserveError> {
+    pub fn evaluate(&mut self, weights: &[f32], data: &DataSet) -> Result<Evaluation, ObserveError> {
         if data.is_empty() {
             return Err(ObserveError::NotDefined {
                 observable: "loss",
@@ -79,38 +61,26 @@ impl Evaluator {
                 found: "an empty data set".to_owned(),
             });
         }
-        let targets = self
-            .classes
-            .and_then(|(n, name)| Some((n, ids(data, name)?)));
+        let targets = self.classes.and_then(|(n, name)| Some((n, ids(data, name)?)));
         let (mut loss, mut n_right) = (0.0, 0_usize);
         let examples: Vec<usize> = (0..data.len()).collect();
         for batch in examples.chunks(BATCH) {
             data.fill(&self.program, &mut self.workspace, batch)?;
             self.program.run(&mut self.workspace, weights)?;
             let losses = self.workspace.output(&self.program, "example_loss");
-            loss += losses[..batch.len()]
-                .iter()
-                .map(|&l| f64::from(l))
-                .sum::<f64>();
+            loss += losses[..batch.len()].iter().map(|&l| f64::from(l)).sum::<f64>();
             if !loss.is_finite() {
-                let node = self
-                    .program
-                    .first_non_finite(&mut self.workspace, weights)?;
+                let node = self.program.first_non_finite(&mut self.workspace, weights)?;
                 return Err(ObserveError::non_finite(node, "the loss"));
             }
             if let Some((n_classes, targets)) = targets {
                 let logits = self.workspace.output(&self.program, "logits");
                 let rows = logits.chunks_exact(n_classes).zip(batch);
-                n_right += rows
-                    .filter(|(row, example)| is_right(row, targets[**example]))
-                    .count();
+                n_right += rows.filter(|(row, example)| is_right(row, targets[**example])).count();
             }
         }
         let n = data.len() as f64;
-        Ok(Evaluation {
-            loss: loss / n,
-            accuracy: targets.map(|_| n_right as f64 / n),
-        })
+        Ok(Evaluation { loss: loss / n, accuracy: targets.map(|_| n_right as f64 / n) })
     }
 }
 
@@ -124,9 +94,6 @@ pub(crate) fn ids<'a>(data: &'a DataSet, name: &str) -> Option<&'a [i32]> {
 
 fn is_right(logits: &[f32], target: i32) -> bool {
     let target = target as usize;
-    let mut others = logits
-        .iter()
-        .enumerate()
-        .filter(|(class, _)| *class != target);
+    let mut others = logits.iter().enumerate().filter(|(class, _)| *class != target);
     others.all(|(_, &z)| z < logits[target])
 }

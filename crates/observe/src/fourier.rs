@@ -52,22 +52,14 @@ impl FourierMeasures {
     pub fn new(model: &Model, task: &Task) -> Result<Self, ObserveError> {
         let not_defined = |found: &str| ObserveError::NotDefined {
             observable: "fourier",
-            needs: "a one-layer transformer with an MLP on all pairs of addition modulo p ≥ 3"
-                .to_owned(),
+            needs: "a one-layer transformer with an MLP on all pairs of addition modulo p ≥ 3".to_owned(),
             found: found.to_owned(),
         };
-        let Interface::Tokens {
-            read: Read::LastPosition { classes: p },
-            ..
-        } = task.interface
-        else {
+        let Interface::Tokens { read: Read::LastPosition { classes: p }, .. } = task.interface else {
             return Err(not_defined("a task without classes"));
         };
-        let all = task
-            .split("all")
-            .ok_or_else(|| not_defined("a task without the set of all pairs"))?;
-        let targets =
-            ids(&all.data, "targets").ok_or_else(|| not_defined("a task without class targets"))?;
+        let all = task.split("all").ok_or_else(|| not_defined("a task without the set of all pairs"))?;
+        let targets = ids(&all.data, "targets").ok_or_else(|| not_defined("a task without class targets"))?;
         if p < 3 || targets.len() != p * p {
             let found = format!("{} examples of {p} classes", targets.len());
             return Err(not_defined(&found));
@@ -82,9 +74,7 @@ impl FourierMeasures {
         if graph.find("blocks.1.hook_resid_pre").is_ok() {
             return Err(not_defined("a network of several layers"));
         }
-        let neurons = graph
-            .find("blocks.0.mlp.hook_post")
-            .map_err(|_| not_defined("a network without an MLP"))?;
+        let neurons = graph.find("blocks.0.mlp.hook_post").map_err(|_| not_defined("a network without an MLP"))?;
         let &[_, length, n_neurons] = graph.shape(neurons) else {
             return Err(not_defined("an MLP without an axis of positions"));
         };
@@ -112,50 +102,31 @@ impl FourierMeasures {
     pub fn measure(&mut self, weights: &[f32]) -> Result<FourierProgress, ObserveError> {
         // A weight that no logit depends on, such as the unembedding of `=`, still has a norm.
         if !weights.iter().all(|w| w.is_finite()) {
-            let node = self
-                .program
-                .first_non_finite(&mut self.workspace, weights)?;
+            let node = self.program.first_non_finite(&mut self.workspace, weights)?;
             return Err(ObserveError::non_finite(node, "the weights"));
         }
         let (logits, neurons) = self.run(weights)?;
-        let logits = GridData {
-            values: &logits,
-            width: self.p,
-        };
-        let neurons = GridData {
-            values: &neurons,
-            width: self.n_neurons,
-        };
+        let logits = GridData { values: &logits, width: self.p };
+        let neurons = GridData { values: &neurons, width: self.n_neurons };
         let key_frequencies = self.basis.key_frequencies(neurons);
         let keys = key_frequencies.keys();
 
         let mut entries: Vec<(&str, f64)> = Vec::new();
-        let sets: Vec<&[usize]> = self
-            .splits
-            .iter()
-            .map(|(_, pairs)| pairs.as_slice())
-            .collect();
-        let restricted = self
-            .basis
-            .restricted_losses(logits, &keys, &self.targets, &sets);
-        for (label, split) in [
-            ("restricted_loss", "all"),
-            ("restricted_loss_train", "train"),
-            ("restricted_loss_test", "test"),
-        ] {
+        let sets: Vec<&[usize]> = self.splits.iter().map(|(_, pairs)| pairs.as_slice()).collect();
+        let restricted = self.basis.restricted_losses(logits, &keys, &self.targets, &sets);
+        for (label, split) in
+            [("restricted_loss", "all"), ("restricted_loss_train", "train"), ("restricted_loss_test", "test")]
+        {
             let at = self.splits.iter().position(|(name, _)| *name == split);
             entries.extend(at.map(|at| (label, restricted[at])));
         }
         if let Some((_, train)) = self.splits.iter().find(|(name, _)| *name == "train") {
-            let loss = self
-                .basis
-                .excluded_loss(logits, &keys, &self.targets, train);
+            let loss = self.basis.excluded_loss(logits, &keys, &self.targets, train);
             entries.push(("excluded_loss", loss));
         }
         let embedding = self.embedding(weights)?;
         let unembedding = self.neuron_logit_map(weights)?;
-        for (label, (matrix, width)) in [("gini_embed", &embedding), ("gini_unembed", &unembedding)]
-        {
+        for (label, (matrix, width)) in [("gini_embed", &embedding), ("gini_unembed", &unembedding)] {
             let gini = self.basis.frequency_gini(matrix, *width);
             entries.extend(gini.map(|gini| (label, gini)));
         }
@@ -178,17 +149,12 @@ impl FourierMeasures {
         for batch in pairs.chunks(BATCH) {
             self.all.fill(&self.program, &mut self.workspace, batch)?;
             self.program.run(&mut self.workspace, weights)?;
-            let outputs = [
-                ("logits", self.p, &mut logits),
-                ("neurons", self.n_neurons, &mut neurons),
-            ];
+            let outputs = [("logits", self.p, &mut logits), ("neurons", self.n_neurons, &mut neurons)];
             for (name, width, to) in outputs {
                 let values = self.workspace.output(&self.program, name);
                 let values = &values[..batch.len() * width];
                 if !values.iter().all(|x| x.is_finite()) {
-                    let node = self
-                        .program
-                        .first_non_finite(&mut self.workspace, weights)?;
+                    let node = self.program.first_non_finite(&mut self.workspace, weights)?;
                     return Err(ObserveError::non_finite(node, name));
                 }
                 to.extend_from_slice(values);
@@ -219,16 +185,10 @@ impl FourierMeasures {
         let unembed = &weights[unembed.range.clone()];
         let mut map = Vec::with_capacity(self.p * n_neurons);
         for class in 0..self.p {
-            let column: Vec<f64> = (0..d)
-                .map(|i| f64::from(unembed[class * class_stride + i * residual_stride]))
-                .collect();
+            let column: Vec<f64> =
+                (0..d).map(|i| f64::from(unembed[class * class_stride + i * residual_stride])).collect();
             for row in w_out.chunks_exact(d) {
-                map.push(
-                    row.iter()
-                        .zip(&column)
-                        .map(|(&w, u)| f64::from(w) * u)
-                        .sum(),
-                );
+                map.push(row.iter().zip(&column).map(|(&w, u)| f64::from(w) * u).sum());
             }
         }
         Ok((map, n_neurons))

@@ -39,9 +39,7 @@ pub struct KeyFrequencies {
 impl KeyFrequencies {
     /// Frequencies of at least one neuron, ascending.
     pub fn keys(&self) -> Vec<usize> {
-        (1..=self.n_neurons.len())
-            .filter(|k| self.n_neurons[k - 1] > 0)
-            .collect()
+        (1..=self.n_neurons.len()).filter(|k| self.n_neurons[k - 1] > 0).collect()
     }
 }
 
@@ -51,13 +49,9 @@ impl FourierBasis {
         let norm = (2.0 / p as f64).sqrt();
         // k·a is reduced before it becomes an angle, so that the cosine is exact to rounding for every p.
         let wave = |k: usize, f: fn(f64) -> f64| -> Vec<f64> {
-            (0..p)
-                .map(|a| norm * f(TAU * ((k * a) % p) as f64 / p as f64))
-                .collect()
+            (0..p).map(|a| norm * f(TAU * ((k * a) % p) as f64 / p as f64)).collect()
         };
-        let waves = (1..=(p - 1) / 2)
-            .map(|k| [wave(k, f64::cos), wave(k, f64::sin)])
-            .collect();
+        let waves = (1..=(p - 1) / 2).map(|k| [wave(k, f64::cos), wave(k, f64::sin)]).collect();
         Self { p, waves }
     }
 
@@ -87,12 +81,8 @@ impl FourierBasis {
     /// of four families of lines, and sums along those lines are all that a neuron's shares depend on.
     pub fn neuron_shares(&self, neurons: GridData<'_>) -> Vec<Option<(usize, f64)>> {
         let (p, width) = (self.p, neurons.width);
-        let families: [fn(usize, usize, usize) -> usize; 4] = [
-            |a, _, _| a,
-            |_, b, _| b,
-            |a, b, p| (a + b) % p,
-            |a, b, p| (a + p - b) % p,
-        ];
+        let families: [fn(usize, usize, usize) -> usize; 4] =
+            [|a, _, _| a, |_, b, _| b, |a, b, p| (a + b) % p, |a, b, p| (a + p - b) % p];
         let sums = families.map(|line| self.line_sums(neurons, line));
         let power: Vec<Vec<f64>> = (1..=self.n_frequencies())
             .map(|k| {
@@ -113,9 +103,7 @@ impl FourierBasis {
                     return None;
                 }
                 // A sum along a line of p pairs meets a unit wave on the grid with the factor 1/√p.
-                let shares = power
-                    .iter()
-                    .map(|power| power[n] / (p as f64 * variance[n]));
+                let shares = power.iter().map(|power| power[n] / (p as f64 * variance[n]));
                 (1..).zip(shares).max_by(|x, y| x.1.total_cmp(&y.1))
             })
             .collect()
@@ -163,20 +151,12 @@ impl FourierBasis {
             let row = &restricted[self.sum_of(pair) * width..][..width];
             cross_entropy(row, targets[pair] as usize)
         };
-        sets.iter()
-            .map(|pairs| mean_of(pairs.iter().map(loss)))
-            .collect()
+        sets.iter().map(|pairs| mean_of(pairs.iter().map(loss))).collect()
     }
 
     /// Excluded loss (Nanda et al. 2023, section 5.1): the mean cross-entropy over the chosen pairs, in nats, of the
     /// logits without their trigonometric part. Arguments as for [`Self::restricted_losses`].
-    pub fn excluded_loss(
-        &self,
-        logits: GridData<'_>,
-        keys: &[usize],
-        targets: &[i32],
-        pairs: &[usize],
-    ) -> f64 {
+    pub fn excluded_loss(&self, logits: GridData<'_>, keys: &[usize], targets: &[i32], pairs: &[usize]) -> f64 {
         let width = logits.width;
         let part = self.trigonometric_part(logits, keys);
         let mut excluded = vec![0.0; width];
@@ -216,9 +196,7 @@ impl FourierBasis {
         let mut sums = vec![0.0; p * width];
         for (pair, values) in data.values.chunks_exact(width).enumerate() {
             let sum = &mut sums[line(pair / p, pair % p, p) * width..][..width];
-            sum.iter_mut()
-                .zip(values)
-                .for_each(|(sum, &x)| *sum += f64::from(x));
+            sum.iter_mut().zip(values).for_each(|(sum, &x)| *sum += f64::from(x));
         }
         sums
     }
@@ -257,9 +235,7 @@ impl FourierBasis {
 }
 
 fn add_scaled(to: &mut [f64], factor: f64, values: &[f64]) {
-    to.iter_mut()
-        .zip(values)
-        .for_each(|(to, x)| *to += factor * x);
+    to.iter_mut().zip(values).for_each(|(to, x)| *to += factor * x);
 }
 
 fn add_squares(to: &mut [f64], values: &[f64]) {
@@ -296,19 +272,12 @@ mod tests {
         let (p, keys) = (113, [14, 35, 41, 42, 52]);
         let basis = FourierBasis::new(p);
         let logits = trigonometric_logits(p, &keys);
-        let grid = GridData {
-            values: &logits,
-            width: p,
-        };
+        let grid = GridData { values: &logits, width: p };
         let part = basis.trigonometric_part(grid, &keys);
         for (pair, row) in logits.chunks_exact(p).enumerate() {
             let part = &part[basis.sum_of(pair) * p..][..p];
             // f32 logits of size 5: half an ulp is 2.4e-7.
-            assert!(
-                part.iter()
-                    .zip(row)
-                    .all(|(x, &z)| (x - f64::from(z)).abs() < 5e-7)
-            );
+            assert!(part.iter().zip(row).all(|(x, &z)| (x - f64::from(z)).abs() < 5e-7));
         }
         let targets: Vec<i32> = (0..p * p).map(|pair| basis.sum_of(pair) as i32).collect();
         let pairs: Vec<usize> = (0..p * p).collect();
@@ -321,10 +290,7 @@ mod tests {
             cross_entropy(&row, targets[pair] as usize)
         }));
         let restricted = basis.restricted_losses(grid, &keys, &targets, &[&pairs]);
-        assert!(
-            (restricted[0] - whole).abs() < 1e-6,
-            "{restricted:?} {whole}"
-        );
+        assert!((restricted[0] - whole).abs() < 1e-6, "{restricted:?} {whole}");
     }
 
     #[test]
@@ -353,35 +319,20 @@ mod tests {
             let grid = |pair: usize| f64::from(values[pair]);
             // Projection on the product of one vector over a and one over b.
             let power = |x: &[f64], y: &[f64]| {
-                (0..p * p)
-                    .map(|pair| x[pair / p] * y[pair % p] * grid(pair))
-                    .sum::<f64>()
-                    .powi(2)
+                (0..p * p).map(|pair| x[pair / p] * y[pair % p] * grid(pair)).sum::<f64>().powi(2)
             };
             let total = (0..p * p).map(|pair| grid(pair).powi(2)).sum::<f64>();
             let variance = total - power(&constant, &constant);
             let shares = basis.waves.iter().map(|[cosine, sine]| {
                 let block = [&constant, cosine, sine];
-                let sum: f64 = block
-                    .iter()
-                    .flat_map(|x| block.iter().map(|y| power(x, y)))
-                    .sum();
+                let sum: f64 = block.iter().flat_map(|x| block.iter().map(|y| power(x, y))).sum();
                 (sum - power(&constant, &constant)) / variance
             });
-            let (k, share) = (1..)
-                .zip(shares)
-                .max_by(|x, y| x.1.total_cmp(&y.1))
-                .unwrap();
-            let found = basis.neuron_shares(GridData {
-                values: &values,
-                width: 1,
-            });
+            let (k, share) = (1..).zip(shares).max_by(|x, y| x.1.total_cmp(&y.1)).unwrap();
+            let found = basis.neuron_shares(GridData { values: &values, width: 1 });
             let (found_k, found_share) = found[0].unwrap();
             assert_eq!(found_k, k, "p = {p}");
-            assert!(
-                (found_share - share).abs() < 1e-12,
-                "p = {p}: {found_share} {share}"
-            );
+            assert!((found_share - share).abs() < 1e-12, "p = {p}: {found_share} {share}");
         }
     }
 
@@ -395,10 +346,7 @@ mod tests {
                 values.extend([(wave(a) + wave(b)) as f32, 0.0, 2.1]);
             }
         }
-        let neurons = GridData {
-            values: &values,
-            width: 3,
-        };
+        let neurons = GridData { values: &values, width: 3 };
         let basis = FourierBasis::new(p);
         let shares = basis.neuron_shares(neurons);
         assert_eq!(shares[0].map(|(k, _)| k), Some(3));

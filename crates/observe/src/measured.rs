@@ -17,11 +17,7 @@ impl Measured {
     /// One value for each label of one dimension.
     pub fn along(dim: &'static str, unit: &'static str, entries: Vec<(String, f64)>) -> Self {
         let (labels, values) = entries.into_iter().unzip();
-        Self {
-            unit,
-            dims: vec![(dim, labels)],
-            values,
-        }
+        Self { unit, dims: vec![(dim, labels)], values }
     }
 
     /// The value at a label of a one-dimensional array; `None` without that label, or with several dimensions.

@@ -25,10 +25,7 @@ pub fn weight_norms(model: &Model, weights: &[f32]) -> Result<Measured, ObserveE
     for (param, values) in model.tensors(weights) {
         let sum: f64 = values.iter().map(|&w| f64::from(w).powi(2)).sum();
         if !sum.is_finite() {
-            return Err(ObserveError::non_finite(
-                Some(param.name.clone()),
-                "the weights",
-            ));
+            return Err(ObserveError::non_finite(Some(param.name.clone()), "the weights"));
         }
         squares[0].1 += sum;
         let part = part_of(&param.name);

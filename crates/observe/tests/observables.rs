@@ -1,9 +1,6 @@
 //! Observables on networks made by hand, where every number is known; and what they refuse.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests stop at the first surprise"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 
 use std::f64::consts::TAU;
 use std::path::Path;
@@ -53,29 +50,16 @@ fn weights_by(model: &Model, entry: impl Fn(&str, usize, usize) -> f64) -> Vec<f
 
 /// A network without a hidden layer whose weights are the identity: its logits are its inputs.
 fn identity(loss: VectorLoss) -> (Model, Vec<f32>) {
-    let network =
-        json!({ "kind": "mlp", "sizes": [3, 3], "activation": "identity", "biases": false });
-    let interface = Interface::Vectors {
-        inputs: 3,
-        outputs: 3,
-        loss,
-    };
+    let network = json!({ "kind": "mlp", "sizes": [3, 3], "activation": "identity", "biases": false });
+    let interface = Interface::Vectors { inputs: 3, outputs: 3, loss };
     let model = Model::new(from_value(network).unwrap(), interface).unwrap();
     let weights = weights_by(&model, |_, i, j| f64::from(i == j));
     (model, weights)
 }
 
 fn vectors(rows: &[[f32; 3]], y: ColumnData) -> DataSet {
-    let width = if matches!(y, ColumnData::Ids(_)) {
-        1
-    } else {
-        3
-    };
-    let column = |name: &str, width, data| Column {
-        name: name.to_owned(),
-        width,
-        data,
-    };
+    let width = if matches!(y, ColumnData::Ids(_)) { 1 } else { 3 };
+    let column = |name: &str, width, data| Column { name: name.to_owned(), width, data };
     let x = ColumnData::Float(rows.concat());
     DataSet::new(rows.len(), vec![column("x", 3, x), column("y", width, y)]).unwrap()
 }
@@ -99,10 +83,7 @@ fn a_tie_counts_as_wrong() {
         let data = vectors(&[logits], ColumnData::Ids(vec![target]));
         let found = evaluator.evaluate(&weights, &data).unwrap();
         assert_eq!(found.accuracy, Some(accuracy), "{logits:?}, {target}");
-        assert!(
-            (found.loss - loss).abs() < F32,
-            "{logits:?}, {target}: {found:?}"
-        );
+        assert!((found.loss - loss).abs() < F32, "{logits:?}, {target}: {found:?}");
     }
 }
 
@@ -125,10 +106,7 @@ fn every_example_counts_once() {
 #[test]
 fn a_squared_error_has_no_accuracy() {
     let (model, weights) = identity(VectorLoss::MeanSquared);
-    let data = vectors(
-        &[[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]],
-        ColumnData::Float(vec![1.0, 2.0, 0.0, 0.0, 0.0, 0.0]),
-    );
+    let data = vectors(&[[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]], ColumnData::Float(vec![1.0, 2.0, 0.0, 0.0, 0.0, 0.0]));
     let mut evaluator = Evaluator::new(&model).unwrap();
     let found = evaluator.evaluate(&weights, &data).unwrap();
     assert_eq!((found.loss, found.accuracy), (1.5, None)); // 9 over three outputs and two examples
@@ -141,32 +119,14 @@ fn norms_add_up_to_the_total() {
         "attention_biases": true, "unembed_bias": true,
     }));
     let model = Model::new(network, arithmetic(5, "add").interface).unwrap();
-    let labels = [
-        "total",
-        "embed",
-        "pos_embed",
-        "norm",
-        "attn",
-        "mlp",
-        "unembed",
-    ];
+    let labels = ["total", "embed", "pos_embed", "norm", "attn", "mlp", "unembed"];
     // With weights of 2 a norm is twice the root of the number of weights: d = 6, V = 6, 3 positions, 2 neurons.
-    let counts = [
-        36,
-        18,
-        5 * 12,
-        2 * (4 * 36 + 4 * 6),
-        2 * (2 * 12 + 2 + 6),
-        36 + 6,
-    ];
+    let counts = [36, 18, 5 * 12, 2 * (4 * 36 + 4 * 6), 2 * (2 * 12 + 2 + 6), 36 + 6];
     let norms = weight_norms(&model, &vec![2.0; model.space().len()]).unwrap();
     assert_eq!(norms.dims[0].1, labels);
     for (label, count) in labels[1..].iter().zip(counts) {
         let expected = 2.0 * f64::from(count).sqrt();
-        assert!(
-            (norms.get(label).unwrap() - expected).abs() < 1e-12,
-            "{label}"
-        );
+        assert!((norms.get(label).unwrap() - expected).abs() < 1e-12, "{label}");
     }
     for seed in 0..3 {
         let norms = weight_norms(&model, &model.initial_weights(seed)).unwrap();
@@ -181,11 +141,7 @@ fn norms_add_up_to_the_total() {
 fn weights_of_one_frequency(model: &Model, p: usize) -> Vec<f32> {
     let wave = |k: usize, x: usize, of_sine: usize| {
         let angle = TAU * (k * x) as f64 / p as f64;
-        if of_sine == 1 {
-            angle.sin()
-        } else {
-            angle.cos()
-        }
+        if of_sine == 1 { angle.sin() } else { angle.cos() }
     };
     weights_by(model, |name, row, column| match (name, row, column) {
         ("embed.W_E", token, 0 | 1) if token < p => wave(2, token, column),
@@ -240,10 +196,7 @@ fn a_network_of_zeros_has_no_frequencies() {
     let task = arithmetic(5, "add");
     let model = Model::new(transformer(&json!({})), task.interface).unwrap();
     let weights = vec![0.0; model.space().len()];
-    let found = FourierMeasures::new(&model, &task)
-        .unwrap()
-        .measure(&weights)
-        .unwrap();
+    let found = FourierMeasures::new(&model, &task).unwrap().measure(&weights).unwrap();
     assert_eq!(found.keys, [0; 0]);
     assert_eq!(found.measured.get("gini_embed"), None);
     for label in ["restricted_loss", "excluded_loss"] {
@@ -252,10 +205,7 @@ fn a_network_of_zeros_has_no_frequencies() {
     }
     // All classes tie everywhere.
     let all = &task.split("all").unwrap().data;
-    let found = Evaluator::new(&model)
-        .unwrap()
-        .evaluate(&weights, all)
-        .unwrap();
+    let found = Evaluator::new(&model).unwrap().evaluate(&weights, all).unwrap();
     assert_eq!(found.accuracy, Some(0.0));
     assert!((found.loss - 5_f64.ln()).abs() < F32);
 }
@@ -291,12 +241,7 @@ fn networks_and_tasks_without_the_circuit_are_refused() {
     for (changes, p, operation, found) in [
         (attention_only, 5, "add", "a network without an MLP"),
         (json!({ "layers": 0 }), 5, "add", "a network without an MLP"),
-        (
-            json!({ "layers": 2 }),
-            5,
-            "add",
-            "a network of several layers",
-        ),
+        (json!({ "layers": 2 }), 5, "add", "a network of several layers"),
         (json!({}), 5, "sub", "targets that are not a + b modulo p"),
         (json!({}), 2, "add", "4 examples of 2 classes"),
     ] {
@@ -360,10 +305,7 @@ fn an_activation_that_overflows_is_named() {
     assert!(norms.is_ok());
     for result in [evaluation, fourier] {
         let node = non_finite(result);
-        assert!(
-            node.contains("attn"),
-            "{node}: the first product of two weights"
-        );
+        assert!(node.contains("attn"), "{node}: the first product of two weights");
     }
 }
 
@@ -383,12 +325,6 @@ fn weights_of_another_length_and_no_examples_are_refused() {
         );
     }
     let none = task.split("all").unwrap().data.rows(&[]);
-    let error = Evaluator::new(&model)
-        .unwrap()
-        .evaluate(&weights, &none)
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "`loss` needs at least one example; this run has an empty data set"
-    );
+    let error = Evaluator::new(&model).unwrap().evaluate(&weights, &none).unwrap_err();
+    assert_eq!(error.to_string(), "`loss` needs at least one example; this run has an empty data set");
 }

@@ -1,23 +1,19 @@
 //! Progress measures against a PyTorch fixture: a synthetic case in f64, and two real networks in f32.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests stop at the first surprise"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 
 use std::path::{Path, PathBuf};
 
 use ontogeny_observe::{Evaluator, FourierBasis, FourierMeasures, GridData};
 use ontogeny_zoo::{
-    Activation, Layout, Model, ModularArithmeticConfig, NameMap, NetworkConfig, Normalization,
-    Operation, Positions, Task, TaskConfig, TransformerConfig, read_tensors, to_canonical,
+    Activation, Layout, Model, ModularArithmeticConfig, NameMap, NetworkConfig, Normalization, Operation, Positions,
+    Task, TaskConfig, TransformerConfig, read_tensors, to_canonical,
 };
 use serde_json::Value;
 
 /// See `make_progress_measures.py` beside it for every definition.
 fn fixture() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/fixtures/torch/progress_measures.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/torch/progress_measures.json");
     let text = fs_err::read_to_string(path).unwrap_or_else(|error| panic!("{error}"));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -28,9 +24,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 fn number(value: &Value) -> f64 {
-    value
-        .as_f64()
-        .unwrap_or_else(|| panic!("{value} is not a number"))
+    value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
 }
 
 fn whole_numbers(value: &Value) -> Vec<usize> {
@@ -39,12 +33,7 @@ fn whole_numbers(value: &Value) -> Vec<usize> {
 
 /// A matrix of numbers that are exact in f32, as all inputs of the fixture are, and its width.
 fn matrix(value: &Value) -> (Vec<f32>, usize) {
-    let rows: Vec<Vec<f64>> = value
-        .as_array()
-        .expect("rows")
-        .iter()
-        .map(numbers)
-        .collect();
+    let rows: Vec<Vec<f64>> = value.as_array().expect("rows").iter().map(numbers).collect();
     let exact = |&x: &f64| {
         assert_eq!(f64::from(x as f32), x, "not exact in f32");
         x as f32
@@ -55,10 +44,7 @@ fn matrix(value: &Value) -> (Vec<f32>, usize) {
 /// |found − expected| ≤ tolerance · max(1, |expected|).
 fn assert_near(found: f64, expected: f64, tolerance: f64, what: &str) {
     let error = (found - expected).abs() / expected.abs().max(1.0);
-    assert!(
-        error <= tolerance,
-        "{what}: {found} for {expected}, {error:e} off"
-    );
+    assert!(error <= tolerance, "{what}: {found} for {expected}, {error:e} off");
 }
 
 /// Both sides compute in f64 from the same numbers and differ in the order of their sums. These have at most 343 terms
@@ -72,15 +58,9 @@ fn the_synthetic_case_agrees() {
     let p = case["p"].as_u64().unwrap() as usize;
     let basis = FourierBasis::new(p);
     let (logits, width) = matrix(&case["logits"]);
-    let logits = GridData {
-        values: &logits,
-        width,
-    };
+    let logits = GridData { values: &logits, width };
     let (activations, n_neurons) = matrix(&case["activations"]);
-    let neurons = GridData {
-        values: &activations,
-        width: n_neurons,
-    };
+    let neurons = GridData { values: &activations, width: n_neurons };
 
     let expected = case["neuron_shares"].as_array().unwrap();
     let shares = basis.neuron_shares(neurons);
@@ -128,19 +108,12 @@ fn the_synthetic_case_agrees() {
     for class in 0..p {
         for row in w_out.chunks_exact(d) {
             let column = w_u.iter().skip(class).step_by(vocabulary);
-            w_l.push(
-                row.iter()
-                    .zip(column)
-                    .map(|(&x, &y)| f64::from(x) * f64::from(y))
-                    .sum(),
-            );
+            w_l.push(row.iter().zip(column).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum());
         }
     }
     for (name, matrix, width) in [("w_e", &w_e, d), ("w_l", &w_l, n_neurons)] {
         let norms = numbers(&case[name]["frequency_norms"]);
-        for (k, (found, expected)) in
-            (1..).zip(basis.frequency_norms(matrix, width).iter().zip(norms))
-        {
+        for (k, (found, expected)) in (1..).zip(basis.frequency_norms(matrix, width).iter().zip(norms)) {
             assert_near(*found, expected, F64, &format!("{name}: norm of {k}"));
         }
         let gini = basis.frequency_gini(matrix, width).unwrap();
@@ -169,12 +142,7 @@ fn two_networks_of_the_paper_agree() {
             vec![6, 23, 37, 39, 41],
             74.0,
         ),
-        (
-            &fixture["runs"][1],
-            [("train", 1.681e-10), ("test", 1.110e-6), ("all", 1.111e-7)],
-            vec![36, 52],
-            594.0,
-        ),
+        (&fixture["runs"][1], [("train", 1.681e-10), ("test", 1.110e-6), ("all", 1.111e-7)], vec![36, 52], 594.0),
     ] {
         let name = case["name"].as_str().unwrap();
         let task = addition_modulo_113(&folder, case["split"].as_str().unwrap());
@@ -216,11 +184,7 @@ fn two_networks_of_the_paper_agree() {
             ("gini_embed", &case["w_e"]["gini_frequencies"], F64),
             ("gini_unembed", &case["w_l"]["gini_frequencies"], F64),
             // A sum of n squares in f64, one after another: n/2 ulp.
-            (
-                "sum_of_squares",
-                &case["sum_of_squares"],
-                weights.len() as f64 * f64::EPSILON / 2.0,
-            ),
+            ("sum_of_squares", &case["sum_of_squares"], weights.len() as f64 * f64::EPSILON / 2.0),
         ] {
             let what = format!("{name}: {label}");
             assert_near(get(label), number(expected), tolerance, &what);
@@ -248,17 +212,13 @@ fn error_of_a_gap(largest_logit: f64) -> f64 {
 /// Logit gaps that move by δ move a cross-entropy L by at most (1 − e⁻ᴸ)·δ ≤ min(1, L)·δ, to first order.
 fn assert_loss(found: f64, expected: f64, gap_error: f64, what: &str) {
     let (error, allowed) = ((found - expected).abs(), gap_error * expected.min(1.0));
-    assert!(
-        error <= allowed,
-        "{what}: {found:e} for {expected:e}, {error:e} off, {allowed:e} allowed"
-    );
+    assert!(error <= allowed, "{what}: {found:e} for {expected:e}, {error:e} off, {allowed:e} allowed");
 }
 
 /// Weights that are not part of the project; the test on them is skipped where they are absent.
 #[expect(clippy::print_stdout, reason = "a skipped test says why")]
 fn networks_of_the_paper() -> Option<PathBuf> {
-    let folder =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/progress-measures");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/progress-measures");
     if folder.is_dir() {
         return Some(folder);
     }
@@ -275,9 +235,7 @@ fn addition_modulo_113(folder: &Path, split: &str) -> Task {
         train_indices: Some(PathBuf::from("splits.npz")),
         train_indices_key: Some(split.to_owned()),
     };
-    TaskConfig::ModularArithmetic(config)
-        .prepare(0, folder)
-        .unwrap()
+    TaskConfig::ModularArithmetic(config).prepare(0, folder).unwrap()
 }
 
 fn network_of_the_paper() -> NetworkConfig {

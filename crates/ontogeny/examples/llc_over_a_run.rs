@@ -7,7 +7,8 @@ use ontogeny::prelude::Run;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
     let number = |at: usize, default: f64| arguments.get(at).map_or(Ok(default), |text| text.parse::<f64>());
-    let directory = arguments.get(1).ok_or("usage: llc_over_a_run RUN [step_size] [localization] [batch] [draws] [STEP…]")?;
+    let directory =
+        arguments.get(1).ok_or("usage: llc_over_a_run RUN [step_size] [localization] [batch] [draws] [STEP…]")?;
     let steps: Vec<u64> = arguments.iter().skip(6).map(|text| text.parse()).collect::<Result<_, _>>()?;
     let draws = number(5, 200.0)? as usize;
     let llc = Llc {

@@ -48,7 +48,9 @@ impl Reporter {
         }
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         let style = |template: &str| {
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("█░░")
+            ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("█░░")
         };
         let train = all.add(ProgressBar::new(0));
         train.set_style(style("  train    {bar:20} {pos:>6}/{len:<6} {msg:32} {eta} left"));
@@ -62,7 +64,9 @@ impl Reporter {
             Self::Json => {
                 // Steps and shares come thousands of times; milestones are enough for a stream.
                 let milestone = match event {
-                    Event::Trained { step, n_steps, .. } => *step == *n_steps || step.is_multiple_of((n_steps / 100).max(1)),
+                    Event::Trained { step, n_steps, .. } => {
+                        *step == *n_steps || step.is_multiple_of((n_steps / 100).max(1))
+                    }
                     Event::Measuring { .. } => false,
                     _ => true,
                 };
@@ -123,13 +127,13 @@ impl Lines {
             Event::Trained { step, n_steps, loss } => {
                 let share = *step as f64 / (*n_steps).max(1) as f64;
                 if let Some(left) = self.train.due(share) {
-                    terminal::say(&format!("  train    {step}/{n_steps}  loss {loss:.2e}  {}", time_left(left)));
+                    terminal::say(&format!("  train    {step}/{n_steps}  loss {loss:.2e}  {}", left));
                 }
             }
             Event::Measuring { measure, step, n_done, n_total, share } => {
                 let share = (*n_done as f64 + share) / (*n_total).max(1) as f64;
                 if let Some(left) = self.measure.due(share) {
-                    let line = format!("  measure  {n_done}/{n_total}  {measure} at step {step}  {}", time_left(left));
+                    let line = format!("  measure  {n_done}/{n_total}  {measure} at step {step}  {}", left);
                     terminal::say(&line);
                 }
             }
@@ -145,8 +149,8 @@ impl Lines {
 }
 
 impl Pace {
-    /// The time left, every few seconds; `None` in between.
-    fn due(&mut self, share: f64) -> Option<Option<Duration>> {
+    /// The time left in words, every few seconds; `None` in between.
+    fn due(&mut self, share: f64) -> Option<String> {
         let now = Instant::now();
         let (begun, from) = *self.first.get_or_insert((now, share));
         if self.last.is_some_and(|last| now - last < Duration::from_secs(5)) {
@@ -155,10 +159,6 @@ impl Pace {
         self.last = Some(now);
         let done = share - from;
         let left = (done > 0.0).then(|| (now - begun).mul_f64((1.0 - share).max(0.0) / done));
-        Some(left)
+        Some(left.map(|left| format!("{:.0} s left", left.as_secs_f64())).unwrap_or_default())
     }
-}
-
-fn time_left(left: Option<Duration>) -> String {
-    left.map(|left| format!("{:.0} s left", left.as_secs_f64())).unwrap_or_default()
 }

@@ -26,7 +26,13 @@ pub(crate) fn number(value: f64) -> String {
     if magnitude != 0.0 && magnitude < 1e-3 {
         return format!("{value:.2e}");
     }
-    let digits = if magnitude >= 100.0 { 1 } else if magnitude >= 1.0 { 2 } else { 4 };
+    let digits = if magnitude >= 100.0 {
+        1
+    } else if magnitude >= 1.0 {
+        2
+    } else {
+        4
+    };
     format!("{value:.digits$}")
 }
 

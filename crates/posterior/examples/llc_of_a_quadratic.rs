@@ -21,17 +21,11 @@ fn main() -> Result<(), LlcError> {
     };
     let (steep, flat) = (exact(&objective, 10.0), exact(&objective, 0.05));
     for (part, expected) in [("full", steep + flat), ("steep", steep), ("flat", flat)] {
-        match llc
-            .clone()
-            .restrict(part)?
-            .estimate(&objective, &[0.0; 200])?
-        {
+        match llc.clone().restrict(part)?.estimate(&objective, &[0.0; 200])? {
             Estimate::Ok { value, mcse, .. } => {
                 println!("{part:>6}: {value:.2} ± {mcse:.2}, exact {expected:.2}");
             }
-            Estimate::Refused {
-                verdict, reason, ..
-            } => println!("{part:>6}: {verdict}: {reason}"),
+            Estimate::Refused { verdict, reason, .. } => println!("{part:>6}: {verdict}: {reason}"),
         }
     }
     Ok(())

@@ -28,12 +28,7 @@ pub(crate) struct AcceptanceProbe<'a> {
 }
 
 impl<'a> AcceptanceProbe<'a> {
-    pub(crate) fn new(
-        selection: &'a Selection,
-        start: &'a [f32],
-        langevin: Langevin,
-        n_draws: usize,
-    ) -> Self {
+    pub(crate) fn new(selection: &'a Selection, start: &'a [f32], langevin: Langevin, n_draws: usize) -> Self {
         Self {
             selection,
             start,
@@ -66,17 +61,12 @@ impl<'a> AcceptanceProbe<'a> {
         let Some(loss_before) = self.before.take() else {
             return;
         };
-        let [epsilon, n_beta, localization] = [
-            self.langevin.step_size,
-            self.langevin.n_beta,
-            self.langevin.localization,
-        ]
-        .map(f64::from);
+        let [epsilon, n_beta, localization] =
+            [self.langevin.step_size, self.langevin.n_beta, self.langevin.localization].map(f64::from);
         let mut log_ratio = n_beta * (loss_before - loss);
         for i in self.selection.ranges().iter().cloned().flatten() {
             let [old, new, start] = [self.weights[i], weights[i], self.start[i]].map(f64::from);
-            let [old_gradient, new_gradient] =
-                [self.gradient[i], gradient[i]].map(|g| n_beta * f64::from(g));
+            let [old_gradient, new_gradient] = [self.gradient[i], gradient[i]].map(|g| n_beta * f64::from(g));
             let forth = new - old + 0.5 * epsilon * (old_gradient + localization * (old - start));
             let back = old - new + 0.5 * epsilon * (new_gradient + localization * (new - start));
             log_ratio += 0.5 * localization * ((old - start).powi(2) - (new - start).powi(2));

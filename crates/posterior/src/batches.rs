@@ -33,12 +33,7 @@ impl BatchSource {
     /// Batches of `batch` out of `n` examples for one chain; `batch` is at most `n`.
     pub(crate) fn new(n: usize, batch: usize, seed: u32, chain: usize) -> Self {
         let stream = Stream::new(seed, Purpose::ChainBatches, chain as u64);
-        Self {
-            stream,
-            order: (0..n).collect(),
-            chosen: vec![0; batch],
-            is_full: batch == n,
-        }
+        Self { stream, order: (0..n).collect(), chosen: vec![0; batch], is_full: batch == n }
     }
 
     /// The examples of step `step`.
@@ -83,28 +78,15 @@ mod tests {
         }
         assert_eq!(source.rows(7), steps[7], "random access");
         assert_eq!(BatchSource::new(50, 20, 1, 2).rows(7), steps[7], "resume");
-        assert_ne!(
-            BatchSource::new(50, 20, 1, 3).rows(7),
-            steps[7],
-            "another chain"
-        );
-        assert_ne!(
-            BatchSource::new(50, 20, 2, 2).rows(7),
-            steps[7],
-            "another seed"
-        );
+        assert_ne!(BatchSource::new(50, 20, 1, 3).rows(7), steps[7], "another chain");
+        assert_ne!(BatchSource::new(50, 20, 2, 2).rows(7), steps[7], "another seed");
     }
 
     #[test]
     fn defect_9_the_first_shuffle_is_not_replayed() {
         let mut source = BatchSource::new(12, 4, 0, 0);
-        let passes: Vec<Vec<usize>> = (0..4)
-            .map(|pass| {
-                (0..3)
-                    .flat_map(|i| source.rows(3 * pass + i).to_vec())
-                    .collect()
-            })
-            .collect();
+        let passes: Vec<Vec<usize>> =
+            (0..4).map(|pass| (0..3).flat_map(|i| source.rows(3 * pass + i).to_vec()).collect()).collect();
         for pass in 1..4 {
             assert_ne!(passes[0], passes[pass]);
         }

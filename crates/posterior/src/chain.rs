@@ -54,10 +54,8 @@ impl ChainPlan<'_> {
     pub(crate) fn run(&self, chain: usize, ticker: &Ticker<'_>) -> Result<ChainRecord, LlcError> {
         let settings = self.settings;
         let noise = Stream::new(settings.seed, Purpose::ChainNoise, chain as u64);
-        let mut batches = self
-            .objective
-            .data()
-            .map(|data| BatchSource::new(data.len(), self.gradient.batch, settings.seed, chain));
+        let mut batches =
+            self.objective.data().map(|data| BatchSource::new(data.len(), self.gradient.batch, settings.seed, chain));
         let mut workspace = Workspace::new(&self.gradient.program);
         let mut evaluation = match settings.evaluation {
             Evaluation::Full => Some(Workspace::new(&self.evaluation.program)),
@@ -75,37 +73,25 @@ impl ChainPlan<'_> {
             excess: Vec::with_capacity(settings.draws),
             ..ChainRecord::default()
         };
-        let has_full_batches =
-            (self.objective.data()).is_none_or(|data| data.len() == self.gradient.batch);
+        let has_full_batches = (self.objective.data()).is_none_or(|data| data.len() == self.gradient.batch);
         let mut probe = (has_full_batches && settings.sampler.is_memoryless())
             .then(|| AcceptanceProbe::new(self.selection, self.start, langevin, settings.draws));
         let draw_at = |step: usize| {
             let after = step.checked_sub(settings.burn_in)?;
-            after
-                .is_multiple_of(settings.thin)
-                .then_some(after / settings.thin)
+            after.is_multiple_of(settings.thin).then_some(after / settings.thin)
         };
         let n_steps = Self::n_steps(settings);
         for step in 0..n_steps {
             if !ticker.tick(1) {
                 return Err(LlcError::Cancelled);
             }
-            let rows = batches
-                .as_mut()
-                .map_or(&[][..], |batches| batches.rows(step as u32));
+            let rows = batches.as_mut().map_or(&[][..], |batches| batches.rows(step as u32));
             self.objective.fill(self.gradient, &mut workspace, rows)?;
             self.gradient.program.run(&mut workspace, &weights)?;
             let batch_loss = self.batch_loss(&workspace, rows);
             if !batch_loss.loss.is_finite() || !self.is_gradient_finite(&workspace) {
-                let node = self
-                    .gradient
-                    .program
-                    .first_non_finite(&mut workspace, &weights)?;
-                record.failure = Some(Failure {
-                    chain,
-                    step,
-                    node: node.unwrap_or_else(|| "gradient".to_owned()),
-                });
+                let node = self.gradient.program.first_non_finite(&mut workspace, &weights)?;
+                record.failure = Some(Failure { chain, step, node: node.unwrap_or_else(|| "gradient".to_owned()) });
                 return Ok(record);
             }
             let gradient = workspace.gradient(&self.gradient.program);
@@ -120,17 +106,8 @@ impl ChainPlan<'_> {
                 let drawn = match &mut evaluation {
                     None => batch_loss,
                     Some(workspace) => {
-                        let loss = self.objective.mean_loss(
-                            self.evaluation,
-                            workspace,
-                            &weights,
-                            |_| (),
-                        )?;
-                        BatchLoss {
-                            loss,
-                            excess: loss - self.baseline.mean,
-                            variance: 0.0,
-                        }
+                        let loss = self.objective.mean_loss(self.evaluation, workspace, &weights, |_| ())?;
+                        BatchLoss { loss, excess: loss - self.baseline.mean, variance: 0.0 }
                     }
                 };
                 if !drawn.loss.is_finite() {
@@ -145,11 +122,7 @@ impl ChainPlan<'_> {
             if step + 1 == n_steps {
                 break;
             }
-            let free = Free {
-                ranges: self.selection.ranges(),
-                noise: &noise,
-                step: step as u32,
-            };
+            let free = Free { ranges: self.selection.ranges(), noise: &noise, step: step as u32 };
             let norms = update.step(&mut weights, self.start, gradient, free, &langevin);
             if step >= settings.burn_in {
                 record.add(norms);
@@ -167,18 +140,9 @@ impl ChainPlan<'_> {
         let batch = losses.len() as f64;
         let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / batch;
         if rows.is_empty() {
-            return BatchLoss {
-                loss,
-                excess: loss - self.baseline.mean,
-                variance: 0.0,
-            };
+            return BatchLoss { loss, excess: loss - self.baseline.mean, variance: 0.0 };
         }
-        let differences = || {
-            losses
-                .iter()
-                .zip(rows)
-                .map(|(&loss, &row)| f64::from(loss) - baseline[row])
-        };
+        let differences = || losses.iter().zip(rows).map(|(&loss, &row)| f64::from(loss) - baseline[row]);
         let excess = differences().sum::<f64>() / batch;
         let n = baseline.len() as f64;
         let variance = if batch > 1.0 && batch < n {
@@ -188,21 +152,14 @@ impl ChainPlan<'_> {
         } else {
             0.0
         };
-        BatchLoss {
-            loss,
-            excess,
-            variance,
-        }
+        BatchLoss { loss, excess, variance }
     }
 
     fn is_gradient_finite(&self, workspace: &Workspace) -> bool {
         let gradient = workspace.gradient(&self.gradient.program);
         // Without an early exit inside a block the test is a vector instruction.
         let is_block_finite = |block: &[f32]| block.iter().fold(true, |all, g| all & g.is_finite());
-        self.selection
-            .ranges()
-            .iter()
-            .all(|range| gradient[range.clone()].chunks(1024).all(is_block_finite))
+        self.selection.ranges().iter().all(|range| gradient[range.clone()].chunks(1024).all(is_block_finite))
     }
 }
 

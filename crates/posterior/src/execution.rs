@@ -30,19 +30,13 @@ pub struct Progress {
 impl Default for Execution<'_> {
     fn default() -> Self {
         let threads = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-        Self {
-            threads,
-            progress: None,
-            cancel: None,
-        }
+        Self { threads, progress: None, cancel: None }
     }
 }
 
 impl fmt::Debug for Execution<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Execution")
-            .field("threads", &self.threads)
-            .finish_non_exhaustive()
+        f.debug_struct("Execution").field("threads", &self.threads).finish_non_exhaustive()
     }
 }
 
@@ -55,35 +49,21 @@ pub(crate) struct Ticker<'a> {
 
 impl<'a> Ticker<'a> {
     pub(crate) fn new(execution: &'a Execution<'a>, total: usize) -> Self {
-        Self {
-            execution,
-            done: AtomicUsize::new(0),
-            total,
-        }
+        Self { execution, done: AtomicUsize::new(0), total }
     }
 
     /// Says that `steps` more are done; `false` when the caller wants to stop.
     pub(crate) fn tick(&self, steps: usize) -> bool {
         let done = self.done.fetch_add(steps, Ordering::Relaxed) + steps;
         if let Some(progress) = self.execution.progress {
-            progress(Progress {
-                done,
-                total: self.total,
-            });
+            progress(Progress { done, total: self.total });
         }
-        !self
-            .execution
-            .cancel
-            .is_some_and(|cancel| cancel.load(Ordering::Relaxed))
+        !self.execution.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed))
     }
 }
 
 /// `job(0), job(1), …, job(n_jobs − 1)` on up to `threads` threads; the results stand in the order of the jobs.
-pub(crate) fn in_parallel<T: Send>(
-    n_jobs: usize,
-    threads: NonZero<usize>,
-    job: impl Fn(usize) -> T + Sync,
-) -> Vec<T> {
+pub(crate) fn in_parallel<T: Send>(n_jobs: usize, threads: NonZero<usize>, job: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let results: Vec<Mutex<Option<T>>> = (0..n_jobs).map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     let work = || {
@@ -100,12 +80,8 @@ pub(crate) fn in_parallel<T: Send>(
         }
         work();
     });
-    let taken = results
-        .into_iter()
-        .map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
-    taken
-        .map(|result| result.expect("every job below n_jobs was taken by a thread that has ended"))
-        .collect()
+    let taken = results.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+    taken.map(|result| result.expect("every job below n_jobs was taken by a thread that has ended")).collect()
 }
 
 #[cfg(test)]

@@ -142,10 +142,7 @@ impl Llc {
     /// # Errors
     /// An empty part.
     pub fn restrict(self, part: &str) -> Result<Self, RestrictionError> {
-        Ok(Self {
-            restriction: part.parse()?,
-            ..self
-        })
+        Ok(Self { restriction: part.parse()?, ..self })
     }
 
     /// Checks everything that can be known without weights.
@@ -187,12 +184,8 @@ impl Llc {
         let mut workspace = Workspace::new(&evaluation.program);
         let baseline = objective.full_loss_with(&evaluation, &mut workspace, weights)?;
         if !baseline.mean.is_finite() {
-            let node = evaluation
-                .program
-                .first_non_finite(&mut workspace, weights)?;
-            return Err(LlcError::NonFiniteStart {
-                node: node.unwrap_or_else(|| "loss".to_owned()),
-            });
+            let node = evaluation.program.first_non_finite(&mut workspace, weights)?;
+            return Err(LlcError::NonFiniteStart { node: node.unwrap_or_else(|| "loss".to_owned()) });
         }
         drop(workspace);
         let n_steps = ChainPlan::n_steps(self);
@@ -202,14 +195,7 @@ impl Llc {
             localization: self.localization,
             longest_step: n_beta * covered.min(1.0 / self.localization),
         };
-        let start = Start::measure(
-            objective,
-            &selection,
-            &evaluation,
-            weights,
-            &baseline,
-            &tempering,
-        )?;
+        let start = Start::measure(objective, &selection, &evaluation, weights, &baseline, &tempering)?;
 
         let gradient = objective.program(batch, Some(&selection))?;
         let plan = ChainPlan {
@@ -223,17 +209,11 @@ impl Llc {
             baseline: &baseline,
         };
         let ticker = Ticker::new(execution, self.chains * n_steps);
-        let records = in_parallel(self.chains, execution.threads, |chain| {
-            plan.run(chain, &ticker)
-        });
+        let records = in_parallel(self.chains, execution.threads, |chain| plan.run(chain, &ticker));
         let records: Vec<ChainRecord> = records.into_iter().collect::<Result<_, _>>()?;
 
         let is_full_batch = objective.data().is_none_or(|data| data.len() == batch);
-        let case = Case {
-            n_beta,
-            n_free: selection.n_free(),
-            is_full_batch,
-        };
+        let case = Case { n_beta, n_free: selection.n_free(), is_full_batch };
         let diagnostics = Diagnostics {
             n_beta,
             n: objective.n(),
@@ -242,17 +222,11 @@ impl Llc {
             baseline_standard_error: baseline.standard_error,
             start,
             not_a_minimum: false,
-            per_chain: records
-                .iter()
-                .map(|record| chain_mean(record, n_beta))
-                .collect(),
+            per_chain: records.iter().map(|record| chain_mean(record, n_beta)).collect(),
             mean_loss: None,
             convergence: None,
             norms: mean_norms(&records),
-            failures: records
-                .iter()
-                .filter_map(|record| record.failure.clone())
-                .collect(),
+            failures: records.iter().filter_map(|record| record.failure.clone()).collect(),
             trace: Trace::default(),
         };
         conclude(records, diagnostics, case)
@@ -268,27 +242,13 @@ impl Llc {
                 Err(SettingsError::new(name, found, expected))
             }
         };
-        finite(
-            "step_size",
-            self.step_size,
-            self.step_size > 0.0,
-            "a finite number above 0",
-        )?;
-        finite(
-            "localization",
-            self.localization,
-            self.localization >= 0.0,
-            "a finite number, at least 0",
-        )?;
+        finite("step_size", self.step_size, self.step_size > 0.0, "a finite number above 0")?;
+        finite("localization", self.localization, self.localization >= 0.0, "a finite number, at least 0")?;
         if let Some(n_beta) = self.n_beta {
             finite("n_beta", n_beta, n_beta > 0.0, "a finite number above 0")?;
         }
         let at_least = |name, found: usize, least: usize| {
-            if found >= least {
-                Ok(())
-            } else {
-                Err(SettingsError::new(name, found, format!("at least {least}")))
-            }
+            if found >= least { Ok(()) } else { Err(SettingsError::new(name, found, format!("at least {least}"))) }
         };
         at_least("chains", self.chains, 1)?;
         at_least("draws", self.draws, MIN_DRAWS)?;
@@ -296,27 +256,15 @@ impl Llc {
         // Streams count steps in 32 bits.
         let steps = (self.draws as u128) * (self.thin as u128) + self.burn_in as u128;
         if steps > u128::from(u32::MAX) {
-            return Err(SettingsError::new(
-                "draws · thin + burn_in",
-                steps,
-                format!("at most {}", u32::MAX),
-            ));
+            return Err(SettingsError::new("draws · thin + burn_in", steps, format!("at most {}", u32::MAX)));
         }
         Ok(())
     }
 }
 
 impl SettingsError {
-    pub(crate) fn new(
-        name: &'static str,
-        found: impl fmt::Display,
-        expected: impl Into<String>,
-    ) -> Self {
-        Self {
-            name,
-            found: found.to_string(),
-            expected: expected.into(),
-        }
+    pub(crate) fn new(name: &'static str, found: impl fmt::Display, expected: impl Into<String>) -> Self {
+        Self { name, found: found.to_string(), expected: expected.into() }
     }
 
     /// The setting, as in run files.
@@ -328,20 +276,12 @@ impl SettingsError {
 fn check_weights(objective: &Objective, weights: &[f32]) -> Result<(), LlcError> {
     let space = objective.space();
     if weights.len() != space.len() {
-        return Err(RunError::Weights {
-            expected: space.len(),
-            found: weights.len(),
-        }
-        .into());
+        return Err(RunError::Weights { expected: space.len(), found: weights.len() }.into());
     }
     for param in space.iter() {
         let own = &weights[param.range.clone()];
         if let Some(index) = own.iter().position(|w| !w.is_finite()) {
-            return Err(LlcError::NonFiniteWeight {
-                param: param.name.clone(),
-                index,
-                value: own[index],
-            });
+            return Err(LlcError::NonFiniteWeight { param: param.name.clone(), index, value: own[index] });
         }
     }
     Ok(())
@@ -353,18 +293,8 @@ fn chain_mean(record: &ChainRecord, n_beta: f64) -> Option<f64> {
 }
 
 fn mean_norms(records: &[ChainRecord]) -> StepNorms {
-    let n_steps = records
-        .iter()
-        .map(|record| record.n_steps)
-        .sum::<usize>()
-        .max(1) as f64;
-    let mean = |part: fn(&StepNorms) -> f64| {
-        records
-            .iter()
-            .map(|record| part(&record.norms))
-            .sum::<f64>()
-            / n_steps
-    };
+    let n_steps = records.iter().map(|record| record.n_steps).sum::<usize>().max(1) as f64;
+    let mean = |part: fn(&StepNorms) -> f64| records.iter().map(|record| part(&record.norms)).sum::<f64>() / n_steps;
     StepNorms {
         gradient: mean(|n| n.gradient),
         localization: mean(|n| n.localization),
@@ -374,11 +304,7 @@ fn mean_norms(records: &[ChainRecord]) -> StepNorms {
 }
 
 /// Weighs the evidence. A chain that diverged refuses the whole estimate: its draws are never averaged over.
-fn conclude(
-    records: Vec<ChainRecord>,
-    mut diagnostics: Diagnostics,
-    case: Case,
-) -> Result<Estimate, LlcError> {
+fn conclude(records: Vec<ChainRecord>, mut diagnostics: Diagnostics, case: Case) -> Result<Estimate, LlcError> {
     let refusal = if diagnostics.failures.is_empty() {
         let evidence = Evidence::of(&records, case)?;
         let n_draws: usize = records.iter().map(|record| record.losses.len()).sum();
@@ -387,33 +313,18 @@ fn conclude(
         diagnostics.convergence = Some(evidence.convergence);
         evidence.judge(case)
     } else {
-        Some((
-            Verdict::Diverged,
-            verdict::diverged(&diagnostics.failures, records.len()),
-        ))
+        Some((Verdict::Diverged, verdict::diverged(&diagnostics.failures, records.len())))
     };
     let scale = diagnostics.convergence.map_or(0.0, |c| c.mean.abs());
-    diagnostics.not_a_minimum =
-        diagnostics.start.decrease > Limits::START_NATS.max(Limits::START_SHARE * scale);
-    let (losses, excess) = records
-        .into_iter()
-        .map(|record| (record.losses, record.excess))
-        .unzip();
+    diagnostics.not_a_minimum = diagnostics.start.decrease > Limits::START_NATS.max(Limits::START_SHARE * scale);
+    let (losses, excess) = records.into_iter().map(|record| (record.losses, record.excess)).unzip();
     diagnostics.trace = Trace { losses, excess };
     let diagnostics = Box::new(diagnostics);
     Ok(match (refusal, diagnostics.convergence) {
-        (None, Some(convergence)) => Estimate::Ok {
-            value: convergence.mean,
-            mcse: convergence.mcse,
-            diagnostics,
-        },
+        (None, Some(convergence)) => Estimate::Ok { value: convergence.mean, mcse: convergence.mcse, diagnostics },
         (refusal, _) => {
             let (verdict, reason) = refusal.expect("chains without evidence have diverged");
-            Estimate::Refused {
-                verdict,
-                reason,
-                diagnostics,
-            }
+            Estimate::Refused { verdict, reason, diagnostics }
         }
     })
 }

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ontogeny_graph::{
-    DataSet, Gradient, Graph, GraphError, Node, ParamSpace, Program, RunError, Workspace,
-};
+use ontogeny_graph::{DataSet, Gradient, Graph, GraphError, Node, ParamSpace, Program, RunError, Workspace};
 
 use crate::batches::Batch;
 use crate::selection::Selection;
@@ -139,15 +137,8 @@ impl Objective {
         if space != ParamSpace::of(&graphs[1]) {
             return Err(ObjectiveError::ParametersDependOnBatch);
         }
-        let objective = Self {
-            source: Source::Data {
-                build: Box::new(build),
-                data,
-            },
-            n,
-            space,
-            programs: Mutex::default(),
-        };
+        let objective =
+            Self { source: Source::Data { build: Box::new(build), data }, n, space, programs: Mutex::default() };
         let program = objective.program(1, None)?;
         objective.check_inputs(&graphs[0], &program)?;
         objective.fill(&program, &mut Workspace::new(&program.program), &[0])?;
@@ -166,34 +157,19 @@ impl Objective {
         graph.check()?;
         if !graph.shape(loss).is_empty() {
             let found = graph.shape(loss).to_vec();
-            return Err(ObjectiveError::LossShape {
-                found,
-                expected: Vec::new(),
-                meaning: "a scalar",
-            });
+            return Err(ObjectiveError::LossShape { found, expected: Vec::new(), meaning: "a scalar" });
         }
         let space = ParamSpace::of(&graph);
         let inputs = graph.clone();
-        let objective = Self {
-            source: Source::Population { graph, loss },
-            n,
-            space,
-            programs: Mutex::default(),
-        };
+        let objective = Self { source: Source::Population { graph, loss }, n, space, programs: Mutex::default() };
         objective.check_inputs(&inputs, objective.program(1, None)?.as_ref())?;
         Ok(objective)
     }
 
     /// An input that no column fills would silently stay zero.
     fn check_inputs(&self, graph: &Graph, program: &LossProgram) -> Result<(), ObjectiveError> {
-        let columns: Vec<&str> = self
-            .data()
-            .into_iter()
-            .flat_map(DataSet::columns)
-            .map(|c| c.name.as_str())
-            .collect();
-        let is_unfilled =
-            |name: &str| program.program.input_shape(name).is_some() && !columns.contains(&name);
+        let columns: Vec<&str> = self.data().into_iter().flat_map(DataSet::columns).map(|c| c.name.as_str()).collect();
+        let is_unfilled = |name: &str| program.program.input_shape(name).is_some() && !columns.contains(&name);
         let Some((input, _)) = graph.names().find(|(name, _)| is_unfilled(name)) else {
             return Ok(());
         };
@@ -201,10 +177,7 @@ impl Objective {
             [] => "a population loss has no data".to_owned(),
             columns => format!("the data has the columns {}", columns.join(", ")),
         };
-        Err(ObjectiveError::UnfilledInput {
-            input: input.to_owned(),
-            available,
-        })
+        Err(ObjectiveError::UnfilledInput { input: input.to_owned(), available })
     }
 
     /// Number n of independent samples.
@@ -245,52 +218,32 @@ impl Objective {
     pub(crate) fn batch_rows(&self, batch: Batch) -> Result<usize, ObjectiveError> {
         match (&self.source, batch) {
             (Source::Population { .. }, Batch::Full) => Ok(1),
-            (Source::Population { .. }, Batch::Size(batch)) => {
-                Err(ObjectiveError::BatchWithoutData { batch })
-            }
+            (Source::Population { .. }, Batch::Size(batch)) => Err(ObjectiveError::BatchWithoutData { batch }),
             (Source::Data { .. }, Batch::Full) => Ok(self.n),
             (Source::Data { .. }, Batch::Size(batch)) if (1..=self.n).contains(&batch) => Ok(batch),
-            (Source::Data { .. }, Batch::Size(batch)) => {
-                Err(ObjectiveError::Batch { batch, n: self.n })
-            }
+            (Source::Data { .. }, Batch::Size(batch)) => Err(ObjectiveError::Batch { batch, n: self.n }),
         }
     }
 
     /// The program for a batch of `batch` examples, with the gradient of the mean loss if `wrt` is given: frozen
     /// parameters cost no backward work.
-    pub(crate) fn program(
-        &self,
-        batch: usize,
-        wrt: Option<&Selection>,
-    ) -> Result<Arc<LossProgram>, ObjectiveError> {
+    pub(crate) fn program(&self, batch: usize, wrt: Option<&Selection>) -> Result<Arc<LossProgram>, ObjectiveError> {
         let wrt = wrt.map(|selection| selection.names().to_vec());
         // A thread that panicked while compiling leaves the list as it was.
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = programs
-            .iter()
-            .find(|known| known.batch == batch && known.wrt == wrt)
-        {
+        if let Some(known) = programs.iter().find(|known| known.batch == batch && known.wrt == wrt) {
             return Ok(Arc::clone(known));
         }
-        let gradient_of = |loss| {
-            wrt.as_ref()
-                .map_or(Gradient::None, |names| Gradient::Only(loss, names))
-        };
+        let gradient_of = |loss| wrt.as_ref().map_or(Gradient::None, |names| Gradient::Only(loss, names));
         let program = match &self.source {
-            Source::Population { graph, loss } => {
-                Program::compile(graph, &[(LOSSES, *loss)], gradient_of(*loss))?
-            }
+            Source::Population { graph, loss } => Program::compile(graph, &[(LOSSES, *loss)], gradient_of(*loss))?,
             Source::Data { build, .. } => {
                 let (mut graph, example_loss) = build(batch);
                 let loss = graph.mean_all(example_loss);
                 Program::compile(&graph, &[(LOSSES, example_loss)], gradient_of(loss))?
             }
         };
-        let program = Arc::new(LossProgram {
-            program,
-            batch,
-            wrt,
-        });
+        let program = Arc::new(LossProgram { program, batch, wrt });
         programs.push(Arc::clone(&program));
         Ok(program)
     }
@@ -302,8 +255,7 @@ impl Objective {
         workspace: &mut Workspace,
         rows: &[usize],
     ) -> Result<(), RunError> {
-        self.data()
-            .map_or(Ok(()), |data| data.fill(&program.program, workspace, rows))
+        self.data().map_or(Ok(()), |data| data.fill(&program.program, workspace, rows))
     }
 
     /// The mean loss over all data, in f64 and in the order of the examples; `each` sees every loss once, in order.
@@ -340,22 +292,11 @@ impl Objective {
         let mut examples = Vec::with_capacity(self.n_examples());
         let mean = self.mean_loss(program, workspace, weights, |loss| examples.push(loss))?;
         if self.data().is_none() {
-            return Ok(FullLoss {
-                mean,
-                standard_error: 0.0,
-                examples: Vec::new(),
-            });
+            return Ok(FullLoss { mean, standard_error: 0.0, examples: Vec::new() });
         }
         let n = examples.len() as f64;
-        let squares: f64 = examples
-            .iter()
-            .map(|loss| (loss - mean) * (loss - mean))
-            .sum();
-        Ok(FullLoss {
-            mean,
-            standard_error: (squares / (n - 1.0) / n).sqrt(),
-            examples,
-        })
+        let squares: f64 = examples.iter().map(|loss| (loss - mean) * (loss - mean)).sum();
+        Ok(FullLoss { mean, standard_error: (squares / (n - 1.0) / n).sqrt(), examples })
     }
 
     /// The gradient of the mean loss over all data, zero outside `selection`, `batch` examples at a time.
@@ -370,11 +311,7 @@ impl Objective {
         // A remainder gets a program of its own size, so that no example weighs more than another.
         for (from, to, rows) in [
             (0, n_examples - n_examples % batch, batch),
-            (
-                n_examples - n_examples % batch,
-                n_examples,
-                n_examples % batch,
-            ),
+            (n_examples - n_examples % batch, n_examples, n_examples % batch),
         ] {
             if from == to {
                 continue;
@@ -388,9 +325,7 @@ impl Objective {
                 program.program.run(&mut workspace, weights)?;
                 let gradient = workspace.gradient(&program.program);
                 for range in selection.ranges() {
-                    let part = total[range.clone()]
-                        .iter_mut()
-                        .zip(&gradient[range.clone()]);
+                    let part = total[range.clone()].iter_mut().zip(&gradient[range.clone()]);
                     part.for_each(|(sum, g)| *sum += share * g);
                 }
             }
@@ -413,10 +348,7 @@ impl LossProgram {
 
 impl fmt::Debug for Objective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Objective")
-            .field("n", &self.n)
-            .field("n_weights", &self.space.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Objective").field("n", &self.n).field("n_weights", &self.space.len()).finish_non_exhaustive()
     }
 }
 
@@ -429,15 +361,7 @@ mod tests {
     /// ½(w − xᵢ)² summed over `width` coordinates, for n examples.
     fn columns(name: &str, n: usize, width: usize) -> DataSet {
         let values = (0..n * width).map(|i| (i as f32 * 0.7).sin()).collect();
-        DataSet::new(
-            n,
-            vec![Column {
-                name: name.to_owned(),
-                width,
-                data: ColumnData::Float(values),
-            }],
-        )
-        .unwrap()
+        DataSet::new(n, vec![Column { name: name.to_owned(), width, data: ColumnData::Float(values) }]).unwrap()
     }
 
     fn build(batch: usize) -> (Graph, Node) {
@@ -460,31 +384,19 @@ mod tests {
         let by_hand: f64 = (0..10)
             .map(|i| {
                 (0..3)
-                    .map(|k| {
-                        f64::from((f64::from(i * 3 + k) * 0.7).sin() as f32 - weights[k as usize])
-                            .powi(2)
-                            / 2.0
-                    })
+                    .map(|k| f64::from((f64::from(i * 3 + k) * 0.7).sin() as f32 - weights[k as usize]).powi(2) / 2.0)
                     .sum::<f64>()
             })
             .sum::<f64>()
             / 10.0;
         // Ten f32 losses of order one, each within a few roundings of 6e-8.
-        assert!(
-            (whole.mean - by_hand).abs() < 1e-6,
-            "{} {by_hand}",
-            whole.mean
-        );
+        assert!((whole.mean - by_hand).abs() < 1e-6, "{} {by_hand}", whole.mean);
         for batch in [1, 3, 4, 7] {
             let parts = objective.full_loss(&weights, Batch::Size(batch)).unwrap();
             assert!((parts.mean - whole.mean).abs() < 1e-6);
             assert!((parts.standard_error - whole.standard_error).abs() < 1e-6);
         }
-        let spread = whole
-            .examples
-            .iter()
-            .map(|l| (l - whole.mean).powi(2))
-            .sum::<f64>();
+        let spread = whole.examples.iter().map(|l| (l - whole.mean).powi(2)).sum::<f64>();
         assert!((whole.standard_error - (spread / 90.0).sqrt()).abs() < 1e-12);
     }
 
@@ -492,14 +404,8 @@ mod tests {
     fn the_full_gradient_weighs_the_remainder_right() {
         let objective = Objective::new(columns("x", 10, 3), build).unwrap();
         let selection = Restriction::full().resolve(objective.space()).unwrap();
-        let gradients: Vec<Vec<f32>> = [10, 4, 3]
-            .iter()
-            .map(|&b| {
-                objective
-                    .full_gradient(&selection, b, &[0.1, -0.2, 0.3])
-                    .unwrap()
-            })
-            .collect();
+        let gradients: Vec<Vec<f32>> =
+            [10, 4, 3].iter().map(|&b| objective.full_gradient(&selection, b, &[0.1, -0.2, 0.3]).unwrap()).collect();
         for gradient in &gradients[1..] {
             for (a, b) in gradient.iter().zip(&gradients[0]) {
                 // Sums of ten terms of order 0.1.
@@ -520,10 +426,7 @@ mod tests {
         let first = objective.program(5, None).unwrap();
         assert!(Arc::ptr_eq(&first, &objective.program(5, None).unwrap()));
         let selection = Restriction::full().resolve(objective.space()).unwrap();
-        assert!(!Arc::ptr_eq(
-            &first,
-            &objective.program(5, Some(&selection)).unwrap()
-        ));
+        assert!(!Arc::ptr_eq(&first, &objective.program(5, Some(&selection)).unwrap()));
     }
 
     #[test]
@@ -556,34 +459,19 @@ mod tests {
             Objective::population(g, w, n).unwrap_err()
         };
         for (error, message) in [
-            (
-                Objective::new(columns("x", 1, 3), build).unwrap_err(),
-                "an objective of 1 samples; at least 2",
-            ),
-            (
-                Objective::new(columns("x", 4, 3), scalar).unwrap_err(),
-                "the loss has shape []; expected [1]",
-            ),
-            (
-                Objective::new(columns("x", 4, 3), growing).unwrap_err(),
-                "the network's parameters change",
-            ),
+            (Objective::new(columns("x", 1, 3), build).unwrap_err(), "an objective of 1 samples; at least 2"),
+            (Objective::new(columns("x", 4, 3), scalar).unwrap_err(), "the loss has shape []; expected [1]"),
+            (Objective::new(columns("x", 4, 3), growing).unwrap_err(), "the network's parameters change"),
             (
                 Objective::new(columns("x", 4, 3), with_targets).unwrap_err(),
                 "nothing fills the input `targets`; the data has the columns x",
             ),
-            (
-                with_input(),
-                "nothing fills the input `x`; a population loss has no data",
-            ),
+            (with_input(), "nothing fills the input `x`; a population loss has no data"),
             (
                 Objective::new(columns("y", 4, 3), build).unwrap_err(),
                 "nothing fills the input `x`; the data has the columns y",
             ),
-            (
-                Objective::new(columns("x", 4, 2), build).unwrap_err(),
-                "input `x`",
-            ),
+            (Objective::new(columns("x", 4, 2), build).unwrap_err(), "input `x`"),
             (population(1), "an objective of 1 samples"),
             (population(9), "the loss has shape [2]; expected []"),
         ] {
@@ -591,18 +479,10 @@ mod tests {
         }
         let objective = Objective::new(columns("x", 10, 3), build).unwrap();
         for batch in [0, 11] {
-            let error = objective
-                .full_loss(&[0.0; 3], Batch::Size(batch))
-                .unwrap_err();
+            let error = objective.full_loss(&[0.0; 3], Batch::Size(batch)).unwrap_err();
             assert_eq!(error, ObjectiveError::Batch { batch, n: 10 });
         }
         let error = objective.full_loss(&[0.0; 2], Batch::Full).unwrap_err();
-        assert_eq!(
-            error,
-            ObjectiveError::Run(RunError::Weights {
-                expected: 3,
-                found: 2
-            })
-        );
+        assert_eq!(error, ObjectiveError::Run(RunError::Weights { expected: 3, found: 2 }));
     }
 }

@@ -49,10 +49,7 @@ impl Restriction {
     /// # Errors
     /// No parts, an empty part, or `full` beside others.
     pub fn union<S: AsRef<str>>(parts: &[S]) -> Result<Self, RestrictionError> {
-        let parts: Vec<String> = parts
-            .iter()
-            .map(|part| part.as_ref().trim().to_owned())
-            .collect();
+        let parts: Vec<String> = parts.iter().map(|part| part.as_ref().trim().to_owned()).collect();
         if parts.is_empty() || parts.iter().any(String::is_empty) {
             return Err(RestrictionError::Empty);
         }
@@ -80,10 +77,7 @@ impl Restriction {
         };
         let selection = Selection::new(space, ranges);
         if selection.n_free() == 0 {
-            return Err(RestrictionError::Nothing {
-                found: self.to_string(),
-                nearest: Vec::new(),
-            });
+            return Err(RestrictionError::Nothing { found: self.to_string(), nearest: Vec::new() });
         }
         Ok(selection)
     }
@@ -113,22 +107,13 @@ fn ranges_of(part: &str, space: &ParamSpace) -> Result<Vec<Range<usize>>, Restri
         return Ok(vec![param.range.clone()]);
     }
     let selected = |fits: &dyn Fn(&str) -> bool| -> Vec<Range<usize>> {
-        space
-            .iter()
-            .filter(|param| fits(&param.name))
-            .map(|param| param.range.clone())
-            .collect()
+        space.iter().filter(|param| fits(&param.name)).map(|param| param.range.clone()).collect()
     };
     let in_any_layer = |module: &str, name: &str| {
-        layer_of(name).is_some_and(|(_, rest)| {
-            rest.strip_prefix(module)
-                .is_some_and(|rest| rest.starts_with('.'))
-        })
+        layer_of(name).is_some_and(|(_, rest)| rest.strip_prefix(module).is_some_and(|rest| rest.starts_with('.')))
     };
     let ranges = match Word::parse(part) {
-        Some(Word::Embed) => {
-            selected(&|name| name.starts_with("embed.") || name.starts_with("pos_embed."))
-        }
+        Some(Word::Embed) => selected(&|name| name.starts_with("embed.") || name.starts_with("pos_embed.")),
         Some(Word::Unembed) => selected(&|name| name.starts_with("unembed.")),
         Some(Word::Module(module)) => selected(&|name| in_any_layer(module, name)),
         Some(Word::Layer(layer, module)) => {
@@ -147,19 +132,13 @@ fn ranges_of(part: &str, space: &ParamSpace) -> Result<Vec<Range<usize>>, Restri
             let below = format!("{part}.");
             let ranges = selected(&|name| name.starts_with(&below));
             if ranges.is_empty() {
-                return Err(RestrictionError::Unknown {
-                    found: part.to_owned(),
-                    nearest: nearest(part, space),
-                });
+                return Err(RestrictionError::Unknown { found: part.to_owned(), nearest: nearest(part, space) });
             }
             ranges
         }
     };
     if ranges.iter().all(Range::is_empty) {
-        return Err(RestrictionError::Nothing {
-            found: part.to_owned(),
-            nearest: nearest(part, space),
-        });
+        return Err(RestrictionError::Nothing { found: part.to_owned(), nearest: nearest(part, space) });
     }
     Ok(ranges)
 }
@@ -188,10 +167,7 @@ impl Word {
         if let Some(module) = module(part) {
             return Some(Self::Module(module));
         }
-        if let Some((layer, head)) = part
-            .strip_prefix("blocks.")
-            .and_then(|rest| rest.split_once(".attn.head."))
-        {
+        if let Some((layer, head)) = part.strip_prefix("blocks.").and_then(|rest| rest.split_once(".attn.head.")) {
             return Some(Self::Head(layer.parse().ok()?, head.parse().ok()?));
         }
         let numbers = part.strip_prefix('l')?;
@@ -207,26 +183,15 @@ impl Word {
 
 /// The layer a parameter lies in, and its name inside that layer.
 fn layer_of(name: &str) -> Option<(usize, &str)> {
-    let rest = name
-        .strip_prefix("blocks.")
-        .or_else(|| name.strip_prefix("layers."))?;
+    let rest = name.strip_prefix("blocks.").or_else(|| name.strip_prefix("layers."))?;
     let (layer, rest) = rest.split_once('.')?;
     Some((layer.parse().ok()?, rest))
 }
 
 fn check_layer(part: &str, layer: usize, space: &ParamSpace) -> Result<(), RestrictionError> {
-    let n_layers = space
-        .iter()
-        .filter_map(|param| layer_of(&param.name))
-        .map(|(own, _)| own + 1)
-        .max()
-        .unwrap_or(0);
+    let n_layers = space.iter().filter_map(|param| layer_of(&param.name)).map(|(own, _)| own + 1).max().unwrap_or(0);
     if layer >= n_layers {
-        return Err(RestrictionError::Layer {
-            found: part.to_owned(),
-            layer,
-            n_layers,
-        });
+        return Err(RestrictionError::Layer { found: part.to_owned(), layer, n_layers });
     }
     Ok(())
 }
@@ -242,18 +207,10 @@ fn head_ranges(
     let heads_of = |param: &Param| param.shape.first().copied().unwrap_or(0);
     let n_heads = tensor("W_Q").map_or(0, heads_of);
     if head >= n_heads {
-        return Err(RestrictionError::Head {
-            found: part.to_owned(),
-            layer,
-            head,
-            n_heads,
-        });
+        return Err(RestrictionError::Head { found: part.to_owned(), layer, head, n_heads });
     }
     let mut ranges = Vec::new();
-    for param in ["W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V"]
-        .into_iter()
-        .filter_map(tensor)
-    {
+    for param in ["W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V"].into_iter().filter_map(tensor) {
         let own_heads = heads_of(param);
         if own_heads == 0 || !n_heads.is_multiple_of(own_heads) {
             return Err(RestrictionError::HeadAxis {
@@ -294,19 +251,11 @@ fn fits_pattern(pattern: &str, name: &str) -> bool {
 /// Up to three words and parameter names most like `part`, best first.
 fn nearest(part: &str, space: &ParamSpace) -> Vec<String> {
     let words = ["full", "embed", "unembed", "attn", "mlp"];
-    let names = words
-        .into_iter()
-        .chain(space.iter().map(|param| param.name.as_str()));
-    let mut scored: Vec<(f64, &str)> = names
-        .map(|name| (strsim::jaro_winkler(part, name), name))
-        .filter(|(score, _)| *score > 0.75)
-        .collect();
+    let names = words.into_iter().chain(space.iter().map(|param| param.name.as_str()));
+    let mut scored: Vec<(f64, &str)> =
+        names.map(|name| (strsim::jaro_winkler(part, name), name)).filter(|(score, _)| *score > 0.75).collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    scored
-        .into_iter()
-        .take(3)
-        .map(|(_, name)| name.to_owned())
-        .collect()
+    scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -320,8 +269,7 @@ mod tests {
         g.param("embed.W_E", &[7, 6]);
         g.param("pos_embed.W_pos", &[3, 6]);
         for layer in 0..2 {
-            let mut p =
-                |name: &str, shape: &[usize]| g.param(&format!("blocks.{layer}.{name}"), shape);
+            let mut p = |name: &str, shape: &[usize]| g.param(&format!("blocks.{layer}.{name}"), shape);
             p("ln1.w", &[6]);
             for name in ["W_Q", "W_K", "W_V"] {
                 p(&format!("attn.{name}"), &[2, 6, 5]);
@@ -369,10 +317,7 @@ mod tests {
             (vec!["l0", "l0 attn", "l0h0"], attn + mlp + 6),
         ] {
             if expected == 0 {
-                assert!(
-                    matches!(select(&parts), Err(RestrictionError::Nothing { .. })),
-                    "{parts:?}"
-                );
+                assert!(matches!(select(&parts), Err(RestrictionError::Nothing { .. })), "{parts:?}");
             } else {
                 assert_eq!(n_free(&parts), expected, "{parts:?}");
             }
@@ -386,10 +331,7 @@ mod tests {
         let h = g.linear("layers.0", x, 4);
         g.linear("layers.1", h, 2);
         let space = ParamSpace::of(&g);
-        let selection = Restriction::union(&["l1"])
-            .unwrap()
-            .resolve(&space)
-            .unwrap();
+        let selection = Restriction::union(&["l1"]).unwrap().resolve(&space).unwrap();
         assert_eq!(selection.names(), ["layers.1.W", "layers.1.b"]);
         assert_eq!(selection.ranges(), std::slice::from_ref(&(16..26)));
     }
@@ -402,24 +344,12 @@ mod tests {
         // Row-major [heads, 6, 5]: head 1 is the second half of each tensor, 30 numbers from the 30th on.
         for name in ["W_Q", "W_K", "W_V", "W_O"] {
             let first = start(&format!("blocks.0.attn.{name}")) + 30;
-            assert!(
-                head.ranges().contains(&(first..first + 30)),
-                "{name}: {:?}",
-                head.ranges()
-            );
+            assert!(head.ranges().contains(&(first..first + 30)), "{name}: {:?}", head.ranges());
         }
         let bias = start("blocks.0.attn.b_Q") + 5;
-        assert!(
-            head.ranges()
-                .iter()
-                .any(|r| r.contains(&bias) && r.end == bias + 5)
-        );
+        assert!(head.ranges().iter().any(|r| r.contains(&bias) && r.end == bias + 5));
         let (zero, one) = (select(&["l0h0"]).unwrap(), head);
-        assert!(zero.ranges().iter().all(|a| {
-            one.ranges()
-                .iter()
-                .all(|b| a.end <= b.start || b.end <= a.start)
-        }));
+        assert!(zero.ranges().iter().all(|a| { one.ranges().iter().all(|b| a.end <= b.start || b.end <= a.start) }));
         assert!(!one.names().contains(&"blocks.0.attn.b_O".to_owned()));
     }
 
@@ -431,12 +361,7 @@ mod tests {
         let space = ParamSpace::of(&g);
         let ranges = |head: usize| {
             let part = format!("l0h{head}");
-            part.parse::<Restriction>()
-                .unwrap()
-                .resolve(&space)
-                .unwrap()
-                .ranges()
-                .to_vec()
+            part.parse::<Restriction>().unwrap().resolve(&space).unwrap().ranges().to_vec()
         };
         assert_eq!(ranges(1), [6..12, 24..30]);
         assert_eq!(ranges(2), [12..18, 30..36]);
@@ -448,31 +373,13 @@ mod tests {
             (vec![], "an empty restriction"),
             (vec![" "], "an empty restriction"),
             (vec!["full", "embed"], "`full` stands in a list"),
-            (
-                vec!["unembd"],
-                "unknown restriction `unembd`; did you mean `unembed`",
-            ),
-            (
-                vec!["blocks.0.mlp.W_on"],
-                "unknown restriction `blocks.0.mlp.W_on`; did you mean `blocks.0.mlp.W_",
-            ),
-            (
-                vec!["l2"],
-                "restriction `l2`: there is no layer 2; the network has 2 layers, numbers 0 to 1",
-            ),
+            (vec!["unembd"], "unknown restriction `unembd`; did you mean `unembed`"),
+            (vec!["blocks.0.mlp.W_on"], "unknown restriction `blocks.0.mlp.W_on`; did you mean `blocks.0.mlp.W_"),
+            (vec!["l2"], "restriction `l2`: there is no layer 2; the network has 2 layers, numbers 0 to 1"),
             (vec!["l7 mlp"], "restriction `l7 mlp`: there is no layer 7"),
-            (
-                vec!["l0h2"],
-                "restriction `l0h2`: there is no head 2 in layer 0; it has 2 heads, numbers 0 to 1",
-            ),
-            (
-                vec!["blocks.1.attn.head.9"],
-                "restriction `blocks.1.attn.head.9`: there is no head 9 in layer 1",
-            ),
-            (
-                vec!["nothing.*"],
-                "restriction `nothing.*` selects no parameter",
-            ),
+            (vec!["l0h2"], "restriction `l0h2`: there is no head 2 in layer 0; it has 2 heads, numbers 0 to 1"),
+            (vec!["blocks.1.attn.head.9"], "restriction `blocks.1.attn.head.9`: there is no head 9 in layer 1"),
+            (vec!["nothing.*"], "restriction `nothing.*` selects no parameter"),
             (vec!["lx"], "unknown restriction `lx`"),
         ] {
             let error = select(&parts).unwrap_err().to_string();

@@ -14,11 +14,7 @@ pub(crate) struct RmspropSgldUpdate {
 
 impl RmspropSgldUpdate {
     pub(crate) fn new(n_weights: usize, settings: RmsProp) -> Self {
-        Self {
-            second_moment: vec![0.0; n_weights],
-            n_steps: 0,
-            settings,
-        }
+        Self { second_moment: vec![0.0; n_weights], n_steps: 0, settings }
     }
 }
 
@@ -32,16 +28,7 @@ impl Update for RmspropSgldUpdate {
         langevin: &Langevin,
     ) -> StepNorms {
         let memory = &mut self.second_moment;
-        let norms = rmsprop_sgld(
-            weights,
-            start,
-            gradient,
-            memory,
-            self.n_steps,
-            free,
-            langevin,
-            &self.settings,
-        );
+        let norms = rmsprop_sgld(weights, start, gradient, memory, self.n_steps, free, langevin, &self.settings);
         self.n_steps += 1;
         norms
     }

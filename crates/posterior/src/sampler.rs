@@ -44,10 +44,7 @@ pub(crate) trait Update {
 impl Sampler {
     /// RMSprop-SGLD with the usual settings: decay 0.99, eps 0.1.
     pub fn rmsprop_sgld() -> Self {
-        Self::RmspropSgld {
-            decay: 0.99,
-            eps: 0.1,
-        }
+        Self::RmspropSgld { decay: 0.99, eps: 0.1 }
     }
 
     /// The name in run files: `sgld` or `rmsprop_sgld`.
@@ -63,11 +60,7 @@ impl Sampler {
             return Ok(());
         };
         if !(0.0 < decay && decay < 1.0) {
-            return Err(SettingsError::new(
-                "decay",
-                decay,
-                "a number strictly between 0 and 1",
-            ));
+            return Err(SettingsError::new("decay", decay, "a number strictly between 0 and 1"));
         }
         if !(eps > 0.0 && eps.is_finite()) {
             return Err(SettingsError::new("eps", eps, "a finite number above 0"));
@@ -92,13 +85,9 @@ impl Sampler {
     pub(crate) fn update(&self, n_weights: usize) -> Box<dyn Update> {
         match *self {
             Self::Sgld => Box::new(SgldUpdate),
-            Self::RmspropSgld { decay, eps } => Box::new(RmspropSgldUpdate::new(
-                n_weights,
-                RmsProp {
-                    decay: decay as f32,
-                    eps: eps as f32,
-                },
-            )),
+            Self::RmspropSgld { decay, eps } => {
+                Box::new(RmspropSgldUpdate::new(n_weights, RmsProp { decay: decay as f32, eps: eps as f32 }))
+            }
         }
     }
 }
@@ -128,35 +117,21 @@ mod tests {
 
     #[test]
     fn frozen_weights_keep_their_bits() {
-        let start: Vec<f32> = (0..200)
-            .map(|i| if i % 3 == 0 { -0.0 } else { i as f32 * 0.1 })
-            .collect();
+        let start: Vec<f32> = (0..200).map(|i| if i % 3 == 0 { -0.0 } else { i as f32 * 0.1 }).collect();
         let gradient = vec![1.0; 200];
         let noise = Stream::new(0, Purpose::ChainNoise, 0);
-        let langevin = Langevin {
-            step_size: 1e-2,
-            n_beta: 10.0,
-            localization: 1.0,
-        };
+        let langevin = Langevin { step_size: 1e-2, n_beta: 10.0, localization: 1.0 };
         let ranges = [3..4, 60..70, 128..192];
         for sampler in [Sampler::Sgld, Sampler::rmsprop_sgld()] {
             let mut weights = start.clone();
             let mut update = sampler.update(weights.len());
             for step in 0..10 {
-                let free = Free {
-                    ranges: &ranges,
-                    noise: &noise,
-                    step,
-                };
+                let free = Free { ranges: &ranges, noise: &noise, step };
                 update.step(&mut weights, &start, &gradient, free, &langevin);
             }
             for i in 0..200 {
                 let is_free = ranges.iter().any(|range| range.contains(&i));
-                assert_eq!(
-                    weights[i].to_bits() != start[i].to_bits(),
-                    is_free,
-                    "{sampler}: {i}"
-                );
+                assert_eq!(weights[i].to_bits() != start[i].to_bits(), is_free, "{sampler}: {i}");
             }
         }
     }
@@ -167,9 +142,6 @@ mod tests {
             assert_eq!(sampler.name().parse(), Ok(sampler));
         }
         let error = "sgnht".parse::<Sampler>().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "unknown sampler `sgnht`; expected `sgld` or `rmsprop_sgld`"
-        );
+        assert_eq!(error, "unknown sampler `sgnht`; expected `sgld` or `rmsprop_sgld`");
     }
 }

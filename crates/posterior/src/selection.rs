@@ -82,11 +82,7 @@ pub enum RestrictionError {
 
 fn suggestion(nearest: &[String]) -> String {
     let quoted: Vec<String> = nearest.iter().map(|name| format!("`{name}`")).collect();
-    if quoted.is_empty() {
-        String::new()
-    } else {
-        format!("; did you mean {}?", quoted.join(" or "))
-    }
+    if quoted.is_empty() { String::new() } else { format!("; did you mean {}?", quoted.join(" or ")) }
 }
 
 fn count(n: usize, noun: &str) -> String {
@@ -109,22 +105,10 @@ impl Selection {
                 _ => merged.push(range),
             }
         }
-        let touches = |own: &Range<usize>| {
-            merged
-                .iter()
-                .any(|r| r.start < own.end && own.start < r.end)
-        };
-        let names = space
-            .iter()
-            .filter(|p| touches(&p.range))
-            .map(|p| p.name.clone())
-            .collect();
+        let touches = |own: &Range<usize>| merged.iter().any(|r| r.start < own.end && own.start < r.end);
+        let names = space.iter().filter(|p| touches(&p.range)).map(|p| p.name.clone()).collect();
         let n_free = merged.iter().map(Range::len).sum();
-        Self {
-            ranges: merged,
-            names,
-            n_free,
-        }
+        Self { ranges: merged, names, n_free }
     }
 
     /// Disjoint ascending ranges of the flat parameter vector that do not touch each other.

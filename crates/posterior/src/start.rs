@@ -38,15 +38,8 @@ impl Start {
     ) -> Result<Self, ObjectiveError> {
         let gradient = objective.full_gradient(selection, evaluation.batch, weights)?;
         let square: f64 = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum();
-        let mut start = Self {
-            gradient_norm: square.sqrt(),
-            decrease: 0.0,
-        };
-        let Tempering {
-            n_beta,
-            localization,
-            longest_step,
-        } = *posterior;
+        let mut start = Self { gradient_norm: square.sqrt(), decrease: 0.0 };
+        let Tempering { n_beta, localization, longest_step } = *posterior;
         // Along a convex line the gain is at most that of the localisation alone.
         if !square.is_finite() || 0.5 * n_beta * square * longest_step < NEGLIGIBLE {
             return Ok(start);
@@ -61,8 +54,7 @@ impl Start {
                 }
             }
             let loss = objective.mean_loss(evaluation, &mut workspace, &trial, |_| ())?;
-            let gain =
-                n_beta * (baseline.mean - loss) - 0.5 * localization * length * length * square;
+            let gain = n_beta * (baseline.mean - loss) - 0.5 * localization * length * length * square;
             if gain > start.decrease {
                 start.decrease = gain;
             } else if start.decrease > 0.0 {
@@ -103,46 +95,25 @@ mod tests {
         let weights = [offset; 4];
         let program = objective.program(1, None).unwrap();
         let baseline = objective.full_loss(&weights, Batch::Full).unwrap();
-        let tempering = Tempering {
-            n_beta: 100.0,
-            localization,
-            longest_step: 100.0 / localization,
-        };
-        Start::measure(
-            &objective, &selection, &program, &weights, &baseline, &tempering,
-        )
-        .unwrap()
+        let tempering = Tempering { n_beta: 100.0, localization, longest_step: 100.0 / localization };
+        Start::measure(&objective, &selection, &program, &weights, &baseline, &tempering).unwrap()
     }
 
     #[test]
     fn a_minimum_gains_nothing() {
-        assert_eq!(
-            measure(1.0, 0.0, 1.0),
-            Start {
-                gradient_norm: 0.0,
-                decrease: 0.0
-            }
-        );
+        assert_eq!(measure(1.0, 0.0, 1.0), Start { gradient_norm: 0.0, decrease: 0.0 });
     }
 
     #[test]
     fn the_gain_is_that_of_the_best_point_on_the_line() {
         // Exact on a line: (nβ‖g‖)²/(2(nβh + γ)). At u times the best length a parabola gives 2u − u² of its top; of
         // lengths in steps of 4 the better neighbour gives least where u and u/4 tie, at u = 1.6: 0.64.
-        for (h, offset, localization) in [
-            (1.0, 0.3, 1.0),
-            (10.0, 0.1, 5.0),
-            (0.01, 3.0, 2.0),
-            (100.0, 0.1, 0.01),
-        ] {
+        for (h, offset, localization) in [(1.0, 0.3, 1.0), (10.0, 0.1, 5.0), (0.01, 3.0, 2.0), (100.0, 0.1, 0.01)] {
             let start = measure(h, offset, localization);
             let square = 4.0 * (h * f64::from(offset)).powi(2);
             let exact = 100.0 * 100.0 * square / (2.0 * (100.0 * h + localization));
             assert!((start.gradient_norm - square.sqrt()).abs() < 1e-5 * square.sqrt());
-            assert!(
-                0.63 * exact < start.decrease && start.decrease < 1.001 * exact,
-                "{start:?} {exact}"
-            );
+            assert!(0.63 * exact < start.decrease && start.decrease < 1.001 * exact, "{start:?} {exact}");
         }
     }
 }

@@ -97,10 +97,8 @@ pub(crate) struct Evidence {
 impl Evidence {
     /// Gathers the evidence of complete chains.
     pub(crate) fn of(records: &[ChainRecord], case: Case) -> Result<Self, ChainError> {
-        let draws: Vec<Vec<f64>> = records
-            .iter()
-            .map(|r| r.excess.iter().map(|excess| case.n_beta * excess).collect())
-            .collect();
+        let draws: Vec<Vec<f64>> =
+            records.iter().map(|r| r.excess.iter().map(|excess| case.n_beta * excess).collect()).collect();
         let all = Chains::new(&draws)?;
         let (mean, r_hat) = (all.mean(), all.rank_rhat());
         let mut chains = Vec::new();
@@ -116,17 +114,9 @@ impl Evidence {
         }
         let n_draws = (all.n_chains() * all.n_draws()) as f64;
         let batch_variance = records.iter().map(|r| r.batch_variance).sum::<f64>() / n_draws;
-        let below = draws
-            .iter()
-            .flatten()
-            .filter(|&&excess| excess < 0.0)
-            .count();
-        let (pull, noise) = records.iter().fold((0.0, 0.0), |(p, n), r| {
-            (p + r.pull_squared, n + r.noise_squared)
-        });
-        let (accepted, n_probes) = records.iter().fold((0.0, 0), |(p, n), r| {
-            (p + r.acceptance.0, n + r.acceptance.1)
-        });
+        let below = draws.iter().flatten().filter(|&&excess| excess < 0.0).count();
+        let (pull, noise) = records.iter().fold((0.0, 0.0), |(p, n), r| (p + r.pull_squared, n + r.noise_squared));
+        let (accepted, n_probes) = records.iter().fold((0.0, 0), |(p, n), r| (p + r.acceptance.0, n + r.acceptance.1));
         let drift = all.drift();
         let convergence = Convergence {
             mean,
@@ -137,19 +127,11 @@ impl Evidence {
             drift: drift.difference,
             drift_z: drift.z,
             share_below_baseline: below as f64 / n_draws,
-            dispersion: (mean > 0.0)
-                .then(|| (variance - case.n_beta.powi(2) * batch_variance).max(0.0) / mean),
+            dispersion: (mean > 0.0).then(|| (variance - case.n_beta.powi(2) * batch_variance).max(0.0) / mean),
             acceptance: (n_probes > 0).then(|| accepted / n_probes as f64),
-            discretization: if noise > 0.0 {
-                0.5 * case.n_free as f64 * pull / noise
-            } else {
-                0.0
-            },
+            discretization: if noise > 0.0 { 0.5 * case.n_free as f64 * pull / noise } else { 0.0 },
         };
-        Ok(Self {
-            convergence,
-            chains,
-        })
+        Ok(Self { convergence, chains })
     }
 
     /// The first limit that is broken, with the numbers in a sentence; `None` when all hold.
@@ -170,19 +152,13 @@ impl Evidence {
             return Some((Verdict::StepTooLarge, reason));
         }
         if case.is_full_batch && mean > 0.0 && c.discretization > Limits::DISCRETIZATION * mean {
-            let reason = format!(
-                "the finite step adds about {:.4} to {mean:.4}; reduce the step size",
-                c.discretization
-            );
+            let reason =
+                format!("the finite step adds about {:.4} to {mean:.4}; reduce the step size", c.discretization);
             return Some((Verdict::StepTooLarge, reason));
         }
         let is_below = |(mean, mcse): (f64, f64)| mean < -Limits::NEGATIVE && mean < -3.0 * mcse;
         if is_below((mean, mcse)) || self.chains.iter().any(|&chain| is_below(chain)) {
-            let lowest = self
-                .chains
-                .iter()
-                .map(|&(mean, _)| mean)
-                .fold(mean, f64::min);
+            let lowest = self.chains.iter().map(|&(mean, _)| mean).fold(mean, f64::min);
             let share = 100.0 * c.share_below_baseline;
             let reason = format!(
                 "nβ·(loss − baseline) averages {mean:.4} ± {mcse:.2}, {lowest:.4} in the lowest chain, and {share:.0} % of the draws lie below the baseline; the start is no minimum, or the localisation is too weak"
@@ -204,20 +180,12 @@ impl Evidence {
             return Some("every chain has the same loss at all of its draws: nothing that moved matters to the loss, or nothing moved".to_owned());
         }
         if c.r_hat > Limits::R_HAT {
-            return Some(format!(
-                "the chains disagree: R̂ is {:.3}, above {}; run longer",
-                c.r_hat,
-                Limits::R_HAT
-            ));
+            return Some(format!("the chains disagree: R̂ is {:.3}, above {}; run longer", c.r_hat, Limits::R_HAT));
         }
         if c.ess_bulk < needed {
-            return Some(format!(
-                "{:.0} effective draws, fewer than {needed}; run longer",
-                c.ess_bulk
-            ));
+            return Some(format!("{:.0} effective draws, fewer than {needed}; run longer", c.ess_bulk));
         }
-        let is_drifting =
-            c.drift_z.abs() > Limits::DRIFT_Z && c.drift.abs() > Limits::DRIFT * mean.abs();
+        let is_drifting = c.drift_z.abs() > Limits::DRIFT_Z && c.drift.abs() > Limits::DRIFT * mean.abs();
         is_drifting.then(|| {
             format!(
                 "the chains still drift: by {:+.4} ({:.1} standard errors); lengthen the burn-in",
@@ -230,12 +198,8 @@ impl Evidence {
 /// The verdict on estimates of which a chain broke off.
 pub(crate) fn diverged(failures: &[Failure], n_chains: usize) -> String {
     let first = failures.iter().min_by_key(|failure| failure.step);
-    let place = first.map_or_else(String::new, |f| {
-        format!(
-            ", first chain {} at step {} in `{}`",
-            f.chain, f.step, f.node
-        )
-    });
+    let place =
+        first.map_or_else(String::new, |f| format!(", first chain {} at step {} in `{}`", f.chain, f.step, f.node));
     format!(
         "{} of {n_chains} chains reached values that are not finite{place}; reduce the step size or strengthen the localisation",
         failures.len()
@@ -249,10 +213,7 @@ fn between_chains(chains: &[(f64, f64)]) -> f64 {
         return 0.0;
     }
     let centre = chains.iter().map(|(mean, _)| mean).sum::<f64>() / m;
-    let squares: f64 = chains
-        .iter()
-        .map(|(mean, _)| (mean - centre) * (mean - centre))
-        .sum();
+    let squares: f64 = chains.iter().map(|(mean, _)| (mean - centre) * (mean - centre)).sum();
     (squares / (m - 1.0) / m).sqrt()
 }
 
@@ -261,24 +222,15 @@ mod tests {
     use super::*;
     use ontogeny_graph::{Purpose, Stream};
 
-    const CASE: Case = Case {
-        n_beta: 2.0,
-        n_free: 20,
-        is_full_batch: true,
-    };
+    const CASE: Case = Case { n_beta: 2.0, n_free: 20, is_full_batch: true };
 
     /// Four chains of 100 draws of nβ·excess ~ `level(chain, draw)` + unit noise, with the given steps.
-    fn judge(
-        pull_squared: f64,
-        level: impl Fn(usize, usize) -> f64,
-    ) -> (Convergence, Option<Verdict>) {
+    fn judge(pull_squared: f64, level: impl Fn(usize, usize) -> f64) -> (Convergence, Option<Verdict>) {
         let records: Vec<ChainRecord> = (0..4)
             .map(|chain| {
                 let mut noise = vec![0.0; 100];
                 Stream::new(5, Purpose::Probe, chain).normals(0, 0, &mut noise);
-                let draw = |(i, z): (usize, &f32)| {
-                    (level(chain as usize, i) + f64::from(*z)) / CASE.n_beta
-                };
+                let draw = |(i, z): (usize, &f32)| (level(chain as usize, i) + f64::from(*z)) / CASE.n_beta;
                 let excess: Vec<f64> = noise.iter().enumerate().map(draw).collect();
                 ChainRecord {
                     losses: excess.clone(),
@@ -291,10 +243,7 @@ mod tests {
             })
             .collect();
         let evidence = Evidence::of(&records, CASE).unwrap();
-        (
-            evidence.convergence,
-            evidence.judge(CASE).map(|(verdict, _)| verdict),
-        )
+        (evidence.convergence, evidence.judge(CASE).map(|(verdict, _)| verdict))
     }
 
     #[test]
@@ -302,41 +251,13 @@ mod tests {
         for (name, verdict, expected) in [
             ("sound", judge(0.0, |_, _| 5.0).1, None),
             ("slightly negative", judge(0.0, |_, _| -0.05).1, None),
-            (
-                "one chain elsewhere",
-                judge(0.0, |c, _| if c == 3 { 9.0 } else { 5.0 }).1,
-                Some(Verdict::NotConverged),
-            ),
-            (
-                "drifting",
-                judge(0.0, |_, i| 4.0 + i as f64 / 60.0).1,
-                Some(Verdict::NotConverged),
-            ),
-            (
-                "more than regular",
-                judge(0.0, |_, _| 14.0).1,
-                Some(Verdict::StepTooLarge),
-            ),
-            (
-                "coarse steps",
-                judge(0.2, |_, _| 5.0).1,
-                Some(Verdict::StepTooLarge),
-            ),
-            (
-                "below the start",
-                judge(0.0, |_, _| -1.0).1,
-                Some(Verdict::LeftTheBasin),
-            ),
-            (
-                "one chain below",
-                judge(0.0, |c, _| if c == 0 { -5.0 } else { 5.0 }).1,
-                Some(Verdict::LeftTheBasin),
-            ),
-            (
-                "scattered",
-                judge(0.0, |_, i| if i % 10 == 0 { 40.0 } else { 1.0 }).1,
-                Some(Verdict::StepTooLarge),
-            ),
+            ("one chain elsewhere", judge(0.0, |c, _| if c == 3 { 9.0 } else { 5.0 }).1, Some(Verdict::NotConverged)),
+            ("drifting", judge(0.0, |_, i| 4.0 + i as f64 / 60.0).1, Some(Verdict::NotConverged)),
+            ("more than regular", judge(0.0, |_, _| 14.0).1, Some(Verdict::StepTooLarge)),
+            ("coarse steps", judge(0.2, |_, _| 5.0).1, Some(Verdict::StepTooLarge)),
+            ("below the start", judge(0.0, |_, _| -1.0).1, Some(Verdict::LeftTheBasin)),
+            ("one chain below", judge(0.0, |c, _| if c == 0 { -5.0 } else { 5.0 }).1, Some(Verdict::LeftTheBasin)),
+            ("scattered", judge(0.0, |_, i| if i % 10 == 0 { 40.0 } else { 1.0 }).1, Some(Verdict::StepTooLarge)),
             ("far out", judge(0.0, |_, _| 1e6).1, Some(Verdict::Diverged)),
         ] {
             assert_eq!(verdict, expected, "{name}");
@@ -357,36 +278,20 @@ mod tests {
                 let mut noise = vec![0.0; 100];
                 Stream::new(9, Purpose::Probe, chain).normals(0, 0, &mut noise);
                 let moving = |z: &f32| 2.5 + 0.5 * f64::from(*z);
-                let excess = noise
-                    .iter()
-                    .map(|z| if chain == 2 { 0.0 } else { moving(z) })
-                    .collect();
-                ChainRecord {
-                    excess,
-                    ..ChainRecord::default()
-                }
+                let excess = noise.iter().map(|z| if chain == 2 { 0.0 } else { moving(z) }).collect();
+                ChainRecord { excess, ..ChainRecord::default() }
             })
             .collect();
         let evidence = Evidence::of(&records, CASE).unwrap();
         let (verdict, reason) = evidence.judge(CASE).unwrap();
         assert_eq!(verdict, Verdict::NotConverged, "{reason}");
         // Chain means 5, 5, 0, 5: the spread between chains is 2.5, its error 1.25.
-        assert!(
-            evidence.convergence.mcse > 1.2,
-            "{:?}",
-            evidence.convergence
-        );
+        assert!(evidence.convergence.mcse > 1.2, "{:?}", evidence.convergence);
     }
 
     #[test]
     fn draws_that_are_all_the_same_are_not_converged() {
-        let records = vec![
-            ChainRecord {
-                excess: vec![0.0; 10],
-                ..ChainRecord::default()
-            };
-            4
-        ];
+        let records = vec![ChainRecord { excess: vec![0.0; 10], ..ChainRecord::default() }; 4];
         let evidence = Evidence::of(&records, CASE).unwrap();
         assert_eq!(evidence.judge(CASE).unwrap().0, Verdict::NotConverged);
         assert_eq!(evidence.convergence.dispersion, None);

@@ -2,9 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example prints its result")]
 
-use ontogeny_stats::{
-    Series, SeriesError, StageSettings, TransitionSettings, stage_boundaries, transitions,
-};
+use ontogeny_stats::{Series, SeriesError, StageSettings, TransitionSettings, stage_boundaries, transitions};
 
 fn main() -> Result<(), SeriesError> {
     // The loss rises from 4 to 10 nats around step 90 and falls to nothing around step 1,900.
@@ -22,10 +20,7 @@ fn main() -> Result<(), SeriesError> {
         );
     }
     for b in stage_boundaries(&series, &StageSettings::default())? {
-        println!(
-            "boundary   at step {:.0} [{:.0}, {:.0}], {:?}",
-            b.step, b.lower, b.upper, b.kind
-        );
+        println!("boundary   at step {:.0} [{:.0}, {:.0}], {:?}", b.step, b.lower, b.upper, b.kind);
     }
     Ok(())
 }

@@ -33,9 +33,7 @@ pub enum ChainError {
         found: usize,
     },
     /// Chains of different lengths.
-    #[error(
-        "chain {chain} has {found} draws, chain 0 has {expected}; cut the chains to one length"
-    )]
+    #[error("chain {chain} has {found} draws, chain 0 has {expected}; cut the chains to one length")]
     UnequalLengths {
         /// Index of the chain, from 0.
         chain: usize,
@@ -45,9 +43,7 @@ pub enum ChainError {
         expected: usize,
     },
     /// A draw is NaN or infinite.
-    #[error(
-        "draw {draw} of chain {chain} is {value}; a diverged chain has no diagnostics, leave it out and say so"
-    )]
+    #[error("draw {draw} of chain {chain} is {value}; a diverged chain has no diagnostics, leave it out and say so")]
     NonFinite {
         /// Index of the chain, from 0.
         chain: usize,
@@ -71,18 +67,10 @@ impl<'a> Chains<'a> {
                 return Err(ChainError::TooFewDraws { chain, found });
             }
             if found != expected {
-                return Err(ChainError::UnequalLengths {
-                    chain,
-                    found,
-                    expected,
-                });
+                return Err(ChainError::UnequalLengths { chain, found, expected });
             }
             if let Some(draw) = values.iter().position(|v| !v.is_finite()) {
-                return Err(ChainError::NonFinite {
-                    chain,
-                    draw,
-                    value: values[draw],
-                });
+                return Err(ChainError::NonFinite { chain, draw, value: values[draw] });
             }
         }
         Ok(Self { draws })
@@ -117,10 +105,7 @@ impl<'a> Chains<'a> {
     pub fn rank_rhat(&self) -> f64 {
         let halves = self.split();
         let centre = median(&halves.concat());
-        let folded: Vec<Vec<f64>> = halves
-            .iter()
-            .map(|c| c.iter().map(|v| (v - centre).abs()).collect())
-            .collect();
+        let folded: Vec<Vec<f64>> = halves.iter().map(|c| c.iter().map(|v| (v - centre).abs()).collect()).collect();
         let bulk = rhat(&rank_normalise(&halves));
         let tail = rhat(&rank_normalise(&folded));
         match (bulk, tail) {
@@ -168,14 +153,9 @@ fn rhat(chains: &[Vec<f64>]) -> Option<f64> {
 pub(crate) fn rank_normalise(chains: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let pooled = chains.concat();
     let size = pooled.len() as f64;
-    let scores: Vec<f64> = average_ranks(&pooled)
-        .into_iter()
-        .map(|rank| normal_quantile((rank - 0.375) / (size + 0.25)))
-        .collect();
-    scores
-        .chunks(chains[0].len())
-        .map(<[f64]>::to_vec)
-        .collect()
+    let scores: Vec<f64> =
+        average_ranks(&pooled).into_iter().map(|rank| normal_quantile((rank - 0.375) / (size + 0.25))).collect();
+    scores.chunks(chains[0].len()).map(<[f64]>::to_vec).collect()
 }
 
 /// Arithmetic mean, exact for equal values.
@@ -188,11 +168,7 @@ pub(crate) fn mean(values: &[f64]) -> f64 {
 /// Variance with divisor n − 1.
 pub(crate) fn variance(values: &[f64]) -> f64 {
     let centre = mean(values);
-    values
-        .iter()
-        .map(|v| (v - centre) * (v - centre))
-        .sum::<f64>()
-        / (values.len() as f64 - 1.0)
+    values.iter().map(|v| (v - centre) * (v - centre)).sum::<f64>() / (values.len() as f64 - 1.0)
 }
 
 #[cfg(test)]
@@ -203,22 +179,10 @@ mod tests {
     fn bad_draws_are_named() {
         assert_eq!(Chains::new(&[]).unwrap_err(), ChainError::NoChains);
         let cases = [
-            (
-                vec![vec![0.0; 3]],
-                "chain 0 has 3 draws; at least 4 are needed",
-            ),
-            (
-                vec![vec![0.0; 5], vec![0.0; 4]],
-                "chain 1 has 4 draws, chain 0 has 5",
-            ),
-            (
-                vec![vec![0.0; 4], vec![0.0, f64::NAN, 0.0, 0.0]],
-                "draw 1 of chain 1 is NaN",
-            ),
-            (
-                vec![vec![0.0, 0.0, f64::INFINITY, 0.0]],
-                "draw 2 of chain 0 is inf",
-            ),
+            (vec![vec![0.0; 3]], "chain 0 has 3 draws; at least 4 are needed"),
+            (vec![vec![0.0; 5], vec![0.0; 4]], "chain 1 has 4 draws, chain 0 has 5"),
+            (vec![vec![0.0; 4], vec![0.0, f64::NAN, 0.0, 0.0]], "draw 1 of chain 1 is NaN"),
+            (vec![vec![0.0, 0.0, f64::INFINITY, 0.0]], "draw 2 of chain 0 is inf"),
         ];
         for (draws, message) in cases {
             let error = Chains::new(&draws).unwrap_err().to_string();
@@ -239,9 +203,7 @@ mod tests {
 
     #[test]
     fn two_symmetric_values_leave_the_bulk_to_judge() {
-        let draws: Vec<Vec<f64>> = (0..2)
-            .map(|c| (0..40).map(|i| f64::from((i + c) % 2)).collect())
-            .collect();
+        let draws: Vec<Vec<f64>> = (0..2).map(|c| (0..40).map(|i| f64::from((i + c) % 2)).collect()).collect();
         let rhat = Chains::new(&draws).unwrap().rank_rhat();
         assert!(rhat > 0.9 && rhat < 1.0, "{rhat}");
     }

@@ -51,20 +51,12 @@ impl Cholesky {
 
     /// L z.
     pub(crate) fn multiply_lower(&self, z: &[f64]) -> Vec<f64> {
-        self.rows
-            .iter()
-            .map(|row| row.iter().zip(z).map(|(l, z)| l * z).sum())
-            .collect()
+        self.rows.iter().map(|row| row.iter().zip(z).map(|(l, z)| l * z).sum()).collect()
     }
 
     /// ln det A.
     pub(crate) fn log_determinant(&self) -> f64 {
-        2.0 * self
-            .rows
-            .iter()
-            .enumerate()
-            .map(|(i, row)| row[i].ln())
-            .sum::<f64>()
+        2.0 * self.rows.iter().enumerate().map(|(i, row)| row[i].ln()).sum::<f64>()
     }
 }
 

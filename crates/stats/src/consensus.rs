@@ -24,15 +24,10 @@ pub struct ConsensusBoundary {
 /// their upper ends, each group by the first one's: this needs the fewest groups (interval
 /// piercing). Two boundaries of the same observable are never merged.
 pub fn consensus(found: &[(String, Vec<Boundary>)]) -> Vec<ConsensusBoundary> {
-    let mut open: Vec<(&str, &Boundary)> = found
-        .iter()
-        .flat_map(|(name, all)| all.iter().map(|b| (name.as_str(), b)))
-        .collect();
+    let mut open: Vec<(&str, &Boundary)> =
+        found.iter().flat_map(|(name, all)| all.iter().map(|b| (name.as_str(), b))).collect();
     open.sort_by(|(a_name, a), (b_name, b)| {
-        a.upper
-            .total_cmp(&b.upper)
-            .then(a.lower.total_cmp(&b.lower))
-            .then(a_name.cmp(b_name))
+        a.upper.total_cmp(&b.upper).then(a.lower.total_cmp(&b.lower)).then(a_name.cmp(b_name))
     });
     let mut merged = vec![];
     while !open.is_empty() {
@@ -56,23 +51,11 @@ fn merge(group: &[(&str, &Boundary)]) -> ConsensusBoundary {
     let narrowest = 1e-3;
     let weight = |b: &Boundary| (b.upper.ln_1p() - b.lower.ln_1p()).max(narrowest).powi(-2);
     let total: f64 = group.iter().map(|(_, b)| weight(b)).sum();
-    let mean = |end: fn(&Boundary) -> f64| {
-        step_at(
-            group
-                .iter()
-                .map(|(_, b)| weight(b) * end(b).ln_1p())
-                .sum::<f64>()
-                / total,
-        )
-    };
+    let mean =
+        |end: fn(&Boundary) -> f64| step_at(group.iter().map(|(_, b)| weight(b) * end(b).ln_1p()).sum::<f64>() / total);
     let mut observables: Vec<String> = group.iter().map(|(name, _)| (*name).to_owned()).collect();
     observables.sort();
-    ConsensusBoundary {
-        step: mean(|b| b.step),
-        lower: mean(|b| b.lower),
-        upper: mean(|b| b.upper),
-        observables,
-    }
+    ConsensusBoundary { step: mean(|b| b.step), lower: mean(|b| b.lower), upper: mean(|b| b.upper), observables }
 }
 
 #[cfg(test)]
@@ -81,49 +64,28 @@ mod tests {
     use crate::stage::BoundaryKind;
 
     fn at(lower: f64, step: f64, upper: f64) -> Boundary {
-        Boundary {
-            step,
-            lower,
-            upper,
-            kind: BoundaryKind::Peak,
-        }
+        Boundary { step, lower, upper, kind: BoundaryKind::Peak }
     }
 
     #[test]
     fn overlapping_intervals_become_one() {
         let found = [
-            (
-                "loss.test".to_owned(),
-                vec![at(80.0, 100.0, 120.0), at(900.0, 1000.0, 1100.0)],
-            ),
-            (
-                "llc.full".to_owned(),
-                vec![at(110.0, 130.0, 150.0), at(2000.0, 2100.0, 2200.0)],
-            ),
+            ("loss.test".to_owned(), vec![at(80.0, 100.0, 120.0), at(900.0, 1000.0, 1100.0)]),
+            ("llc.full".to_owned(), vec![at(110.0, 130.0, 150.0), at(2000.0, 2100.0, 2200.0)]),
             ("accuracy".to_owned(), vec![at(90.0, 115.0, 140.0)]),
         ];
         let merged = consensus(&found);
-        let names: Vec<Vec<&str>> = merged
-            .iter()
-            .map(|m| m.observables.iter().map(String::as_str).collect())
-            .collect();
+        let names: Vec<Vec<&str>> = merged.iter().map(|m| m.observables.iter().map(String::as_str).collect()).collect();
         let three = vec!["accuracy", "llc.full", "loss.test"];
         assert_eq!(names, [three, vec!["loss.test"], vec!["llc.full"]]);
-        assert!(
-            merged[0].step > 100.0 && merged[0].step < 130.0,
-            "{:?}",
-            merged[0]
-        );
+        assert!(merged[0].step > 100.0 && merged[0].step < 130.0, "{:?}", merged[0]);
         assert!(merged[0].lower < merged[0].step && merged[0].step < merged[0].upper);
         assert!((merged[1].step - 1000.0).abs() < 1e-9);
     }
 
     #[test]
     fn an_observable_does_not_merge_with_itself() {
-        let found = [(
-            "llc".to_owned(),
-            vec![at(80.0, 100.0, 120.0), at(90.0, 110.0, 130.0)],
-        )];
+        let found = [("llc".to_owned(), vec![at(80.0, 100.0, 120.0), at(90.0, 110.0, 130.0)])];
         assert_eq!(consensus(&found).len(), 2);
         assert!(consensus(&[]).is_empty());
     }

@@ -49,16 +49,8 @@ impl Chains<'_> {
         let time = n_chains * n_last as f64 / ess(&centred_ends);
         let independent = 1.0 / n_first as f64 + 1.0 / n_last as f64;
         let standard_error = (within * time.max(1.0) * independent / n_chains).sqrt();
-        let z = if difference == 0.0 {
-            0.0
-        } else {
-            difference / standard_error
-        };
-        Drift {
-            difference,
-            standard_error,
-            z,
-        }
+        let z = if difference == 0.0 { 0.0 } else { difference / standard_error };
+        Drift { difference, standard_error, z }
     }
 }
 

@@ -15,15 +15,8 @@ impl Chains<'_> {
         let pooled = self.pooled();
         let indicator_ess = |probability| {
             let threshold = quantile(&pooled, probability);
-            let indicators: Vec<Vec<f64>> = self
-                .split()
-                .iter()
-                .map(|c| {
-                    c.iter()
-                        .map(|&v| f64::from(u8::from(v <= threshold)))
-                        .collect()
-                })
-                .collect();
+            let indicators: Vec<Vec<f64>> =
+                self.split().iter().map(|c| c.iter().map(|&v| f64::from(u8::from(v <= threshold))).collect()).collect();
             ess(&indicators)
         };
         indicator_ess(0.05).min(indicator_ess(0.95))
@@ -64,11 +57,7 @@ pub(crate) fn ess(chains: &[Vec<f64>]) -> f64 {
         return total;
     }
     let means: Vec<f64> = chains.iter().map(|c| mean(c)).collect();
-    let centred: Vec<Vec<f64>> = chains
-        .iter()
-        .zip(&means)
-        .map(|(c, m)| c.iter().map(|v| v - m).collect())
-        .collect();
+    let centred: Vec<Vec<f64>> = chains.iter().zip(&means).map(|(c, m)| c.iter().map(|v| v - m).collect()).collect();
     // Mean over chains of the biased autocovariance; Geyer's rule stops after few lags, so the
     // direct sum costs less than a Fourier transform.
     let autocovariance = |lag: usize| {
@@ -131,13 +120,8 @@ mod tests {
     #[test]
     fn the_unit_does_not_matter() {
         let mut stream = Stream::new(3, 0, 0);
-        let draws: Vec<Vec<f64>> = (0..2)
-            .map(|_| (0..100).map(|_| stream.normal()).collect())
-            .collect();
-        let tiny: Vec<Vec<f64>> = draws
-            .iter()
-            .map(|c| c.iter().map(|v| v * 2f64.powi(-80)).collect())
-            .collect();
+        let draws: Vec<Vec<f64>> = (0..2).map(|_| (0..100).map(|_| stream.normal()).collect()).collect();
+        let tiny: Vec<Vec<f64>> = draws.iter().map(|c| c.iter().map(|v| v * 2f64.powi(-80)).collect()).collect();
         let (a, b) = (Chains::new(&draws).unwrap(), Chains::new(&tiny).unwrap());
         assert_eq!(a.ess_mean(), b.ess_mean());
     }

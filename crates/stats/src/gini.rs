@@ -13,11 +13,7 @@ pub fn gini(values: &[f64]) -> Option<f64> {
         return None;
     }
     let n = magnitudes.len() as f64;
-    let weighted: f64 = magnitudes
-        .iter()
-        .enumerate()
-        .map(|(i, c)| c / total * (n - i as f64 - 0.5))
-        .sum();
+    let weighted: f64 = magnitudes.iter().enumerate().map(|(i, c)| c / total * (n - i as f64 - 0.5)).sum();
     Some(1.0 - 2.0 * weighted / n)
 }
 

@@ -42,16 +42,8 @@ impl Hill {
 /// All runs, in order of time, but for shoulders, which lean on a steeper run. `plateau` is the
 /// share of the steepest slope below which a neighbouring edge counts as flat.
 pub(crate) fn hills(edges: &[Edge], plateau: f64) -> Vec<Hill> {
-    let slopes: Vec<f64> = edges
-        .iter()
-        .map(|e| {
-            if e.rise().abs() > FLAT_ERRORS * e.rise_error {
-                e.slope()
-            } else {
-                0.0
-            }
-        })
-        .collect();
+    let slopes: Vec<f64> =
+        edges.iter().map(|e| if e.rise().abs() > FLAT_ERRORS * e.rise_error { e.slope() } else { 0.0 }).collect();
     let mut by_steepness: Vec<usize> = (0..edges.len()).filter(|&i| slopes[i] != 0.0).collect();
     by_steepness.sort_by(|&a, &b| slopes[b].abs().total_cmp(&slopes[a].abs()).then(a.cmp(&b)));
     let mut taken = vec![false; edges.len()];
@@ -74,11 +66,7 @@ pub(crate) fn hills(edges: &[Edge], plateau: f64) -> Vec<Hill> {
             continue;
         }
         taken[first..=last].fill(true);
-        hills.push(Hill {
-            first,
-            last,
-            complete: first > 0 && last + 1 < edges.len(),
-        });
+        hills.push(Hill { first, last, complete: first > 0 && last + 1 < edges.len() });
     }
     hills.sort_by_key(|h| h.first);
     for hill in &mut hills {
@@ -90,13 +78,10 @@ pub(crate) fn hills(edges: &[Edge], plateau: f64) -> Vec<Hill> {
 /// Takes in the gentler ends of a sigmoid: edges of the same sign, still above [`FOOT`] of the
 /// steepest slope, and at most twice as long as the run; a drifting plateau is longer.
 fn grow_feet(hill: &mut Hill, edges: &[Edge], slopes: &[f64], taken: &mut [bool]) {
-    let peak = (hill.first..=hill.last)
-        .map(|i| slopes[i])
-        .fold(0.0, |a: f64, b| if b.abs() > a.abs() { b } else { a });
+    let peak = (hill.first..=hill.last).map(|i| slopes[i]).fold(0.0, |a: f64, b| if b.abs() > a.abs() { b } else { a });
     let length = edges[hill.last].x1 - edges[hill.first].x0;
-    let is_foot = |i: usize, taken: &[bool]| {
-        !taken[i] && slopes[i] / peak >= FOOT && edges[i].x1 - edges[i].x0 <= 2.0 * length
-    };
+    let is_foot =
+        |i: usize, taken: &[bool]| !taken[i] && slopes[i] / peak >= FOOT && edges[i].x1 - edges[i].x0 <= 2.0 * length;
     // The outermost edges stay: a transition has a plateau on either side.
     while hill.complete && hill.first > 1 && is_foot(hill.first - 1, taken) {
         hill.first -= 1;
@@ -118,23 +103,14 @@ mod tests {
             let x0 = i as f64;
             let y0 = y;
             y += slope;
-            Edge {
-                x0,
-                y0,
-                x1: x0 + 1.0,
-                y1: y,
-                rise_error: 0.01,
-            }
+            Edge { x0, y0, x1: x0 + 1.0, y1: y, rise_error: 0.01 }
         };
         slopes.iter().enumerate().map(edge).collect()
     }
 
     fn check(slopes: &[f64], expected: &[(usize, usize)]) {
-        let found: Vec<(usize, usize)> = hills(&edges(slopes), 0.2)
-            .iter()
-            .filter(|h| h.complete)
-            .map(|h| (h.first, h.last))
-            .collect();
+        let found: Vec<(usize, usize)> =
+            hills(&edges(slopes), 0.2).iter().filter(|h| h.complete).map(|h| (h.first, h.last)).collect();
         assert_eq!(found, expected, "{slopes:?}");
     }
 

@@ -33,9 +33,7 @@ pub(crate) fn noise_variance(series: &LogSeries) -> Vec<f64> {
     (0..n)
         .map(|i| {
             let middle = i.saturating_sub(1).min(m - 1);
-            let first = middle
-                .saturating_sub(HALF_WINDOW)
-                .min(m.saturating_sub(2 * HALF_WINDOW + 1));
+            let first = middle.saturating_sub(HALF_WINDOW).min(m.saturating_sub(2 * HALF_WINDOW + 1));
             let window = first..(first + 2 * HALF_WINDOW + 1).min(m);
             // 1.4826 turns a median absolute deviation into a standard deviation.
             let deviation = 1.482_602_218_505_602 * median(&scatter[window.clone()]);
@@ -67,22 +65,10 @@ mod tests {
         for seed in 0..n_series {
             let x = uneven(150, seed);
             let mut stream = Stream::new(seed, 1, 0);
-            let y = x
-                .iter()
-                .map(|&x| trend(x) + 0.3 * stream.normal())
-                .collect();
+            let y = x.iter().map(|&x| trend(x) + 0.3 * stream.normal()).collect();
             let n = x.len();
-            let series = LogSeries {
-                x,
-                y,
-                count: vec![1.0; n],
-                error: vec![error; n],
-            };
-            total += noise_variance(&series)
-                .iter()
-                .map(|v| v.sqrt())
-                .sum::<f64>()
-                / n as f64;
+            let series = LogSeries { x, y, count: vec![1.0; n], error: vec![error; n] };
+            total += noise_variance(&series).iter().map(|v| v.sqrt()).sum::<f64>() / n as f64;
         }
         total / f64::from(n_series as u32)
     }
@@ -111,12 +97,7 @@ mod tests {
     fn exact_lines_have_no_noise() {
         let x = uneven(30, 1);
         let y = x.clone();
-        let series = LogSeries {
-            x,
-            y,
-            count: vec![1.0; 30],
-            error: vec![0.0; 30],
-        };
+        let series = LogSeries { x, y, count: vec![1.0; 30], error: vec![0.0; 30] };
         assert!(noise_variance(&series).iter().all(|&v| v < 1e-28));
     }
 }

@@ -3,9 +3,8 @@
 use std::f64::consts::LN_10;
 
 /// Exponents α of the power laws; 0 stands for the logarithm.
-const EXPONENTS: [f64; 17] = [
-    -1.0, -0.75, -0.5, -0.25, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0,
-];
+const EXPONENTS: [f64; 17] =
+    [-1.0, -0.75, -0.5, -0.25, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0];
 /// 10–90 % widths of the sigmoids tried, in decades.
 const WIDTHS: [f64; 8] = [0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0, 1.5];
 /// Number of centres tried along a candidate.
@@ -32,11 +31,7 @@ pub(crate) fn fit_null(x: &[f64], y: &[f64], variance: &[f64]) -> NullFit {
     let n_offsets = (2.0 * (end - start) / LN_10) as i32 + 1;
     for i in 0..=n_offsets {
         // Times relative to the last one, the offset falling by half decades, finally none.
-        let offset = if i == n_offsets {
-            0.0
-        } else {
-            10f64.powf(-0.5 * f64::from(i))
-        };
+        let offset = if i == n_offsets { 0.0 } else { 10f64.powf(-0.5 * f64::from(i)) };
         let log_times: Vec<f64> = x.iter().map(|x| ((x - end).exp() + offset).ln()).collect();
         for alpha in EXPONENTS {
             let power = |l: &f64| if alpha == 0.0 { *l } else { (-alpha * l).exp() };
@@ -50,10 +45,7 @@ pub(crate) fn fit_null(x: &[f64], y: &[f64], variance: &[f64]) -> NullFit {
         }
     }
     let level = weights.mean(y);
-    NullFit {
-        misfit: best.0.max(0.0),
-        fitted: best.1.iter().map(|s| level + s).collect(),
-    }
+    NullFit { misfit: best.0.max(0.0), fitted: best.1.iter().map(|s| level + s).collect() }
 }
 
 /// By how much a sigmoid on a straight line, c + B x + A·sigmoid, fits better than the null:
@@ -94,11 +86,7 @@ pub(crate) fn sigmoid_evidence(
         return f64::NEG_INFINITY;
     }
     let mut gain: f64 = 0.0;
-    let shapes: [Shape; 3] = [
-        |z| 1.0 / (1.0 + (-z).exp()),
-        |z| (-(-z).exp()).exp(),
-        |z| 1.0 - (-z.exp()).exp(),
-    ];
+    let shapes: [Shape; 3] = [|z| 1.0 / (1.0 + (-z).exp()), |z| (-(-z).exp()).exp(), |z| 1.0 - (-z.exp()).exp()];
     for width in WIDTHS {
         // ln 81 is the 10–90 % width of the logistic curve of unit scale; the others are near.
         let scale = width * LN_10 / 81f64.ln();
@@ -106,11 +94,7 @@ pub(crate) fn sigmoid_evidence(
             let share = (i as f64 + 0.5) / N_CENTRES as f64;
             let centre = range.0 + share * (range.1 - range.0);
             for shape in shapes {
-                let basis = without_line(
-                    &x.iter()
-                        .map(|x| shape((x - centre) / scale))
-                        .collect::<Vec<_>>(),
-                );
+                let basis = without_line(&x.iter().map(|x| shape((x - centre) / scale)).collect::<Vec<_>>());
                 let overlap = weights.product(&basis, &target);
                 let norm = weights.product(&basis, &basis);
                 if overlap * sign > 0.0 && norm > 1e-9 * weights.total {
@@ -133,19 +117,11 @@ struct Weights {
 impl Weights {
     fn new(variance: &[f64]) -> Self {
         let weights: Vec<f64> = variance.iter().map(|v| 1.0 / v).collect();
-        Self {
-            total: weights.iter().sum(),
-            weights,
-        }
+        Self { total: weights.iter().sum(), weights }
     }
 
     fn mean(&self, values: &[f64]) -> f64 {
-        self.weights
-            .iter()
-            .zip(values)
-            .map(|(w, v)| w * v)
-            .sum::<f64>()
-            / self.total
+        self.weights.iter().zip(values).map(|(w, v)| w * v).sum::<f64>() / self.total
     }
 
     fn centred(&self, values: &[f64]) -> Vec<f64> {
@@ -154,12 +130,7 @@ impl Weights {
     }
 
     fn product(&self, a: &[f64], b: &[f64]) -> f64 {
-        self.weights
-            .iter()
-            .zip(a)
-            .zip(b)
-            .map(|((w, a), b)| w * a * b)
-            .sum()
+        self.weights.iter().zip(a).zip(b).map(|((w, a), b)| w * a * b).sum()
     }
 }
 
@@ -177,12 +148,7 @@ mod tests {
         let fit = fit_null(&x, &y, &vec![1.0; x.len()]);
         let mean = y.iter().sum::<f64>() / y.len() as f64;
         let total: f64 = y.iter().map(|y| (y - mean) * (y - mean)).sum();
-        let misfit: f64 = fit
-            .fitted
-            .iter()
-            .zip(&y)
-            .map(|(f, y)| (f - y) * (f - y))
-            .sum();
+        let misfit: f64 = fit.fitted.iter().zip(&y).map(|(f, y)| (f - y) * (f - y)).sum();
         assert!((misfit - fit.misfit).abs() < 1e-9 * total);
         misfit / total
     }
@@ -202,14 +168,7 @@ mod tests {
         let x = grid();
         let evidence = |curve: &dyn Fn(f64) -> f64| {
             let y: Vec<f64> = x.iter().map(|&x| curve(x)).collect();
-            sigmoid_evidence(
-                &x,
-                &y,
-                &vec![1e-4; x.len()],
-                (3.0, 5.0),
-                1.0,
-                f64::NEG_INFINITY,
-            )
+            sigmoid_evidence(&x, &y, &vec![1e-4; x.len()], (3.0, 5.0), 1.0, f64::NEG_INFINITY)
         };
         assert!(evidence(&|x| (5.0 * (x - 4.0)).tanh()) > 1e4);
         assert!(evidence(&|x| 0.3 * x + (5.0 * (x - 4.0)).tanh()) > 1e4);

@@ -40,11 +40,7 @@ pub(crate) fn average_ranks(values: &[f64]) -> Vec<f64> {
     let mut start = 0;
     while start < order.len() {
         let value = values[order[start]];
-        let end = start
-            + order[start..]
-                .iter()
-                .take_while(|&&i| values[i] == value)
-                .count();
+        let end = start + order[start..].iter().take_while(|&&i| values[i] == value).count();
         let rank = (start + 1 + end) as f64 / 2.0;
         for &i in &order[start..end] {
             ranks[i] = rank;
@@ -71,9 +67,6 @@ mod tests {
     #[test]
     fn ties_share_their_rank() {
         // −0 and +0 are equal and share a rank, although the total order separates them.
-        assert_eq!(
-            average_ranks(&[0.0, 5.0, -0.0, 5.0, 9.0]),
-            [1.5, 3.5, 1.5, 3.5, 5.0]
-        );
+        assert_eq!(average_ranks(&[0.0, 5.0, -0.0, 5.0, 9.0]), [1.5, 3.5, 1.5, 3.5, 5.0]);
     }
 }

@@ -32,11 +32,7 @@ impl Stream {
 
     /// −1 or +1, each with probability one half.
     pub(crate) fn sign(&mut self) -> f64 {
-        if self.next_u64() >> 63 == 0 {
-            -1.0
-        } else {
-            1.0
-        }
+        if self.next_u64() >> 63 == 0 { -1.0 } else { 1.0 }
     }
 
     /// Beta(`a`, `b`) by Jöhnk's rejection, which is quick for a + b ≤ 2, the use made of it here.
@@ -78,15 +74,9 @@ mod tests {
             let draws: Vec<f64> = (0..n).map(|_| draw(&mut stream)).collect();
             let m = draws.iter().sum::<f64>() / f64::from(n);
             let v = draws.iter().map(|d| (d - mean) * (d - mean)).sum::<f64>() / f64::from(n);
-            assert!(
-                (m - mean).abs() < 5.0 * (variance / f64::from(n)).sqrt(),
-                "mean {m}"
-            );
+            assert!((m - mean).abs() < 5.0 * (variance / f64::from(n)).sqrt(), "mean {m}");
             // The fourth moment is at most 3 variances squared in all four cases.
-            assert!(
-                (v - variance).abs() < 5.0 * variance * (2.0 / f64::from(n)).sqrt(),
-                "var {v}"
-            );
+            assert!((v - variance).abs() < 5.0 * variance * (2.0 / f64::from(n)).sqrt(), "var {v}");
         }
     }
 

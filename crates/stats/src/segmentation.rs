@@ -46,10 +46,7 @@ pub(crate) fn segment_lines(x: &[f64], y: &[f64], variance: &[f64], penalty: f64
     let mut starts: Vec<usize> = Vec::with_capacity(n);
     for end in 1..=n {
         starts.push(end - 1);
-        let costs: Vec<f64> = starts
-            .iter()
-            .map(|&start| best[start] + sums.cost(start, end))
-            .collect();
+        let costs: Vec<f64> = starts.iter().map(|&start| best[start] + sums.cost(start, end)).collect();
         let (mut least, mut from) = (f64::INFINITY, 0);
         for (&cost, &start) in costs.iter().zip(&starts) {
             if cost < least {
@@ -99,13 +96,7 @@ impl Edge {
 /// the one, over any stretch around the jump, with the least squared error, the segments being
 /// refitted to the points left to them. (Straight lines that may jump put a jump into the middle
 /// of every noisy sigmoid; the ramp gives it its width back.) Smaller jumps become a shared vertex.
-pub(crate) fn polyline(
-    x: &[f64],
-    y: &[f64],
-    variance: &[f64],
-    segments: &[Segment],
-    jump_errors: f64,
-) -> Vec<Edge> {
+pub(crate) fn polyline(x: &[f64], y: &[f64], variance: &[f64], segments: &[Segment], jump_errors: f64) -> Vec<Edge> {
     let sums = Sums::new(x, y, variance);
     let mut edges = vec![];
     let mut segment = segments[0];
@@ -130,22 +121,12 @@ pub(crate) fn polyline(
             } else {
                 (x_next, f64::midpoint(segment.at(x_next), next.at(x_next)))
             };
-            push_edge(
-                &mut edges,
-                start,
-                joint,
-                segment.rise_error(start.0, joint.0),
-            );
+            push_edge(&mut edges, start, joint, segment.rise_error(start.0, joint.0));
             (segment, start) = (next, joint);
         }
     }
     let x_end = x[segment.last];
-    push_edge(
-        &mut edges,
-        start,
-        (x_end, segment.at(x_end)),
-        segment.rise_error(start.0, x_end),
-    );
+    push_edge(&mut edges, start, (x_end, segment.at(x_end)), segment.rise_error(start.0, x_end));
     edges
 }
 
@@ -158,13 +139,7 @@ pub(crate) fn height(edges: &[Edge], x: f64) -> f64 {
 fn push_edge(edges: &mut Vec<Edge>, from: (f64, f64), to: (f64, f64), rise_error: f64) {
     // A segment of one point, or one that ends at the vertex it began at, has no extent.
     if to.0 > from.0 {
-        edges.push(Edge {
-            x0: from.0,
-            y0: from.1,
-            x1: to.0,
-            y1: to.1,
-            rise_error,
-        });
+        edges.push(Edge { x0: from.0, y0: from.1, x1: to.0, y1: to.1, rise_error });
     }
 }
 
@@ -190,11 +165,7 @@ impl Sums {
                 running[i + 1][k] = running[i][k] + term;
             }
         }
-        Self {
-            x_origin,
-            running,
-            y_origin,
-        }
+        Self { x_origin, running, y_origin }
     }
 
     /// Σ w, weighted means of x and y, and centred Σ wxx, Σ wxy, Σ wyy of points start..end.
@@ -232,14 +203,8 @@ impl Sums {
     fn best_ramp(&self, x: &[f64], left: Segment, right: Segment) -> (Segment, Segment) {
         let jump = self.cost(left.first, left.last + 1) + self.cost(right.first, right.last + 1);
         let mut best = (jump, left, right);
-        let rights: Vec<(Segment, f64)> = (right.first
-            ..=right.last.saturating_sub(1).max(right.first))
-            .map(|first| {
-                (
-                    self.segment(first, right.last + 1),
-                    self.cost(first, right.last + 1),
-                )
-            })
+        let rights: Vec<(Segment, f64)> = (right.first..=right.last.saturating_sub(1).max(right.first))
+            .map(|first| (self.segment(first, right.last + 1), self.cost(first, right.last + 1)))
             .collect();
         for last in (left.first + 1).min(left.last)..=left.last {
             let before = self.segment(left.first, last + 1);
@@ -296,10 +261,7 @@ mod tests {
     #[test]
     fn kinks_and_jumps_make_the_polyline() {
         let x: Vec<f64> = (0..40).map(f64::from).collect();
-        let y: Vec<f64> = x
-            .iter()
-            .map(|&x| if x < 20.0 { x } else { 45.0 + 0.5 * (x - 20.0) })
-            .collect();
+        let y: Vec<f64> = x.iter().map(|&x| if x < 20.0 { x } else { 45.0 + 0.5 * (x - 20.0) }).collect();
         let segments = segment_lines(&x, &y, &[0.01; 40], 9.0);
         assert_eq!(ends(&segments), [20, 40]);
         let edges = polyline(&x, &y, &[0.01; 40], &segments, 3.0);
@@ -314,10 +276,7 @@ mod tests {
     fn a_noisy_sigmoid_becomes_a_ramp() {
         let mut stream = Stream::new(2, 0, 0);
         let x: Vec<f64> = (0..200).map(|i| f64::from(i) * 0.04).collect();
-        let y: Vec<f64> = x
-            .iter()
-            .map(|x| 4.0 / (1.0 + (-4.0 * (x - 4.0)).exp()) + 0.5 * stream.normal())
-            .collect();
+        let y: Vec<f64> = x.iter().map(|x| 4.0 / (1.0 + (-4.0 * (x - 4.0)).exp()) + 0.5 * stream.normal()).collect();
         let v = vec![0.25; 200];
         let segments = segment_lines(&x, &y, &v, 3.0 * 200f64.ln());
         let edges = polyline(&x, &y, &v, &segments, 3.0);

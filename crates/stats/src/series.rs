@@ -42,9 +42,7 @@ pub enum SeriesError {
         step: f64,
     },
     /// A step that does not lie above the one before it.
-    #[error(
-        "step {step} at index {index} follows step {previous}; sort the series and keep one value for each step"
-    )]
+    #[error("step {step} at index {index} follows step {previous}; sort the series and keep one value for each step")]
     StepsNotIncreasing {
         /// Index of the offending step, from 0.
         index: usize,
@@ -54,9 +52,7 @@ pub enum SeriesError {
         previous: f64,
     },
     /// A value that is NaN or infinite.
-    #[error(
-        "the value at step {step} (index {index}) is {value}; leave refused or diverged points out"
-    )]
+    #[error("the value at step {step} (index {index}) is {value}; leave refused or diverged points out")]
     NonFiniteValue {
         /// Index in the series, from 0.
         index: usize,
@@ -66,9 +62,7 @@ pub enum SeriesError {
         value: f64,
     },
     /// A standard error that is negative, NaN or infinite.
-    #[error(
-        "the standard error at step {step} (index {index}) is {error}; it must be finite and at least 0"
-    )]
+    #[error("the standard error at step {step} (index {index}) is {error}; it must be finite and at least 0")]
     BadError {
         /// Index in the series, from 0.
         index: usize,
@@ -98,11 +92,7 @@ impl Series {
     pub fn new(steps: Vec<f64>, values: Vec<f64>) -> Result<Self, SeriesError> {
         let expected = steps.len();
         if values.len() != expected {
-            return Err(SeriesError::LengthsDiffer {
-                what: "values",
-                found: values.len(),
-                expected,
-            });
+            return Err(SeriesError::LengthsDiffer { what: "values", found: values.len(), expected });
         }
         for (index, (&step, &value)) in steps.iter().zip(&values).enumerate() {
             if !(step >= 0.0 && step.is_finite()) {
@@ -110,21 +100,13 @@ impl Series {
             }
             if index > 0 && step <= steps[index - 1] {
                 let previous = steps[index - 1];
-                return Err(SeriesError::StepsNotIncreasing {
-                    index,
-                    step,
-                    previous,
-                });
+                return Err(SeriesError::StepsNotIncreasing { index, step, previous });
             }
             if !value.is_finite() {
                 return Err(SeriesError::NonFiniteValue { index, step, value });
             }
         }
-        Ok(Self {
-            steps,
-            values,
-            errors: None,
-        })
+        Ok(Self { steps, values, errors: None })
     }
 
     /// Adds the standard error of each value, in the units of the values.
@@ -134,11 +116,7 @@ impl Series {
     pub fn with_errors(mut self, errors: Vec<f64>) -> Result<Self, SeriesError> {
         let (found, expected) = (errors.len(), self.steps.len());
         if found != expected {
-            return Err(SeriesError::LengthsDiffer {
-                what: "standard errors",
-                found,
-                expected,
-            });
+            return Err(SeriesError::LengthsDiffer { what: "standard errors", found, expected });
         }
         if let Some(index) = errors.iter().position(|e| !(*e >= 0.0 && e.is_finite())) {
             let (step, error) = (self.steps[index], errors[index]);
@@ -165,11 +143,7 @@ impl Series {
 
     /// The series over x = ln(step + 1), averaged in bins of equal width in x when it has more
     /// than `max_points` points.
-    pub(crate) fn in_log_time(
-        &self,
-        needed: usize,
-        max_points: usize,
-    ) -> Result<LogSeries, SeriesError> {
+    pub(crate) fn in_log_time(&self, needed: usize, max_points: usize) -> Result<LogSeries, SeriesError> {
         let found = self.steps.len();
         if found < needed {
             return Err(SeriesError::TooFewPoints { found, needed });
@@ -183,22 +157,14 @@ impl Series {
                 (((x[i] - start) / span * max_points as f64) as usize).min(max_points - 1)
             }
         };
-        let mut log = LogSeries {
-            x: vec![],
-            y: vec![],
-            count: vec![],
-            error: vec![],
-        };
+        let mut log = LogSeries { x: vec![], y: vec![], count: vec![], error: vec![] };
         let mut first = 0;
         while first < found {
             let bin = bin_of(first);
             let end = (first..found).find(|&i| bin_of(i) != bin).unwrap_or(found);
             let count = (end - first) as f64;
             let average = |v: &[f64]| v.iter().sum::<f64>() / count;
-            let squared_error = self
-                .errors
-                .as_ref()
-                .map_or(0.0, |e| e[first..end].iter().map(|e| e * e).sum());
+            let squared_error = self.errors.as_ref().map_or(0.0, |e| e[first..end].iter().map(|e| e * e).sum());
             log.x.push(average(&x[first..end]));
             log.y.push(average(&self.values[first..end]));
             log.count.push(count);
@@ -246,36 +212,18 @@ mod tests {
             (vec![0.0, 1.0], vec![1.0], "1 values given for 2 steps"),
             (vec![-1.0], vec![1.0], "step -1 at index 0 is not a finite"),
             (vec![0.0, f64::NAN], vec![1.0, 1.0], "step NaN at index 1"),
-            (
-                vec![0.0, 5.0, 5.0],
-                vec![1.0; 3],
-                "step 5 at index 2 follows step 5",
-            ),
-            (
-                vec![0.0, 70.0],
-                vec![1.0, f64::NAN],
-                "the value at step 70 (index 1) is NaN",
-            ),
+            (vec![0.0, 5.0, 5.0], vec![1.0; 3], "step 5 at index 2 follows step 5"),
+            (vec![0.0, 70.0], vec![1.0, f64::NAN], "the value at step 70 (index 1) is NaN"),
         ];
         for (steps, values, message) in cases {
             let error = Series::new(steps, values).unwrap_err().to_string();
             assert!(error.starts_with(message), "{error}");
         }
         let series = Series::new(vec![0.0, 70.0], vec![1.0, 2.0]).unwrap();
-        let error = series
-            .clone()
-            .with_errors(vec![0.1, -0.1])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("the standard error at step 70 (index 1) is -0.1"),
-            "{error}"
-        );
+        let error = series.clone().with_errors(vec![0.1, -0.1]).unwrap_err().to_string();
+        assert!(error.starts_with("the standard error at step 70 (index 1) is -0.1"), "{error}");
         let error = series.with_errors(vec![0.1]).unwrap_err().to_string();
-        assert!(
-            error.starts_with("1 standard errors given for 2 steps"),
-            "{error}"
-        );
+        assert!(error.starts_with("1 standard errors given for 2 steps"), "{error}");
     }
 
     #[test]

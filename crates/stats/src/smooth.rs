@@ -46,18 +46,8 @@ impl<'a> Smooth<'a> {
         if series.range() == 0.0 {
             return None;
         }
-        let lower = [
-            length_bounds.0,
-            AMPLITUDE.0 * deviation,
-            NOISE.0 * deviation,
-        ]
-        .map(f64::ln);
-        let upper = [
-            length_bounds.1,
-            AMPLITUDE.1 * deviation,
-            NOISE.1 * deviation,
-        ]
-        .map(f64::ln);
+        let lower = [length_bounds.0, AMPLITUDE.0 * deviation, NOISE.0 * deviation].map(f64::ln);
+        let upper = [length_bounds.1, AMPLITUDE.1 * deviation, NOISE.1 * deviation].map(f64::ln);
         let objective = |point: &[f64; 3]| {
             factorise(series, scales_at(point)).map_or(f64::NEG_INFINITY, |factor| {
                 let half = factor.solve_lower(&centred);
@@ -75,22 +65,12 @@ impl<'a> Smooth<'a> {
         let scales = scales_at(&best?.1);
         let factor = factorise(series, scales)?;
         let weights = factor.solve(&centred);
-        Some(Self {
-            x: &series.x,
-            scales,
-            factor,
-            weights,
-            mean,
-        })
+        Some(Self { x: &series.x, scales, factor, weights, mean })
     }
 
     /// Height of the smooth curve at `x`.
     pub(crate) fn value(&self, x: f64) -> f64 {
-        let terms = self
-            .x
-            .iter()
-            .zip(&self.weights)
-            .map(|(xi, w)| self.scales.kernel(x - xi) * w);
+        let terms = self.x.iter().zip(&self.weights).map(|(xi, w)| self.scales.kernel(x - xi) * w);
         self.mean + terms.sum::<f64>()
     }
 
@@ -98,12 +78,8 @@ impl<'a> Smooth<'a> {
     pub(crate) fn slope(&self, grid: &[f64]) -> SlopePosterior {
         let squared = self.scales.length * self.scales.length;
         // Covariance of the slope at g with the value at x: ∂k(g, x)/∂g.
-        let cross = |g: f64| -> Vec<f64> {
-            self.x
-                .iter()
-                .map(|x| -(g - x) / squared * self.scales.kernel(g - x))
-                .collect()
-        };
+        let cross =
+            |g: f64| -> Vec<f64> { self.x.iter().map(|x| -(g - x) / squared * self.scales.kernel(g - x)).collect() };
         let crosses: Vec<Vec<f64>> = grid.iter().map(|&g| cross(g)).collect();
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let mean = crosses.iter().map(|c| dot(c, &self.weights)).collect();
@@ -113,19 +89,9 @@ impl<'a> Smooth<'a> {
             let prior = self.scales.kernel(d) * (1.0 - d * d / squared) / squared;
             prior - dot(&halves[i], &halves[j])
         };
-        let rows: Vec<Vec<f64>> = (0..grid.len())
-            .map(|i| (0..=i).map(|j| covariance(i, j)).collect())
-            .collect();
-        let deviation = rows
-            .iter()
-            .enumerate()
-            .map(|(i, row)| row[i].max(0.0).sqrt())
-            .collect();
-        SlopePosterior {
-            mean,
-            deviation,
-            factor: factorise_with_jitter(&rows),
-        }
+        let rows: Vec<Vec<f64>> = (0..grid.len()).map(|i| (0..=i).map(|j| covariance(i, j)).collect()).collect();
+        let deviation = rows.iter().enumerate().map(|(i, row)| row[i].max(0.0).sqrt()).collect();
+        SlopePosterior { mean, deviation, factor: factorise_with_jitter(&rows) }
     }
 }
 
@@ -151,19 +117,13 @@ impl SlopePosterior {
 
 fn scales_at(point: &[f64; 3]) -> Scales {
     let [length, amplitude, noise] = point.map(f64::exp);
-    Scales {
-        length,
-        amplitude,
-        noise,
-    }
+    Scales { length, amplitude, noise }
 }
 
 fn factorise(series: &LogSeries, scales: Scales) -> Option<Cholesky> {
     let rows = (0..series.x.len())
         .map(|i| {
-            let mut row: Vec<f64> = (0..=i)
-                .map(|j| scales.kernel(series.x[i] - series.x[j]))
-                .collect();
+            let mut row: Vec<f64> = (0..=i).map(|j| scales.kernel(series.x[i] - series.x[j])).collect();
             // The last term is 1e-10 of the variance: it keeps the matrix definite to rounding.
             row[i] += scales.noise * scales.noise / series.count[i]
                 + series.error[i]
@@ -176,11 +136,7 @@ fn factorise(series: &LogSeries, scales: Scales) -> Option<Cholesky> {
 
 /// A covariance on a fine grid is singular to rounding; the least jitter that helps is added.
 fn factorise_with_jitter(rows: &[Vec<f64>]) -> Cholesky {
-    let largest = rows
-        .iter()
-        .enumerate()
-        .map(|(i, r)| r[i])
-        .fold(f64::MIN_POSITIVE, f64::max);
+    let largest = rows.iter().enumerate().map(|(i, r)| r[i]).fold(f64::MIN_POSITIVE, f64::max);
     let mut jitter = 1e-12 * largest;
     loop {
         let mut lifted = rows.to_vec();
@@ -196,12 +152,7 @@ fn factorise_with_jitter(rows: &[Vec<f64>]) -> Cholesky {
 }
 
 /// Maximum by a compass search: deterministic, without derivatives, within bounds.
-fn climb(
-    objective: &impl Fn(&[f64; 3]) -> f64,
-    start: [f64; 3],
-    lower: [f64; 3],
-    upper: [f64; 3],
-) -> (f64, [f64; 3]) {
+fn climb(objective: &impl Fn(&[f64; 3]) -> f64, start: [f64; 3], lower: [f64; 3], upper: [f64; 3]) -> (f64, [f64; 3]) {
     let bounded = |mut point: [f64; 3]| {
         for k in 0..3 {
             point[k] = point[k].clamp(lower[k], upper[k]);
@@ -238,16 +189,8 @@ mod tests {
     fn noisy_wave(noise: f64) -> LogSeries {
         let mut stream = Stream::new(4, 0, 0);
         let x: Vec<f64> = (0..80).map(|i| f64::from(i) * 0.1).collect();
-        let y = x
-            .iter()
-            .map(|x| 10.0 + 3.0 * x.sin() + noise * stream.normal())
-            .collect();
-        LogSeries {
-            y,
-            count: vec![1.0; x.len()],
-            error: vec![0.0; x.len()],
-            x,
-        }
+        let y = x.iter().map(|x| 10.0 + 3.0 * x.sin() + noise * stream.normal()).collect();
+        LogSeries { y, count: vec![1.0; x.len()], error: vec![0.0; x.len()], x }
     }
 
     #[test]
@@ -260,10 +203,7 @@ mod tests {
             for (i, g) in grid.iter().enumerate() {
                 assert!((smooth.value(*g) - 10.0 - 3.0 * g.sin()).abs() < tolerance);
                 let error = (slope.mean[i] - 3.0 * g.cos()).abs();
-                assert!(
-                    error < tolerance.max(4.0 * slope.deviation[i]),
-                    "{g}: {error}"
-                );
+                assert!(error < tolerance.max(4.0 * slope.deviation[i]), "{g}: {error}");
             }
         }
     }
@@ -274,10 +214,8 @@ mod tests {
         let smooth = Smooth::fit(&series, (0.3, 100.0)).unwrap();
         let slope = smooth.slope(&[2.0, 4.0]);
         let n = 2000;
-        let mean_square = (0..n)
-            .map(|i| (slope.draw(&mut Stream::new(1, 0, i))[1] - slope.mean[1]).powi(2))
-            .sum::<f64>()
-            / n as f64;
+        let mean_square =
+            (0..n).map(|i| (slope.draw(&mut Stream::new(1, 0, i))[1] - slope.mean[1]).powi(2)).sum::<f64>() / n as f64;
         // The variance of n normals scatters by √(2/n) = 3 %.
         let ratio = mean_square / slope.deviation[1].powi(2);
         assert!((ratio - 1.0).abs() < 0.16, "{ratio}");

@@ -56,13 +56,8 @@ fn lower_quantile(p: f64) -> f64 {
         4.374_664_141_464_968,
         2.938_163_982_698_783,
     ];
-    const TAIL_DEN: [f64; 5] = [
-        7.784_695_709_041_462e-3,
-        3.224_671_290_700_398e-1,
-        2.445_134_137_142_996,
-        3.754_408_661_907_416,
-        1.0,
-    ];
+    const TAIL_DEN: [f64; 5] =
+        [7.784_695_709_041_462e-3, 3.224_671_290_700_398e-1, 2.445_134_137_142_996, 3.754_408_661_907_416, 1.0];
     let horner = |coefficients: &[f64], x: f64| coefficients.iter().fold(0.0, |sum, c| sum * x + c);
     let guess = if p < 0.024_25 {
         let q = (-2.0 * p.ln()).sqrt();
@@ -73,11 +68,7 @@ fn lower_quantile(p: f64) -> f64 {
     };
     // Dividing by the density before multiplying keeps the step finite far in the tail.
     let error = (normal_cdf(guess) - p) * (2.0 * PI).sqrt() * (0.5 * guess * guess).exp();
-    if error.is_finite() {
-        guess - error / (1.0 + 0.5 * guess * error)
-    } else {
-        guess
-    }
+    if error.is_finite() { guess - error / (1.0 + 0.5 * guess * error) } else { guess }
 }
 
 #[cfg(test)]
@@ -98,10 +89,7 @@ mod tests {
         ];
         for (p, expected) in cases {
             let z = normal_quantile(p);
-            assert!(
-                (z - expected).abs() <= 4e-15 * f64::abs(expected).max(1.0),
-                "{p}: {z}"
-            );
+            assert!((z - expected).abs() <= 4e-15 * f64::abs(expected).max(1.0), "{p}: {z}");
         }
         assert_eq!(normal_quantile(0.0), f64::NEG_INFINITY);
         assert_eq!(normal_quantile(1.0), f64::INFINITY);

@@ -85,10 +85,7 @@ impl Default for StageSettings {
 ///
 /// # Errors
 /// Fewer than [`MIN_STAGE_POINTS`] points, or a setting out of range.
-pub fn stage_boundaries(
-    series: &Series,
-    settings: &StageSettings,
-) -> Result<Vec<Boundary>, SeriesError> {
+pub fn stage_boundaries(series: &Series, settings: &StageSettings) -> Result<Vec<Boundary>, SeriesError> {
     settings.check()?;
     let log = series.in_log_time(MIN_STAGE_POINTS, settings.max_points)?;
     let Some(smooth) = Smooth::fit(&log, settings.length_bounds) else {
@@ -100,11 +97,7 @@ pub fn stage_boundaries(
     let mut found = vec![];
     let mut drawn: Option<Vec<Vec<f64>>> = None;
     for pair in stages.windows(2) {
-        let gap = Gap {
-            from: pair[0].peak,
-            to: pair[1].peak,
-            signs: (pair[0].sign, pair[1].sign),
-        };
+        let gap = Gap { from: pair[0].peak, to: pair[1].peak, signs: (pair[0].sign, pair[1].sign) };
         // The stages differ in sign or were cut at a rest, so the curve itself has a boundary.
         let Some(x) = gap.boundary(&grid, &slope.mean) else {
             continue;
@@ -113,16 +106,9 @@ pub fn stage_boundaries(
             let draw = |i| slope.draw(&mut Stream::new(settings.seed, STAGE_STREAM, i as u64));
             (0..settings.draws).map(draw).collect()
         });
-        let places: Vec<f64> = curves
-            .iter()
-            .filter_map(|c| gap.boundary(&grid, c))
-            .collect();
+        let places: Vec<f64> = curves.iter().filter_map(|c| gap.boundary(&grid, c)).collect();
         let end = |share| {
-            if places.is_empty() {
-                x
-            } else {
-                quantile(&places, share)
-            }
+            if places.is_empty() { x } else { quantile(&places, share) }
         };
         let kind = match gap.signs {
             (a, b) if a == b => BoundaryKind::Plateau,
@@ -130,12 +116,7 @@ pub fn stage_boundaries(
             _ => BoundaryKind::Trough,
         };
         let (lower, upper) = (step_at(end(0.025).min(x)), step_at(end(0.975).max(x)));
-        found.push(Boundary {
-            step: step_at(x),
-            lower,
-            upper,
-            kind,
-        });
+        found.push(Boundary { step: step_at(x), lower, upper, kind });
     }
     Ok(found)
 }
@@ -143,55 +124,24 @@ pub fn stage_boundaries(
 impl StageSettings {
     fn check(&self) -> Result<(), SeriesError> {
         let check = |name, value: f64, lies_in: bool, range| {
-            if lies_in {
-                Ok(())
-            } else {
-                Err(SeriesError::BadSetting { name, value, range })
-            }
+            if lies_in { Ok(()) } else { Err(SeriesError::BadSetting { name, value, range }) }
         };
         let (shortest, longest) = self.length_bounds;
-        check(
-            "length_bounds.0",
-            shortest,
-            shortest > 0.0 && shortest.is_finite(),
-            "above 0",
-        )?;
+        check("length_bounds.0", shortest, shortest > 0.0 && shortest.is_finite(), "above 0")?;
         let lies_in = longest >= shortest && longest.is_finite();
-        check(
-            "length_bounds.1",
-            longest,
-            lies_in,
-            "at least length_bounds.0",
-        )?;
+        check("length_bounds.1", longest, lies_in, "at least length_bounds.0")?;
         let (plateau, change, errors) = (self.plateau, self.min_change, self.min_slope_errors);
-        check(
-            "plateau",
-            plateau,
-            plateau > 0.0 && plateau < 1.0,
-            "between 0 and 1, both excluded",
-        )?;
-        check(
-            "min_change",
-            change,
-            (0.0..1.0).contains(&change),
-            "at least 0 and below 1",
-        )?;
+        check("plateau", plateau, plateau > 0.0 && plateau < 1.0, "between 0 and 1, both excluded")?;
+        check("min_change", change, (0.0..1.0).contains(&change), "at least 0 and below 1")?;
         check("min_slope_errors", errors, errors >= 0.0, "at least 0")?;
         let needed = MIN_STAGE_POINTS;
-        check(
-            "max_points",
-            self.max_points as f64,
-            self.max_points >= needed,
-            "at least 8",
-        )
+        check("max_points", self.max_points as f64, self.max_points >= needed, "at least 8")
     }
 }
 
 fn grid_over(log: &LogSeries) -> Vec<f64> {
     let (start, end) = (log.x[0], log.x[log.x.len() - 1]);
-    (0..GRID)
-        .map(|i| start + (end - start) * i as f64 / (GRID - 1) as f64)
-        .collect()
+    (0..GRID).map(|i| start + (end - start) * i as f64 / (GRID - 1) as f64).collect()
 }
 
 /// A stretch of the grid with one sign of the slope.
@@ -213,30 +163,19 @@ fn stages(
     settings: &StageSettings,
 ) -> Vec<Stage> {
     let values: Vec<f64> = grid.iter().map(|&x| smooth.value(x)).collect();
-    let range = values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
-        - values.iter().copied().fold(f64::INFINITY, f64::min);
+    let range =
+        values.iter().copied().fold(f64::NEG_INFINITY, f64::max) - values.iter().copied().fold(f64::INFINITY, f64::min);
     let mut stages = vec![];
     let mut first = 0;
     while first < grid.len() {
         let sign = if slope.mean[first] >= 0.0 { 1.0 } else { -1.0 };
-        let steep: Vec<f64> = slope.mean[first..]
-            .iter()
-            .map(|s| s * sign)
-            .take_while(|&s| s > 0.0)
-            .collect();
+        let steep: Vec<f64> = slope.mean[first..].iter().map(|s| s * sign).take_while(|&s| s > 0.0).collect();
         let last = first + steep.len().max(1) - 1;
         cut_at_rests(&steep, settings.plateau, &mut |from, to| {
             let (first, last) = (first + from, first + to);
             let steepness = |i: &usize| slope.mean[*i] * sign;
-            let peak = (first..=last)
-                .max_by(|a, b| steepness(a).total_cmp(&steepness(b)))
-                .unwrap_or(first);
-            stages.push(Stage {
-                first,
-                last,
-                sign,
-                peak,
-            });
+            let peak = (first..=last).max_by(|a, b| steepness(a).total_cmp(&steepness(b))).unwrap_or(first);
+            stages.push(Stage { first, last, sign, peak });
         });
         first = last + 1;
     }
@@ -249,8 +188,7 @@ fn stages(
         let (measured_last, last_noise) = measured(log, &noise, grid[s.last]);
         let shown = (measured_last - measured_first) * s.sign;
         let is_shown = shown + 2.0 * (first_noise + last_noise).sqrt() > 0.5 * change;
-        let clear = (s.first..=s.last)
-            .any(|i| slope.mean[i].abs() > settings.min_slope_errors * slope.deviation[i]);
+        let clear = (s.first..=s.last).any(|i| slope.mean[i].abs() > settings.min_slope_errors * slope.deviation[i]);
         clear && is_shown && change > settings.min_change * range
     });
     stages

@@ -97,10 +97,7 @@ impl Default for TransitionSettings {
 ///
 /// # Errors
 /// Fewer than [`MIN_TRANSITION_POINTS`] points, or a setting out of range.
-pub fn transitions(
-    series: &Series,
-    settings: &TransitionSettings,
-) -> Result<Vec<Transition>, SeriesError> {
+pub fn transitions(series: &Series, settings: &TransitionSettings) -> Result<Vec<Transition>, SeriesError> {
     settings.check()?;
     let log = series.in_log_time(MIN_TRANSITION_POINTS, settings.max_points)?;
     let Some(view) = View::new(&log, settings) else {
@@ -110,11 +107,7 @@ pub fn transitions(
     if found.is_empty() {
         return Ok(vec![]);
     }
-    let weakest = found
-        .iter()
-        .map(|(_, e)| *e)
-        .filter(|e| *e > 0.0)
-        .fold(f64::INFINITY, f64::min);
+    let weakest = found.iter().map(|(_, e)| *e).filter(|e| *e > 0.0).fold(f64::INFINITY, f64::min);
     let strongest = strongest_under_null(&log, &view, weakest, settings);
     let kept: Vec<(Hill, f64)> = found
         .into_iter()
@@ -155,59 +148,18 @@ pub fn transitions(
 impl TransitionSettings {
     fn check(&self) -> Result<(), SeriesError> {
         let check = |name, value: f64, lies_in: bool, range| {
-            if lies_in {
-                Ok(())
-            } else {
-                Err(SeriesError::BadSetting { name, value, range })
-            }
+            if lies_in { Ok(()) } else { Err(SeriesError::BadSetting { name, value, range }) }
         };
-        let Self {
-            alpha,
-            resolution,
-            penalty,
-            jump_errors,
-            plateau,
-            ..
-        } = *self;
-        check(
-            "alpha",
-            alpha,
-            alpha > 0.0 && alpha <= 1.0,
-            "above 0 and at most 1",
-        )?;
+        let Self { alpha, resolution, penalty, jump_errors, plateau, .. } = *self;
+        check("alpha", alpha, alpha > 0.0 && alpha <= 1.0, "above 0 and at most 1")?;
         let lies_in = resolution > 0.0 && resolution < 1.0;
-        check(
-            "resolution",
-            resolution,
-            lies_in,
-            "between 0 and 1, both excluded",
-        )?;
-        check(
-            "penalty",
-            penalty,
-            penalty > 0.0 && penalty.is_finite(),
-            "above 0",
-        )?;
+        check("resolution", resolution, lies_in, "between 0 and 1, both excluded")?;
+        check("penalty", penalty, penalty > 0.0 && penalty.is_finite(), "above 0")?;
         check("jump_errors", jump_errors, jump_errors >= 0.0, "at least 0")?;
-        check(
-            "plateau",
-            plateau,
-            plateau > 0.0 && plateau < 1.0,
-            "between 0 and 1, both excluded",
-        )?;
+        check("plateau", plateau, plateau > 0.0 && plateau < 1.0, "between 0 and 1, both excluded")?;
         let needed = MIN_TRANSITION_POINTS;
-        check(
-            "max_points",
-            self.max_points as f64,
-            self.max_points >= needed,
-            "at least 8",
-        )?;
-        check(
-            "null_draws",
-            self.null_draws as f64,
-            self.null_draws >= 1,
-            "at least 1",
-        )
+        check("max_points", self.max_points as f64, self.max_points >= needed, "at least 8")?;
+        check("null_draws", self.null_draws as f64, self.null_draws >= 1, "at least 1")
     }
 }
 
@@ -229,31 +181,16 @@ impl<'a> View<'a> {
         if floor == 0.0 {
             return None;
         }
-        let variance = noise_variance(log)
-            .into_iter()
-            .map(|v| v + floor * floor)
-            .collect();
+        let variance = noise_variance(log).into_iter().map(|v| v + floor * floor).collect();
         Some(Self::with_variance(&log.x, &log.y, variance, settings))
     }
 
-    fn with_variance(
-        x: &'a [f64],
-        y: &'a [f64],
-        variance: Vec<f64>,
-        settings: &TransitionSettings,
-    ) -> Self {
+    fn with_variance(x: &'a [f64], y: &'a [f64], variance: Vec<f64>, settings: &TransitionSettings) -> Self {
         let penalty = settings.penalty * (x.len() as f64).ln();
         let segments = segment_lines(x, y, &variance, penalty);
         let edges = polyline(x, y, &variance, &segments, settings.jump_errors);
         let hills = hills(&edges, settings.plateau);
-        Self {
-            x,
-            y,
-            variance,
-            segments,
-            edges,
-            hills,
-        }
+        Self { x, y, variance, segments, edges, hills }
     }
 
     /// Each complete run with its evidence, from the points between its two neighbours; evidence
@@ -261,15 +198,8 @@ impl<'a> View<'a> {
     fn evidence(&self, needed: f64) -> Vec<(Hill, f64)> {
         let mut found = vec![];
         for (i, hill) in self.hills.iter().enumerate().filter(|(_, h)| h.complete) {
-            let from = if i == 0 {
-                self.x[0]
-            } else {
-                self.edges[self.hills[i - 1].last].x1
-            };
-            let to = self
-                .hills
-                .get(i + 1)
-                .map_or(f64::INFINITY, |next| self.edges[next.first].x0);
+            let from = if i == 0 { self.x[0] } else { self.edges[self.hills[i - 1].last].x1 };
+            let to = self.hills.get(i + 1).map_or(f64::INFINITY, |next| self.edges[next.first].x0);
             let first = self.x.partition_point(|&x| x < from);
             let last = self.x.partition_point(|&x| x <= to);
             let range = (self.edges[hill.first].x0, self.edges[hill.last].x1);
@@ -288,12 +218,7 @@ impl<'a> View<'a> {
 
 /// The strongest evidence in each simulation of the smooth null; −∞ where nothing was found, or
 /// nothing as strong as `needed`.
-fn strongest_under_null(
-    log: &LogSeries,
-    view: &View,
-    needed: f64,
-    settings: &TransitionSettings,
-) -> Vec<f64> {
+fn strongest_under_null(log: &LogSeries, view: &View, needed: f64, settings: &TransitionSettings) -> Vec<f64> {
     let null = fit_null(view.x, view.y, &view.variance);
     // Under the null its residuals are all noise, and a better measure of it than the local
     // scatter: a candidate tends to arise where that happened to come out too small. Each
@@ -306,10 +231,7 @@ fn strongest_under_null(
             *y = null.fitted[i] + scale * view.variance[i].sqrt() * stream.normal();
         }
         View::new(&simulated, settings).map_or(f64::NEG_INFINITY, |view| {
-            view.evidence(needed)
-                .iter()
-                .map(|(_, e)| *e)
-                .fold(f64::NEG_INFINITY, f64::max)
+            view.evidence(needed).iter().map(|(_, e)| *e).fold(f64::NEG_INFINITY, f64::max)
         })
     };
     (0..settings.null_draws).map(simulate).collect()
@@ -327,29 +249,18 @@ fn resampled_centres(
     let fitted: Vec<f64> = view.x.iter().map(|&x| height(&view.edges, x)).collect();
     // Residuals are inflated for the two fitted numbers of their segment; a short segment has
     // next to no residuals and takes the estimated noise instead.
-    let segment_sizes = view
-        .segments
-        .iter()
-        .flat_map(|s| std::iter::repeat_n(s.len(), s.len()));
+    let segment_sizes = view.segments.iter().flat_map(|s| std::iter::repeat_n(s.len(), s.len()));
     let spread: Vec<f64> = segment_sizes
         .enumerate()
         .map(|(i, n)| {
             let inflation = n as f64 / (n as f64 - 2.0).max(1.0);
-            if n >= 4 {
-                (view.y[i] - fitted[i]).abs() * inflation.sqrt()
-            } else {
-                noise[i].sqrt()
-            }
+            if n >= 4 { (view.y[i] - fitted[i]).abs() * inflation.sqrt() } else { noise[i].sqrt() }
         })
         .collect();
     let mut centres = vec![vec![]; kept.len()];
     for draw in 0..settings.interval_draws {
         let mut stream = Stream::new(settings.seed, INTERVAL_STREAM, draw as u64);
-        let y: Vec<f64> = fitted
-            .iter()
-            .zip(&spread)
-            .map(|(f, s)| f + s * stream.sign())
-            .collect();
+        let y: Vec<f64> = fitted.iter().zip(&spread).map(|(f, s)| f + s * stream.sign()).collect();
         let again = View::with_variance(view.x, &y, view.variance.clone(), settings);
         for ((hill, _), centres) in kept.iter().zip(&mut centres) {
             let sign = hill.size(&view.edges).signum();

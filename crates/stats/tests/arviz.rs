@@ -8,9 +8,7 @@ const CASES: &str = include_str!("../../../tests/fixtures/stats/arviz.json");
 /// A number, or its name where JSON has none (`nan`, `inf`).
 fn number(value: &Value) -> f64 {
     let text = value.as_str().map(str::parse);
-    text.and_then(Result::ok)
-        .or(value.as_f64())
-        .expect("the fixture holds numbers")
+    text.and_then(Result::ok).or(value.as_f64()).expect("the fixture holds numbers")
 }
 
 #[test]

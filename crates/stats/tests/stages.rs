@@ -1,9 +1,6 @@
 //! Stage boundaries of simulated series whose truth is known.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests, where clippy only excuses the tests themselves"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests, where clippy only excuses the tests themselves")]
 
 mod common;
 
@@ -33,24 +30,12 @@ fn extrema_of_a_wave() {
         let expected: Vec<(f64, BoundaryKind)> = (0..6)
             .map(|k| std::f64::consts::FRAC_PI_4 * f64::from(2 * k + 1))
             .filter(|x| *x > 1.0)
-            .map(|x| {
-                (
-                    x.exp_m1(),
-                    if (2.0 * x).sin() > 0.0 { Peak } else { Trough },
-                )
-            })
+            .map(|x| (x.exp_m1(), if (2.0 * x).sin() > 0.0 { Peak } else { Trough }))
             .collect();
         let kinds: Vec<BoundaryKind> = found.iter().map(|b| b.kind).collect();
-        assert_eq!(
-            kinds,
-            expected.iter().map(|e| e.1).collect::<Vec<_>>(),
-            "{found:?}"
-        );
+        assert_eq!(kinds, expected.iter().map(|e| e.1).collect::<Vec<_>>(), "{found:?}");
         for (boundary, (step, _)) in found.iter().zip(&expected) {
-            assert!(
-                ((boundary.step + 1.0) / (step + 1.0)).ln().abs() < 0.08,
-                "{step}: {boundary:?}"
-            );
+            assert!(((boundary.step + 1.0) / (step + 1.0)).ln().abs() < 0.08, "{step}: {boundary:?}");
             assert!(boundary.lower <= boundary.step && boundary.step <= boundary.upper);
         }
     }
@@ -63,9 +48,7 @@ fn intervals_cover_an_extremum() {
     let truth = (std::f64::consts::FRAC_PI_4 * 9.0).exp_m1();
     let covers = |seed: &u64| {
         let mut random = Random::new(seed + 50);
-        find(&steps, |t| wave(t) + 3.0 * random.normal())
-            .iter()
-            .any(|b| b.lower <= truth && truth <= b.upper)
+        find(&steps, |t| wave(t) + 3.0 * random.normal()).iter().any(|b| b.lower <= truth && truth <= b.upper)
     };
     let n = (0..60).filter(covers).count();
     assert!(n >= 51, "{n} of 60");
@@ -75,9 +58,8 @@ fn intervals_cover_an_extremum() {
 fn a_staircase_has_a_plateau_boundary() {
     for noise in [0.0, 0.05] {
         let mut random = Random::new(4);
-        let found = find(&log_spaced(100), |t| {
-            sigmoid(t, 20.0, 0.5) + sigmoid(t, 1000.0, 0.5) + noise * random.normal()
-        });
+        let found =
+            find(&log_spaced(100), |t| sigmoid(t, 20.0, 0.5) + sigmoid(t, 1000.0, 0.5) + noise * random.normal());
         assert_eq!(found.len(), 1, "{noise}: {found:?}");
         assert_eq!(found[0].kind, Plateau);
         assert!(found[0].step > 40.0 && found[0].step < 500.0, "{found:?}");
@@ -124,35 +106,19 @@ fn observables_agree_on_a_boundary() {
         let bump = |t: f64| sigmoid(t, 30.0, 0.6) - sigmoid(t, 900.0 * shift, 0.6);
         find(&steps, |t| gain * (bump(t) + 0.02 * random.normal()))
     };
-    let all = [
-        ("llc.full".to_owned(), observable(30.0, 1.0)),
-        ("loss.test".to_owned(), observable(-2.0, 1.05)),
-    ];
+    let all = [("llc.full".to_owned(), observable(30.0, 1.0)), ("loss.test".to_owned(), observable(-2.0, 1.05))];
     let merged = consensus(&all);
     assert_eq!(merged.len(), 1, "{all:?}");
     assert_eq!(merged[0].observables, ["llc.full", "loss.test"]);
-    assert!(
-        merged[0].step > 80.0 && merged[0].step < 400.0,
-        "{merged:?}"
-    );
+    assert!(merged[0].step > 80.0 && merged[0].step < 400.0, "{merged:?}");
 }
 
 #[test]
 fn bad_settings_and_short_series() {
     let series = Series::new(vec![0.0, 1.0], vec![0.0, 1.0]).unwrap();
-    let message = stage_boundaries(&series, &StageSettings::default())
-        .unwrap_err()
-        .to_string();
+    let message = stage_boundaries(&series, &StageSettings::default()).unwrap_err().to_string();
     assert_eq!(message, "the series has 2 points; at least 8 are needed");
-    let settings = StageSettings {
-        length_bounds: (2.0, 1.0),
-        ..StageSettings::default()
-    };
-    let message = stage_boundaries(&series, &settings)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.starts_with("setting length_bounds.1 = 1 is out of range"),
-        "{message}"
-    );
+    let settings = StageSettings { length_bounds: (2.0, 1.0), ..StageSettings::default() };
+    let message = stage_boundaries(&series, &settings).unwrap_err().to_string();
+    assert!(message.starts_with("setting length_bounds.1 = 1 is out of range"), "{message}");
 }

@@ -1,9 +1,6 @@
 //! Transitions of simulated series whose truth is known, and the rates of false ones.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests, where clippy only excuses the tests themselves"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests, where clippy only excuses the tests themselves")]
 
 mod common;
 
@@ -21,23 +18,13 @@ fn find(series: &Series) -> Vec<Transition> {
 
 /// Fewer simulations, for the tests that analyse hundreds of series.
 fn quick() -> TransitionSettings {
-    TransitionSettings {
-        null_draws: 99,
-        interval_draws: 50,
-        ..TransitionSettings::default()
-    }
+    TransitionSettings { null_draws: 99, interval_draws: 50, ..TransitionSettings::default() }
 }
 
 /// Checks the size to a tenth, the interval, and that it is no wider than `widest` decades.
 fn check(found: &Transition, step: f64, size: f64, widest: f64) {
-    assert!(
-        found.lower <= step && step <= found.upper,
-        "{step}: {found:?}"
-    );
-    assert!(
-        found.lower <= found.step && found.step <= found.upper,
-        "{found:?}"
-    );
+    assert!(found.lower <= step && step <= found.upper, "{step}: {found:?}");
+    assert!(found.lower <= found.step && found.step <= found.upper, "{found:?}");
     assert!((found.upper / found.lower).log10() <= widest, "{found:?}");
     assert!((found.size / size - 1.0).abs() < 0.1, "{size}: {found:?}");
     assert!(found.p_value <= 0.01, "{found:?}");
@@ -48,9 +35,7 @@ fn memorisation_and_grokking_at_24_checkpoints() {
     // Neighbouring checkpoints lie 0.23 decades apart around step 90, and 0.08 around step 1900:
     // two such gaps bound the interval of a noise-free series.
     for decades in [0.15, 0.3, 0.5, 0.8] {
-        let train = series(&checkpoints(), |t| {
-            1e-6 + 4.0 * (1.0 - sigmoid(t, 90.0, decades))
-        });
+        let train = series(&checkpoints(), |t| 1e-6 + 4.0 * (1.0 - sigmoid(t, 90.0, decades)));
         let found = find(&train);
         assert_eq!(found.len(), 1, "{decades}: {found:?}");
         check(&found[0], 90.0, -4.0, 0.46);
@@ -72,15 +57,10 @@ fn a_training_loss_logged_every_step() {
     // 5,000 steps; the noise shrinks with the loss, by six orders of magnitude.
     let steps: Vec<f64> = (0..5000).map(f64::from).collect();
     let mut random = Random::new(1);
-    let train = series(&steps, |t| {
-        (1e-6 + 4.0 * (1.0 - sigmoid(t, 90.0, 0.5))) * (1.0 + 0.1 * random.normal())
-    });
+    let train = series(&steps, |t| (1e-6 + 4.0 * (1.0 - sigmoid(t, 90.0, 0.5))) * (1.0 + 0.1 * random.normal()));
     let found = find(&train);
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(
-        found[0].lower <= 90.0 && 90.0 <= found[0].upper,
-        "{found:?}"
-    );
+    assert!(found[0].lower <= 90.0 && 90.0 <= found[0].upper, "{found:?}");
     assert!((found[0].size + 4.0).abs() < 0.6, "{found:?}");
     assert!((0.3..0.7).contains(&found[0].width_decades), "{found:?}");
 }
@@ -89,24 +69,16 @@ fn a_training_loss_logged_every_step() {
 fn a_step_on_a_power_law() {
     let steps: Vec<f64> = (0..4000).map(f64::from).collect();
     let mut random = Random::new(2);
-    let loss = series(&steps, |t| {
-        1.0 + 3.0 * (t + 1.0).powf(-0.3) - 0.3 * sigmoid(t, 800.0, 0.2) + 0.1 * random.normal()
-    });
+    let loss =
+        series(&steps, |t| 1.0 + 3.0 * (t + 1.0).powf(-0.3) - 0.3 * sigmoid(t, 800.0, 0.2) + 0.1 * random.normal());
     let found = find(&loss);
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(
-        found[0].lower <= 800.0 && 800.0 <= found[0].upper,
-        "{found:?}"
-    );
+    assert!(found[0].lower <= 800.0 && 800.0 <= found[0].upper, "{found:?}");
 }
 
 /// Number of `n_series` simulated series in which anything is found at α = 0.05.
 fn n_with_transitions(n_series: u64, simulate: impl Fn(&mut Random) -> Series) -> u64 {
-    let is_found = |seed: &u64| {
-        !transitions(&simulate(&mut Random::new(seed + 1)), &quick())
-            .unwrap()
-            .is_empty()
-    };
+    let is_found = |seed: &u64| !transitions(&simulate(&mut Random::new(seed + 1)), &quick()).unwrap().is_empty();
     (0..n_series).filter(is_found).count() as u64
 }
 
@@ -118,17 +90,9 @@ fn most_false_ones(n_series: u64) -> f64 {
 
 #[test]
 fn noise_has_no_transitions() {
-    for (steps, n_series) in [
-        (checkpoints(), 400),
-        (log_spaced(60), 300),
-        (log_spaced(200), 100),
-    ] {
+    for (steps, n_series) in [(checkpoints(), 400), (log_spaced(60), 300), (log_spaced(200), 100)] {
         let n = n_with_transitions(n_series, |random| series(&steps, |_| random.normal()));
-        assert!(
-            (n as f64) <= most_false_ones(n_series),
-            "{} points: {n}",
-            steps.len()
-        );
+        assert!((n as f64) <= most_false_ones(n_series), "{} points: {n}", steps.len());
     }
 }
 
@@ -138,23 +102,11 @@ fn smooth_curves_have_no_transitions() {
         for (steps, n_series) in [(checkpoints(), 200), (log_spaced(60), 100)] {
             let most = most_false_ones(n_series);
             let n = n_with_transitions(n_series, |random| {
-                series(&steps, |t| {
-                    3.0 * (t + 1.0).powf(-0.4) + noise * random.normal()
-                })
+                series(&steps, |t| 3.0 * (t + 1.0).powf(-0.4) + noise * random.normal())
             });
-            assert!(
-                (n as f64) <= most,
-                "power law, {} points, {noise}: {n}",
-                steps.len()
-            );
-            let n = n_with_transitions(n_series, |random| {
-                series(&steps, |t| t.ln_1p() + noise * random.normal())
-            });
-            assert!(
-                (n as f64) <= most,
-                "line, {} points, {noise}: {n}",
-                steps.len()
-            );
+            assert!((n as f64) <= most, "power law, {} points, {noise}: {n}", steps.len());
+            let n = n_with_transitions(n_series, |random| series(&steps, |t| t.ln_1p() + noise * random.normal()));
+            assert!((n as f64) <= most, "line, {} points, {noise}: {n}", steps.len());
         }
     }
     for exponent in [0.1, 0.37, 0.5, 1.0, 1.7] {
@@ -168,45 +120,27 @@ fn smooth_curves_have_no_transitions() {
 #[test]
 fn a_step_of_four_deviations_is_found() {
     let steps = log_spaced(200);
-    let n = n_with_transitions(25, |random| {
-        series(
-            &steps,
-            |t| if t >= 100.0 { 4.0 } else { 0.0 } + random.normal(),
-        )
-    });
+    let n = n_with_transitions(25, |random| series(&steps, |t| if t >= 100.0 { 4.0 } else { 0.0 } + random.normal()));
     assert!(n >= 20, "{n} of 25");
 }
 
 #[test]
 fn intervals_cover_the_centre() {
     // Nominal 95 %; with 40 series, 34 is two and a half standard deviations below.
-    for (steps, noise) in [
-        (checkpoints(), 0.0),
-        (checkpoints(), 0.05),
-        (log_spaced(120), 0.05),
-    ] {
+    for (steps, noise) in [(checkpoints(), 0.0), (checkpoints(), 0.05), (log_spaced(120), 0.05)] {
         let n_series = 40;
         let mut n_covered = 0;
         for seed in 0..n_series {
             let mut random = Random::new(seed + 100);
             let decades = 0.1 + 0.5 * random.uniform();
             let centre = 30.0 * 30f64.powf(random.uniform());
-            let simulated = series(&steps, |t| {
-                4.0 * (1.0 - sigmoid(t, centre, decades) + noise * random.normal())
-            });
-            let settings = TransitionSettings {
-                interval_draws: 200,
-                ..quick()
-            };
+            let simulated = series(&steps, |t| 4.0 * (1.0 - sigmoid(t, centre, decades) + noise * random.normal()));
+            let settings = TransitionSettings { interval_draws: 200, ..quick() };
             let found = transitions(&simulated, &settings).unwrap();
             let is_covered = |t: &Transition| t.lower <= centre && centre <= t.upper;
             n_covered += u64::from(found.iter().any(is_covered));
         }
-        assert!(
-            n_covered >= 34,
-            "{} points, noise {noise}: {n_covered}",
-            steps.len()
-        );
+        assert!(n_covered >= 34, "{} points, noise {noise}: {n_covered}", steps.len());
     }
 }
 
@@ -214,9 +148,7 @@ fn intervals_cover_the_centre() {
 fn given_errors_count_as_noise() {
     // A step well above the scatter but below the errors the caller knows of.
     let mut random = Random::new(5);
-    let step = series(&checkpoints(), |t| {
-        f64::from(u8::from(t > 100.0)) + 0.02 * random.normal()
-    });
+    let step = series(&checkpoints(), |t| f64::from(u8::from(t > 100.0)) + 0.02 * random.normal());
     assert_eq!(find(&step).len(), 1);
     let n = step.steps().len();
     let unsure = step.with_errors(vec![1.0; n]).unwrap();
@@ -229,37 +161,20 @@ fn what_cannot_be_analysed() {
     assert_eq!(find(&constant), []);
     let short = series(&[1.0, 2.0, 3.0], |t| t);
     let error = transitions(&short, &quick()).unwrap_err();
-    assert_eq!(
-        error,
-        SeriesError::TooFewPoints {
-            found: 3,
-            needed: 8
-        }
-    );
-    let settings = TransitionSettings {
-        alpha: 0.0,
-        ..quick()
-    };
+    assert_eq!(error, SeriesError::TooFewPoints { found: 3, needed: 8 });
+    let settings = TransitionSettings { alpha: 0.0, ..quick() };
     let message = transitions(&constant, &settings).unwrap_err().to_string();
-    assert_eq!(
-        message,
-        "setting alpha = 0 is out of range; it must be above 0 and at most 1"
-    );
+    assert_eq!(message, "setting alpha = 0 is out of range; it must be above 0 and at most 1");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_answer() {
     let mut random = Random::new(8);
-    let step = series(&log_spaced(50), |t| {
-        3.0 * sigmoid(t, 200.0, 0.3) + 0.3 * random.normal()
-    });
+    let step = series(&log_spaced(50), |t| 3.0 * sigmoid(t, 200.0, 0.3) + 0.3 * random.normal());
     let found = find(&step);
     assert_eq!(found.len(), 1);
     assert_eq!(found, find(&step));
-    let other = TransitionSettings {
-        seed: 1,
-        ..TransitionSettings::default()
-    };
+    let other = TransitionSettings { seed: 1, ..TransitionSettings::default() };
     assert_ne!(found, transitions(&step, &other).unwrap());
 }
 

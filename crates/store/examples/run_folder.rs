@@ -8,15 +8,13 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use ontogeny_store::{
-    Coordinate, KeyParts, Manifest, MeasurePlan, Outcome, Record, RecordArray, RecordKey,
-    RunFolder, RunWriter, State, Tensor,
+    Coordinate, KeyParts, Manifest, MeasurePlan, Outcome, Record, RecordArray, RecordKey, RunFolder, RunWriter, State,
+    Tensor,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
     let scratch = tempfile::tempdir()?;
-    let path = std::env::args_os()
-        .nth(1)
-        .map_or_else(|| scratch.path().join("run"), PathBuf::from);
+    let path = std::env::args_os().nth(1).map_or_else(|| scratch.path().join("run"), PathBuf::from);
     let manifest = Manifest {
         title: "Halving a number".to_owned(),
         trajectory: "hash of all that determines the checkpoints".to_owned(),
@@ -30,11 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for step in 0..=3 {
         let tensors = vec![Tensor::new("w", vec![1], vec![weight])];
         writer.write_checkpoint(step, &tensors)?;
-        writer.write_state(&State {
-            step,
-            tensors,
-            counters: BTreeMap::new(),
-        })?;
+        writer.write_state(&State { step, tensors, counters: BTreeMap::new() })?;
         weight *= 0.5;
     }
 
@@ -42,13 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut steps = BTreeMap::new();
     for step in writer.folder().checkpoint_steps()? {
         let tensors = writer.folder().checkpoint_header(step)?.hash;
-        let parts = KeyParts {
-            tensors: &tensors,
-            data: "",
-            configuration: "",
-            observable: "square",
-            algorithm_version: 1,
-        };
+        let parts =
+            KeyParts { tensors: &tensors, data: "", configuration: "", observable: "square", algorithm_version: 1 };
         steps.insert(step, Some(RecordKey::new(&parts)));
     }
     let plan = MeasurePlan {
@@ -83,10 +72,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     writer.write_zarr()?;
 
     let view = RunFolder::open(&path)?.view()?;
-    writeln!(
-        std::io::stdout(),
-        "{}",
-        serde_json::to_string_pretty(&view.results)?
-    )?;
+    writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&view.results)?)?;
     Ok(())
 }

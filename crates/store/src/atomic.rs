@@ -9,17 +9,10 @@ pub(crate) const TEMPORARY_PREFIX: &str = ".ontogeny-tmp-";
 /// Replaces `path` by what `write` writes, as a whole or not at all.
 ///
 /// The block size of the buffer bounds what one system call writes; the number is not important.
-pub(crate) fn replace(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let context = |error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            format!("failed to write file `{}`: {error}", path.display()),
-        )
-    };
+    let context =
+        |error: io::Error| io::Error::new(error.kind(), format!("failed to write file `{}`: {error}", path.display()));
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY_PREFIX);
     // Temporary files are private by default; a run is as readable as the umask allows.
@@ -29,16 +22,17 @@ pub(crate) fn replace(
     builder.permissions(permissions);
     let temporary = builder.tempfile_in(folder).map_err(context)?;
     let mut buffer = BufWriter::with_capacity(1 << 18, temporary.as_file());
-    write(&mut buffer)
-        .and_then(|()| buffer.flush())
-        .map_err(context)?;
+    write(&mut buffer).and_then(|()| buffer.flush()).map_err(context)?;
     drop(buffer);
     temporary.as_file().sync_all().map_err(context)?;
     temporary.persist(path).map_err(|e| context(e.error))?;
     sync_folder(folder)
 }
 
-/// Replaces `path` by `bytes`, as a whole or not at all.
+/// Replaces the file at `path` by `bytes`, as a whole or not at all, and flushes it to the disk.
+///
+/// # Errors
+/// Where it cannot be written; the message names it.
 pub fn replace_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, |out| out.write_all(bytes))
 }
@@ -46,11 +40,7 @@ pub fn replace_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Makes renames in `folder` survive a power cut.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     // Windows cannot open a folder as a file, and orders its renames itself.
-    if cfg!(unix) {
-        fs_err::File::open(folder)?.sync_all()
-    } else {
-        Ok(())
-    }
+    if cfg!(unix) { fs_err::File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 /// Removes temporary files and folders that a killed writer left in `folder`, and in its subfolders where asked.
@@ -64,10 +54,7 @@ pub(crate) fn clean(folder: &Path, subfolders: bool) -> io::Result<()> {
     for entry in entries {
         let entry = entry?;
         let is_folder = entry.file_type()?.is_dir();
-        let is_temporary = entry
-            .file_name()
-            .to_string_lossy()
-            .starts_with(TEMPORARY_PREFIX);
+        let is_temporary = entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
         match (is_temporary, is_folder) {
             (true, true) => fs_err::remove_dir_all(entry.path())?,
             (true, false) => fs_err::remove_file(entry.path())?,
@@ -83,10 +70,8 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs_err::read_dir(folder)
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            fs_err::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -101,10 +86,7 @@ mod tests {
             Err(io::Error::from(io::ErrorKind::StorageFull))
         })
         .unwrap_err();
-        assert!(
-            error.to_string().contains(path.to_str().unwrap()),
-            "{error}"
-        );
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert_eq!(fs_err::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["a"]);
@@ -115,8 +97,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let deep = folder.path().join("records/loss");
         fs_err::create_dir_all(&deep).unwrap();
-        fs_err::create_dir_all(folder.path().join(format!("{TEMPORARY_PREFIX}zarr/inner")))
-            .unwrap();
+        fs_err::create_dir_all(folder.path().join(format!("{TEMPORARY_PREFIX}zarr/inner"))).unwrap();
         fs_err::write(deep.join(format!("{TEMPORARY_PREFIX}1")), "x").unwrap();
         fs_err::write(deep.join("step-00000001.json"), "x").unwrap();
         clean(folder.path(), false).unwrap();

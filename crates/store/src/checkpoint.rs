@@ -51,12 +51,7 @@ fn path(folder: &Path, step: u64) -> PathBuf {
 pub(crate) fn steps(folder: &Path) -> std::io::Result<Vec<u64>> {
     let mut steps = Vec::new();
     for entry in fs_err::read_dir(folder)? {
-        steps.extend(
-            entry?
-                .file_name()
-                .to_str()
-                .and_then(|name| name::parse_step(name, SUFFIX)),
-        );
+        steps.extend(entry?.file_name().to_str().and_then(|name| name::parse_step(name, SUFFIX)));
     }
     steps.sort_unstable();
     Ok(steps)
@@ -74,16 +69,10 @@ pub(crate) fn write(
     let written = match read(folder, trajectory, step) {
         Ok(found) if found.hash == hash => return Ok(Written::Verified),
         Ok(found) => {
-            return Err(CheckpointError::Differs {
-                path,
-                found: found.hash,
-                expected: hash,
-            });
+            return Err(CheckpointError::Differs { path, found: found.hash, expected: hash });
         }
         Err(CheckpointError::Missing { .. }) => Written::Created,
-        Err(damage @ CheckpointError::Damaged { .. }) => Written::Repaired {
-            damage: damage.to_string(),
-        },
+        Err(damage @ CheckpointError::Damaged { .. }) => Written::Repaired { damage: damage.to_string() },
         Err(other) => return Err(other),
     };
     let identity = Identity {
@@ -98,43 +87,22 @@ pub(crate) fn write(
 }
 
 /// Reads and verifies the checkpoint of `step`.
-pub(crate) fn read(
-    folder: &Path,
-    trajectory: &str,
-    step: u64,
-) -> Result<Checkpoint, CheckpointError> {
+pub(crate) fn read(folder: &Path, trajectory: &str, step: u64) -> Result<Checkpoint, CheckpointError> {
     let path = path(folder, step);
     let (identity, tensors) = tensor_file::read(&path)?;
     check(&path, &identity, trajectory, step)?;
-    Ok(Checkpoint {
-        step,
-        hash: identity.tensors,
-        tensors,
-    })
+    Ok(Checkpoint { step, hash: identity.tensors, tensors })
 }
 
 /// Reads the header of the checkpoint of `step`.
-pub(crate) fn read_header(
-    folder: &Path,
-    trajectory: &str,
-    step: u64,
-) -> Result<CheckpointHeader, CheckpointError> {
+pub(crate) fn read_header(folder: &Path, trajectory: &str, step: u64) -> Result<CheckpointHeader, CheckpointError> {
     let path = path(folder, step);
     let (identity, tensors) = tensor_file::read_header(&path)?;
     check(&path, &identity, trajectory, step)?;
-    Ok(CheckpointHeader {
-        step,
-        hash: identity.tensors,
-        tensors,
-    })
+    Ok(CheckpointHeader { step, hash: identity.tensors, tensors })
 }
 
-fn check(
-    path: &Path,
-    identity: &Identity,
-    trajectory: &str,
-    step: u64,
-) -> Result<(), CheckpointError> {
+fn check(path: &Path, identity: &Identity, trajectory: &str, step: u64) -> Result<(), CheckpointError> {
     let path = path.to_owned();
     if identity.kind != Kind::Checkpoint {
         Err(CheckpointError::Damaged {
@@ -149,11 +117,7 @@ fn check(
             expected: trajectory.to_owned(),
         })
     } else if identity.step != step {
-        Err(CheckpointError::OtherStep {
-            path,
-            found: identity.step,
-            expected: step,
-        })
+        Err(CheckpointError::OtherStep { path, found: identity.step, expected: step })
     } else {
         Ok(())
     }

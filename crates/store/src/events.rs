@@ -39,38 +39,21 @@ pub(crate) struct EventLog {
 impl EventLog {
     /// Opens the log for appending and cuts off a torn last line; call it with the lock held.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
-        let mut file = fs_err::OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(folder.join(FILE))?;
+        let mut file = fs_err::OpenOptions::new().read(true).append(true).create(true).open(folder.join(FILE))?;
         let n_bytes = file.seek(SeekFrom::End(0))?;
         let n_whole = end_of_last_line(&mut file, n_bytes)?;
         if n_whole < n_bytes {
             file.set_len(n_whole)?;
         }
-        Ok(Self {
-            file: Mutex::new(file),
-        })
+        Ok(Self { file: Mutex::new(file) })
     }
 
-    pub(crate) fn append(
-        &self,
-        kind: &str,
-        fields: serde_json::Map<String, serde_json::Value>,
-    ) -> io::Result<()> {
-        let event = Event {
-            time: clock::now(),
-            kind: kind.to_owned(),
-            fields,
-        };
+    pub(crate) fn append(&self, kind: &str, fields: serde_json::Map<String, serde_json::Value>) -> io::Result<()> {
+        let event = Event { time: clock::now(), kind: kind.to_owned(), fields };
         let mut line = serde_json::to_vec(&event)?;
         line.push(b'\n');
         // A panic elsewhere cannot leave the file half-written: the guard is held over one write of whole lines.
-        self.file
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write_all(&line)
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line)
     }
 }
 
@@ -110,38 +93,23 @@ mod tests {
     use super::*;
 
     fn fields(n: u64) -> serde_json::Map<String, serde_json::Value> {
-        serde_json::Map::from_iter([
-            ("step".to_owned(), n.into()),
-            ("text".to_owned(), "a\nb".into()),
-        ])
+        serde_json::Map::from_iter([("step".to_owned(), n.into()), ("text".to_owned(), "a\nb".into())])
     }
 
     #[test]
     fn a_torn_last_line_is_skipped_by_readers_and_cut_by_the_next_writer() {
         // The long torn line makes the search backwards cross a block.
-        for torn in [
-            r#"{"time":"2026"#.to_owned(),
-            format!("{{\"time\":\"{}", "x".repeat(10_000)),
-        ] {
+        for torn in [r#"{"time":"2026"#.to_owned(), format!("{{\"time\":\"{}", "x".repeat(10_000))] {
             let folder = tempfile::tempdir().unwrap();
-            EventLog::open(folder.path())
-                .unwrap()
-                .append("a", fields(1))
-                .unwrap();
+            EventLog::open(folder.path()).unwrap().append("a", fields(1)).unwrap();
             let path = folder.path().join(FILE);
             let whole = fs_err::read_to_string(&path).unwrap();
             fs_err::write(&path, format!("{whole}{torn}")).unwrap();
             let events = read(folder.path()).unwrap();
-            assert_eq!(
-                (events.events.len(), &events.unreadable_lines[..]),
-                (1, &[2][..])
-            );
+            assert_eq!((events.events.len(), &events.unreadable_lines[..]), (1, &[2][..]));
             assert_eq!(events.events[0].fields, fields(1));
 
-            EventLog::open(folder.path())
-                .unwrap()
-                .append("b", fields(2))
-                .unwrap();
+            EventLog::open(folder.path()).unwrap().append("b", fields(2)).unwrap();
             let events = read(folder.path()).unwrap();
             let kinds: Vec<&str> = events.events.iter().map(|e| &*e.kind).collect();
             assert_eq!((kinds, events.unreadable_lines.len()), (vec!["a", "b"], 0));
@@ -168,9 +136,6 @@ mod tests {
             }
         });
         let events = read(folder.path()).unwrap();
-        assert_eq!(
-            (events.events.len(), events.unreadable_lines.len()),
-            (200, 0)
-        );
+        assert_eq!((events.events.len(), events.unreadable_lines.len()), (200, 0));
     }
 }

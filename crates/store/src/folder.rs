@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::measures::{ANALYSIS_FILE, PLANS_FILE, Plans};
 use crate::view::{self, View};
 use crate::{
-    Analysis, Checkpoint, CheckpointError, CheckpointHeader, Events, Imported, Lookup, Manifest,
-    ManifestError, MeasurePlan, RecordError, RecordKey, SealedError, State, ViewError, WorkItem,
-    checkpoint, events, manifest, record_files, sealed, state,
+    Analysis, Checkpoint, CheckpointError, CheckpointHeader, Events, Imported, Lookup, Manifest, ManifestError,
+    MeasurePlan, RecordError, RecordKey, SealedError, State, ViewError, WorkItem, checkpoint, events, manifest,
+    record_files, sealed, state,
 };
 
 /// A run on disk, for reading. Every method looks at the folder as it is at that moment.

@@ -17,19 +17,11 @@ pub(crate) fn union_of_labels<'a>(arrays: impl Iterator<Item = &'a RecordArray>)
     for array in arrays {
         for (dim, of_array) in &array.coordinates {
             let of_dim = labels.entry(dim.clone()).or_default();
-            of_dim.extend(
-                of_array
-                    .iter()
-                    .filter(|label| seen.insert((dim, label)))
-                    .cloned(),
-            );
+            of_dim.extend(of_array.iter().filter(|label| seen.insert((dim, label))).cloned());
         }
     }
     for of_dim in labels.values_mut() {
-        if of_dim
-            .iter()
-            .all(|label| matches!(label, Coordinate::Number(_)))
-        {
+        if of_dim.iter().all(|label| matches!(label, Coordinate::Number(_))) {
             of_dim.sort_unstable();
         }
     }
@@ -38,12 +30,8 @@ pub(crate) fn union_of_labels<'a>(arrays: impl Iterator<Item = &'a RecordArray>)
 
 /// The extents of an array over `n_steps` and `dims`; `None` where it would hold more than [`MAX_VALUES`].
 pub(crate) fn shape(n_steps: usize, dims: &[String], labels: &Labels) -> Option<Vec<usize>> {
-    let shape: Vec<usize> = std::iter::once(n_steps)
-        .chain(dims.iter().map(|dim| labels[dim].len()))
-        .collect();
-    let n_values = shape
-        .iter()
-        .try_fold(1_usize, |n, &extent| n.checked_mul(extent))?;
+    let shape: Vec<usize> = std::iter::once(n_steps).chain(dims.iter().map(|dim| labels[dim].len())).collect();
+    let n_values = shape.iter().try_fold(1_usize, |n, &extent| n.checked_mul(extent))?;
     (n_values <= MAX_VALUES).then_some(shape)
 }
 
@@ -58,30 +46,17 @@ pub(crate) fn dense<'a>(
 ) -> Vec<f64> {
     let width = shape[1..].iter().product::<usize>();
     let mut values = vec![f64::NAN; shape[0] * width];
-    let index_of: Vec<BTreeMap<&Coordinate, usize>> = dims
-        .iter()
-        .map(|dim| {
-            labels[dim]
-                .iter()
-                .enumerate()
-                .map(|(idx, label)| (label, idx))
-                .collect()
-        })
-        .collect();
+    let index_of: Vec<BTreeMap<&Coordinate, usize>> =
+        dims.iter().map(|dim| labels[dim].iter().enumerate().map(|(idx, label)| (label, idx)).collect()).collect();
     for (step_idx, array) in arrays {
         // The offset each label contributes, by dimension; the offset of a value is the sum over its labels.
         let mut offsets = vec![step_idx * width];
         let mut stride = width;
         for (dim_idx, dim) in dims.iter().enumerate() {
             stride = stride.checked_div(shape[dim_idx + 1]).unwrap_or(0);
-            let along: Vec<usize> = array.coordinates[dim]
-                .iter()
-                .map(|label| index_of[dim_idx][label] * stride)
-                .collect();
-            offsets = offsets
-                .iter()
-                .flat_map(|base| along.iter().map(move |o| base + o))
-                .collect();
+            let along: Vec<usize> =
+                array.coordinates[dim].iter().map(|label| index_of[dim_idx][label] * stride).collect();
+            offsets = offsets.iter().flat_map(|base| along.iter().map(move |o| base + o)).collect();
         }
         for (&offset, &value) in offsets.iter().zip(&array.values) {
             values[offset] = value;
@@ -96,10 +71,7 @@ mod tests {
 
     fn array(rows: &[u64], columns: &[&str], values: &[f64]) -> RecordArray {
         let rows = rows.iter().map(|&n| Coordinate::Number(n)).collect();
-        let columns = columns
-            .iter()
-            .map(|&t| Coordinate::Text(t.to_owned()))
-            .collect();
+        let columns = columns.iter().map(|&t| Coordinate::Text(t.to_owned())).collect();
         RecordArray {
             name: "value".to_owned(),
             unit: "1".to_owned(),
@@ -114,23 +86,11 @@ mod tests {
         let first = array(&[10, 2], &["b", "a"], &[1.0, 2.0, 3.0, 4.0]);
         let second = array(&[3], &["a", "c"], &[5.0, 6.0]);
         let labels = union_of_labels([&first, &second].into_iter());
-        assert_eq!(
-            labels["row"],
-            [2, 3, 10].map(Coordinate::Number),
-            "numbers ascend"
-        );
-        assert_eq!(
-            labels["column"],
-            ["b", "a", "c"].map(|t| Coordinate::Text(t.to_owned()))
-        );
+        assert_eq!(labels["row"], [2, 3, 10].map(Coordinate::Number), "numbers ascend");
+        assert_eq!(labels["column"], ["b", "a", "c"].map(|t| Coordinate::Text(t.to_owned())));
         let shape = shape(2, &first.dims, &labels).unwrap();
         assert_eq!(shape, [2, 3, 3]);
-        let values = dense(
-            &shape,
-            &first.dims,
-            &labels,
-            [(0, &first), (1, &second)].into_iter(),
-        );
+        let values = dense(&shape, &first.dims, &labels, [(0, &first), (1, &second)].into_iter());
         let n = f64::NAN;
         let expected = [
             3.0, 4.0, n, n, n, n, 1.0, 2.0, n, // step 0
@@ -145,9 +105,7 @@ mod tests {
 
     impl MapNan for Vec<f64> {
         fn map_nan(&self) -> Vec<Option<f64>> {
-            self.iter()
-                .map(|v| Some(*v).filter(|v| !v.is_nan()))
-                .collect()
+            self.iter().map(|v| Some(*v).filter(|v| !v.is_nan())).collect()
         }
     }
 

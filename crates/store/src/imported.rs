@@ -58,11 +58,7 @@ impl Imported {
         if found == self.blake3 {
             return Ok(());
         }
-        Err(ImportedError::Changed {
-            path: self.path.clone(),
-            found,
-            expected: self.blake3.clone(),
-        })
+        Err(ImportedError::Changed { path: self.path.clone(), found, expected: self.blake3.clone() })
     }
 }
 
@@ -87,22 +83,13 @@ mod tests {
         fs_err::write(&path, "abc").unwrap();
         let imported = Imported::new(5, &path).unwrap();
         // Known answer of blake3 for "abc".
-        assert_eq!(
-            imported.blake3,
-            "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"
-        );
+        assert_eq!(imported.blake3, "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
         imported.verify().unwrap();
         fs_err::write(&path, "abd").unwrap();
         let changed = imported.verify().unwrap_err();
         assert!(matches!(changed, ImportedError::Changed { .. }));
         assert!(changed.to_string().contains("model step 5.pt"));
         fs_err::remove_file(&path).unwrap();
-        assert!(
-            imported
-                .verify()
-                .unwrap_err()
-                .to_string()
-                .contains("model step 5.pt")
-        );
+        assert!(imported.verify().unwrap_err().to_string().contains("model step 5.pt"));
     }
 }

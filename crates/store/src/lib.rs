@@ -73,9 +73,7 @@ pub use manifest::{Manifest, ManifestError};
 pub use measures::{Analysis, MeasurePlan, WorkItem};
 pub use record::{InvalidRecord, KeyParts, Outcome, Record, RecordArray, RecordKey, index_labels};
 pub use record_files::{Lookup, MissingReason, RecordError};
-pub use results::{
-    Boundary, Coordinate, Detail, Nested, Observable, RunInfo, RunView, Status, Transition,
-};
+pub use results::{Boundary, Coordinate, Detail, Nested, Observable, RunInfo, RunView, Status, Transition};
 pub use sealed::SealedError;
 pub use state::State;
 pub use tensor::{Tensor, hash_tensors};

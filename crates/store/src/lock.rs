@@ -60,12 +60,7 @@ impl Lock {
         let path = folder.join(FILE);
         let mut options = fs_err::OpenOptions::new();
         // Not truncated: it may hold the name of another writer.
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)?;
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(&path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -80,11 +75,7 @@ impl Lock {
                 return Err(io::Error::new(error.kind(), message).into());
             }
         }
-        let holder = Holder {
-            pid: std::process::id(),
-            host: host(),
-            started_at: clock::now(),
-        };
+        let holder = Holder { pid: std::process::id(), host: host(), started_at: clock::now() };
         let mut line = serde_json::to_vec(&holder).map_err(io::Error::from)?;
         line.push(b'\n');
         file.set_len(0)?;
@@ -104,15 +95,10 @@ impl Drop for Lock {
 }
 
 fn host() -> String {
-    let from_file = ["/proc/sys/kernel/hostname", "/etc/hostname"]
-        .iter()
-        .find_map(|path| fs_err::read_to_string(path).ok());
+    let from_file =
+        ["/proc/sys/kernel/hostname", "/etc/hostname"].iter().find_map(|path| fs_err::read_to_string(path).ok());
     from_file
-        .or_else(|| {
-            ["HOSTNAME", "COMPUTERNAME"]
-                .iter()
-                .find_map(|key| std::env::var(key).ok())
-        })
+        .or_else(|| ["HOSTNAME", "COMPUTERNAME"].iter().find_map(|key| std::env::var(key).ok()))
         .map(|name| name.trim().to_owned())
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "an unnamed host".to_owned())
@@ -127,19 +113,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = Lock::take(folder.path()).unwrap();
         let refusal = Lock::take(folder.path()).unwrap_err();
-        let LockError::Held {
-            holder: Some(holder),
-            ..
-        } = &refusal
-        else {
-            panic!("{refusal:?}")
-        };
+        let LockError::Held { holder: Some(holder), .. } = &refusal else { panic!("{refusal:?}") };
         assert_eq!(holder.pid, std::process::id());
         let message = refusal.to_string();
-        assert!(
-            message.contains(&holder.pid.to_string()) && message.contains(&holder.host),
-            "{message}"
-        );
+        assert!(message.contains(&holder.pid.to_string()) && message.contains(&holder.host), "{message}");
         drop(first);
         Lock::take(folder.path()).unwrap();
     }
@@ -147,17 +124,9 @@ mod tests {
     #[test]
     fn what_a_dead_writer_left_in_the_lock_does_not_hold_it() {
         let folder = tempfile::tempdir().unwrap();
-        fs_err::write(
-            folder.path().join(FILE),
-            r#"{"pid":1,"host":"gone","started_at":"…"} and more"#,
-        )
-        .unwrap();
+        fs_err::write(folder.path().join(FILE), r#"{"pid":1,"host":"gone","started_at":"…"} and more"#).unwrap();
         let _held = Lock::take(folder.path()).unwrap();
-        let LockError::Held {
-            holder: Some(holder),
-            ..
-        } = Lock::take(folder.path()).unwrap_err()
-        else {
+        let LockError::Held { holder: Some(holder), .. } = Lock::take(folder.path()).unwrap_err() else {
             panic!("held by us")
         };
         assert_eq!(holder.pid, std::process::id());

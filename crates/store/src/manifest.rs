@@ -105,26 +105,17 @@ pub enum ManifestError {
 /// Name of the manifest in the run folder.
 pub(crate) const FILE: &str = "run.toml";
 
-const COMMENT: &str =
-    "# Written by ontogeny; do not edit. The hash covers every byte below its line.\n";
+const COMMENT: &str = "# Written by ontogeny; do not edit. The hash covers every byte below its line.\n";
 
 /// The text of the manifest in `folder`.
 pub(crate) fn encode(folder: &Path, manifest: &Manifest) -> Result<String, ManifestError> {
     if i64::try_from(manifest.seed).is_err() {
-        return Err(ManifestError::SeedTooLarge {
-            path: folder.join(FILE),
-            seed: manifest.seed,
-        });
+        return Err(ManifestError::SeedTooLarge { path: folder.join(FILE), seed: manifest.seed });
     }
-    let body = toml::to_string_pretty(manifest).map_err(|source| ManifestError::Encode {
-        path: folder.join(FILE),
-        source,
-    })?;
+    let body =
+        toml::to_string_pretty(manifest).map_err(|source| ManifestError::Encode { path: folder.join(FILE), source })?;
     let body = format!("format_version = {FORMAT_VERSION}\n{body}");
-    Ok(format!(
-        "{COMMENT}blake3 = \"{}\"\n{body}",
-        blake3::hash(body.as_bytes())
-    ))
+    Ok(format!("{COMMENT}blake3 = \"{}\"\n{body}", blake3::hash(body.as_bytes())))
 }
 
 /// Replaces the manifest in `folder` as a whole.
@@ -142,9 +133,7 @@ pub(crate) fn read(folder: &Path) -> Result<Manifest, ManifestError> {
         other => other?,
     };
     let Some(bytes) = bytes else {
-        return Err(ManifestError::NotARun {
-            folder: folder.to_owned(),
-        });
+        return Err(ManifestError::NotARun { folder: folder.to_owned() });
     };
     let damaged = |found: String, expected: &str| ManifestError::Damaged {
         path: path.clone(),
@@ -152,9 +141,7 @@ pub(crate) fn read(folder: &Path) -> Result<Manifest, ManifestError> {
         expected: expected.to_owned(),
     };
     let text = String::from_utf8(bytes).map_err(|e| damaged(e.to_string(), "UTF-8 text"))?;
-    let mut table: toml::Table = text
-        .parse()
-        .map_err(|e: toml::de::Error| damaged(e.message().to_owned(), "TOML"))?;
+    let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| damaged(e.message().to_owned(), "TOML"))?;
     // The version first: a newer format may have any other shape.
     match table.remove("format_version") {
         Some(toml::Value::Integer(found)) if found > i64::from(FORMAT_VERSION) => {
@@ -163,29 +150,19 @@ pub(crate) fn read(folder: &Path) -> Result<Manifest, ManifestError> {
         Some(toml::Value::Integer(1)) => {}
         other => {
             let found = other.map_or_else(|| "none".to_owned(), |value| value.to_string());
-            return Err(damaged(
-                format!("format_version {found}"),
-                "format_version 1",
-            ));
+            return Err(damaged(format!("format_version {found}"), "format_version 1"));
         }
     }
     let Some(toml::Value::String(expected)) = table.remove("blake3") else {
-        return Err(damaged(
-            "no `blake3`".to_owned(),
-            "the hash of the manifest",
-        ));
+        return Err(damaged("no `blake3`".to_owned(), "the hash of the manifest"));
     };
     let head = format!("{COMMENT}blake3 = \"{expected}\"\n");
-    let body = text
-        .strip_prefix(&head)
-        .ok_or_else(|| damaged("an edited head".to_owned(), &head))?;
+    let body = text.strip_prefix(&head).ok_or_else(|| damaged("an edited head".to_owned(), &head))?;
     let found = blake3::hash(body.as_bytes()).to_hex();
     if expected != found.as_str() {
         return Err(damaged(format!("content of hash {found}"), &expected));
     }
-    table
-        .try_into()
-        .map_err(|e: toml::de::Error| damaged(e.message().to_owned(), "a manifest"))
+    table.try_into().map_err(|e: toml::de::Error| damaged(e.message().to_owned(), "a manifest"))
 }
 
 #[cfg(test)]
@@ -201,10 +178,9 @@ mod tests {
             command: r#"ontogeny run "C:\a b.toml""#.to_owned(),
             trajectory: "ab12".to_owned(),
             hashes: BTreeMap::from([("data".to_owned(), "00".to_owned())]),
-            configuration:
-                "title = \"x\"\n[task]\np = 53\nrate = 1e-3\nbetas = [0.9, 0.98]\n[measure.loss]\n"
-                    .parse()
-                    .unwrap(),
+            configuration: "title = \"x\"\n[task]\np = 53\nrate = 1e-3\nbetas = [0.9, 0.98]\n[measure.loss]\n"
+                .parse()
+                .unwrap(),
         }
     }
 
@@ -230,46 +206,28 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << bit;
             fs_err::write(&path, &flipped).unwrap();
-            let error = read(folder.path())
-                .err()
-                .unwrap_or_else(|| panic!("byte {at} bit {bit} unnoticed"));
+            let error = read(folder.path()).err().unwrap_or_else(|| panic!("byte {at} bit {bit} unnoticed"));
             assert!(error.to_string().contains(FILE), "{error}");
         }
         for length in 0..bytes.len() {
             fs_err::write(&path, &bytes[..length]).unwrap();
-            assert!(
-                matches!(read(folder.path()), Err(ManifestError::Damaged { .. })),
-                "{length} bytes"
-            );
+            assert!(matches!(read(folder.path()), Err(ManifestError::Damaged { .. })), "{length} bytes");
         }
     }
 
     #[test]
     fn a_newer_format_is_refused_whatever_its_shape() {
         let folder = tempfile::tempdir().unwrap();
-        fs_err::write(
-            folder.path().join(FILE),
-            "format_version = 2\nanything = 1\n",
-        )
-        .unwrap();
+        fs_err::write(folder.path().join(FILE), "format_version = 2\nanything = 1\n").unwrap();
         let error = read(folder.path()).unwrap_err();
-        assert!(
-            matches!(error, ManifestError::NewerFormat { found: 2, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, ManifestError::NewerFormat { found: 2, .. }), "{error}");
     }
 
     #[test]
     fn a_seed_that_toml_cannot_hold_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let manifest = Manifest {
-            seed: u64::MAX,
-            ..sample()
-        };
-        assert!(matches!(
-            write(folder.path(), &manifest),
-            Err(ManifestError::SeedTooLarge { .. })
-        ));
+        let manifest = Manifest { seed: u64::MAX, ..sample() };
+        assert!(matches!(write(folder.path(), &manifest), Err(ManifestError::SeedTooLarge { .. })));
         assert!(!folder.path().join(FILE).exists());
     }
 }

@@ -30,11 +30,7 @@ pub(crate) fn check(name: &str) -> Result<(), &'static str> {
 /// As for [`check`].
 pub(crate) fn check_measure(name: &str) -> Result<(), &'static str> {
     check(name)?;
-    if name.contains('.') {
-        Err("contains a dot, which separates measure and component")
-    } else {
-        Ok(())
-    }
+    if name.contains('.') { Err("contains a dot, which separates measure and component") } else { Ok(()) }
 }
 
 /// The stem `step-00001200` of files that belong to a step.
@@ -44,11 +40,7 @@ pub(crate) fn step_stem(step: u64) -> String {
 
 /// The step of a file named `step-00001200SUFFIX`; `None` for every other name.
 pub(crate) fn parse_step(file_name: &str, suffix: &str) -> Option<u64> {
-    let step = file_name
-        .strip_prefix("step-")?
-        .strip_suffix(suffix)?
-        .parse()
-        .ok()?;
+    let step = file_name.strip_prefix("step-")?.strip_suffix(suffix)?.parse().ok()?;
     // Only the canonical spelling: two files must never stand for one step.
     (format!("{}{suffix}", step_stem(step)) == file_name).then_some(step)
 }
@@ -81,14 +73,7 @@ mod tests {
         ] {
             assert!(check_measure(name).is_err(), "{name:?}");
         }
-        for name in [
-            "loss",
-            "llc_unembed",
-            "λ̂",
-            "two words",
-            "-x",
-            &"x".repeat(120),
-        ] {
+        for name in ["loss", "llc_unembed", "λ̂", "two words", "-x", &"x".repeat(120)] {
             assert_eq!(check_measure(name), Ok(()), "{name:?}");
         }
         assert_eq!(check("r_hat.full"), Ok(()));
@@ -97,10 +82,7 @@ mod tests {
     #[test]
     fn only_the_canonical_spelling_of_a_step_counts() {
         for step in [0, 1, 1200, 99_999_999, 100_000_000, u64::MAX] {
-            assert_eq!(
-                parse_step(&format!("{}.json", step_stem(step)), ".json"),
-                Some(step)
-            );
+            assert_eq!(parse_step(&format!("{}.json", step_stem(step)), ".json"), Some(step));
         }
         for name in [
             "step-1.json",

@@ -70,11 +70,7 @@ impl PartialEq for RecordArray {
         (&self.name, &self.unit, &self.dims, &self.coordinates)
             == (&other.name, &other.unit, &other.dims, &other.coordinates)
             && self.values.len() == other.values.len()
-            && self
-                .values
-                .iter()
-                .zip(&other.values)
-                .all(|(a, b)| same(a, b))
+            && self.values.iter().zip(&other.values).all(|(a, b)| same(a, b))
     }
 }
 
@@ -102,12 +98,7 @@ impl RecordKey {
     /// The key of a result with these dependencies.
     pub fn new(parts: &KeyParts<'_>) -> Self {
         let mut hasher = blake3::Hasher::new();
-        for text in [
-            parts.tensors,
-            parts.data,
-            parts.configuration,
-            parts.observable,
-        ] {
+        for text in [parts.tensors, parts.data, parts.configuration, parts.observable] {
             // The length keeps neighbouring parts apart.
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
@@ -124,9 +115,7 @@ impl RecordKey {
 
 /// What is wrong with a record that was given to be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "record of measurement `{measure}` at step {step}: found {found}, expected {expected}: nothing was written"
-)]
+#[error("record of measurement `{measure}` at step {step}: found {found}, expected {expected}: nothing was written")]
 pub struct InvalidRecord {
     /// Name of the measurement.
     pub measure: String,
@@ -158,19 +147,11 @@ impl Record {
             found,
             expected: expected.to_owned(),
         };
-        name::check_measure(&self.measure).map_err(|why| {
-            invalid(
-                format!("a name that {why}"),
-                "a name that can be a file name",
-            )
-        })?;
+        name::check_measure(&self.measure)
+            .map_err(|why| invalid(format!("a name that {why}"), "a name that can be a file name"))?;
         let named = |what: &str, name: &str| {
-            name::check(name).map_err(|why| {
-                invalid(
-                    format!("{what} `{name}`, which {why}"),
-                    "a name that can be a file name",
-                )
-            })
+            name::check(name)
+                .map_err(|why| invalid(format!("{what} `{name}`, which {why}"), "a name that can be a file name"))
         };
         for detail in self.details.keys() {
             named("detail", detail)?;
@@ -188,32 +169,19 @@ impl Record {
             let mut extent = Some(1_usize);
             for dim in &array.dims {
                 named("dimension", dim)?;
-                if RESERVED.contains(&&**dim) || array.dims.iter().filter(|d| *d == dim).count() > 1
-                {
+                if RESERVED.contains(&&**dim) || array.dims.iter().filter(|d| *d == dim).count() > 1 {
                     return Err(invalid(
-                        format!(
-                            "dimension `{dim}` of array `{}`, which is reserved or repeated",
-                            array.name
-                        ),
+                        format!("dimension `{dim}` of array `{}`, which is reserved or repeated", array.name),
                         "another name for each dimension",
                     ));
                 }
                 dim_names.insert(&**dim);
                 let labels = array.coordinates.get(dim).ok_or_else(|| {
-                    invalid(
-                        format!(
-                            "no coordinates for dimension `{dim}` of array `{}`",
-                            array.name
-                        ),
-                        "labels",
-                    )
+                    invalid(format!("no coordinates for dimension `{dim}` of array `{}`", array.name), "labels")
                 })?;
                 if labels.iter().collect::<BTreeSet<_>>().len() != labels.len() {
                     return Err(invalid(
-                        format!(
-                            "a repeated label along dimension `{dim}` of array `{}`",
-                            array.name
-                        ),
+                        format!("a repeated label along dimension `{dim}` of array `{}`", array.name),
                         "each label once",
                     ));
                 }
@@ -221,10 +189,7 @@ impl Record {
             }
             if array.coordinates.len() != array.dims.len() {
                 return Err(invalid(
-                    format!(
-                        "coordinates of array `{}` that are none of its dimensions",
-                        array.name
-                    ),
+                    format!("coordinates of array `{}` that are none of its dimensions", array.name),
                     "labels for each dimension and no others",
                 ));
             }
@@ -236,9 +201,7 @@ impl Record {
             }
         }
         if let Some(errors) = self.array("standard_error") {
-            let same = |value: &RecordArray| {
-                value.dims == errors.dims && value.coordinates == errors.coordinates
-            };
+            let same = |value: &RecordArray| value.dims == errors.dims && value.coordinates == errors.coordinates;
             if !self.array("value").is_some_and(same) {
                 return Err(invalid(
                     "an array `standard_error` without `value`, or of another layout".to_owned(),
@@ -247,10 +210,7 @@ impl Record {
             }
         }
         if let Some(shared) = dim_names.intersection(&array_names).next() {
-            return Err(invalid(
-                format!("an array and a dimension both named `{shared}`"),
-                "different names",
-            ));
+            return Err(invalid(format!("an array and a dimension both named `{shared}`"), "different names"));
         }
         Ok(())
     }
@@ -280,20 +240,12 @@ mod exact {
 
     struct Exact(f64);
 
-    pub(super) fn serialize<S: Serializer>(
-        values: &[f64],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(values: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(values.iter().map(|&value| Exact(value)))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<f64>, D::Error> {
-        Ok(Vec::<Exact>::deserialize(deserializer)?
-            .into_iter()
-            .map(|exact| exact.0)
-            .collect())
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+        Ok(Vec::<Exact>::deserialize(deserializer)?.into_iter().map(|exact| exact.0).collect())
     }
 
     impl serde::Serialize for Exact {
@@ -344,8 +296,7 @@ pub(crate) mod tests {
 
     /// A record of `values` along one dimension `component` with labels a, b, …
     pub(crate) fn sample(measure: &str, step: u64, values: &[f64]) -> Record {
-        let labels =
-            (0..values.len()).map(|i| Coordinate::Text(((b'a' + i as u8) as char).to_string()));
+        let labels = (0..values.len()).map(|i| Coordinate::Text(((b'a' + i as u8) as char).to_string()));
         Record {
             key: RecordKey::new(&parts()),
             measure: measure.to_owned(),
@@ -365,13 +316,7 @@ pub(crate) mod tests {
     }
 
     fn parts() -> KeyParts<'static> {
-        KeyParts {
-            tensors: "t",
-            data: "d",
-            configuration: "c",
-            observable: "loss",
-            algorithm_version: 1,
-        }
+        KeyParts { tensors: "t", data: "d", configuration: "c", observable: "loss", algorithm_version: 1 }
     }
 
     #[test]
@@ -379,31 +324,12 @@ pub(crate) mod tests {
         let base = RecordKey::new(&parts());
         assert_eq!(base, RecordKey::new(&parts()));
         for changed in [
-            KeyParts {
-                tensors: "x",
-                ..parts()
-            },
-            KeyParts {
-                data: "x",
-                ..parts()
-            },
-            KeyParts {
-                configuration: "x",
-                ..parts()
-            },
-            KeyParts {
-                observable: "x",
-                ..parts()
-            },
-            KeyParts {
-                algorithm_version: 2,
-                ..parts()
-            },
-            KeyParts {
-                tensors: "td",
-                data: "",
-                ..parts()
-            },
+            KeyParts { tensors: "x", ..parts() },
+            KeyParts { data: "x", ..parts() },
+            KeyParts { configuration: "x", ..parts() },
+            KeyParts { observable: "x", ..parts() },
+            KeyParts { algorithm_version: 2, ..parts() },
+            KeyParts { tensors: "td", data: "", ..parts() },
         ] {
             assert_ne!(base, RecordKey::new(&changed), "{changed:?}");
         }
@@ -424,8 +350,7 @@ pub(crate) mod tests {
             ("`split`", |r| r.arrays[0].dims.push("split".to_owned())),
             ("2 values", |r| _ = r.arrays[0].values.pop()),
             ("repeated label", |r| {
-                r.arrays[0].coordinates.get_mut("component").unwrap()[1] =
-                    Coordinate::Text("a".to_owned());
+                r.arrays[0].coordinates.get_mut("component").unwrap()[1] = Coordinate::Text("a".to_owned());
             }),
             ("none of its dimensions", |r| {
                 _ = r.arrays[0].coordinates.insert("x".to_owned(), vec![]);

@@ -14,9 +14,7 @@ pub enum RecordError {
     #[error(transparent)]
     Invalid(#[from] InvalidRecord),
     /// A name that cannot be a measurement.
-    #[error(
-        "measurement name `{name}`: found a name that {why}, expected one that can be a folder name: rename it"
-    )]
+    #[error("measurement name `{name}`: found a name that {why}, expected one that can be a folder name: rename it")]
     InvalidName {
         /// The name.
         name: String,
@@ -97,22 +95,14 @@ impl fmt::Display for MissingReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoRecord => f.write_str("no record yet"),
-            Self::OtherKey {
-                path,
-                found,
-                expected,
-            } => write!(
+            Self::OtherKey { path, found, expected } => write!(
                 f,
                 "`{}` has key {found}, expected {expected}: checkpoint, data, configuration or algorithm changed; \
                  it is measured again",
                 path.display()
             ),
             Self::Damaged { path, found } => {
-                write!(
-                    f,
-                    "`{}` is damaged: {found}; it is measured again",
-                    path.display()
-                )
+                write!(f, "`{}` is damaged: {found}; it is measured again", path.display())
             }
         }
     }
@@ -122,32 +112,17 @@ const SUFFIX: &str = ".json";
 
 /// The file of a record, once the name of its measurement is known to stay in its folder.
 pub(crate) fn path(records: &Path, measure: &str, step: u64) -> Result<PathBuf, RecordError> {
-    name::check_measure(measure).map_err(|why| RecordError::InvalidName {
-        name: measure.to_owned(),
-        why,
-    })?;
-    Ok(records
-        .join(measure)
-        .join(format!("{}{SUFFIX}", name::step_stem(step))))
+    name::check_measure(measure).map_err(|why| RecordError::InvalidName { name: measure.to_owned(), why })?;
+    Ok(records.join(measure).join(format!("{}{SUFFIX}", name::step_stem(step))))
 }
 
 /// Looks for a record; `None` for the key accepts any.
-pub(crate) fn get(
-    records: &Path,
-    measure: &str,
-    step: u64,
-    key: Option<&RecordKey>,
-) -> Result<Lookup, RecordError> {
+pub(crate) fn get(records: &Path, measure: &str, step: u64, key: Option<&RecordKey>) -> Result<Lookup, RecordError> {
     let path = path(records, measure, step)?;
     let Some(bytes) = sealed::read_if_exists(&path)? else {
         return Ok(Lookup::Missing(MissingReason::NoRecord));
     };
-    let damaged = |found: String| {
-        Ok(Lookup::Missing(MissingReason::Damaged {
-            path: path.clone(),
-            found,
-        }))
-    };
+    let damaged = |found: String| Ok(Lookup::Missing(MissingReason::Damaged { path: path.clone(), found }));
     let record: Record = match sealed::unseal(&bytes) {
         Ok(record) => record,
         Err(Fault::Newer(found)) => return Err(RecordError::NewerFormat { path, found }),
@@ -181,10 +156,7 @@ pub(crate) fn put(records: &Path, record: &Record) -> Result<(), RecordError> {
         if *found == record {
             return Ok(());
         }
-        return Err(RecordError::Differs {
-            path,
-            key: record.key.as_str().to_owned(),
-        });
+        return Err(RecordError::Differs { path, key: record.key.as_str().to_owned() });
     }
     let folder = records.join(&record.measure);
     if !folder.is_dir() {
@@ -218,21 +190,11 @@ mod tests {
             f64::NEG_INFINITY,
         ];
         let mut record = sample("llc", 7, &values);
-        record
-            .details
-            .insert("verdict".to_owned(), Detail::Text("ok".to_owned()));
-        record
-            .details
-            .insert("ess".to_owned(), Detail::Number(Some(f64::NAN)));
-        record.outcome = Outcome::Refused {
-            verdict: "diverged".to_owned(),
-            reason: "R̂ 1.31".to_owned(),
-        };
+        record.details.insert("verdict".to_owned(), Detail::Text("ok".to_owned()));
+        record.details.insert("ess".to_owned(), Detail::Number(Some(f64::NAN)));
+        record.outcome = Outcome::Refused { verdict: "diverged".to_owned(), reason: "R̂ 1.31".to_owned() };
         put(folder.path(), &record).unwrap();
-        let read = get(folder.path(), "llc", 7, Some(&record.key))
-            .unwrap()
-            .into_record()
-            .unwrap();
+        let read = get(folder.path(), "llc", 7, Some(&record.key)).unwrap().into_record().unwrap();
         assert_eq!(read.arrays, record.arrays);
         assert_eq!(read.outcome, record.outcome);
         assert_eq!(read.details["ess"], Detail::Number(None));
@@ -267,25 +229,14 @@ mod tests {
         fs_err::copy(path(folder.path(), "loss", 8).unwrap(), &file).unwrap();
         assert!(missing().contains("at step 8"), "{}", missing());
         let mut stale = record.clone();
-        let parts = KeyParts {
-            tensors: "",
-            data: "",
-            configuration: "",
-            observable: "",
-            algorithm_version: 0,
-        };
+        let parts = KeyParts { tensors: "", data: "", configuration: "", observable: "", algorithm_version: 0 };
         stale.key = RecordKey::new(&parts);
         fs_err::remove_file(&file).unwrap();
         put(folder.path(), &stale).unwrap();
         assert!(missing().contains("key"), "{}", missing());
 
         put(folder.path(), &record).unwrap();
-        assert_eq!(
-            get(folder.path(), "loss", 7, Some(&record.key))
-                .unwrap()
-                .into_record(),
-            Some(record)
-        );
+        assert_eq!(get(folder.path(), "loss", 7, Some(&record.key)).unwrap().into_record(), Some(record));
     }
 
     #[test]
@@ -295,12 +246,7 @@ mod tests {
         put(folder.path(), &first).unwrap();
         let error = put(folder.path(), &sample("loss", 7, &[1.5])).unwrap_err();
         assert!(matches!(error, RecordError::Differs { .. }), "{error}");
-        assert_eq!(
-            get(folder.path(), "loss", 7, Some(&first.key))
-                .unwrap()
-                .into_record(),
-            Some(first)
-        );
+        assert_eq!(get(folder.path(), "loss", 7, Some(&first.key)).unwrap().into_record(), Some(first));
     }
 
     #[test]
@@ -309,16 +255,9 @@ mod tests {
         let record = sample("loss", 7, &[1.0]);
         put(folder.path(), &record).unwrap();
         let file = path(folder.path(), "loss", 7).unwrap();
-        let newer = fs_err::read_to_string(&file).unwrap().replacen(
-            "\"format_version\":1",
-            "\"format_version\":2",
-            1,
-        );
+        let newer = fs_err::read_to_string(&file).unwrap().replacen("\"format_version\":1", "\"format_version\":2", 1);
         fs_err::write(&file, &newer).unwrap();
-        assert!(matches!(
-            put(folder.path(), &record),
-            Err(RecordError::NewerFormat { found: 2, .. })
-        ));
+        assert!(matches!(put(folder.path(), &record), Err(RecordError::NewerFormat { found: 2, .. })));
         assert_eq!(fs_err::read_to_string(&file).unwrap(), newer);
     }
 
@@ -328,20 +267,8 @@ mod tests {
         let records = folder.path().join("records");
         fs_err::create_dir_all(&records).unwrap();
         for name in ["../x", "/x", "..", "a/b", ""] {
-            assert!(
-                matches!(
-                    get(&records, name, 1, None),
-                    Err(RecordError::InvalidName { .. })
-                ),
-                "{name}"
-            );
-            assert!(
-                matches!(
-                    put(&records, &sample(name, 1, &[1.0])),
-                    Err(RecordError::Invalid(_))
-                ),
-                "{name}"
-            );
+            assert!(matches!(get(&records, name, 1, None), Err(RecordError::InvalidName { .. })), "{name}");
+            assert!(matches!(put(&records, &sample(name, 1, &[1.0])), Err(RecordError::Invalid(_))), "{name}");
         }
         assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(fs_err::read_dir(&records).unwrap().count(), 0);

@@ -54,16 +54,10 @@ pub struct Observable {
     /// Labels along each dimension, as long as the dimension.
     pub coordinates: BTreeMap<String, Vec<Coordinate>>,
     /// Row-major values in the order of `dims`; `None` where refused or missing. Nested lists in JSON.
-    #[serde(
-        serialize_with = "nested::serialize",
-        deserialize_with = "nested::deserialize"
-    )]
+    #[serde(serialize_with = "nested::serialize", deserialize_with = "nested::deserialize")]
     pub values: Nested,
     /// Standard errors in the same layout; `None` where there is none.
-    #[serde(
-        serialize_with = "nested::serialize",
-        deserialize_with = "nested::deserialize"
-    )]
+    #[serde(serialize_with = "nested::serialize", deserialize_with = "nested::deserialize")]
     pub standard_errors: Nested,
     /// Status at each step (not each value: a measurement is done or refused as a whole).
     pub status: Vec<Status>,
@@ -163,13 +157,11 @@ impl Observable {
             labels = labels
                 .iter()
                 .flat_map(|prefix| {
-                    coordinates.iter().map(move |c| {
-                        if prefix.is_empty() {
-                            c.to_string()
-                        } else {
-                            format!("{prefix}.{c}")
-                        }
-                    })
+                    coordinates.iter().map(
+                        move |c| {
+                            if prefix.is_empty() { c.to_string() } else { format!("{prefix}.{c}") }
+                        },
+                    )
                 })
                 .collect();
         }
@@ -183,10 +175,7 @@ impl Observable {
         (0..n_steps)
             .map(|step_idx| {
                 let at = step_idx * width + component;
-                (
-                    self.values.values.get(at).copied().flatten(),
-                    self.standard_errors.values.get(at).copied().flatten(),
-                )
+                (self.values.values.get(at).copied().flatten(), self.standard_errors.values.get(at).copied().flatten())
             })
             .collect()
     }
@@ -221,33 +210,22 @@ mod nested {
             let stride = inner.iter().product::<usize>();
             let mut seq = serializer.serialize_seq(Some(extent))?;
             for index in 0..extent {
-                seq.serialize_element(&Level(
-                    inner,
-                    &self.1[index * stride..(index + 1) * stride],
-                ))?;
+                seq.serialize_element(&Level(inner, &self.1[index * stride..(index + 1) * stride]))?;
             }
             seq.end()
         }
     }
 
-    pub(super) fn serialize<S: Serializer>(
-        nested: &Nested,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(nested: &Nested, serializer: S) -> Result<S::Ok, S::Error> {
         let n_values = nested.shape.iter().product::<usize>();
         match (nested.shape.is_empty(), nested.values.len()) {
             (true, 0) => serializer.serialize_none(),
             (_, n) if n == n_values => Level(&nested.shape, &nested.values).serialize(serializer),
-            (_, n) => Err(S::Error::custom(format!(
-                "shape {:?} with {n} values",
-                nested.shape
-            ))),
+            (_, n) => Err(S::Error::custom(format!("shape {:?} with {n} values", nested.shape))),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Nested, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Nested, D::Error> {
         let mut nested = Nested::default();
         match Value::deserialize(deserializer)? {
             Value::Null => {}
@@ -261,10 +239,7 @@ mod nested {
         let is_leaf = !value.is_array();
         let is_fixed = is_leaf || !into.values.is_empty();
         if is_fixed && (depth == into.shape.len()) != is_leaf {
-            return Err(format!(
-                "ragged array: found a number or list at depth {depth} of {}",
-                into.shape.len()
-            ));
+            return Err(format!("ragged array: found a number or list at depth {depth} of {}", into.shape.len()));
         }
         match value {
             Value::Array(items) => {
@@ -272,15 +247,10 @@ mod nested {
                     None => into.shape.push(items.len()),
                     Some(&extent) if extent == items.len() => {}
                     Some(&extent) => {
-                        return Err(format!(
-                            "ragged array: expected {extent} items, found {}",
-                            items.len()
-                        ));
+                        return Err(format!("ragged array: expected {extent} items, found {}", items.len()));
                     }
                 }
-                items
-                    .iter()
-                    .try_for_each(|item| flatten(item, depth + 1, into))
+                items.iter().try_for_each(|item| flatten(item, depth + 1, into))
             }
             Value::Null => {
                 into.values.push(None);
@@ -306,29 +276,12 @@ mod tests {
             description: "Learning coefficient.".to_owned(),
             dims: vec!["step".to_owned(), "component".to_owned()],
             coordinates: BTreeMap::from([
-                (
-                    "step".to_owned(),
-                    vec![Coordinate::Number(0), Coordinate::Number(100)],
-                ),
-                (
-                    "component".to_owned(),
-                    ["full", "unembed"]
-                        .map(|t| Coordinate::Text(t.to_owned()))
-                        .to_vec(),
-                ),
+                ("step".to_owned(), vec![Coordinate::Number(0), Coordinate::Number(100)]),
+                ("component".to_owned(), ["full", "unembed"].map(|t| Coordinate::Text(t.to_owned())).to_vec()),
             ]),
-            standard_errors: Nested {
-                shape: shape.clone(),
-                values: vec![None; values.len()],
-            },
+            standard_errors: Nested { shape: shape.clone(), values: vec![None; values.len()] },
             values: Nested { shape, values },
-            status: vec![
-                Status::Done,
-                Status::Refused {
-                    verdict: "diverged".to_owned(),
-                    reason: "R̂ 1.31".to_owned(),
-                },
-            ],
+            status: vec![Status::Done, Status::Refused { verdict: "diverged".to_owned(), reason: "R̂ 1.31".to_owned() }],
             details: vec![
                 BTreeMap::from([
                     ("r_hat".to_owned(), Detail::Number(Some(1.0))),
@@ -369,54 +322,27 @@ mod tests {
                 unit: "nats".to_owned(),
                 p_value: 1e-3,
             }],
-            stages: vec![Boundary {
-                step: 5.0,
-                lower: 4.0,
-                upper: 6.0,
-                observables: vec!["llc.full".to_owned()],
-            }],
+            stages: vec![Boundary { step: 5.0, lower: 4.0, upper: 6.0, observables: vec!["llc.full".to_owned()] }],
         };
         let text = serde_json::to_string(&view).unwrap();
-        assert!(
-            text.contains(r#""values":[[0.1,-9.202e-9],[null,null]]"#),
-            "{text}"
-        );
+        assert!(text.contains(r#""values":[[0.1,-9.202e-9],[null,null]]"#), "{text}");
         assert_eq!(serde_json::from_str::<RunView>(&text).unwrap(), view);
     }
 
     #[test]
     fn arrays_of_any_shape_come_back_and_others_are_errors() {
-        for (shape, n_values) in [
-            (vec![], 0),
-            (vec![0], 0),
-            (vec![2], 2),
-            (vec![2, 0], 0),
-            (vec![2, 1, 2], 4),
-        ] {
+        for (shape, n_values) in [(vec![], 0), (vec![0], 0), (vec![2], 2), (vec![2, 0], 0), (vec![2, 1, 2], 4)] {
             let sample = observable(shape, vec![Some(1.0); n_values]);
             let text = serde_json::to_string(&sample).unwrap();
-            assert_eq!(
-                serde_json::from_str::<Observable>(&text).unwrap(),
-                sample,
-                "{text}"
-            );
+            assert_eq!(serde_json::from_str::<Observable>(&text).unwrap(), sample, "{text}");
         }
         let wrong = observable(vec![2, 2], vec![None; 3]);
         assert!(serde_json::to_string(&wrong).is_err());
 
         let text = serde_json::to_string(&observable(vec![1], vec![Some(7.0)])).unwrap();
-        for ragged in [
-            "[[1.0],[1.0,2.0]]",
-            "[1.0,[2.0]]",
-            "[[1.0],2.0]",
-            "[[],[[1.0]]]",
-            "[\"x\"]",
-        ] {
+        for ragged in ["[[1.0],[1.0,2.0]]", "[1.0,[2.0]]", "[[1.0],2.0]", "[[],[[1.0]]]", "[\"x\"]"] {
             let text = text.replace("[7.0]", ragged);
-            assert!(
-                serde_json::from_str::<Observable>(&text).is_err(),
-                "{ragged}"
-            );
+            assert!(serde_json::from_str::<Observable>(&text).is_err(), "{ragged}");
         }
     }
 

@@ -46,10 +46,7 @@ pub enum SealedError {
 
 /// Writes `content`, sealed, as a whole or not at all.
 pub(crate) fn write<T: Serialize>(path: &Path, content: &T) -> Result<(), SealedError> {
-    let bytes = seal(content).map_err(|source| SealedError::Encode {
-        path: path.to_owned(),
-        source,
-    })?;
+    let bytes = seal(content).map_err(|source| SealedError::Encode { path: path.to_owned(), source })?;
     Ok(atomic::replace_bytes(path, &bytes)?)
 }
 
@@ -59,14 +56,8 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Sealed
         return Ok(None);
     };
     unseal(&bytes).map(Some).map_err(|fault| match fault {
-        Fault::Newer(found) => SealedError::NewerFormat {
-            path: path.to_owned(),
-            found,
-        },
-        Fault::Damaged(found) => SealedError::Damaged {
-            path: path.to_owned(),
-            found,
-        },
+        Fault::Newer(found) => SealedError::NewerFormat { path: path.to_owned(), found },
+        Fault::Damaged(found) => SealedError::Damaged { path: path.to_owned(), found },
     })
 }
 
@@ -127,10 +118,7 @@ pub(crate) fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
     let sealed: Sealed<'_> = serde_json::from_slice(bytes).map_err(damaged)?;
     let found = blake3::hash(sealed.content.get().as_bytes()).to_hex();
     if sealed.blake3 != found.as_str() {
-        return Err(Fault::Damaged(format!(
-            "content hash {found}, expected {}",
-            sealed.blake3
-        )));
+        return Err(Fault::Damaged(format!("content hash {found}, expected {}", sealed.blake3)));
     }
     serde_json::from_str(sealed.content.get()).map_err(damaged)
 }
@@ -150,17 +138,11 @@ mod tests {
                 flipped[at] ^= 1 << bit;
                 // The newline at the end is no content: only there may a flip be harmless.
                 let read = unseal::<Vec<f64>>(&flipped);
-                assert!(
-                    read.is_err() || at == bytes.len() - 1,
-                    "byte {at} bit {bit}: {read:?}"
-                );
+                assert!(read.is_err() || at == bytes.len() - 1, "byte {at} bit {bit}: {read:?}");
             }
         }
         for length in 0..bytes.len() - 1 {
-            assert!(
-                unseal::<Vec<f64>>(&bytes[..length]).is_err(),
-                "{length} bytes"
-            );
+            assert!(unseal::<Vec<f64>>(&bytes[..length]).is_err(), "{length} bytes");
         }
     }
 

@@ -55,9 +55,5 @@ pub(crate) fn read(folder: &Path, trajectory: &str) -> Result<Option<State>, Che
             expected: trajectory.to_owned(),
         });
     }
-    Ok(Some(State {
-        step: identity.step,
-        tensors,
-        counters: identity.counters,
-    }))
+    Ok(Some(State { step: identity.step, tensors, counters: identity.counters }))
 }

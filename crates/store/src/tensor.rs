@@ -14,11 +14,7 @@ pub struct Tensor {
 impl Tensor {
     /// A tensor; that `values` fit `shape` is checked when it is written.
     pub fn new(name: impl Into<String>, shape: Vec<usize>, values: Vec<f32>) -> Self {
-        Self {
-            name: name.into(),
-            shape,
-            values,
-        }
+        Self { name: name.into(), shape, values }
     }
 }
 
@@ -67,18 +63,12 @@ mod tests {
 
     #[test]
     fn the_hash_sees_names_shapes_and_bits_but_not_the_order() {
-        let base = [
-            Tensor::new("a", vec![2], vec![1.0, 0.0]),
-            Tensor::new("b", vec![], vec![2.0]),
-        ];
+        let base = [Tensor::new("a", vec![2], vec![1.0, 0.0]), Tensor::new("b", vec![], vec![2.0])];
         let hash = hash_tensors(&base);
         assert_eq!(hash, hash_tensors(&[base[1].clone(), base[0].clone()]));
         for changed in [
             vec![Tensor::new("c", vec![2], vec![1.0, 0.0]), base[1].clone()],
-            vec![
-                Tensor::new("a", vec![1, 2], vec![1.0, 0.0]),
-                base[1].clone(),
-            ],
+            vec![Tensor::new("a", vec![1, 2], vec![1.0, 0.0]), base[1].clone()],
             vec![Tensor::new("a", vec![2], vec![1.0, -0.0]), base[1].clone()],
             vec![base[0].clone()],
         ] {

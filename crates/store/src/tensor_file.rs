@@ -83,9 +83,7 @@ pub enum CheckpointError {
         expected: String,
     },
     /// A tensor given to be written cannot be.
-    #[error(
-        "cannot save tensor `{tensor}`: found {found}, expected {expected}: nothing was written"
-    )]
+    #[error("cannot save tensor `{tensor}`: found {found}, expected {expected}: nothing was written")]
     InvalidTensor {
         /// Name of the tensor.
         tensor: String,
@@ -143,11 +141,7 @@ pub(crate) struct Identity {
 pub(crate) type Layout = Vec<(String, Vec<usize>)>;
 
 /// Writes `tensors` as a whole or not at all; their hash in `identity` must be that of [`hash_tensors`].
-pub(crate) fn write(
-    path: &Path,
-    identity: &Identity,
-    tensors: &[Tensor],
-) -> Result<(), CheckpointError> {
+pub(crate) fn write(path: &Path, identity: &Identity, tensors: &[Tensor]) -> Result<(), CheckpointError> {
     let mut header = encode_header(identity, tensors)?;
     // The format wants the data aligned; the crate `safetensors` pads with spaces, too.
     header.resize(header.len().next_multiple_of(8), b' ');
@@ -184,10 +178,7 @@ fn encode_header(identity: &Identity, tensors: &[Tensor]) -> Result<Vec<u8>, Che
                 "another name for each tensor".to_owned(),
             ));
         }
-        let n_values = tensor
-            .shape
-            .iter()
-            .try_fold(1_usize, |n, &extent| n.checked_mul(extent));
+        let n_values = tensor.shape.iter().try_fold(1_usize, |n, &extent| n.checked_mul(extent));
         if n_values != Some(tensor.values.len()) {
             return Err(invalid(
                 format!("{} values", tensor.values.len()),
@@ -197,29 +188,19 @@ fn encode_header(identity: &Identity, tensors: &[Tensor]) -> Result<Vec<u8>, Che
         let end = offset + tensor.values.len() * size_of::<f32>();
         infos.push((
             tensor.name.clone(),
-            TensorInfo {
-                dtype: Dtype::F32,
-                shape: tensor.shape.clone(),
-                data_offsets: (offset, end),
-            },
+            TensorInfo { dtype: Dtype::F32, shape: tensor.shape.clone(), data_offsets: (offset, end) },
         ));
         offset = end;
     }
     let seal = sealed::seal(identity).expect("strings and integers have a JSON form");
     let seal = String::from_utf8(seal).expect("JSON is UTF-8");
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), seal.trim_end().to_owned())]);
-    let header = Metadata::new(Some(metadata), infos)
-        .expect("offsets are consecutive and shapes were checked above");
-    let header =
-        serde_json::to_vec(&header).expect("a header of strings and integers has a JSON form");
+    let header = Metadata::new(Some(metadata), infos).expect("offsets are consecutive and shapes were checked above");
+    let header = serde_json::to_vec(&header).expect("a header of strings and integers has a JSON form");
     if header.len() as u64 > MAX_HEADER_BYTES - 8 {
         return Err(CheckpointError::InvalidTensor {
             tensor: tensors.first().map(|t| t.name.clone()).unwrap_or_default(),
-            found: format!(
-                "a header of {} bytes for {} tensors",
-                header.len(),
-                tensors.len()
-            ),
+            found: format!("a header of {} bytes for {} tensors", header.len(), tensors.len()),
             expected: format!("at most {MAX_HEADER_BYTES}"),
         });
     }
@@ -241,29 +222,17 @@ pub(crate) fn read(path: &Path) -> Result<(Identity, Vec<Tensor>), CheckpointErr
         let n_values = shape.iter().product::<usize>();
         let mut values = Vec::new();
         // The header was found to agree with the length of the file, but even an honest length may exceed the memory.
-        values
-            .try_reserve_exact(n_values)
-            .map_err(|_| CheckpointError::OutOfMemory {
-                path: path.to_owned(),
-                tensor: name.clone(),
-                bytes: n_values as u64 * 4,
-            })?;
+        values.try_reserve_exact(n_values).map_err(|_| CheckpointError::OutOfMemory {
+            path: path.to_owned(),
+            tensor: name.clone(),
+            bytes: n_values as u64 * 4,
+        })?;
         while values.len() < n_values {
             let block = bytes.len().min((n_values - values.len()) * 4);
             file.read_exact(&mut bytes[..block])?;
-            values.extend(
-                bytes[..block]
-                    .as_chunks::<4>()
-                    .0
-                    .iter()
-                    .map(|bytes| f32::from_le_bytes(*bytes)),
-            );
+            values.extend(bytes[..block].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
         }
-        tensors.push(Tensor {
-            name,
-            shape,
-            values,
-        });
+        tensors.push(Tensor { name, shape, values });
     }
     let found = hash_tensors(&tensors);
     if found != identity.tensors {
@@ -280,23 +249,14 @@ pub(crate) fn read(path: &Path) -> Result<(Identity, Vec<Tensor>), CheckpointErr
 fn open(path: &Path) -> Result<(fs_err::File, Identity, Layout), CheckpointError> {
     let mut file = match fs_err::File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(CheckpointError::Missing {
-                path: path.to_owned(),
-            });
+            return Err(CheckpointError::Missing { path: path.to_owned() });
         }
         other => other?,
     };
-    let damaged = |found: String, expected: String| CheckpointError::Damaged {
-        path: path.to_owned(),
-        found,
-        expected,
-    };
+    let damaged = |found: String, expected: String| CheckpointError::Damaged { path: path.to_owned(), found, expected };
     let n_bytes = file.metadata()?.len();
     if n_bytes < 8 {
-        return Err(damaged(
-            format!("{n_bytes} bytes"),
-            "a header length of 8 bytes".to_owned(),
-        ));
+        return Err(damaged(format!("{n_bytes} bytes"), "a header length of 8 bytes".to_owned()));
     }
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
@@ -310,53 +270,31 @@ fn open(path: &Path) -> Result<(fs_err::File, Identity, Layout), CheckpointError
     let mut header = vec![0; n_header as usize];
     file.read_exact(&mut header)?;
     // Parsing checks offsets against shapes, without overflow.
-    let header: Metadata = serde_json::from_slice(&header).map_err(|error| {
-        damaged(
-            format!("a header that says {error}"),
-            "a safetensors header".to_owned(),
-        )
-    })?;
+    let header: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| damaged(format!("a header that says {error}"), "a safetensors header".to_owned()))?;
     let expected = 8 + n_header + header.data_len() as u64;
     if n_bytes != expected {
-        return Err(damaged(
-            format!("{n_bytes} bytes"),
-            format!("{expected}, as its header says"),
-        ));
+        return Err(damaged(format!("{n_bytes} bytes"), format!("{expected}, as its header says")));
     }
-    let seal = header
-        .metadata()
-        .as_ref()
-        .and_then(|m| m.get(METADATA_KEY))
-        .ok_or_else(|| {
-            damaged(
-                "no `ontogeny` in its metadata".to_owned(),
-                "a file that ontogeny wrote".to_owned(),
-            )
+    let seal =
+        header.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)).ok_or_else(|| {
+            damaged("no `ontogeny` in its metadata".to_owned(), "a file that ontogeny wrote".to_owned())
         })?;
     let identity: Identity = sealed::unseal(seal.as_bytes()).map_err(|fault| match fault {
-        sealed::Fault::Newer(found) => CheckpointError::NewerFormat {
-            path: path.to_owned(),
-            found,
-        },
+        sealed::Fault::Newer(found) => CheckpointError::NewerFormat { path: path.to_owned(), found },
         sealed::Fault::Damaged(found) => damaged(found, "a sealed identity".to_owned()),
     })?;
     let mut layout: Vec<(&TensorInfo, String)> = Vec::new();
     for name in header.offset_keys() {
         let info = header.info(&name).expect("the header named this tensor");
         if info.dtype != Dtype::F32 {
-            return Err(damaged(
-                format!("tensor `{name}` of type {}", info.dtype),
-                "F32".to_owned(),
-            ));
+            return Err(damaged(format!("tensor `{name}` of type {}", info.dtype), "F32".to_owned()));
         }
         layout.push((info, name));
     }
     // Empty tensors share an offset; the name makes the order certain.
     layout.sort_by(|a, b| (a.0.data_offsets, &a.1).cmp(&(b.0.data_offsets, &b.1)));
-    let layout = layout
-        .into_iter()
-        .map(|(info, name)| (name, info.shape.clone()))
-        .collect();
+    let layout = layout.into_iter().map(|(info, name)| (name, info.shape.clone())).collect();
     Ok((file, identity, layout))
 }
 
@@ -382,16 +320,8 @@ mod tests {
     }
 
     fn bits(tensors: &[Tensor]) -> Vec<(&str, &[usize], Vec<u32>)> {
-        let mut bits: Vec<_> = tensors
-            .iter()
-            .map(|t| {
-                (
-                    &*t.name,
-                    &*t.shape,
-                    t.values.iter().map(|v| v.to_bits()).collect(),
-                )
-            })
-            .collect();
+        let mut bits: Vec<_> =
+            tensors.iter().map(|t| (&*t.name, &*t.shape, t.values.iter().map(|v| v.to_bits()).collect())).collect();
         bits.sort();
         bits
     }
@@ -413,11 +343,7 @@ mod tests {
         assert_eq!(z.data()[..4], 1.5_f32.to_le_bytes());
 
         write(&path, &identity, &tensors).unwrap();
-        assert_eq!(
-            fs_err::read(&path).unwrap(),
-            bytes,
-            "the same tensors give the same bytes"
-        );
+        assert_eq!(fs_err::read(&path).unwrap(), bytes, "the same tensors give the same bytes");
     }
 
     #[test]
@@ -433,9 +359,7 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << bit;
             fs_err::write(&path, &flipped).unwrap();
-            let error = read(&path)
-                .err()
-                .unwrap_or_else(|| panic!("byte {at} bit {bit} unnoticed"));
+            let error = read(&path).err().unwrap_or_else(|| panic!("byte {at} bit {bit} unnoticed"));
             assert!(error.to_string().contains("a.safetensors"), "{error}");
         }
         for length in 0..bytes.len() {
@@ -458,9 +382,7 @@ mod tests {
             ("header longer than the file", huge_length),
             (
                 "data longer than the file",
-                file(
-                    r#"{"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,18446744073709551615]}}"#,
-                ),
+                file(r#"{"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,18446744073709551615]}}"#),
             ),
             (
                 "product of the shape overflows",
@@ -468,19 +390,13 @@ mod tests {
                     r#"{"a":{"dtype":"F32","shape":[18446744073709551615,18446744073709551615],"data_offsets":[0,4]}}"#,
                 ),
             ),
-            (
-                "offsets backwards",
-                file(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#),
-            ),
+            ("offsets backwards", file(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#)),
             ("not ours", file("{}")),
             ("not JSON", file("x")),
         ] {
             fs_err::write(&path, bytes).unwrap();
             let error = read(&path).unwrap_err();
-            assert!(
-                matches!(error, CheckpointError::Damaged { .. }),
-                "{what}: {error}"
-            );
+            assert!(matches!(error, CheckpointError::Damaged { .. }), "{what}: {error}");
         }
     }
 
@@ -492,10 +408,7 @@ mod tests {
         for tensors in [
             vec![Tensor::new("bad", vec![3], vec![0.0; 2])],
             vec![Tensor::new("bad", vec![usize::MAX, 2], vec![])],
-            vec![
-                Tensor::new("bad", vec![1], vec![0.0]),
-                Tensor::new("bad", vec![1], vec![0.0]),
-            ],
+            vec![Tensor::new("bad", vec![1], vec![0.0]), Tensor::new("bad", vec![1], vec![0.0])],
         ] {
             let error = write(&path, &identity, &tensors).unwrap_err();
             assert!(error.to_string().contains("`bad`"), "{error}");

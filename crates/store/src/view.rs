@@ -6,9 +6,8 @@ use std::path::PathBuf;
 
 use crate::grid::{self, Labels};
 use crate::{
-    Coordinate, Lookup, MeasurePlan, MissingReason, Nested, Observable, Outcome, Record,
-    RecordArray, RecordError, RunFolder, RunInfo, RunView, SealedError, Status, WorkItem,
-    record_files,
+    Coordinate, Lookup, MeasurePlan, MissingReason, Nested, Observable, Outcome, Record, RecordArray, RecordError,
+    RunFolder, RunInfo, RunView, SealedError, Status, WorkItem, record_files,
 };
 
 /// A run as its results show it.
@@ -77,30 +76,19 @@ impl Measured {
             .map(|record| match record.as_ref().map(|r| &r.outcome) {
                 Err(_) => Status::Missing,
                 Ok(Outcome::Done) => Status::Done,
-                Ok(Outcome::Refused { verdict, reason }) => Status::Refused {
-                    verdict: verdict.clone(),
-                    reason: reason.clone(),
-                },
+                Ok(Outcome::Refused { verdict, reason }) => {
+                    Status::Refused { verdict: verdict.clone(), reason: reason.clone() }
+                }
             })
             .collect()
     }
 
     /// The arrays named `name` with the index of their step, and whether their values count.
-    pub(crate) fn arrays<'a>(
-        &'a self,
-        name: &'a str,
-    ) -> impl Iterator<Item = (usize, bool, &'a RecordArray)> {
-        self.records
-            .iter()
-            .enumerate()
-            .filter_map(move |(step_idx, record)| {
-                let record = record.as_ref().ok()?;
-                Some((
-                    step_idx,
-                    record.outcome == Outcome::Done,
-                    record.array(name)?,
-                ))
-            })
+    pub(crate) fn arrays<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (usize, bool, &'a RecordArray)> {
+        self.records.iter().enumerate().filter_map(move |(step_idx, record)| {
+            let record = record.as_ref().ok()?;
+            Some((step_idx, record.outcome == Outcome::Done, record.array(name)?))
+        })
     }
 }
 
@@ -112,18 +100,16 @@ pub(crate) fn load(folder: &RunFolder) -> Result<BTreeMap<String, Measured>, Vie
         let mut dims_by_array: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut records = Vec::with_capacity(plan.steps.len());
         for (&step, key) in &plan.steps {
-            records.push(
-                match record_files::get(&records_folder, &measure, step, key.as_ref())? {
-                    Lookup::Missing(reason) => Err(reason),
-                    Lookup::Found(record) => match other_dims(&record, &mut dims_by_array) {
-                        None => Ok(*record),
-                        Some(found) => Err(MissingReason::Damaged {
-                            path: record_files::path(&records_folder, &measure, step)?,
-                            found,
-                        }),
-                    },
+            records.push(match record_files::get(&records_folder, &measure, step, key.as_ref())? {
+                Lookup::Missing(reason) => Err(reason),
+                Lookup::Found(record) => match other_dims(&record, &mut dims_by_array) {
+                    None => Ok(*record),
+                    Some(found) => Err(MissingReason::Damaged {
+                        path: record_files::path(&records_folder, &measure, step)?,
+                        found,
+                    }),
                 },
-            );
+            });
         }
         measured.insert(measure, Measured { plan, records });
     }
@@ -131,15 +117,9 @@ pub(crate) fn load(folder: &RunFolder) -> Result<BTreeMap<String, Measured>, Vie
 }
 
 /// Says where an array has other dimensions than in the records before; one dense array could not hold both.
-fn other_dims(
-    record: &Record,
-    dims_by_array: &mut BTreeMap<String, Vec<String>>,
-) -> Option<String> {
+fn other_dims(record: &Record, dims_by_array: &mut BTreeMap<String, Vec<String>>) -> Option<String> {
     for array in &record.arrays {
-        if let Some(expected) = dims_by_array
-            .get(&array.name)
-            .filter(|dims| **dims != array.dims)
-        {
+        if let Some(expected) = dims_by_array.get(&array.name).filter(|dims| **dims != array.dims) {
             return Some(format!(
                 "array `{}` with dimensions {:?}, expected {expected:?} as at the steps before",
                 array.name, array.dims
@@ -156,17 +136,11 @@ fn other_dims(
 pub(crate) fn problems(measured: &BTreeMap<String, Measured>) -> Vec<Problem> {
     missing(measured)
         .filter(|(_, _, reason)| **reason != MissingReason::NoRecord)
-        .map(|(measure, step, reason)| Problem {
-            measure: measure.to_owned(),
-            step,
-            reason: reason.clone(),
-        })
+        .map(|(measure, step, reason)| Problem { measure: measure.to_owned(), step, reason: reason.clone() })
         .collect()
 }
 
-fn missing(
-    measured: &BTreeMap<String, Measured>,
-) -> impl Iterator<Item = (&str, u64, &MissingReason)> {
+fn missing(measured: &BTreeMap<String, Measured>) -> impl Iterator<Item = (&str, u64, &MissingReason)> {
     measured.iter().flat_map(|(measure, m)| {
         m.plan
             .steps
@@ -179,11 +153,7 @@ fn missing(
 /// Everything planned that has no record yet, by measurement, then by step.
 pub(crate) fn work_list(folder: &RunFolder) -> Result<Vec<WorkItem>, ViewError> {
     Ok(missing(&load(folder)?)
-        .map(|(measure, step, reason)| WorkItem {
-            measure: measure.to_owned(),
-            step,
-            reason: reason.clone(),
-        })
+        .map(|(measure, step, reason)| WorkItem { measure: measure.to_owned(), step, reason: reason.clone() })
         .collect())
 }
 
@@ -197,10 +167,8 @@ pub(crate) fn assemble(folder: &RunFolder) -> Result<View, ViewError> {
     checkpoints.dedup();
     let mut observables = BTreeMap::new();
     for (measure, m) in measured {
-        let observable = observable(&m).ok_or_else(|| ViewError::TooLarge {
-            folder: folder.path().to_owned(),
-            measure: measure.clone(),
-        })?;
+        let observable = observable(&m)
+            .ok_or_else(|| ViewError::TooLarge { folder: folder.path().to_owned(), measure: measure.clone() })?;
         observables.insert(measure, observable);
     }
     let analysis = folder.analysis()?;
@@ -233,38 +201,21 @@ fn run_info(folder: &RunFolder) -> RunInfo {
 fn observable(measured: &Measured) -> Option<Observable> {
     let steps = measured.steps();
     // Refused records have no value that counts, but may say along which labels there would be one.
-    let dims = measured
-        .arrays("value")
-        .next()
-        .map_or_else(Vec::new, |(_, _, array)| array.dims.clone());
+    let dims = measured.arrays("value").next().map_or_else(Vec::new, |(_, _, array)| array.dims.clone());
     let labels = grid::union_of_labels(measured.arrays("value").map(|(_, _, array)| array));
     let shape = grid::shape(steps.len(), &dims, &labels)?;
     let nested = |name: &str| {
         let done = measured.arrays(name).filter(|(_, counts, _)| *counts);
-        let values = grid::dense(
-            &shape,
-            &dims,
-            &labels,
-            done.map(|(step_idx, _, array)| (step_idx, array)),
-        );
+        let values = grid::dense(&shape, &dims, &labels, done.map(|(step_idx, _, array)| (step_idx, array)));
         Nested {
             shape: shape.clone(),
-            values: values
-                .into_iter()
-                .map(|value| Some(value).filter(|v| v.is_finite()))
-                .collect(),
+            values: values.into_iter().map(|value| Some(value).filter(|v| v.is_finite())).collect(),
         }
     };
     let (values, standard_errors) = (nested("value"), nested("standard_error"));
     let mut coordinates: Labels = labels;
-    coordinates.insert(
-        "step".to_owned(),
-        steps.into_iter().map(Coordinate::Number).collect(),
-    );
-    let details = measured.records.iter().map(|r| {
-        r.as_ref()
-            .map_or_else(|_| BTreeMap::new(), |r| r.details.clone())
-    });
+    coordinates.insert("step".to_owned(), steps.into_iter().map(Coordinate::Number).collect());
+    let details = measured.records.iter().map(|r| r.as_ref().map_or_else(|_| BTreeMap::new(), |r| r.details.clone()));
     Some(Observable {
         kind: measured.plan.kind.clone(),
         unit: measured.plan.unit.clone(),

@@ -8,9 +8,9 @@ use crate::events::EventLog;
 use crate::lock::Lock;
 use crate::measures::{ANALYSIS_FILE, PLANS_FILE};
 use crate::{
-    Analysis, CheckpointError, Imported, LockError, Manifest, ManifestError, MeasurePlan, Problem,
-    Record, RecordError, RunFolder, SealedError, State, Tensor, Written, ZarrError, atomic,
-    checkpoint, lock, manifest, name, record_files, sealed, state, zarr,
+    Analysis, CheckpointError, Imported, LockError, Manifest, ManifestError, MeasurePlan, Problem, Record, RecordError,
+    RunFolder, SealedError, State, Tensor, Written, ZarrError, atomic, checkpoint, lock, manifest, name, record_files,
+    sealed, state, zarr,
 };
 
 /// A run on disk, for writing; there is at most one at a time. Its methods may be called from several threads.
@@ -104,11 +104,7 @@ impl RunWriter {
         fs_err::create_dir_all(records)?;
         atomic::sync_folder(folder.path())?;
         let events = EventLog::open(folder.path())?;
-        Ok(Self {
-            folder,
-            events,
-            _lock: lock,
-        })
+        Ok(Self { folder, events, _lock: lock })
     }
 
     /// The run, for reading.
@@ -122,8 +118,8 @@ impl RunWriter {
     /// [`ManifestError::OtherTrajectory`] where the trajectory changed although something was saved under the old one.
     pub fn update_manifest(&mut self, manifest: Manifest) -> Result<(), ManifestError> {
         let found = &self.folder.manifest().trajectory;
-        let has_saved = !self.folder.checkpoint_steps()?.is_empty()
-            || state::path(&self.folder.checkpoints_folder()).exists();
+        let has_saved =
+            !self.folder.checkpoint_steps()?.is_empty() || state::path(&self.folder.checkpoints_folder()).exists();
         if manifest.trajectory != *found && has_saved {
             return Err(ManifestError::OtherTrajectory {
                 path: self.folder.path().join(manifest::FILE),
@@ -142,18 +138,9 @@ impl RunWriter {
     ///
     /// # Errors
     /// [`CheckpointError::Differs`] where a whole checkpoint with other bits exists; it is left as it is.
-    pub fn write_checkpoint(
-        &self,
-        step: u64,
-        tensors: &[Tensor],
-    ) -> Result<Written, CheckpointError> {
+    pub fn write_checkpoint(&self, step: u64, tensors: &[Tensor]) -> Result<Written, CheckpointError> {
         let folder = &self.folder;
-        checkpoint::write(
-            &folder.checkpoints_folder(),
-            &folder.manifest().trajectory,
-            step,
-            tensors,
-        )
+        checkpoint::write(&folder.checkpoints_folder(), &folder.manifest().trajectory, step, tensors)
     }
 
     /// Replaces the newest training state, which must hold the weights too.
@@ -162,11 +149,7 @@ impl RunWriter {
     /// Where a tensor's values do not fit its shape, names repeat, or the file cannot be written.
     pub fn write_state(&self, state: &State) -> Result<(), CheckpointError> {
         let folder = &self.folder;
-        state::write(
-            &folder.checkpoints_folder(),
-            &folder.manifest().trajectory,
-            state,
-        )
+        state::write(&folder.checkpoints_folder(), &folder.manifest().trajectory, state)
     }
 
     /// Replaces the list of checkpoints kept elsewhere; it is sorted by step.
@@ -191,15 +174,9 @@ impl RunWriter {
     ///
     /// # Errors
     /// Where a name cannot be a folder, or the file cannot be written.
-    pub fn write_measures(
-        &self,
-        measures: &BTreeMap<String, MeasurePlan>,
-    ) -> Result<(), RecordError> {
+    pub fn write_measures(&self, measures: &BTreeMap<String, MeasurePlan>) -> Result<(), RecordError> {
         for measure in measures.keys() {
-            name::check_measure(measure).map_err(|why| RecordError::InvalidName {
-                name: measure.clone(),
-                why,
-            })?;
+            name::check_measure(measure).map_err(|why| RecordError::InvalidName { name: measure.clone(), why })?;
         }
         let written = sealed::write(&self.folder.path().join(PLANS_FILE), measures);
         written.map_err(|error| match error {
@@ -231,11 +208,7 @@ impl RunWriter {
     ///
     /// # Errors
     /// Where the line cannot be written.
-    pub fn event(
-        &self,
-        kind: &str,
-        fields: serde_json::Map<String, serde_json::Value>,
-    ) -> io::Result<()> {
+    pub fn event(&self, kind: &str, fields: serde_json::Map<String, serde_json::Value>) -> io::Result<()> {
         self.events.append(kind, fields)
     }
 }
@@ -252,8 +225,5 @@ fn check_empty(folder: &Path) -> Result<(), CreateError> {
         return Err(CreateError::Exists { folder });
     }
     found.retain(|name| name != lock::FILE && !name.starts_with(atomic::TEMPORARY_PREFIX));
-    found
-        .into_iter()
-        .next()
-        .map_or(Ok(()), |found| Err(CreateError::NotEmpty { folder, found }))
+    found.into_iter().next().map_or(Ok(()), |found| Err(CreateError::NotEmpty { folder, found }))
 }

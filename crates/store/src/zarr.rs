@@ -54,17 +54,11 @@ pub enum ZarrError {
 /// Writes the tree beside the old one and swaps it in; returns the records that could not be believed.
 pub(crate) fn write(folder: &RunFolder) -> Result<Vec<Problem>, ZarrError> {
     let measured = view::load(folder)?;
-    let temporary = tempfile::Builder::new()
-        .prefix(TEMPORARY_PREFIX)
-        .tempdir_in(folder.path())?;
+    let temporary = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempdir_in(folder.path())?;
     let new = temporary.path().join(FOLDER);
     fs_err::create_dir(&new)?;
     let store = FilesystemStore::new(&new).map_err(|e| node_error(&new, "/", e))?;
-    let mut tree = Tree {
-        path: new,
-        store: Arc::new(store),
-        nodes: Vec::new(),
-    };
+    let mut tree = Tree { path: new, store: Arc::new(store), nodes: Vec::new() };
     let manifest = folder.manifest();
     let root = json!({
         "title": manifest.title, "ontogeny_format_version": FORMAT_VERSION, "ontogeny_version": manifest.version,
@@ -87,68 +81,25 @@ pub(crate) fn write(folder: &RunFolder) -> Result<Vec<Problem>, ZarrError> {
     Ok(view::problems(&measured))
 }
 
-fn write_measure(
-    tree: &mut Tree,
-    measure: &str,
-    measured: &Measured,
-    run: &Path,
-) -> Result<(), ZarrError> {
+fn write_measure(tree: &mut Tree, measure: &str, measured: &Measured, run: &Path) -> Result<(), ZarrError> {
     let group = format!("/{measure}");
     let plan = &measured.plan;
-    tree.group(
-        &group,
-        json!({ "kind": plan.kind, "unit": plan.unit, "description": plan.description }),
-    )?;
+    tree.group(&group, json!({ "kind": plan.kind, "unit": plan.unit, "description": plan.description }))?;
     let steps = measured.steps();
-    let names: BTreeSet<&str> = measured
-        .records
-        .iter()
-        .flatten()
-        .flat_map(|r| r.arrays.iter().map(|a| &*a.name))
-        .collect();
-    let mut labels: Labels = grid::union_of_labels(
-        measured
-            .records
-            .iter()
-            .flatten()
-            .flat_map(|record| &record.arrays),
-    );
+    let names: BTreeSet<&str> =
+        measured.records.iter().flatten().flat_map(|r| r.arrays.iter().map(|a| &*a.name)).collect();
+    let mut labels: Labels = grid::union_of_labels(measured.records.iter().flatten().flat_map(|record| &record.arrays));
     for name in names {
-        let first = measured
-            .arrays(name)
-            .next()
-            .expect("the name comes from one of these arrays")
-            .2;
-        let shape =
-            grid::shape(steps.len(), &first.dims, &labels).ok_or_else(|| ViewError::TooLarge {
-                folder: run.to_owned(),
-                measure: measure.to_owned(),
-            })?;
+        let first = measured.arrays(name).next().expect("the name comes from one of these arrays").2;
+        let shape = grid::shape(steps.len(), &first.dims, &labels)
+            .ok_or_else(|| ViewError::TooLarge { folder: run.to_owned(), measure: measure.to_owned() })?;
         let is_estimate = name == "value" || name == "standard_error";
-        let arrays = measured
-            .arrays(name)
-            .filter(|(_, counts, _)| *counts || !is_estimate);
-        let values = grid::dense(
-            &shape,
-            &first.dims,
-            &labels,
-            arrays.map(|(step_idx, _, array)| (step_idx, array)),
-        );
-        let dims: Vec<&str> = std::iter::once("step")
-            .chain(first.dims.iter().map(String::as_str))
-            .collect();
-        tree.floats(
-            &format!("{group}/{name}"),
-            &dims,
-            &shape,
-            &values,
-            json!({ "units": first.unit }),
-        )?;
+        let arrays = measured.arrays(name).filter(|(_, counts, _)| *counts || !is_estimate);
+        let values = grid::dense(&shape, &first.dims, &labels, arrays.map(|(step_idx, _, array)| (step_idx, array)));
+        let dims: Vec<&str> = std::iter::once("step").chain(first.dims.iter().map(String::as_str)).collect();
+        tree.floats(&format!("{group}/{name}"), &dims, &shape, &values, json!({ "units": first.unit }))?;
     }
-    labels.insert(
-        "step".to_owned(),
-        steps.into_iter().map(Coordinate::Number).collect(),
-    );
+    labels.insert("step".to_owned(), steps.into_iter().map(Coordinate::Number).collect());
     for (dim, labels) in &labels {
         tree.labels(&format!("{group}/{dim}"), dim, labels)?;
     }
@@ -170,21 +121,9 @@ fn write_status(tree: &mut Tree, group: &str, status: &[Status]) -> Result<(), Z
     let (path, n) = (format!("{group}/status"), codes.len());
     tree.plain(&path, &["step"], &[n], ArrayType::Code, codes, meanings)?;
     let words = |pick: fn(&Status) -> &str| status.iter().map(|s| pick(s).to_owned()).collect();
-    let verdict = words(|s| {
-        if let Status::Refused { verdict, .. } = s {
-            verdict
-        } else {
-            ""
-        }
-    });
+    let verdict = words(|s| if let Status::Refused { verdict, .. } = s { verdict } else { "" });
     tree.texts(&format!("{group}/verdict"), "step", verdict)?;
-    let reason = words(|s| {
-        if let Status::Refused { reason, .. } = s {
-            reason
-        } else {
-            ""
-        }
-    });
+    let reason = words(|s| if let Status::Refused { reason, .. } = s { reason } else { "" });
     tree.texts(&format!("{group}/reason"), "step", reason)
 }
 
@@ -203,10 +142,7 @@ fn write_details(tree: &mut Tree, group: &str, measured: &Measured) -> Result<()
     tree.group(&format!("{group}/details"), json!({}))?;
     for (name, by_step) in details {
         let path = format!("{group}/details/{name}");
-        if by_step
-            .iter()
-            .any(|detail| matches!(detail, Some(Detail::Text(_))))
-        {
+        if by_step.iter().any(|detail| matches!(detail, Some(Detail::Text(_)))) {
             let texts = by_step.iter().map(|detail| match detail {
                 Some(Detail::Text(text)) => text.clone(),
                 Some(Detail::Number(Some(number))) => number.to_string(),
@@ -245,12 +181,8 @@ impl Tree {
     fn group(&mut self, node: &str, attributes: Value) -> Result<(), ZarrError> {
         let mut builder = GroupBuilder::new();
         builder.attributes(into_map(attributes));
-        let group = builder
-            .build(self.store.clone(), node)
-            .map_err(|e| node_error(&self.path, node, e))?;
-        group
-            .store_metadata()
-            .map_err(|e| node_error(&self.path, node, e))?;
+        let group = builder.build(self.store.clone(), node).map_err(|e| node_error(&self.path, node, e))?;
+        group.store_metadata().map_err(|e| node_error(&self.path, node, e))?;
         self.nodes.push(node.to_owned());
         Ok(())
     }
@@ -267,13 +199,10 @@ impl Tree {
         let per_step = shape[1..].iter().product::<usize>().max(1);
         let chunk_steps = (CHUNK_VALUES / per_step).clamp(1, shape[0].max(1));
         // A shard holds whole chunks; it may reach beyond the array.
-        let chunks_per_shard = (SHARD_VALUES / (chunk_steps * per_step))
-            .clamp(1, shape[0].div_ceil(chunk_steps).max(1));
+        let chunks_per_shard =
+            (SHARD_VALUES / (chunk_steps * per_step)).clamp(1, shape[0].div_ceil(chunk_steps).max(1));
         let with_steps = |n_steps: usize| -> Vec<u64> {
-            std::iter::once(n_steps)
-                .chain(shape[1..].iter().copied())
-                .map(|n| n.max(1) as u64)
-                .collect()
+            std::iter::once(n_steps).chain(shape[1..].iter().copied()).map(|n| n.max(1) as u64).collect()
         };
         let mut builder = ArrayBuilder::new(
             to_u64(shape),
@@ -297,28 +226,15 @@ impl Tree {
     ) -> Result<(), ZarrError> {
         let chunk: Vec<u64> = shape.iter().map(|&n| n.max(1) as u64).collect();
         let builder = match of {
-            ArrayType::Text => {
-                ArrayBuilder::new(to_u64(shape), &chunk[..], data_type::string(), "")
-            }
-            ArrayType::Index => {
-                ArrayBuilder::new(to_u64(shape), &chunk[..], data_type::int64(), 0_i64)
-            }
-            ArrayType::Code => {
-                ArrayBuilder::new(to_u64(shape), &chunk[..], data_type::uint8(), 0_u8)
-            }
+            ArrayType::Text => ArrayBuilder::new(to_u64(shape), &chunk[..], data_type::string(), ""),
+            ArrayType::Index => ArrayBuilder::new(to_u64(shape), &chunk[..], data_type::int64(), 0_i64),
+            ArrayType::Code => ArrayBuilder::new(to_u64(shape), &chunk[..], data_type::uint8(), 0_u8),
         };
         self.array(builder, node, dims, shape, values, attributes)
     }
 
     fn texts(&mut self, node: &str, dim: &str, texts: Vec<String>) -> Result<(), ZarrError> {
-        self.plain(
-            node,
-            &[dim],
-            &[texts.len()],
-            ArrayType::Text,
-            texts,
-            json!({}),
-        )
+        self.plain(node, &[dim], &[texts.len()], ArrayType::Text, texts, json!({}))
     }
 
     /// Coordinates: int64 where all labels are numbers that fit, else texts.
@@ -331,14 +247,7 @@ impl Tree {
             })
             .collect();
         match numbers {
-            Some(numbers) => self.plain(
-                node,
-                &[dim],
-                &[labels.len()],
-                ArrayType::Index,
-                numbers,
-                json!({}),
-            ),
+            Some(numbers) => self.plain(node, &[dim], &[labels.len()], ArrayType::Index, numbers, json!({})),
             None => self.texts(node, dim, labels.iter().map(ToString::to_string).collect()),
         }
     }
@@ -356,16 +265,10 @@ impl Tree {
             .bytes_to_bytes_codecs(vec![Arc::new(ZstdCodec::new(3, true))])
             .dimension_names(Some(dims.iter().copied()))
             .attributes(into_map(attributes));
-        let array = builder
-            .build(self.store.clone(), node)
-            .map_err(|e| node_error(&self.path, node, e))?;
-        array
-            .store_metadata()
-            .map_err(|e| node_error(&self.path, node, e))?;
+        let array = builder.build(self.store.clone(), node).map_err(|e| node_error(&self.path, node, e))?;
+        array.store_metadata().map_err(|e| node_error(&self.path, node, e))?;
         if !shape.contains(&0) {
-            array
-                .store_array_subset(&array.subset_all(), values)
-                .map_err(|e| node_error(&self.path, node, e))?;
+            array.store_array_subset(&array.subset_all(), values).map_err(|e| node_error(&self.path, node, e))?;
         }
         self.nodes.push(node.to_owned());
         Ok(())
@@ -376,10 +279,7 @@ impl Tree {
     /// By hand and raw: the consolidation of zarrs 0.23 writes the string codec in a form that zarr-python refuses.
     fn consolidate(&self) -> Result<(), ZarrError> {
         let read = |node: &str| -> Result<Value, ZarrError> {
-            let file = self
-                .path
-                .join(node.trim_start_matches('/'))
-                .join("zarr.json");
+            let file = self.path.join(node.trim_start_matches('/')).join("zarr.json");
             let bytes = fs_err::read(&file)?;
             serde_json::from_slice(&bytes).map_err(|e| node_error(&self.path, node, e))
         };
@@ -388,31 +288,18 @@ impl Tree {
             children.insert(node.trim_start_matches('/').to_owned(), read(node)?);
         }
         let mut root = read("/")?;
-        root["consolidated_metadata"] =
-            json!({ "kind": "inline", "must_understand": false, "metadata": children });
+        root["consolidated_metadata"] = json!({ "kind": "inline", "must_understand": false, "metadata": children });
         fs_err::write(self.path.join("zarr.json"), root.to_string())?;
         Ok(())
     }
 }
 
-fn node_error(
-    path: &Path,
-    node: &str,
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> ZarrError {
-    ZarrError::Node {
-        path: path.to_owned(),
-        node: node.to_owned(),
-        source: source.into(),
-    }
+fn node_error(path: &Path, node: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ZarrError {
+    ZarrError::Node { path: path.to_owned(), node: node.to_owned(), source: source.into() }
 }
 
 fn into_map(value: Value) -> Map<String, Value> {
-    if let Value::Object(map) = value {
-        map
-    } else {
-        Map::new()
-    }
+    if let Value::Object(map) = value { map } else { Map::new() }
 }
 
 fn to_u64(shape: &[usize]) -> Vec<u64> {

@@ -1,9 +1,6 @@
 //! SIGKILL at many moments of a checkpoint and state write: the run opens, and everything in it is whole.
 #![cfg(unix)]
-#![expect(
-    clippy::unwrap_used,
-    reason = "clippy spares only the test functions, not their helpers"
-)]
+#![expect(clippy::unwrap_used, reason = "clippy spares only the test functions, not their helpers")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,26 +19,17 @@ const N_VALUES: usize = 1 << 21;
 const MAX_STEPS: u64 = 10_000;
 
 fn manifest() -> Manifest {
-    Manifest {
-        trajectory: "crash".to_owned(),
-        ..Manifest::default()
-    }
+    Manifest { trajectory: "crash".to_owned(), ..Manifest::default() }
 }
 
 /// Weights that only depend on the step, as those of a deterministic training run do.
 fn weights(step: u64) -> Vec<Tensor> {
-    let values = (0..N_VALUES as u64)
-        .map(|i| ((i * 31 + step * 17) % 1009) as f32)
-        .collect();
+    let values = (0..N_VALUES as u64).map(|i| ((i * 31 + step * 17) % 1009) as f32).collect();
     vec![Tensor::new("w", vec![N_VALUES], values)]
 }
 
 fn state(step: u64) -> State {
-    State {
-        step,
-        tensors: weights(step),
-        counters: BTreeMap::from([("drawn".to_owned(), step * 512)]),
-    }
+    State { step, tensors: weights(step), counters: BTreeMap::from([("drawn".to_owned(), step * 512)]) }
 }
 
 /// Not a test of its own: the process that the test below kills, going on from the newest state for ever.
@@ -51,11 +39,7 @@ fn child_that_writes_until_it_is_killed() {
         return;
     };
     let writer = RunWriter::open(PathBuf::from(run)).unwrap();
-    let start = writer
-        .folder()
-        .read_state()
-        .unwrap()
-        .map_or(0, |state| state.step);
+    let start = writer.folder().read_state().unwrap().map_or(0, |state| state.step);
     for step in start + 1..MAX_STEPS {
         writer.write_checkpoint(step, &weights(step)).unwrap();
         writer.write_state(&state(step)).unwrap();
@@ -86,12 +70,7 @@ fn growing_bytes(run: &Path) -> Option<u64> {
     let entries = fs_err::read_dir(run.join("checkpoints")).ok()?;
     entries
         .filter_map(Result::ok)
-        .filter(|entry| {
-            entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with(".ontogeny-tmp-")
-        })
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(".ontogeny-tmp-"))
         .filter_map(|entry| Some(entry.metadata().ok()?.len()))
         .max()
 }
@@ -120,15 +99,8 @@ fn a_writer_killed_at_any_moment_leaves_a_run_that_resumes_with_the_same_bits() 
         let mut child = spawn(&run);
         let deadline = Instant::now() + Duration::from_mins(1);
         loop {
-            assert!(
-                Instant::now() < deadline,
-                "round {round}: the child made no progress"
-            );
-            assert_eq!(
-                child.try_wait().unwrap(),
-                None,
-                "round {round}: the child ended by itself"
-            );
+            assert!(Instant::now() < deadline, "round {round}: the child made no progress");
+            assert_eq!(child.try_wait().unwrap(), None, "round {round}: the child ended by itself");
             let is_time = match moment {
                 Some(size) => growing_bytes(&run).is_some_and(|bytes| bytes >= size),
                 None => newest(&run) > first,
@@ -145,49 +117,23 @@ fn a_writer_killed_at_any_moment_leaves_a_run_that_resumes_with_the_same_bits() 
         // Readers first: they see whole files although the remains of the writer are still there.
         let reader = RunFolder::open(&run).unwrap();
         for step in reader.checkpoint_steps().unwrap() {
-            assert_eq!(
-                reader.read_checkpoint(step).unwrap().tensors,
-                weights(step),
-                "round {round}"
-            );
+            assert_eq!(reader.read_checkpoint(step).unwrap().tensors, weights(step), "round {round}");
         }
         let found = reader.read_state().unwrap();
         let done = found.as_ref().map_or(0, |state| state.step);
         assert_eq!(found, (done > 0).then(|| state(done)), "round {round}");
-        assert!(
-            done == newest(&run) || done + 1 == newest(&run),
-            "round {round}: the checkpoint comes first"
-        );
+        assert!(done == newest(&run) || done + 1 == newest(&run), "round {round}: the checkpoint comes first");
 
         // The dead writer holds no lock, its remains go, and going on finds the same bits.
         let writer = RunWriter::open(&run).unwrap();
         assert_eq!(growing_bytes(&run), None, "round {round}");
-        let expected = if newest(&run) == done {
-            Written::Created
-        } else {
-            Written::Verified
-        };
-        assert_eq!(
-            writer
-                .write_checkpoint(done + 1, &weights(done + 1))
-                .unwrap(),
-            expected,
-            "round {round}"
-        );
+        let expected = if newest(&run) == done { Written::Created } else { Written::Verified };
+        assert_eq!(writer.write_checkpoint(done + 1, &weights(done + 1)).unwrap(), expected, "round {round}");
         writer.write_state(&state(done + 1)).unwrap();
     }
-    assert!(
-        killed_while_writing > 0,
-        "no kill hit a write: the moments are not what they are meant to be"
-    );
+    assert!(killed_while_writing > 0, "no kill hit a write: the moments are not what they are meant to be");
 }
 
 fn newest(run: &Path) -> u64 {
-    RunFolder::open(run)
-        .unwrap()
-        .checkpoint_steps()
-        .unwrap()
-        .last()
-        .copied()
-        .unwrap_or(0)
+    RunFolder::open(run).unwrap().checkpoint_steps().unwrap().last().copied().unwrap_or(0)
 }

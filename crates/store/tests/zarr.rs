@@ -1,24 +1,18 @@
 //! `measurements.zarr` as xarray reads it; where Python or its packages are missing this says so and skips.
-#![expect(
-    clippy::unwrap_used,
-    reason = "clippy spares only the test functions, not their helpers"
-)]
+#![expect(clippy::unwrap_used, reason = "clippy spares only the test functions, not their helpers")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
 use ontogeny_store::{
-    Coordinate, Detail, KeyParts, Manifest, MeasurePlan, Outcome, Record, RecordArray, RecordKey,
-    RunWriter, index_labels,
+    Coordinate, Detail, KeyParts, Manifest, MeasurePlan, Outcome, Record, RecordArray, RecordKey, RunWriter,
+    index_labels,
 };
 use serde_json::json;
 
 fn texts(labels: &[&str]) -> Vec<Coordinate> {
-    labels
-        .iter()
-        .map(|&label| Coordinate::Text(label.to_owned()))
-        .collect()
+    labels.iter().map(|&label| Coordinate::Text(label.to_owned())).collect()
 }
 
 fn array(name: &str, dims: &[(&str, Vec<Coordinate>)], values: Vec<f64>) -> RecordArray {
@@ -26,22 +20,13 @@ fn array(name: &str, dims: &[(&str, Vec<Coordinate>)], values: Vec<f64>) -> Reco
         name: name.to_owned(),
         unit: "nats".to_owned(),
         dims: dims.iter().map(|(dim, _)| (*dim).to_owned()).collect(),
-        coordinates: dims
-            .iter()
-            .map(|(dim, labels)| ((*dim).to_owned(), labels.clone()))
-            .collect(),
+        coordinates: dims.iter().map(|(dim, labels)| ((*dim).to_owned(), labels.clone())).collect(),
         values,
     }
 }
 
 fn record(measure: &str, step: u64, arrays: Vec<RecordArray>) -> Record {
-    let parts = KeyParts {
-        tensors: "",
-        data: "",
-        configuration: "",
-        observable: measure,
-        algorithm_version: 1,
-    };
+    let parts = KeyParts { tensors: "", data: "", configuration: "", observable: measure, algorithm_version: 1 };
     Record {
         key: RecordKey::new(&parts),
         measure: measure.to_owned(),
@@ -60,51 +45,27 @@ const N_DRAWS: usize = 3000;
 fn llc(step: u64) -> Record {
     let component = ("component", texts(&["full", "λ̂ unembed"]));
     let (chain, draw) = (("chain", index_labels(2)), ("draw", index_labels(N_DRAWS)));
-    let trace = (0..2 * N_DRAWS).map(|i| {
-        if i == 5 {
-            f64::INFINITY
-        } else {
-            (i as f64 + step as f64).sqrt()
-        }
-    });
+    let trace = (0..2 * N_DRAWS).map(|i| if i == 5 { f64::INFINITY } else { (i as f64 + step as f64).sqrt() });
     let mut record = record(
         "llc",
         step,
         vec![
-            array(
-                "value",
-                std::slice::from_ref(&component),
-                vec![step as f64 / 3.0, 1e-300],
-            ),
+            array("value", std::slice::from_ref(&component), vec![step as f64 / 3.0, 1e-300]),
             array("standard_error", &[component], vec![0.25, f64::NAN]),
             array("trace", &[chain, draw], trace.collect()),
         ],
     );
-    record
-        .details
-        .insert("r_hat".to_owned(), Detail::Number(Some(1.0 + step as f64)));
-    record
-        .details
-        .insert("verdict".to_owned(), Detail::Text(format!("ok {step}")));
+    record.details.insert("r_hat".to_owned(), Detail::Number(Some(1.0 + step as f64)));
+    record.details.insert("verdict".to_owned(), Detail::Text(format!("ok {step}")));
     if step == 10 {
-        record.outcome = Outcome::Refused {
-            verdict: "diverged".to_owned(),
-            reason: "R̂ 1.31".to_owned(),
-        };
+        record.outcome = Outcome::Refused { verdict: "diverged".to_owned(), reason: "R̂ 1.31".to_owned() };
     }
     record
 }
 
 fn make(path: &Path) -> RunWriter {
-    let writer = RunWriter::create(
-        path,
-        &Manifest {
-            title: "Zarr".to_owned(),
-            seed: 7,
-            ..Manifest::default()
-        },
-    )
-    .unwrap();
+    let writer =
+        RunWriter::create(path, &Manifest { title: "Zarr".to_owned(), seed: 7, ..Manifest::default() }).unwrap();
     let plan = |kind: &str, steps: &[u64]| MeasurePlan {
         kind: kind.to_owned(),
         unit: "nats".to_owned(),
@@ -124,9 +85,7 @@ fn make(path: &Path) -> RunWriter {
     }
     for step in [0, 10] {
         let values = vec![array("value", &[], vec![0.1 + step as f64])];
-        writer
-            .put_record(&record("weight norm λ", step, values))
-            .unwrap();
+        writer.put_record(&record("weight norm λ", step, values)).unwrap();
     }
     writer
 }
@@ -135,20 +94,14 @@ fn make(path: &Path) -> RunWriter {
 fn python() -> Result<String, String> {
     let python = std::env::var("ONTOGENY_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let output = Command::new(&python)
-        .args([
-            "-c",
-            "import xarray, zarr; assert int(zarr.__version__.split('.')[0]) >= 3",
-        ])
+        .args(["-c", "import xarray, zarr; assert int(zarr.__version__.split('.')[0]) >= 3"])
         .output()
         .map_err(|error| format!("`{python}` cannot be started: {error}"))?;
     if output.status.success() {
         return Ok(python);
     }
     let error = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
-        "`{python}` has no xarray with zarr 3: {}",
-        error.trim().lines().last().unwrap_or_default()
-    ))
+    Err(format!("`{python}` has no xarray with zarr 3: {}", error.trim().lines().last().unwrap_or_default()))
 }
 
 #[test]
@@ -169,11 +122,7 @@ fn xarray_reads_what_the_view_says() {
 
     // What `trace` should be; numbers that JSON cannot hold as text, which Python's float() reads.
     let exact = |value: f64| {
-        if value.is_finite() {
-            json!(value)
-        } else {
-            json!(value.to_string())
-        }
+        if value.is_finite() { json!(value) } else { json!(value.to_string()) }
     };
     let trace: Vec<_> = [0, 10, 20]
         .iter()
@@ -199,15 +148,8 @@ fn xarray_reads_what_the_view_says() {
         .args([script, path.join("measurements.zarr"), file])
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout).trim(),
-        "4 observables and 1 further array agree"
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "4 observables and 1 further array agree");
 }
 
 #[test]
@@ -220,13 +162,9 @@ fn the_tree_is_replaced_whole_and_leaves_nothing_behind() {
     fs_err::write(&stray, "").unwrap();
     writer.write_zarr().unwrap();
     assert!(!stray.exists());
-    let names = fs_err::read_dir(&path)
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap());
+    let names = fs_err::read_dir(&path).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.filter(|name| name.starts_with('.')).count(), 0);
     // A shard is one file: the trace of four steps is not a file per step.
-    let shards = fs_err::read_dir(path.join("measurements.zarr/llc/trace/c"))
-        .unwrap()
-        .count();
+    let shards = fs_err::read_dir(path.join("measurements.zarr/llc/trace/c")).unwrap().count();
     assert_eq!(shards, 1);
 }

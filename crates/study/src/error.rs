@@ -60,7 +60,7 @@ pub enum StudyError {
         /// The checkpoint.
         step: u64,
         /// Why.
-        source: ObserveError,
+        source: Box<ObserveError>,
     },
     /// A learning coefficient that could not be estimated at all.
     #[error("measurement `{measure}` failed at step {step}: {source}")]

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use ontogeny_graph::Isa;
-use ontogeny_store::{MissingReason, Outcome, Record, RunWriter, State, Tensor, Lookup};
+use ontogeny_store::{Lookup, MissingReason, Outcome, Record, RunWriter, State, Tensor};
 use ontogeny_zoo::{TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer};
 
 use crate::analysis::analyse;
@@ -39,7 +39,7 @@ impl Run {
         let writer = self.open(directory, options)?;
         let plans = self.plans(Some(writer.folder()))?;
         let n_total: usize = plans.values().map(|plan| plan.steps.len()).sum();
-        let n_missing = n_total - self.count_done(&writer, &plans)?;
+        let n_missing = n_total - count_done(&writer, &plans)?;
         let existing = match &self.file.source {
             Source::Train(_) => writer.folder().checkpoint_steps().map_err(StudyError::Io)?,
             Source::Import(_) => self.steps.clone(),
@@ -108,22 +108,6 @@ impl Run {
         fields.insert("instruction_set".to_owned(), Isa::current().name().into());
         writer.event("opened", fields).map_err(StudyError::Io)?;
         Ok(writer)
-    }
-
-    fn count_done(
-        &self,
-        writer: &RunWriter,
-        plans: &BTreeMap<String, ontogeny_store::MeasurePlan>,
-    ) -> Result<usize, StudyError> {
-        let mut n_done = 0;
-        for (name, plan) in plans {
-            for (&step, key) in &plan.steps {
-                if let Some(key) = key {
-                    n_done += usize::from(writer.folder().record(name, step, key)?.into_record().is_some());
-                }
-            }
-        }
-        Ok(n_done)
     }
 
     /// Trains from the newest state; every checkpoint is announced once it is safe on the disk.
@@ -249,7 +233,7 @@ impl Run {
         };
         let mut weights: Option<Vec<f32>> = None;
         for measure in &self.file.measures {
-            let key = self.key(measure, &tensors)?;
+            let key = self.key(measure, &tensors);
             match writer.folder().record(&measure.name, step, &key)? {
                 Lookup::Found(_) => continue,
                 Lookup::Missing(reason @ MissingReason::Damaged { .. }) => {
@@ -266,7 +250,13 @@ impl Run {
             }
             let weights = weights.as_deref().unwrap_or_default();
             let progress = |share: f64| {
-                (options.observer)(&Event::Measuring { measure: measure.name.clone(), step, n_done: *n_done, n_total, share });
+                (options.observer)(&Event::Measuring {
+                    measure: measure.name.clone(),
+                    step,
+                    n_done: *n_done,
+                    n_total,
+                    share,
+                });
             };
             let reading = instruments.measure(measure, step, weights, threads, &progress, options.cancel)?;
             let refused = match &reading.outcome {
@@ -284,7 +274,13 @@ impl Run {
                 details: reading.details,
             })?;
             *n_done += 1;
-            (options.observer)(&Event::Measured { measure: measure.name.clone(), step, n_done: *n_done, n_total, refused });
+            (options.observer)(&Event::Measured {
+                measure: measure.name.clone(),
+                step,
+                n_done: *n_done,
+                n_total,
+                refused,
+            });
         }
         Ok(())
     }
@@ -297,7 +293,7 @@ impl Run {
             return import::weights(config, &self.model, &checkpoint.path);
         }
         let checkpoint = writer.folder().read_checkpoint(step)?;
-        import::flat(&self.model, step, checkpoint.tensors)
+        import::flat(&self.model, step, &checkpoint.tensors)
     }
 
     /// Looks for transitions and stages in what is measured, and writes the arrays for other programs.
@@ -320,6 +316,19 @@ impl Run {
         writer.event("finished", serde_json::Map::new()).map_err(StudyError::Io)?;
         Ok(Summary { view, analysis, refusals })
     }
+}
+
+/// Measurements whose record is there and whole.
+fn count_done(writer: &RunWriter, plans: &BTreeMap<String, ontogeny_store::MeasurePlan>) -> Result<usize, StudyError> {
+    let mut n_done = 0;
+    for (name, plan) in plans {
+        for (&step, key) in &plan.steps {
+            if let Some(key) = key {
+                n_done += usize::from(writer.folder().record(name, step, key)?.into_record().is_some());
+            }
+        }
+    }
+    Ok(n_done)
 }
 
 /// Name of the flat weights in a saved state.

@@ -62,7 +62,7 @@ pub(crate) fn weights(config: &ImportConfig, model: &Model, path: &Path) -> Resu
 ///
 /// # Errors
 /// A parameter that is missing or has another shape.
-pub(crate) fn flat(model: &Model, step: u64, tensors: Vec<Tensor>) -> Result<Vec<f32>, StudyError> {
+pub(crate) fn flat(model: &Model, step: u64, tensors: &[Tensor]) -> Result<Vec<f32>, StudyError> {
     let mut weights = Vec::with_capacity(model.space().len());
     for param in model.space().iter() {
         let tensor = tensors.iter().find(|t| t.name == param.name && t.shape == param.shape);

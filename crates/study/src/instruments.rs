@@ -30,10 +30,8 @@ impl<'a> Instruments<'a> {
     pub(crate) fn new(run: &'a Run) -> Result<Self, StudyError> {
         let measures = &run.file.measures;
         let wants = |kind: &str| measures.iter().find(|m| m.observable.kind() == kind);
-        let failed = |measure: &MeasureConfig, message: String| StudyError::Measure {
-            measure: measure.name.clone(),
-            message,
-        };
+        let failed =
+            |measure: &MeasureConfig, message: String| StudyError::Measure { measure: measure.name.clone(), message };
         let evaluator = match wants("loss").or_else(|| wants("accuracy")) {
             Some(measure) => Some(Evaluator::new(&run.model).map_err(|e| failed(measure, e.to_string()))?),
             None => None,
@@ -80,7 +78,7 @@ impl<'a> Instruments<'a> {
         progress: &(dyn Fn(f64) + Sync),
         cancel: &AtomicBool,
     ) -> Result<Reading, StudyError> {
-        let failed = |source| StudyError::Observe { measure: measure.name.clone(), step, source };
+        let failed = |source| StudyError::Observe { measure: measure.name.clone(), step, source: Box::new(source) };
         let run = self.run;
         match &measure.observable {
             ObservableConfig::Loss => Ok(measure::loss(&self.evaluate(weights).map_err(failed)?)),
@@ -135,10 +133,9 @@ impl<'a> Instruments<'a> {
         let Some(wanted) = &run.file.stages.observables else { return Ok(()) };
         let mut measures = Vec::new();
         for measure in &run.file.measures {
-            let labels = self.labels(&measure.observable).map_err(|e| StudyError::Measure {
-                measure: measure.name.clone(),
-                message: e.to_string(),
-            })?;
+            let labels = self
+                .labels(&measure.observable)
+                .map_err(|e| StudyError::Measure { measure: measure.name.clone(), message: e.to_string() })?;
             let kind = measure.observable.kind().to_owned();
             measures.push(Components { name: measure.name.clone(), kind, labels });
         }

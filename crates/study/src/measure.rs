@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ontogeny_observe::{EVALUATION_VERSION, Evaluation, FOURIER_VERSION, FourierProgress, Measured, WEIGHT_NORM_VERSION};
+use ontogeny_observe::{
+    EVALUATION_VERSION, Evaluation, FOURIER_VERSION, FourierProgress, Measured, WEIGHT_NORM_VERSION,
+};
 use ontogeny_posterior::{Estimate, Llc};
 use ontogeny_store::{Coordinate, Detail, Outcome, RecordArray, index_labels};
 
@@ -75,9 +77,7 @@ pub(crate) fn llc(estimate: &Estimate, config: &LlcConfig, llc: &Llc) -> Reading
         array(name, &Measured { unit: "1", dims: vec![("component", component.clone())], values: vec![value] })
     };
     let (outcome, mut arrays) = match estimate {
-        Estimate::Ok { value, mcse, .. } => {
-            (Outcome::Done, vec![one("value", *value), one("standard_error", *mcse)])
-        }
+        Estimate::Ok { value, mcse, .. } => (Outcome::Done, vec![one("value", *value), one("standard_error", *mcse)]),
         Estimate::Refused { verdict, reason, .. } => {
             // The axis is kept, so that a refused estimate has its place; the value counts for nobody.
             let refused = Outcome::Refused { verdict: verdict.to_string(), reason: reason.clone() };

@@ -79,7 +79,7 @@ impl OpenedRun {
             return import::weights(config, &self.model, &checkpoint.path);
         }
         let checkpoint = self.folder.read_checkpoint(step)?;
-        import::flat(&self.model, step, checkpoint.tensors)
+        import::flat(&self.model, step, &checkpoint.tensors)
     }
 
     /// Every checkpoint by step, read when it is reached.

@@ -106,7 +106,7 @@ impl Run {
     pub fn work(&self, directory: &Path) -> Result<WorkSummary, StudyError> {
         let folder = match RunFolder::open(directory) {
             Ok(folder) => Some(folder),
-            Err(ontogeny_store::ManifestError::NotARun { .. }) => None,
+            Err(ManifestError::NotARun { .. }) => None,
             Err(error) => return Err(error.into()),
         };
         if let Some(folder) = &folder {
@@ -170,11 +170,8 @@ impl Run {
         }
         let mut plans = BTreeMap::new();
         for measure in &self.file.measures {
-            let steps = self.steps.iter().map(|&step| {
-                let key = tensors.get(&step).map(|hash| self.key(measure, hash)).transpose()?;
-                Ok((step, key))
-            });
-            let steps = steps.collect::<Result<_, StudyError>>()?;
+            let keyed = |&step: &u64| (step, tensors.get(&step).map(|hash| self.key(measure, hash)));
+            let steps = self.steps.iter().map(keyed).collect();
             let (unit, description) = measure.observable.describe();
             let kind = measure.observable.kind().to_owned();
             plans.insert(
@@ -186,7 +183,7 @@ impl Run {
     }
 
     /// Hash of everything a measurement of one checkpoint depends on.
-    pub(crate) fn key(&self, measure: &MeasureConfig, tensors: &str) -> Result<RecordKey, StudyError> {
+    pub(crate) fn key(&self, measure: &MeasureConfig, tensors: &str) -> RecordKey {
         // The sampler's noise depends on the seed; what reads weights alone does not.
         let seed = matches!(measure.observable, ObservableConfig::Llc(_)).then_some(self.file.seed);
         let configuration = serde_json::json!({
@@ -198,13 +195,13 @@ impl Run {
             },
             "seed": seed,
         });
-        Ok(RecordKey::new(&KeyParts {
+        RecordKey::new(&KeyParts {
             tensors,
             data: &self.data_hash,
             configuration: &configuration.to_string(),
             observable: measure.observable.kind(),
             algorithm_version: measure.observable.algorithm_version(),
-        }))
+        })
     }
 }
 

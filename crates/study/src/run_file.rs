@@ -42,8 +42,7 @@ pub enum Source {
     Import(ImportConfig),
 }
 
-const KEYS: &[&str] =
-    &["title", "seed", "task", "network", "train", "import", "measure", "stages", "report", "scale"];
+const KEYS: &[&str] = &["title", "seed", "task", "network", "train", "import", "measure", "stages", "report", "scale"];
 
 impl RunFile {
     /// Reads a run file with overrides.
@@ -67,9 +66,8 @@ impl RunFile {
             path.file_stem().map_or_else(|| "Run".to_owned(), |stem| stem.to_string_lossy().into_owned())
         });
         let seed = file.take("seed")?.unwrap_or(0);
-        let task = with_kind(&mut file, "task", TaskConfig::KINDS, |kind, d| TaskConfig::deserialize_kind(kind, d))?;
-        let network =
-            with_kind(&mut file, "network", NetworkConfig::KINDS, |kind, d| NetworkConfig::deserialize_kind(kind, d))?;
+        let task = with_kind(&mut file, "task", TaskConfig::KINDS, TaskConfig::deserialize_kind)?;
+        let network = with_kind(&mut file, "network", NetworkConfig::KINDS, NetworkConfig::deserialize_kind)?;
         let source = match (file.take_section("train")?, file.take_section("import")?) {
             (Some(train), None) => Source::Train(train.read(TrainConfig::deserialize)?),
             (None, Some(import)) => Source::Import(import.read(ImportConfig::deserialize)?),
@@ -138,7 +136,8 @@ impl RunFile {
             }
             measures.insert(measure.name.clone(), table.into());
         }
-        let table = |value: Result<toml::Table, toml::ser::Error>| value.map(toml::Value::Table).map_err(StudyError::Resolve);
+        let table =
+            |value: Result<toml::Table, toml::ser::Error>| value.map(toml::Value::Table).map_err(StudyError::Resolve);
         let mut resolved = toml::Table::new();
         resolved.insert("title".to_owned(), self.title.clone().into());
         resolved.insert("seed".to_owned(), i64::from(self.seed).into());

@@ -160,7 +160,7 @@ impl LlcConfig {
     pub(crate) fn llc(&self, seed: u32) -> Result<Llc, String> {
         let sampler = match self.sampler.parse::<Sampler>().map_err(|e| e.to_string())? {
             Sampler::RmspropSgld { .. } => Sampler::RmspropSgld { decay: self.decay, eps: self.eps },
-            other => other,
+            Sampler::Sgld => Sampler::Sgld,
         };
         let restriction = self.restriction().map_err(|e| e.to_string())?;
         Ok(Llc {

@@ -195,7 +195,8 @@ impl Text<'_> {
     }
 
     pub(crate) fn error(&self, span: Option<Range<usize>>, message: String, hint: Option<String>) -> RunFileError {
-        let line = span.filter(|s| *s != NOWHERE).map(|s| 1 + self.text[..s.start.min(self.text.len())].matches('\n').count());
+        let line =
+            span.filter(|s| *s != NOWHERE).map(|s| 1 + self.text[..s.start.min(self.text.len())].matches('\n').count());
         RunFileError { path: self.path.to_owned(), line, message, hint }
     }
 

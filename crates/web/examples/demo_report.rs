@@ -5,14 +5,9 @@ mod sample;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let path = arguments
-        .next()
-        .ok_or("name the file to write, such as report.html")?;
+    let path = arguments.next().ok_or("name the file to write, such as report.html")?;
     let n_checkpoints = arguments.next().map_or(Ok(24), |n| n.parse())?;
     let n_refused = arguments.next().map_or(Ok(3), |n| n.parse())?;
-    fs_err::write(
-        path,
-        ontogeny_web::report(&sample::grokking(n_checkpoints, n_refused)),
-    )?;
+    fs_err::write(path, ontogeny_web::report(&sample::grokking(n_checkpoints, n_refused)))?;
     Ok(())
 }

@@ -35,24 +35,13 @@ impl StepAxis {
     pub(crate) fn of(view: &RunView) -> Option<Self> {
         let first = *view.checkpoints.iter().min()?;
         let last = *view.checkpoints.iter().max()?;
-        let scale = view
-            .checkpoints
-            .iter()
-            .filter(|step| **step > 0)
-            .min()
-            .map_or(1.0, |step| *step as f64);
-        Some(Self {
-            scale,
-            steps: (first, last),
-        })
+        let scale = view.checkpoints.iter().filter(|step| **step > 0).min().map_or(1.0, |step| *step as f64);
+        Some(Self { scale, steps: (first, last) })
     }
 
     /// Where a step stands, in percent of the width, from the left; clamped to the axis.
     pub(crate) fn position(&self, step: f64) -> f64 {
-        let (low, high) = (
-            self.warp(self.steps.0 as f64),
-            self.warp(self.steps.1 as f64),
-        );
+        let (low, high) = (self.warp(self.steps.0 as f64), self.warp(self.steps.1 as f64));
         if high <= low || !step.is_finite() {
             return 50.0;
         }
@@ -64,28 +53,15 @@ impl StepAxis {
     pub(crate) fn ticks(&self) -> Vec<Tick> {
         let (first, last) = self.steps;
         if first == last {
-            return vec![Tick {
-                at: 50.0,
-                label: number::count(first),
-            }];
+            return vec![Tick { at: 50.0, label: number::count(first) }];
         }
-        let decades: Vec<u64> = (0..19)
-            .map(|exponent| 10u64.pow(exponent))
-            .take_while(|d| *d <= last)
-            .collect();
-        let between = decades
-            .iter()
-            .flat_map(|d| [2, 5].map(|factor| d.saturating_mul(factor)));
+        let decades: Vec<u64> = (0..19).map(|exponent| 10u64.pow(exponent)).take_while(|d| *d <= last).collect();
+        let between = decades.iter().flat_map(|d| [2, 5].map(|factor| d.saturating_mul(factor)));
         let mut kept: Vec<u64> = Vec::new();
-        for step in [0]
-            .into_iter()
-            .chain(decades.iter().rev().copied())
-            .chain(between)
-        {
+        for step in [0].into_iter().chain(decades.iter().rev().copied()).chain(between) {
             let fits = |other: &u64| {
                 let characters = number::count(*other).len() + number::count(step).len();
-                let gap = (self.position(step as f64) - self.position(*other as f64)).abs() / 100.0
-                    * NARROWEST_PLOT;
+                let gap = (self.position(step as f64) - self.position(*other as f64)).abs() / 100.0 * NARROWEST_PLOT;
                 gap > characters as f64 * CHARACTER / 2.0 + CHARACTER
             };
             if (first..=last).contains(&step) && kept.iter().all(fits) {
@@ -93,12 +69,7 @@ impl StepAxis {
             }
         }
         kept.sort_unstable();
-        kept.iter()
-            .map(|step| Tick {
-                at: self.position(*step as f64),
-                label: number::count(*step),
-            })
-            .collect()
+        kept.iter().map(|step| Tick { at: self.position(*step as f64), label: number::count(*step) }).collect()
     }
 
     fn warp(&self, step: f64) -> f64 {
@@ -125,47 +96,22 @@ impl ValueAxis {
     /// An axis that shows all `values` and, of the `intervals` around them, as much as leaves the values readable:
     /// at most half of their own range on either side.
     pub(crate) fn covering(scale: Scale, values: &[f64], intervals: &[(f64, f64)]) -> Self {
-        let finite = values
-            .iter()
-            .copied()
-            .filter(|v| v.is_finite() && (scale == Scale::Linear || *v > 0.0));
-        let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
-            (low.min(v), high.max(v))
-        });
+        let finite = values.iter().copied().filter(|v| v.is_finite() && (scale == Scale::Linear || *v > 0.0));
+        let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
         if low > high {
-            return Self {
-                scale,
-                low: 0.0,
-                high: 1.0,
-            };
+            return Self { scale, low: 0.0, high: 1.0 };
         }
         if scale == Scale::Log {
             let margin = 0.04 * (high / low).log10() + 0.02;
-            return Self {
-                scale,
-                low: low.log10() - margin,
-                high: high.log10() + margin,
-            };
+            return Self { scale, low: low.log10() - margin, high: high.log10() + margin };
         }
-        let room = if high > low {
-            0.5 * (high - low)
-        } else {
-            f64::INFINITY
-        };
-        let widest = intervals
-            .iter()
-            .filter(|(a, b)| a.is_finite() && b.is_finite());
-        let (bottom, top) = widest.fold((low, high), |(bottom, top), (a, b)| {
-            (bottom.min(*a), top.max(*b))
-        });
+        let room = if high > low { 0.5 * (high - low) } else { f64::INFINITY };
+        let widest = intervals.iter().filter(|(a, b)| a.is_finite() && b.is_finite());
+        let (bottom, top) = widest.fold((low, high), |(bottom, top), (a, b)| (bottom.min(*a), top.max(*b)));
         let (bottom, top) = (bottom.max(low - room), top.min(high + room));
         // Differences near rounding are no range: a constant series is a level line, not magnified noise.
         let is_level = top - bottom <= 1e-9 * top.abs().max(bottom.abs());
-        let margin = if is_level {
-            0.5 * top.abs().max(1e-12)
-        } else {
-            0.04 * (top - bottom)
-        };
+        let margin = if is_level { 0.5 * top.abs().max(1e-12) } else { 0.04 * (top - bottom) };
         // Quantities that are not negative start at zero where that costs little height, and never run below it.
         let floor = if bottom < 0.0 {
             bottom - margin
@@ -174,20 +120,12 @@ impl ValueAxis {
         } else {
             (bottom - margin).max(0.0)
         };
-        Self {
-            scale,
-            low: floor,
-            high: top + margin,
-        }
+        Self { scale, low: floor, high: top + margin }
     }
 
     /// The axis of fractions, from 0 to 1 with room for the marks at both ends.
     pub(crate) fn of_fractions() -> Self {
-        Self {
-            scale: Scale::Linear,
-            low: -0.03,
-            high: 1.03,
-        }
+        Self { scale: Scale::Linear, low: -0.03, high: 1.03 }
     }
 
     /// Where a value stands, in percent of the height, from the top; clamped to the axis.
@@ -215,26 +153,17 @@ impl ValueAxis {
                         } else {
                             number::value(10f64.powi(exponent))
                         };
-                        Tick {
-                            at: self.position(10f64.powi(exponent)),
-                            label,
-                        }
+                        Tick { at: self.position(10f64.powi(exponent)), label }
                     })
                     .collect()
             }
             Scale::Linear => {
                 let every = nice_interval((self.high - self.low) / 5.5);
-                let (first, last) = (
-                    (self.low / every).ceil() as i64,
-                    (self.high / every).floor() as i64,
-                );
+                let (first, last) = ((self.low / every).ceil() as i64, (self.high / every).floor() as i64);
                 (first..=last)
                     .map(|k| {
                         let at = k as f64 * every;
-                        Tick {
-                            at: self.position(at),
-                            label: number::tick(at, every),
-                        }
+                        Tick { at: self.position(at), label: number::tick(at, every) }
                     })
                     .collect()
             }
@@ -245,10 +174,7 @@ impl ValueAxis {
 /// The nearest of 1, 2, 5 × 10ᵏ above `rough`.
 fn nice_interval(rough: f64) -> f64 {
     let decade = 10f64.powf(rough.log10().floor());
-    let factor = [1.0, 2.0, 5.0]
-        .into_iter()
-        .find(|f| f * decade >= rough)
-        .unwrap_or(10.0);
+    let factor = [1.0, 2.0, 5.0].into_iter().find(|f| f * decade >= rough).unwrap_or(10.0);
     factor * decade
 }
 
@@ -288,13 +214,7 @@ mod tests {
             }
         }
         assert_eq!(axis(1.0, (0, 3000)).ticks()[0].label, "0");
-        assert_eq!(
-            axis(1.0, (7, 7)).ticks(),
-            [Tick {
-                at: 50.0,
-                label: "7".into()
-            }]
-        );
+        assert_eq!(axis(1.0, (7, 7)).ticks(), [Tick { at: 50.0, label: "7".into() }]);
     }
 
     #[test]

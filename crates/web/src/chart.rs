@@ -22,19 +22,12 @@ pub(crate) struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// The frame of a run; `None` without checkpoints.
     pub(crate) fn of(view: &'a RunView) -> Option<Self> {
-        Some(Self {
-            axis: StepAxis::of(view)?,
-            view,
-        })
+        Some(Self { axis: StepAxis::of(view)?, view })
     }
 
     /// Ends of all stages in percent of the width; without boundaries the whole run is one stage.
     pub(crate) fn stages(&self) -> Vec<(f64, f64)> {
-        let inner = self
-            .view
-            .stages
-            .iter()
-            .map(|boundary| self.axis.position(boundary.step));
+        let inner = self.view.stages.iter().map(|boundary| self.axis.position(boundary.step));
         let mut edges: Vec<f64> = [0.0].into_iter().chain(inner).chain([100.0]).collect();
         edges.sort_by(f64::total_cmp);
         edges.windows(2).map(|edge| (edge[0], edge[1])).collect()
@@ -73,10 +66,7 @@ impl<'a> Frame<'a> {
     pub(crate) fn transition_marks(&self, series: &[(String, String)]) -> String {
         let mut svg = String::new();
         for transition in &self.view.transitions {
-            let Some((_, class)) = series
-                .iter()
-                .find(|(address, _)| *address == transition.observable)
-            else {
+            let Some((_, class)) = series.iter().find(|(address, _)| *address == transition.observable) else {
                 continue;
             };
             let at = round(self.axis.position(transition.step));

@@ -51,9 +51,7 @@ impl Csv {
 
 /// A finite number with all its digits, empty where there is none.
 pub(crate) fn cell(number: Option<f64>) -> String {
-    number
-        .filter(|x| x.is_finite())
-        .map_or(String::new(), |x| format!("{x:?}"))
+    number.filter(|x| x.is_finite()).map_or(String::new(), |x| format!("{x:?}"))
 }
 
 /// Percent-encoding of everything that could end the attribute or the address; what is harmless stays readable.
@@ -77,15 +75,10 @@ mod tests {
     fn cells_are_quoted_where_they_must_be() {
         let mut csv = Csv::new(vec!["step".into(), "reason".into()]);
         csv.push(vec!["1".into(), "R̂ 1.31, \"bad\"\nworse".into()]);
-        assert_eq!(
-            csv.text(),
-            "step,reason\n1,\"R̂ 1.31, \"\"bad\"\"\nworse\"\n"
-        );
+        assert_eq!(csv.text(), "step,reason\n1,\"R̂ 1.31, \"\"bad\"\"\nworse\"\n");
         let link = csv.link("a/b", "CSV");
         assert!(link.contains("download=\"a-b.csv\""));
-        assert!(
-            link.contains("step,reason%0A1,%22R%CC%82%201.31,%20%22%22bad%22%22%0Aworse%22%0A")
-        );
+        assert!(link.contains("step,reason%0A1,%22R%CC%82%201.31,%20%22%22bad%22%22%0Aworse%22%0A"));
     }
 
     #[test]
@@ -93,9 +86,6 @@ mod tests {
         for x in [0.1, 1.0, -9.202e-9, 1e300, f64::MIN_POSITIVE, 1.0 / 3.0] {
             assert_eq!(cell(Some(x)).parse::<f64>().unwrap(), x);
         }
-        assert_eq!(
-            [cell(None), cell(Some(f64::NAN)), cell(Some(f64::INFINITY))],
-            ["", "", ""]
-        );
+        assert_eq!([cell(None), cell(Some(f64::NAN)), cell(Some(f64::INFINITY))], ["", "", ""]);
     }
 }

@@ -29,30 +29,14 @@ pub(crate) fn lines(panel: &Panel, frame: &Frame<'_>) -> String {
     }
     html.push_str(&key(panel));
     html.push_str("<div class=\"plot\" tabindex=\"0\" role=\"group\" aria-label=\"");
-    let _ = write!(
-        html,
-        "{}; left and right arrow keys move the cursor\">",
-        escape(&panel.title)
-    );
+    let _ = write!(html, "{}; left and right arrow keys move the cursor\">", escape(&panel.title));
     let refusals = refusals(panel, frame);
     html.push_str(&refusals);
-    let height = if panel.form == Form::SmallLines {
-        "small"
-    } else {
-        "main"
-    };
+    let height = if panel.form == Form::SmallLines { "small" } else { "main" };
     for scale in &scales {
-        let name = if *scale == Scale::Log {
-            "log"
-        } else {
-            "linear"
-        };
+        let name = if *scale == Scale::Log { "log" } else { "linear" };
         let only = if scales.len() > 1 { "" } else { " only" };
-        let _ = write!(
-            html,
-            "<div class=\"frame {height} {name}{only}\">{}</div>",
-            svg(panel, frame, *scale)
-        );
+        let _ = write!(html, "<div class=\"frame {height} {name}{only}\">{}</div>", svg(panel, frame, *scale));
     }
     html.push_str("</div>");
     html.push_str(&foot(panel));
@@ -85,11 +69,7 @@ pub(crate) fn data(panel: &Panel) -> (Csv, Vec<(usize, Option<usize>)>) {
         let value_column = header.len() - 1;
         let has_errors = series.points.iter().any(|p| p.standard_error.is_some());
         if has_errors {
-            header.push(format!(
-                "{} standard error ({})",
-                series.address,
-                unit_name(&panel.unit)
-            ));
+            header.push(format!("{} standard error ({})", series.address, unit_name(&panel.unit)));
         }
         columns.push((value_column, has_errors.then_some(value_column + 1)));
     }
@@ -109,11 +89,7 @@ pub(crate) fn data(panel: &Panel) -> (Csv, Vec<(usize, Option<usize>)>) {
         }
         if !refusals.is_empty() {
             let here = refusals.iter().filter(|(_, at, _)| *at == step);
-            row.push(
-                here.map(|(name, _, reason)| format!("{name}: {reason}"))
-                    .collect::<Vec<_>>()
-                    .join("; "),
-            );
+            row.push(here.map(|(name, _, reason)| format!("{name}: {reason}")).collect::<Vec<_>>().join("; "));
         }
         csv.push(row);
     }
@@ -122,10 +98,7 @@ pub(crate) fn data(panel: &Panel) -> (Csv, Vec<(usize, Option<usize>)>) {
 
 /// The link to the data.
 pub(crate) fn foot(panel: &Panel) -> String {
-    format!(
-        "<p class=\"foot\">{}</p>",
-        data(panel).0.link(&panel.id, "Data as CSV")
-    )
+    format!("<p class=\"foot\">{}</p>", data(panel).0.link(&panel.id, "Data as CSV"))
 }
 
 /// Names and colours of the series, with their values at the cursor: at first the last checkpoint.
@@ -140,12 +113,7 @@ fn key(panel: &Panel) -> String {
     for (index, (series, (value, error))) in panel.series.iter().zip(columns).enumerate() {
         let at_end = series.points.iter().find(|p| p.step == last_step);
         // Room for the longest reading, so that nothing moves with the cursor.
-        let longest = series
-            .points
-            .iter()
-            .map(|p| reading(Some(p), &panel.unit).chars().count())
-            .max()
-            .unwrap_or(1);
+        let longest = series.points.iter().map(|p| reading(Some(p), &panel.unit).chars().count()).max().unwrap_or(1);
         let error = error.map_or(String::new(), |column| format!(" data-error=\"{column}\""));
         let _ = write!(
             html,
@@ -163,56 +131,28 @@ fn key(panel: &Panel) -> String {
 /// What the key says of a point: value with error and unit, that it was refused, or that there is none.
 fn reading(point: Option<&Point>, unit: &str) -> String {
     match point {
-        Some(Point {
-            value: Some(value),
-            standard_error,
-            ..
-        }) => {
-            format!(
-                "{}{}",
-                number::estimate(*value, *standard_error),
-                unit_suffix(unit)
-            )
+        Some(Point { value: Some(value), standard_error, .. }) => {
+            format!("{}{}", number::estimate(*value, *standard_error), unit_suffix(unit))
         }
-        Some(Point {
-            refusal: Some(_), ..
-        }) => "refused".to_owned(),
+        Some(Point { refusal: Some(_), .. }) => "refused".to_owned(),
         _ => "–".to_owned(),
     }
 }
 
 /// The axes on offer, the better one first.
 fn scales(panel: &Panel) -> Vec<Scale> {
-    let values: Vec<f64> = panel
-        .series
-        .iter()
-        .flat_map(|s| s.measured().map(|(_, v)| v))
-        .collect();
+    let values: Vec<f64> = panel.series.iter().flat_map(|s| s.measured().map(|(_, v)| v)).collect();
     let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
     let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let spans_decades = lowest > 0.0 && highest / lowest >= LOG_FACTOR;
-    if spans_decades && !is_fraction(panel) {
-        vec![Scale::Log, Scale::Linear]
-    } else {
-        vec![Scale::Linear]
-    }
+    if spans_decades && !is_fraction(panel) { vec![Scale::Log, Scale::Linear] } else { vec![Scale::Linear] }
 }
 
 /// Whether the values are shares between 0 and 1: accuracies, or pure numbers that use a fair part of that range.
 fn is_fraction(panel: &Panel) -> bool {
-    let mut values = panel
-        .series
-        .iter()
-        .flat_map(|s| s.measured().map(|(_, v)| v))
-        .peekable();
-    let in_range =
-        panel.unit == "1" && values.peek().is_some() && values.all(|v| (0.0..=1.0).contains(&v));
-    in_range
-        && (panel.kind == "accuracy"
-            || panel
-                .series
-                .iter()
-                .any(|s| s.measured().any(|(_, v)| v > 0.3)))
+    let mut values = panel.series.iter().flat_map(|s| s.measured().map(|(_, v)| v)).peekable();
+    let in_range = panel.unit == "1" && values.peek().is_some() && values.all(|v| (0.0..=1.0).contains(&v));
+    in_range && (panel.kind == "accuracy" || panel.series.iter().any(|s| s.measured().any(|(_, v)| v > 0.3)))
 }
 
 /// Refused estimates as hollow marks above the frame, each with its reason on hover and on focus.
@@ -223,11 +163,7 @@ pub(crate) fn refusals(panel: &Panel, frame: &Frame<'_>) -> String {
     }
     let mut html = String::from("<div class=\"refusals\"><span class=\"lane-name\">refused</span>");
     for (measurement, step, reason) in refusals {
-        let index = panel
-            .series
-            .iter()
-            .position(|s| s.measurement == measurement)
-            .unwrap_or(0);
+        let index = panel.series.iter().position(|s| s.measurement == measurement).unwrap_or(0);
         let at = frame.axis.position(step as f64);
         // The tip opens to the side where there is room.
         let side = match at {
@@ -251,35 +187,24 @@ pub(crate) fn refusals(panel: &Panel, frame: &Frame<'_>) -> String {
 
 fn svg(panel: &Panel, frame: &Frame<'_>, scale: Scale) -> String {
     let axis = value_axis(panel, scale);
-    let description = format!(
-        "{}-{}-text",
-        panel.id,
-        if scale == Scale::Log { "log" } else { "linear" }
-    );
+    let description = format!("{}-{}-text", panel.id, if scale == Scale::Log { "log" } else { "linear" });
     let mut svg = format!(
         "<svg class=\"chart\" role=\"img\" aria-label=\"{}\" aria-describedby=\"{description}\"><desc id=\"{description}\">{}</desc>",
-        escape(&format!(
-            "{}, {}, over {}",
-            panel.title,
-            unit_name(&panel.unit),
-            frame.span()
-        )),
+        escape(&format!("{}, {}, over {}", panel.title, unit_name(&panel.unit), frame.span())),
         escape(&alternative(panel)),
     );
     svg.push_str(&frame.bands());
     svg.push_str(&chart::value_axis(&axis));
     svg.push_str(&frame.step_axis());
-    svg.push_str("<svg class=\"curves\" width=\"100%\" height=\"100%\" viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\">");
+    svg.push_str(
+        "<svg class=\"curves\" width=\"100%\" height=\"100%\" viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\">",
+    );
     for (index, series) in panel.series.iter().enumerate() {
         svg.push_str(&curve(series, &chart::series_class(index), frame, &axis));
     }
     svg.push_str("</svg>");
-    let addresses: Vec<(String, String)> = panel
-        .series
-        .iter()
-        .enumerate()
-        .map(|(index, s)| (s.address.clone(), chart::series_class(index)))
-        .collect();
+    let addresses: Vec<(String, String)> =
+        panel.series.iter().enumerate().map(|(index, s)| (s.address.clone(), chart::series_class(index))).collect();
     svg.push_str(&frame.transition_marks(&addresses));
     svg.push_str(Frame::cursor());
     svg.push_str("</svg>");
@@ -290,16 +215,9 @@ fn value_axis(panel: &Panel, scale: Scale) -> ValueAxis {
     if is_fraction(panel) {
         return ValueAxis::of_fractions();
     }
-    let values: Vec<f64> = panel
-        .series
-        .iter()
-        .flat_map(|s| s.measured().map(|(_, v)| v))
-        .collect();
-    let intervals: Vec<(f64, f64)> = panel
-        .series
-        .iter()
-        .flat_map(|s| s.points.iter().filter_map(Point::interval))
-        .collect();
+    let values: Vec<f64> = panel.series.iter().flat_map(|s| s.measured().map(|(_, v)| v)).collect();
+    let intervals: Vec<(f64, f64)> =
+        panel.series.iter().flat_map(|s| s.points.iter().filter_map(Point::interval)).collect();
     ValueAxis::covering(scale, &values, &intervals)
 }
 
@@ -307,36 +225,18 @@ fn value_axis(panel: &Panel, scale: Scale) -> ValueAxis {
 fn curve(series: &Series, class: &str, frame: &Frame<'_>, axis: &ValueAxis) -> String {
     let x = |point: &Point| tenths(10.0 * frame.axis.position(point.step as f64));
     let y = |value: f64| tenths(10.0 * axis.position(value));
-    let (mut band, mut bars, mut line, mut dots, mut lone) = (
-        String::new(),
-        String::new(),
-        String::new(),
-        String::new(),
-        String::new(),
-    );
-    for run in series
-        .points
-        .split(|p| p.value.is_none())
-        .filter(|run| !run.is_empty())
-    {
+    let (mut band, mut bars, mut line, mut dots, mut lone) =
+        (String::new(), String::new(), String::new(), String::new(), String::new());
+    for run in series.points.split(|p| p.value.is_none()).filter(|run| !run.is_empty()) {
         for (at, point) in run.iter().enumerate() {
             let Some(value) = point.value else { continue };
             let dot = if run.len() == 1 { &mut lone } else { &mut dots };
             let _ = write!(dot, "M{} {}h.1", x(point), y(value));
             if run.len() > 1 {
-                let _ = write!(
-                    line,
-                    "{}{} {}",
-                    if at == 0 { 'M' } else { 'L' },
-                    x(point),
-                    y(value)
-                );
+                let _ = write!(line, "{}{} {}", if at == 0 { 'M' } else { 'L' }, x(point), y(value));
             }
         }
-        for stretch in run
-            .split(|p| p.interval().is_none())
-            .filter(|s| !s.is_empty())
-        {
+        for stretch in run.split(|p| p.interval().is_none()).filter(|s| !s.is_empty()) {
             let edge = |point: &Point, upper: bool| {
                 let (low, high) = point.interval().unwrap_or_default();
                 format!("{} {}", x(point), y(if upper { high } else { low }))
@@ -344,11 +244,7 @@ fn curve(series: &Series, class: &str, frame: &Frame<'_>, axis: &ValueAxis) -> S
             if stretch.len() > 1 {
                 let there = stretch.iter().map(|p| edge(p, true));
                 let back = stretch.iter().rev().map(|p| edge(p, false));
-                let _ = write!(
-                    band,
-                    "M{}z",
-                    there.chain(back).collect::<Vec<_>>().join("L")
-                );
+                let _ = write!(band, "M{}z", there.chain(back).collect::<Vec<_>>().join("L"));
             }
             if stretch.len() == 1 || series.points.len() <= MOST_ERROR_BARS {
                 for point in stretch {
@@ -357,19 +253,9 @@ fn curve(series: &Series, class: &str, frame: &Frame<'_>, axis: &ValueAxis) -> S
             }
         }
     }
-    let faint = if series.points.len() > MOST_ERROR_BARS {
-        "dots many"
-    } else {
-        "dots"
-    };
+    let faint = if series.points.len() > MOST_ERROR_BARS { "dots many" } else { "dots" };
     let mut svg = String::new();
-    for (kind, d) in [
-        ("interval", band),
-        ("bars", bars),
-        ("line", line),
-        (faint, dots),
-        ("lone", lone),
-    ] {
+    for (kind, d) in [("interval", band), ("bars", bars), ("line", line), (faint, dots), ("lone", lone)] {
         if !d.is_empty() {
             let _ = write!(svg, "<path class=\"{kind} {class}\" d=\"{d}\"/>");
         }
@@ -384,16 +270,9 @@ fn tenths(x: f64) -> f64 {
 
 /// The figure in words: for each series its start, end, least and greatest value; then what was refused.
 fn alternative(panel: &Panel) -> String {
-    let value = |point: &Point, v: f64| {
-        format!(
-            "{}{}",
-            number::estimate(v, point.standard_error),
-            unit_suffix(&panel.unit)
-        )
-    };
-    let at = |point: &Point, v: f64| {
-        format!("{} at step {}", value(point, v), number::count(point.step))
-    };
+    let value =
+        |point: &Point, v: f64| format!("{}{}", number::estimate(v, point.standard_error), unit_suffix(&panel.unit));
+    let at = |point: &Point, v: f64| format!("{} at step {}", value(point, v), number::count(point.step));
     let mut sentences: Vec<String> = Vec::new();
     for series in &panel.series {
         let points: Vec<(&Point, f64)> = series.measured().collect();
@@ -415,10 +294,7 @@ fn alternative(panel: &Panel) -> String {
     let n_refused = panel.refusals().len();
     if n_refused > 0 {
         let verb = if n_refused == 1 { "was" } else { "were" };
-        sentences.push(format!(
-            "{} {verb} refused.",
-            counted(n_refused, "estimate")
-        ));
+        sentences.push(format!("{} {verb} refused.", counted(n_refused, "estimate")));
     }
     sentences.join(" ")
 }
@@ -452,14 +328,8 @@ mod tests {
             assert_eq!(cells[0].parse::<u64>().unwrap(), view.checkpoints[at]);
             for (column, name) in [(1, "llc"), (3, "llc_unembed")] {
                 let observable = &view.observables[name];
-                assert_eq!(
-                    cells[column].parse::<f64>().ok(),
-                    observable.values.values[at]
-                );
-                assert_eq!(
-                    cells[column + 1].parse::<f64>().ok(),
-                    observable.standard_errors.values[at]
-                );
+                assert_eq!(cells[column].parse::<f64>().ok(), observable.values.values[at]);
+                assert_eq!(cells[column + 1].parse::<f64>().ok(), observable.standard_errors.values[at]);
             }
             assert_eq!(cells[5].is_empty(), at >= 3, "{row}");
         }
@@ -470,9 +340,7 @@ mod tests {
         let view = sample::grokking(24, 0);
         let (_, loss) = figure(&view, 0, 0);
         assert!(
-            loss.contains("frame main log")
-                && loss.contains("frame main linear")
-                && loss.contains("type=\"checkbox\"")
+            loss.contains("frame main log") && loss.contains("frame main linear") && loss.contains("type=\"checkbox\"")
         );
         let (_, accuracy) = figure(&view, 0, 1);
         assert!(accuracy.contains("linear only") && !accuracy.contains("type=\"checkbox\""));
@@ -484,33 +352,21 @@ mod tests {
         let llc = view.observables.get_mut("llc").unwrap();
         for at in [1, 3] {
             llc.values.values[at] = None;
-            llc.status[at] = ontogeny_store::Status::Refused {
-                verdict: "diverged".into(),
-                reason: String::new(),
-            };
+            llc.status[at] = ontogeny_store::Status::Refused { verdict: "diverged".into(), reason: String::new() };
         }
         let (_, html) = figure(&view, 1, 0);
         // Three lone points of `llc` and no line of it; `llc_unembed` is whole.
         assert_eq!(html.matches("class=\"lone c1\"").count(), 1);
         assert!(!html.contains("class=\"line c1\"") && html.contains("class=\"line c2\""));
         assert_eq!(html.matches("class=\"refused c1").count(), 2);
-        assert!(
-            html.contains("llc at step 1 refused: diverged")
-                || html.contains("refused: diverged\"")
-        );
+        assert!(html.contains("llc at step 1 refused: diverged") || html.contains("refused: diverged\""));
     }
 
     #[test]
     fn the_text_alternative_names_ends_and_extremes() {
         let view = sample::grokking(24, 1);
         let (_, html) = figure(&view, 1, 0);
-        for words in [
-            "llc.full starts at",
-            "ends at",
-            "is least",
-            "and greatest",
-            "1 estimate was refused.",
-        ] {
+        for words in ["llc.full starts at", "ends at", "is least", "and greatest", "1 estimate was refused."] {
             assert!(html.contains(words), "{words}");
         }
     }
@@ -518,12 +374,7 @@ mod tests {
     #[test]
     fn no_value_at_all_is_said_and_draws_nothing() {
         let mut view = sample::grokking(3, 0);
-        view.observables
-            .get_mut("accuracy")
-            .unwrap()
-            .values
-            .values
-            .fill(None);
+        view.observables.get_mut("accuracy").unwrap().values.values.fill(None);
         let (_, html) = figure(&view, 0, 1);
         assert!(html.contains("accuracy.train has no value.") && !html.contains("<path"));
         assert!(!html.contains("NaN") && !html.contains("inf%"));

@@ -37,12 +37,7 @@ pub(crate) fn heat_map(panel: &Panel, frame: &Frame<'_>) -> String {
     let _ = write!(
         html,
         "<div class=\"frame only\" style=\"height:{height}px\"><svg class=\"chart\" role=\"img\" aria-label=\"{}\" aria-describedby=\"{description}\"><desc id=\"{description}\">{}</desc>",
-        escape(&format!(
-            "{}, {}, over {}",
-            panel.title,
-            unit_name(&panel.unit),
-            frame.span()
-        )),
+        escape(&format!("{}, {}, over {}", panel.title, unit_name(&panel.unit), frame.span())),
         escape(&alternative(panel)),
     );
     html.push_str("<rect class=\"missing\" width=\"100%\" height=\"100%\"/>");
@@ -50,11 +45,7 @@ pub(crate) fn heat_map(panel: &Panel, frame: &Frame<'_>) -> String {
     html.push_str(&row_labels(panel));
     html.push_str(&frame.step_axis());
     for (from, _) in frame.stages().into_iter().skip(1) {
-        let _ = write!(
-            html,
-            "<line class=\"boundary\" x1=\"{0}%\" x2=\"{0}%\" y1=\"0\" y2=\"100%\"/>",
-            round(from)
-        );
+        let _ = write!(html, "<line class=\"boundary\" x1=\"{0}%\" x2=\"{0}%\" y1=\"0\" y2=\"100%\"/>", round(from));
     }
     html.push_str(Frame::cursor());
     html.push_str("</svg></div></div>");
@@ -65,20 +56,11 @@ pub(crate) fn heat_map(panel: &Panel, frame: &Frame<'_>) -> String {
 
 impl Shades {
     fn of(panel: &Panel) -> Self {
-        let values = || {
-            panel
-                .series
-                .iter()
-                .flat_map(|s| s.measured().map(|(_, v)| v))
-        };
+        let values = || panel.series.iter().flat_map(|s| s.measured().map(|(_, v)| v));
         let low = values().fold(f64::INFINITY, f64::min);
         let high = values().fold(f64::NEG_INFINITY, f64::max);
         // Four decades and more are lost on a linear scale.
-        let scale = if low > 0.0 && high / low >= 1e4 {
-            Scale::Log
-        } else {
-            Scale::Linear
-        };
+        let scale = if low > 0.0 && high / low >= 1e4 { Scale::Log } else { Scale::Linear };
         Self { scale, low, high }
     }
 
@@ -95,27 +77,15 @@ impl Shades {
 /// Cells as one path for each colour; neighbours of one colour in a row are one rectangle.
 fn cells(panel: &Panel, frame: &Frame<'_>, shades: &Shades) -> String {
     let steps = panel.steps();
-    let edges = edges(
-        &steps
-            .iter()
-            .map(|s| 10.0 * frame.axis.position(*s as f64))
-            .collect::<Vec<_>>(),
-    );
+    let edges = edges(&steps.iter().map(|s| 10.0 * frame.axis.position(*s as f64)).collect::<Vec<_>>());
     let row_height = 1000.0 / panel.series.len() as f64;
     let mut paths = vec![String::new(); LEVELS];
     for (row, series) in panel.series.iter().enumerate() {
-        let (top, bottom) = (
-            round(row as f64 * row_height),
-            round((row + 1) as f64 * row_height),
-        );
+        let (top, bottom) = (round(row as f64 * row_height), round((row + 1) as f64 * row_height));
         let levels: Vec<Option<usize>> = steps
             .iter()
             .map(|step| {
-                let point = series
-                    .points
-                    .binary_search_by_key(step, |p| p.step)
-                    .ok()
-                    .map(|at| &series.points[at]);
+                let point = series.points.binary_search_by_key(step, |p| p.step).ok().map(|at| &series.points[at]);
                 point.and_then(|p| p.value).map(|v| shades.level(v))
             })
             .collect();
@@ -140,9 +110,7 @@ fn cells(panel: &Panel, frame: &Frame<'_>, shades: &Shades) -> String {
 
 /// Edges of columns around their centres: half-way to the neighbours, the ends of the frame outside.
 fn edges(centres: &[f64]) -> Vec<f64> {
-    let between = centres
-        .windows(2)
-        .map(|pair| f64::midpoint(pair[0], pair[1]));
+    let between = centres.windows(2).map(|pair| f64::midpoint(pair[0], pair[1]));
     [0.0].into_iter().chain(between).chain([1000.0]).collect()
 }
 
@@ -156,11 +124,7 @@ fn row_labels(panel: &Panel) -> String {
         } else {
             series.label.clone()
         };
-        let _ = write!(
-            svg,
-            "<text x=\"-7\" y=\"{at}%\" dy=\".35em\" text-anchor=\"end\">{}</text>",
-            escape(&label)
-        );
+        let _ = write!(svg, "<text x=\"-7\" y=\"{at}%\" dy=\".35em\" text-anchor=\"end\">{}</text>", escape(&label));
     }
     svg
 }
@@ -169,34 +133,20 @@ fn row_labels(panel: &Panel) -> String {
 fn legend(panel: &Panel, shades: &Shades) -> String {
     let unit = unit_suffix(&panel.unit);
     let last_step = panel.steps().last().copied().unwrap_or(0);
-    let largest = largest(panel, last_step).map_or("–".to_owned(), |(label, v)| {
-        format!("{label}: {}{unit}", number::value(v))
-    });
+    let largest =
+        largest(panel, last_step).map_or("–".to_owned(), |(label, v)| format!("{label}: {}{unit}", number::value(v)));
     let mut html = format!(
         "<div class=\"key\" data-unit=\"{}\"><span class=\"at\">step <b>{}</b></span><span class=\"entry shades\">",
         escape(&unit),
         number::count(last_step)
     );
     if shades.low <= shades.high {
-        let _ = write!(
-            html,
-            "{} <span class=\"ramp\" aria-hidden=\"true\">",
-            escape(&number::value(shades.low))
-        );
+        let _ = write!(html, "{} <span class=\"ramp\" aria-hidden=\"true\">", escape(&number::value(shades.low)));
         for level in 0..LEVELS {
             let _ = write!(html, "<i class=\"h{level}\"></i>");
         }
-        let kind = if shades.scale == Scale::Log {
-            ", logarithmic"
-        } else {
-            ""
-        };
-        let _ = write!(
-            html,
-            "</span> {}{}{kind}",
-            escape(&number::value(shades.high)),
-            escape(&unit)
-        );
+        let kind = if shades.scale == Scale::Log { ", logarithmic" } else { "" };
+        let _ = write!(html, "</span> {}{}{kind}", escape(&number::value(shades.high)), escape(&unit));
     }
     let _ = write!(
         html,
@@ -256,13 +206,7 @@ mod tests {
         power.values.values[26..52].fill(None);
         let panel = &sections(&view)[3].panels[0];
         let html = heat_map(panel, &Frame::of(&view).unwrap());
-        let path = html
-            .split("<path class=\"h0\" d=\"")
-            .nth(1)
-            .unwrap()
-            .split('"')
-            .next()
-            .unwrap();
+        let path = html.split("<path class=\"h0\" d=\"").nth(1).unwrap().split('"').next().unwrap();
         assert_eq!(path.matches('z').count(), 2 * 26);
         assert!(!html.contains("<path class=\"h1\""));
     }
@@ -271,36 +215,18 @@ mod tests {
     fn refused_columns_are_marked_with_their_reason() {
         let mut view = sample::grokking(4, 0);
         let power = view.observables.get_mut("fourier_power").unwrap();
-        power.status[2] = ontogeny_store::Status::Refused {
-            verdict: "not a number".into(),
-            reason: "in blocks.0".into(),
-        };
+        power.status[2] =
+            ontogeny_store::Status::Refused { verdict: "not a number".into(), reason: "in blocks.0".into() };
         let html = heat_map(&sections(&view)[3].panels[0], &Frame::of(&view).unwrap());
         let step = view.checkpoints[2];
-        assert!(
-            html.contains(&format!(
-                "fourier_power at step {step} refused: not a number, in blocks.0"
-            )),
-            "{html}"
-        );
+        assert!(html.contains(&format!("fourier_power at step {step} refused: not a number, in blocks.0")), "{html}");
     }
 
     #[test]
     fn levels_cover_the_scale_and_its_ends() {
-        let shades = Shades {
-            scale: Scale::Linear,
-            low: -1.0,
-            high: 3.0,
-        };
-        assert_eq!(
-            [shades.level(-1.0), shades.level(0.99), shades.level(3.0)],
-            [0, 7, 15]
-        );
-        let flat = Shades {
-            scale: Scale::Linear,
-            low: 2.0,
-            high: 2.0,
-        };
+        let shades = Shades { scale: Scale::Linear, low: -1.0, high: 3.0 };
+        assert_eq!([shades.level(-1.0), shades.level(0.99), shades.level(3.0)], [0, 7, 15]);
+        let flat = Shades { scale: Scale::Linear, low: 2.0, high: 2.0 };
         assert_eq!(flat.level(2.0), 0);
     }
 }

@@ -12,11 +12,7 @@ pub(crate) fn count(n: u64) -> String {
 
 /// A step that need not be a whole number: whole from 100 on, one decimal below.
 pub(crate) fn step(step: f64) -> String {
-    if step.abs() >= 100.0 || step.fract() == 0.0 {
-        group(&format!("{step:.0}"))
-    } else {
-        trim(&format!("{step:.1}"))
-    }
+    if step.abs() >= 100.0 || step.fract() == 0.0 { group(&format!("{step:.0}")) } else { trim(&format!("{step:.1}")) }
 }
 
 /// A number without an error, to four significant digits: `0.996`, `1,234`, `3.1 × 10⁻⁷`.
@@ -51,27 +47,15 @@ pub(crate) fn estimate(x: f64, standard_error: Option<f64>) -> String {
     }
     let (_, se_exponent) = scientific(se, 1);
     let (_, x_exponent) = scientific(x, 1);
-    let largest = if x == 0.0 {
-        se_exponent
-    } else {
-        se_exponent.max(x_exponent)
-    };
+    let largest = if x == 0.0 { se_exponent } else { se_exponent.max(x_exponent) };
     if (-3..6).contains(&largest) && se_exponent >= -5 {
         let decimals = (1 - se_exponent).max(0) as usize;
-        format!(
-            "{} ± {}",
-            group(&minus(&format!("{x:.decimals$}"))),
-            group(&format!("{se:.decimals$}"))
-        )
+        format!("{} ± {}", group(&minus(&format!("{x:.decimals$}"))), group(&format!("{se:.decimals$}")))
     } else {
         let decimals = (1 - se_exponent + largest).max(0) as usize;
         let unit = 10f64.powi(largest);
         let (x, se) = (x / unit, se / unit);
-        format!(
-            "({} ± {se:.decimals$}) × {}",
-            minus(&format!("{x:.decimals$}")),
-            power_of_ten(largest)
-        )
+        format!("({} ± {se:.decimals$}) × {}", minus(&format!("{x:.decimals$}")), power_of_ten(largest))
     }
 }
 
@@ -118,8 +102,7 @@ pub(crate) fn power_of_ten(exponent: i32) -> String {
             '2' => '²',
             '3' => '³',
             '0' => '⁰',
-            digit => char::from_u32(0x2070 + digit as u32 - '0' as u32)
-                .expect("4 to 9 stand at U+2074 to U+2079"),
+            digit => char::from_u32(0x2070 + digit as u32 - '0' as u32).expect("4 to 9 stand at U+2074 to U+2079"),
         })
         .collect();
     format!("10{superscript}")
@@ -129,12 +112,7 @@ pub(crate) fn power_of_ten(exponent: i32) -> String {
 fn scientific(x: f64, decimals: i32) -> (String, i32) {
     let text = format!("{:.*e}", decimals.max(0) as usize, x);
     let (mantissa, exponent) = text.split_once('e').expect("the exponent format has an e");
-    (
-        mantissa.to_owned(),
-        exponent
-            .parse()
-            .expect("the exponent is a small whole number"),
-    )
+    (mantissa.to_owned(), exponent.parse().expect("the exponent is a small whole number"))
 }
 
 /// The typographic minus sign instead of a hyphen.
@@ -144,11 +122,7 @@ fn minus(text: &str) -> String {
 
 /// Without the zeros that end a decimal fraction.
 fn trim(text: &str) -> String {
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text.to_owned()
-    }
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() }
 }
 
 /// Commas between groups of three digits of the whole part.
@@ -187,25 +161,12 @@ mod tests {
             assert_eq!(value(x), expected);
         }
         assert_eq!(
-            [
-                significant(0.9972, 2),
-                significant(0.512, 2),
-                significant(1.23e-9, 2)
-            ],
+            [significant(0.9972, 2), significant(0.512, 2), significant(1.23e-9, 2)],
             ["1", "0.51", "1.2 × 10⁻⁹"]
         );
-        assert_eq!(
-            [count(7), count(3000), count(1_234_567)],
-            ["7", "3,000", "1,234,567"]
-        );
-        assert_eq!(
-            [step(89.6), step(1900.4), step(3.0)],
-            ["89.6", "1,900", "3"]
-        );
-        assert_eq!(
-            [p_value(1e-9), p_value(0.0031), p_value(0.25)],
-            ["< 0.0001", "0.0031", "0.25"]
-        );
+        assert_eq!([count(7), count(3000), count(1_234_567)], ["7", "3,000", "1,234,567"]);
+        assert_eq!([step(89.6), step(1900.4), step(3.0)], ["89.6", "1,900", "3"]);
+        assert_eq!([p_value(1e-9), p_value(0.0031), p_value(0.25)], ["< 0.0001", "0.0031", "0.25"]);
         assert_eq!([change(3.9), change(-3.9)], ["+3.9", "−3.9"]);
     }
 

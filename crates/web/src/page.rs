@@ -17,8 +17,7 @@ use crate::text::escape;
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 /// Nothing may be loaded from anywhere: the page is what it is.
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
 /// The report of a run as one self-contained HTML page.
 ///
@@ -30,18 +29,14 @@ pub fn report(view: &RunView) -> String {
     let title = escape(&view.run.title);
     let mut html = String::new();
     html.push_str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
-    let _ = write!(
-        html,
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">"
+    let _ = write!(html, "<meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">");
+    html.push_str(
+        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"data:,\">",
     );
-    html.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"data:,\">");
     let _ = write!(html, "<title>{title}</title><style>{STYLE}</style></head>");
     let _ = write!(html, "<body><main{}>", cursor_data(view));
-    let _ = write!(
-        html,
-        "<header><h1>{title}</h1><p class=\"summary\">{}</p></header>",
-        escape(&summary::sentence(view))
-    );
+    let _ =
+        write!(html, "<header><h1>{title}</h1><p class=\"summary\">{}</p></header>", escape(&summary::sentence(view)));
     if let Some(frame) = Frame::of(view) {
         html.push_str(&strip::strip(&frame));
         html.push_str(&how_to_read(view));
@@ -82,19 +77,23 @@ fn cursor_data(view: &RunView) -> String {
 }
 
 fn how_to_read(view: &RunView) -> String {
-    let mut sentences = vec!["All figures share this axis, logarithmic in the step, and lines join the measured checkpoints.".to_owned()];
+    let mut sentences = vec![
+        "All figures share this axis, logarithmic in the step, and lines join the measured checkpoints.".to_owned(),
+    ];
     if !view.stages.is_empty() {
         sentences.push("Shaded bands are every second stage.".to_owned());
     }
-    if view
-        .observables
-        .values()
-        .any(|o| o.standard_errors.values.iter().any(Option::is_some))
-    {
-        sentences.push("Shaded ranges and bars are 95 % intervals (± 1.96 standard errors); after a ± stands one standard error.".to_owned());
+    if view.observables.values().any(|o| o.standard_errors.values.iter().any(Option::is_some)) {
+        sentences.push(
+            "Shaded ranges and bars are 95 % intervals (± 1.96 standard errors); after a ± stands one standard error."
+                .to_owned(),
+        );
     }
     if !view.transitions.is_empty() {
-        sentences.push("Triangles mark the transitions of the series shown; the bars above are the 95 % intervals of their steps.".to_owned());
+        sentences.push(
+            "Triangles mark the transitions of the series shown; the bars above are the 95 % intervals of their steps."
+                .to_owned(),
+        );
     }
     let steps = view.checkpoints.iter().max().copied().unwrap_or(0);
     format!(
@@ -117,9 +116,7 @@ mod tests {
         view.run.command = hostile.to_owned();
         view.run.configuration = hostile.to_owned();
         view.run.directory = hostile.to_owned();
-        view.run
-            .hashes
-            .insert(hostile.to_owned(), hostile.to_owned());
+        view.run.hashes.insert(hostile.to_owned(), hostile.to_owned());
         view.transitions[0].observable = hostile.to_owned();
         view.transitions[0].label = Some(hostile.to_owned());
         view.stages[0].observables = vec![hostile.to_owned()];
@@ -127,41 +124,23 @@ mod tests {
         loss.unit = hostile.to_owned();
         loss.description = hostile.to_owned();
         loss.kind = hostile.to_owned();
-        loss.coordinates.insert(
-            "split".to_owned(),
-            vec![ontogeny_store::Coordinate::Text(hostile.to_owned()); 3],
-        );
-        loss.status[0] = ontogeny_store::Status::Refused {
-            verdict: hostile.to_owned(),
-            reason: hostile.to_owned(),
-        };
-        loss.details[0].insert(
-            hostile.to_owned(),
-            ontogeny_store::Detail::Text(hostile.to_owned()),
-        );
+        loss.coordinates.insert("split".to_owned(), vec![ontogeny_store::Coordinate::Text(hostile.to_owned()); 3]);
+        loss.status[0] = ontogeny_store::Status::Refused { verdict: hostile.to_owned(), reason: hostile.to_owned() };
+        loss.details[0].insert(hostile.to_owned(), ontogeny_store::Detail::Text(hostile.to_owned()));
         view.observables.insert(hostile.to_owned(), loss);
         let html = report(&view);
         assert_eq!(html.matches("<script").count(), 1, "only our own script");
         assert!(!html.contains("alert(1)</script>") && !html.contains("\" onload"));
-        assert_eq!(
-            html.matches("</title>").count(),
-            html.matches("<title>").count()
-        );
+        assert_eq!(html.matches("</title>").count(), html.matches("<title>").count());
     }
 
     #[test]
     fn nothing_is_fetched() {
         let html = report(&sample::grokking(24, 3));
-        for fetched in [
-            "src=", "@import", "url(", "http://", "https://", "fetch(", "import(",
-        ] {
+        for fetched in ["src=", "@import", "url(", "http://", "https://", "fetch(", "import("] {
             assert!(!html.contains(fetched), "{fetched}");
         }
-        assert!(
-            html.split("href=\"")
-                .skip(1)
-                .all(|address| address.starts_with("data:"))
-        );
+        assert!(html.split("href=\"").skip(1).all(|address| address.starts_with("data:")));
     }
 
     #[test]
@@ -170,22 +149,12 @@ mod tests {
             let html = report(&sample::grokking(n, refused));
             assert!(html.ends_with("</html>\n"));
             for wrong in ["NaN", "inf%", "inf\"", "-0%"] {
-                assert!(
-                    !html.contains(wrong),
-                    "{n} checkpoints, {refused} refused: {wrong}"
-                );
+                assert!(!html.contains(wrong), "{n} checkpoints, {refused} refused: {wrong}");
             }
-            assert_eq!(
-                html.matches("<figure").count(),
-                html.matches("</figure>").count()
-            );
+            assert_eq!(html.matches("<figure").count(), html.matches("</figure>").count());
             assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
             let n_figures = if n == 0 { 0 } else { 10 };
-            assert_eq!(
-                html.matches("<figure").count(),
-                n_figures,
-                "{n} checkpoints"
-            );
+            assert_eq!(html.matches("<figure").count(), n_figures, "{n} checkpoints");
         }
     }
 
@@ -206,11 +175,7 @@ mod tests {
     #[test]
     fn ids_are_unique() {
         let html = report(&sample::grokking(24, 3));
-        let mut ids: Vec<&str> = html
-            .split(" id=\"")
-            .skip(1)
-            .filter_map(|rest| rest.split('"').next())
-            .collect();
+        let mut ids: Vec<&str> = html.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         let n = ids.len();
         ids.sort_unstable();
         ids.dedup();

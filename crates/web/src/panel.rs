@@ -87,11 +87,7 @@ impl Series {
 impl Panel {
     /// Steps at which any of the series has a row, ascending.
     pub(crate) fn steps(&self) -> Vec<u64> {
-        let mut steps: Vec<u64> = self
-            .series
-            .iter()
-            .flat_map(|s| s.points.iter().map(|p| p.step))
-            .collect();
+        let mut steps: Vec<u64> = self.series.iter().flat_map(|s| s.points.iter().map(|p| p.step)).collect();
         steps.sort_unstable();
         steps.dedup();
         steps
@@ -165,71 +161,38 @@ pub(crate) fn series_of(name: &str, observable: &Observable, checkpoints: &[u64]
         .into_iter()
         .enumerate()
         .map(|(component, label)| {
-            let points = observable
-                .series(component)
-                .into_iter()
-                .zip(&steps)
-                .enumerate()
-                .map(|(at, ((value, se), step))| {
+            let points =
+                observable.series(component).into_iter().zip(&steps).enumerate().map(|(at, ((value, se), step))| {
                     let refusal = match observable.status.get(at) {
-                        Some(Status::Refused { verdict, reason }) => {
-                            Some(refusal_words(verdict, reason))
-                        }
+                        Some(Status::Refused { verdict, reason }) => Some(refusal_words(verdict, reason)),
                         _ => None,
                     };
                     Point {
                         step: *step,
                         value: value.filter(|v| v.is_finite() && refusal.is_none()),
-                        standard_error: se
-                            .filter(|v| v.is_finite() && *v >= 0.0 && refusal.is_none()),
+                        standard_error: se.filter(|v| v.is_finite() && *v >= 0.0 && refusal.is_none()),
                         refusal,
                     }
                 });
             let mut points: Vec<Point> = points.collect();
             points.sort_by_key(|p| p.step);
-            let address = if label.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{name}.{label}")
-            };
-            let label = if label.is_empty() {
-                name.to_owned()
-            } else {
-                label
-            };
-            Series {
-                address,
-                label,
-                measurement: name.to_owned(),
-                points,
-            }
+            let address = if label.is_empty() { name.to_owned() } else { format!("{name}.{label}") };
+            let label = if label.is_empty() { name.to_owned() } else { label };
+            Series { address, label, measurement: name.to_owned(), points }
         })
         .collect()
 }
 
 /// Verdict and reason in one phrase.
 pub(crate) fn refusal_words(verdict: &str, reason: &str) -> String {
-    if reason.is_empty() {
-        verdict.to_owned()
-    } else {
-        format!("{verdict}, {reason}")
-    }
+    if reason.is_empty() { verdict.to_owned() } else { format!("{verdict}, {reason}") }
 }
 
 /// The steps of an observable: its own coordinate, or the run's checkpoints where it has none.
 pub(crate) fn steps_of(observable: &Observable, checkpoints: &[u64]) -> Vec<u64> {
-    let own: Vec<u64> = observable
-        .coordinates
-        .get("step")
-        .into_iter()
-        .flatten()
-        .filter_map(|c| c.to_string().parse().ok())
-        .collect();
-    if own.is_empty() {
-        checkpoints.to_vec()
-    } else {
-        own
-    }
+    let own: Vec<u64> =
+        observable.coordinates.get("step").into_iter().flatten().filter_map(|c| c.to_string().parse().ok()).collect();
+    if own.is_empty() { checkpoints.to_vec() } else { own }
 }
 
 fn panel(name: &str, observable: &Observable, series: Vec<Series>, form: Form) -> Panel {
@@ -281,12 +244,7 @@ fn by_family(name: &str, observable: &Observable, series: Vec<Series>) -> Vec<Pa
     let mut families: Vec<(String, Vec<Series>)> = Vec::new();
     for s in series {
         let is_loss = s.label.split('_').any(|word| word == "loss");
-        let family = if is_loss {
-            "loss"
-        } else {
-            s.label.split('_').next().unwrap_or_default()
-        }
-        .to_owned();
+        let family = if is_loss { "loss" } else { s.label.split('_').next().unwrap_or_default() }.to_owned();
         match families.iter_mut().find(|(key, _)| *key == family) {
             Some((_, members)) => members.push(s),
             None => families.push((family, vec![s])),
@@ -301,27 +259,15 @@ fn by_family(name: &str, observable: &Observable, series: Vec<Series>) -> Vec<Pa
                 _ if family == "loss" => format!("{} losses", title(name)),
                 _ => title(&family),
             };
-            let unit = if family == "loss" {
-                "nats".to_owned()
-            } else {
-                "1".to_owned()
-            };
+            let unit = if family == "loss" { "nats".to_owned() } else { "1".to_owned() };
             Panel {
                 id: format!("{}-{}", text::slug(name), text::slug(&family)),
                 title,
                 unit,
-                description: if at == 0 {
-                    observable.description.clone()
-                } else {
-                    String::new()
-                },
+                description: if at == 0 { observable.description.clone() } else { String::new() },
                 series: members,
                 kind: observable.kind.clone(),
-                form: if family == "loss" {
-                    Form::Lines
-                } else {
-                    Form::SmallLines
-                },
+                form: if family == "loss" { Form::Lines } else { Form::SmallLines },
             }
         })
         .collect()
@@ -329,14 +275,10 @@ fn by_family(name: &str, observable: &Observable, series: Vec<Series>) -> Vec<Pa
 
 /// A name as a heading: `weight_norm` becomes `Weight norm`, `n_key_frequencies` becomes `Number of key frequencies`.
 fn title(name: &str) -> String {
-    let spaced = name
-        .strip_prefix("n_")
-        .map_or_else(|| name.to_owned(), |rest| format!("number_of_{rest}"))
-        .replace('_', " ");
+    let spaced =
+        name.strip_prefix("n_").map_or_else(|| name.to_owned(), |rest| format!("number_of_{rest}")).replace('_', " ");
     let mut letters = spaced.chars();
-    letters.next().map_or(String::new(), |first| {
-        first.to_uppercase().collect::<String>() + letters.as_str()
-    })
+    letters.next().map_or(String::new(), |first| first.to_uppercase().collect::<String>() + letters.as_str())
 }
 
 #[cfg(test)]
@@ -349,15 +291,7 @@ mod tests {
         let view = sample::grokking(24, 3);
         let sections = sections(&view);
         let headings: Vec<&str> = sections.iter().map(|s| s.heading).collect();
-        assert_eq!(
-            headings,
-            [
-                "Losses and accuracy",
-                "Learning coefficient",
-                "Progress measures",
-                "Maps"
-            ]
-        );
+        assert_eq!(headings, ["Losses and accuracy", "Learning coefficient", "Progress measures", "Maps"]);
         let llc = &sections[1].panels;
         assert_eq!(llc.len(), 1);
         let labels: Vec<&str> = llc[0].series.iter().map(|s| s.label.as_str()).collect();
@@ -369,21 +303,8 @@ mod tests {
     #[test]
     fn quantities_of_different_units_are_kept_apart() {
         let sections = sections(&sample::grokking(24, 0));
-        let titles: Vec<&str> = sections[2]
-            .panels
-            .iter()
-            .map(|p| p.title.as_str())
-            .collect();
-        assert_eq!(
-            titles,
-            [
-                "Fourier losses",
-                "Gini",
-                "Sum of squares",
-                "Number of key frequencies",
-                "Weight norm"
-            ]
-        );
+        let titles: Vec<&str> = sections[2].panels.iter().map(|p| p.title.as_str()).collect();
+        assert_eq!(titles, ["Fourier losses", "Gini", "Sum of squares", "Number of key frequencies", "Weight norm"]);
     }
 
     #[test]
@@ -405,28 +326,13 @@ mod tests {
         let known = view.observables["fourier_power"].clone();
         let n_steps = view.checkpoints.len();
         let mut shaped = |name: &str, dims: &[(&str, usize)]| {
-            let mut observable = Observable {
-                kind: "novel".into(),
-                ..known.clone()
-            };
-            observable.dims = [("step", n_steps)]
-                .iter()
-                .chain(dims)
-                .map(|(dim, _)| (*dim).to_owned())
-                .collect();
-            let shape: Vec<usize> = [n_steps]
-                .into_iter()
-                .chain(dims.iter().map(|(_, extent)| *extent))
-                .collect();
+            let mut observable = Observable { kind: "novel".into(), ..known.clone() };
+            observable.dims = [("step", n_steps)].iter().chain(dims).map(|(dim, _)| (*dim).to_owned()).collect();
+            let shape: Vec<usize> = [n_steps].into_iter().chain(dims.iter().map(|(_, extent)| *extent)).collect();
             let n_values = shape.iter().product();
-            observable.values = ontogeny_store::Nested {
-                shape,
-                values: vec![Some(1.0); n_values],
-            };
+            observable.values = ontogeny_store::Nested { shape, values: vec![Some(1.0); n_values] };
             for (dim, extent) in dims {
-                let labels = (0..*extent as u64)
-                    .map(ontogeny_store::Coordinate::Number)
-                    .collect();
+                let labels = (0..*extent as u64).map(ontogeny_store::Coordinate::Number).collect();
                 observable.coordinates.insert((*dim).to_owned(), labels);
             }
             view.observables.insert(name.to_owned(), observable);
@@ -453,18 +359,8 @@ mod tests {
     #[test]
     fn an_observable_whose_labels_do_not_fit_is_numbered() {
         let mut view = sample::grokking(4, 0);
-        view.observables
-            .get_mut("loss")
-            .unwrap()
-            .coordinates
-            .remove("split");
+        view.observables.get_mut("loss").unwrap().coordinates.remove("split");
         let series = series_of("loss", &view.observables["loss"], &view.checkpoints);
-        assert_eq!(
-            series
-                .iter()
-                .map(|s| s.address.as_str())
-                .collect::<Vec<_>>(),
-            ["loss.0", "loss.1", "loss.2"]
-        );
+        assert_eq!(series.iter().map(|s| s.address.as_str()).collect::<Vec<_>>(), ["loss.0", "loss.1", "loss.2"]);
     }
 }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ontogeny_store::{
-    Boundary, Coordinate, Detail, Nested, Observable, RunInfo, RunView, Status, Transition,
-};
+use ontogeny_store::{Boundary, Coordinate, Detail, Nested, Observable, RunInfo, RunView, Status, Transition};
 
 /// A run of 3,000 steps with `n_checkpoints` checkpoints, of which the first `n_refused` have no learning coefficient.
 ///
@@ -14,20 +12,12 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
     let memorised = |t: f64| logistic((t + 1.0).ln() - 91f64.ln(), 0.25);
     let grokked = |t: f64| logistic((t + 1.0).ln() - 1901f64.ln(), 0.08);
     let mut observables = BTreeMap::new();
-    let loss = plain(
-        "loss",
-        "nats",
-        "Mean cross-entropy.",
-        "split",
-        &["train", "test", "all"],
-        &checkpoints,
-        |t, split| {
+    let loss =
+        plain("loss", "nats", "Mean cross-entropy.", "split", &["train", "test", "all"], &checkpoints, |t, split| {
             let train = 3.97f64.ln() - 15.5 * memorised(t) - 2.0 * grokked(t);
             let test = 3.97f64.ln() + 1.2 * memorised(t) - 16.0 * grokked(t);
-            [train.exp(), test.exp(), 0.5 * (train.exp() + test.exp())][split]
-                * (1.0 + 0.04 * noise(t, split))
-        },
-    );
+            [train.exp(), test.exp(), 0.5 * (train.exp() + test.exp())][split] * (1.0 + 0.04 * noise(t, split))
+        });
     observables.insert("loss".to_owned(), loss);
     let accuracy = plain(
         "accuracy",
@@ -44,8 +34,7 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
         observables.insert(
             name.to_owned(),
             coefficient(component, refused, &checkpoints, |t| {
-                height * (0.25 + 1.1 * memorised(t) - 0.75 * grokked(t))
-                    + 0.02 * height * noise(t, 7)
+                height * (0.25 + 1.1 * memorised(t) - 0.75 * grokked(t)) + 0.02 * height * noise(t, 7)
             }),
         );
     }
@@ -68,10 +57,7 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
         |t, quantity| {
             let formed = logistic((t + 1.0).ln() - 1200f64.ln(), 0.25);
             match quantity {
-                0 | 1 => {
-                    (1.4 + 0.2 * quantity as f64 - 14.0 * formed).exp()
-                        * (1.0 + 0.05 * noise(t, quantity))
-                }
+                0 | 1 => (1.4 + 0.2 * quantity as f64 - 14.0 * formed).exp() * (1.0 + 0.05 * noise(t, quantity)),
                 2 => 1.4 * (1.0 - memorised(t)) + 5.0 * formed,
                 3 => 0.18 + 0.45 * formed,
                 4 => 0.2 + 0.5 * formed,
@@ -109,9 +95,7 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
             (1.0 - formed) / 26.0 * (1.0 + 0.3 * noise(t, k)) + formed * (0.2 * key + 0.001)
         },
     );
-    power
-        .coordinates
-        .insert("frequency".to_owned(), frequencies);
+    power.coordinates.insert("frequency".to_owned(), frequencies);
     observables.insert("fourier_power".to_owned(), power);
     RunView {
         run: RunInfo {
@@ -120,7 +104,8 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
             version: "0.1.0".to_owned(),
             instruction_set: "avx512".to_owned(),
             seed: 0,
-            configuration: "title = \"Demonstration\"\nseed = 0\n\n[task]\nkind = \"modular_arithmetic\"\np = 53\n".to_owned(),
+            configuration: "title = \"Demonstration\"\nseed = 0\n\n[task]\nkind = \"modular_arithmetic\"\np = 53\n"
+                .to_owned(),
             hashes: BTreeMap::from([
                 ("configuration".to_owned(), "3f9a5d1c7e20b846aa01".repeat(3)),
                 ("data".to_owned(), "90c1d2e3f4a5b6978812".repeat(3)),
@@ -166,83 +151,38 @@ fn plain(
     value: impl Fn(f64, usize) -> f64,
 ) -> Observable {
     let width = labels.len();
-    let values = steps
-        .iter()
-        .flat_map(|step| {
-            (0..width)
-                .map(|c| Some(value(*step as f64, c)))
-                .collect::<Vec<_>>()
-        })
-        .collect();
+    let values =
+        steps.iter().flat_map(|step| (0..width).map(|c| Some(value(*step as f64, c))).collect::<Vec<_>>()).collect();
     Observable {
         kind: kind.to_owned(),
         unit: unit.to_owned(),
         description: description.to_owned(),
         dims: vec!["step".to_owned(), dim.to_owned()],
         coordinates: BTreeMap::from([
-            (
-                "step".to_owned(),
-                steps.iter().map(|s| Coordinate::Number(*s)).collect(),
-            ),
-            (
-                dim.to_owned(),
-                labels
-                    .iter()
-                    .map(|l| Coordinate::Text((*l).to_owned()))
-                    .collect(),
-            ),
+            ("step".to_owned(), steps.iter().map(|s| Coordinate::Number(*s)).collect()),
+            (dim.to_owned(), labels.iter().map(|l| Coordinate::Text((*l).to_owned())).collect()),
         ]),
-        values: Nested {
-            shape: vec![steps.len(), width],
-            values,
-        },
-        standard_errors: Nested {
-            shape: vec![steps.len(), width],
-            values: vec![None; steps.len() * width],
-        },
+        values: Nested { shape: vec![steps.len(), width], values },
+        standard_errors: Nested { shape: vec![steps.len(), width], values: vec![None; steps.len() * width] },
         status: vec![Status::Done; steps.len()],
         details: vec![BTreeMap::new(); steps.len()],
     }
 }
 
-fn coefficient(
-    component: &str,
-    n_refused: usize,
-    steps: &[u64],
-    value: impl Fn(f64) -> f64,
-) -> Observable {
-    let mut llc = plain(
-        "llc",
-        "1",
-        "Local learning coefficient by RMSprop-SGLD.",
-        "component",
-        &[component],
-        steps,
-        |t, _| value(t),
-    );
+fn coefficient(component: &str, n_refused: usize, steps: &[u64], value: impl Fn(f64) -> f64) -> Observable {
+    let mut llc =
+        plain("llc", "1", "Local learning coefficient by RMSprop-SGLD.", "component", &[component], steps, |t, _| {
+            value(t)
+        });
     for (at, step) in steps.iter().enumerate() {
-        let r_hat = if at < n_refused {
-            1.31
-        } else {
-            1.002 + 0.004 * noise(*step as f64, 3).abs()
-        };
+        let r_hat = if at < n_refused { 1.31 } else { 1.002 + 0.004 * noise(*step as f64, 3).abs() };
         let se = 0.03 * llc.values.values[at].unwrap_or(0.0).abs() + 0.4;
-        let verdict = if at < n_refused {
-            "not converged"
-        } else {
-            "ok"
-        };
+        let verdict = if at < n_refused { "not converged" } else { "ok" };
         llc.standard_errors.values[at] = Some(se);
         llc.details[at] = BTreeMap::from([
             ("r_hat".to_owned(), Detail::Number(Some(r_hat))),
-            (
-                "ess_bulk".to_owned(),
-                Detail::Number(Some(210.0 + 40.0 * noise(*step as f64, 4))),
-            ),
-            (
-                "ess_tail".to_owned(),
-                Detail::Number(Some(160.0 + 30.0 * noise(*step as f64, 5))),
-            ),
+            ("ess_bulk".to_owned(), Detail::Number(Some(210.0 + 40.0 * noise(*step as f64, 4)))),
+            ("ess_tail".to_owned(), Detail::Number(Some(160.0 + 30.0 * noise(*step as f64, 5)))),
             ("mcse".to_owned(), Detail::Number(Some(0.8 * se))),
             ("n_beta".to_owned(), Detail::Number(Some(193.7))),
             ("step_size".to_owned(), Detail::Number(Some(2e-5))),
@@ -254,70 +194,31 @@ fn coefficient(
         if at < n_refused {
             llc.values.values[at] = None;
             llc.standard_errors.values[at] = None;
-            llc.status[at] = Status::Refused {
-                verdict: verdict.to_owned(),
-                reason: format!("R̂ {r_hat:.2} is above 1.05"),
-            };
+            llc.status[at] =
+                Status::Refused { verdict: verdict.to_owned(), reason: format!("R̂ {r_hat:.2} is above 1.05") };
         }
     }
     llc
 }
 
 fn transitions() -> Vec<Transition> {
-    let made = |observable: &str,
-                label: Option<&str>,
-                at: [f64; 3],
-                width_decades,
-                size,
-                unit: &str,
-                p_value| Transition {
-        observable: observable.to_owned(),
-        label: label.map(str::to_owned),
-        step: at[1],
-        lower: at[0],
-        upper: at[2],
-        width_decades,
-        size,
-        unit: unit.to_owned(),
-        p_value,
-    };
+    let made =
+        |observable: &str, label: Option<&str>, at: [f64; 3], width_decades, size, unit: &str, p_value| Transition {
+            observable: observable.to_owned(),
+            label: label.map(str::to_owned),
+            step: at[1],
+            lower: at[0],
+            upper: at[2],
+            width_decades,
+            size,
+            unit: unit.to_owned(),
+            p_value,
+        };
     vec![
-        made(
-            "loss.train",
-            Some("memorisation"),
-            [80.0, 90.0, 105.0],
-            0.42,
-            -3.9,
-            "nats",
-            1e-6,
-        ),
-        made(
-            "llc.full",
-            None,
-            [82.0, 95.0, 120.0],
-            0.48,
-            131.0,
-            "1",
-            4e-4,
-        ),
-        made(
-            "llc.full",
-            None,
-            [1700.0, 1890.0, 2100.0],
-            0.2,
-            -90.0,
-            "1",
-            0.0021,
-        ),
-        made(
-            "loss.test",
-            Some("grokking"),
-            [1800.0, 1900.0, 2000.0],
-            0.15,
-            -6.8,
-            "nats",
-            1e-7,
-        ),
+        made("loss.train", Some("memorisation"), [80.0, 90.0, 105.0], 0.42, -3.9, "nats", 1e-6),
+        made("llc.full", None, [82.0, 95.0, 120.0], 0.48, 131.0, "1", 4e-4),
+        made("llc.full", None, [1700.0, 1890.0, 2100.0], 0.2, -90.0, "1", 0.0021),
+        made("loss.test", Some("grokking"), [1800.0, 1900.0, 2000.0], 0.15, -6.8, "nats", 1e-7),
     ]
 }
 

@@ -16,11 +16,7 @@ const MOST_WORDS: usize = 10;
 /// The whole `<figure>`.
 pub(crate) fn strip(frame: &Frame<'_>) -> String {
     let transitions = &frame.view.transitions;
-    let row = if transitions.len() > MOST_WORDS {
-        7
-    } else {
-        ROW
-    };
+    let row = if transitions.len() > MOST_WORDS { 7 } else { ROW };
     let height = HEAD + 4 + row * transitions.len().max(1);
     let mut svg = format!(
         "<figure id=\"life\"><div class=\"plot\" tabindex=\"0\" role=\"group\" aria-label=\"Life of the run; left and right arrow keys move the cursor\">\
@@ -30,15 +26,8 @@ pub(crate) fn strip(frame: &Frame<'_>) -> String {
     svg.push_str(&frame.bands());
     let stages = frame.stages();
     if stages.len() > 1 {
-        let _ = write!(
-            svg,
-            "<text x=\"-7\" y=\"15\" text-anchor=\"end\">stage</text>"
-        );
-        for (index, (from, to)) in stages
-            .iter()
-            .enumerate()
-            .filter(|(_, (from, to))| to - from > 4.0)
-        {
+        let _ = write!(svg, "<text x=\"-7\" y=\"15\" text-anchor=\"end\">stage</text>");
+        for (index, (from, to)) in stages.iter().enumerate().filter(|(_, (from, to))| to - from > 4.0) {
             let _ = write!(
                 svg,
                 "<text class=\"stage\" x=\"{}%\" y=\"15\" text-anchor=\"middle\">{}</text>",
@@ -48,10 +37,7 @@ pub(crate) fn strip(frame: &Frame<'_>) -> String {
         }
     }
     for boundary in &frame.view.stages {
-        let (from, to) = (
-            frame.axis.position(boundary.lower),
-            frame.axis.position(boundary.upper),
-        );
+        let (from, to) = (frame.axis.position(boundary.lower), frame.axis.position(boundary.upper));
         let _ = write!(
             svg,
             "<rect class=\"boundary-interval\" x=\"{0}%\" width=\"{1}%\" height=\"100%\"/><line class=\"boundary\" x1=\"{2}%\" x2=\"{2}%\" y1=\"0\" y2=\"100%\"/>",
@@ -63,10 +49,7 @@ pub(crate) fn strip(frame: &Frame<'_>) -> String {
     for (index, transition) in transitions.iter().enumerate() {
         let y = HEAD + row * index + row / 2;
         let at = round(frame.axis.position(transition.step));
-        let (from, to) = (
-            round(frame.axis.position(transition.lower)),
-            round(frame.axis.position(transition.upper)),
-        );
+        let (from, to) = (round(frame.axis.position(transition.lower)), round(frame.axis.position(transition.upper)));
         let _ = write!(
             svg,
             "<line class=\"life-interval\" x1=\"{from}%\" x2=\"{to}%\" y1=\"{y}\" y2=\"{y}\"/><circle class=\"life-dot\" cx=\"{at}%\" cy=\"{y}\" r=\"3.5\"><title>{}</title></circle>",
@@ -74,11 +57,7 @@ pub(crate) fn strip(frame: &Frame<'_>) -> String {
         );
         if transitions.len() <= MOST_WORDS {
             let words = transition.label.as_ref().unwrap_or(&transition.observable);
-            let (edge, dx, anchor) = if at > 55.0 {
-                (from.min(at), -9, "end")
-            } else {
-                (to.max(at), 9, "start")
-            };
+            let (edge, dx, anchor) = if at > 55.0 { (from.min(at), -9, "end") } else { (to.max(at), 9, "start") };
             let _ = write!(
                 svg,
                 "<text class=\"event\" x=\"{edge}%\" dx=\"{dx}\" y=\"{y}\" dy=\".35em\" text-anchor=\"{anchor}\">{} <tspan class=\"quiet\">{}</tspan></text>",
@@ -101,23 +80,9 @@ pub(crate) fn strip(frame: &Frame<'_>) -> String {
 }
 
 fn alternative(frame: &Frame<'_>) -> String {
-    let transitions: Vec<String> = frame
-        .view
-        .transitions
-        .iter()
-        .map(chart::transition_words)
-        .collect();
-    let boundaries: Vec<String> = frame
-        .view
-        .stages
-        .iter()
-        .map(|b| number::step(b.step))
-        .collect();
-    let mut words = format!(
-        "Life of the run, {}: {}",
-        frame.span(),
-        counted(transitions.len(), "transition")
-    );
+    let transitions: Vec<String> = frame.view.transitions.iter().map(chart::transition_words).collect();
+    let boundaries: Vec<String> = frame.view.stages.iter().map(|b| number::step(b.step)).collect();
+    let mut words = format!("Life of the run, {}: {}", frame.span(), counted(transitions.len(), "transition"));
     if !transitions.is_empty() {
         let _ = write!(words, " ({})", transitions.join("; "));
     }

@@ -44,20 +44,10 @@ fn passed(transitions: &[Transition]) -> String {
     }
     // Those with a name say most; without any, the earliest speak.
     let any_named = transitions.iter().any(|t| t.label.is_some());
-    let worth_telling = transitions
-        .iter()
-        .filter(|t| t.label.is_some() || !any_named);
+    let worth_telling = transitions.iter().filter(|t| t.label.is_some() || !any_named);
     let told: Vec<String> = worth_telling.take(MOST_TOLD).map(in_words).collect();
-    let lead = if told.len() < transitions.len() {
-        ", among them "
-    } else {
-        ": "
-    };
-    format!(
-        "passed {}{lead}{}",
-        counted(transitions.len(), "transition"),
-        list(&told)
-    )
+    let lead = if told.len() < transitions.len() { ", among them " } else { ": " };
+    format!("passed {}{lead}{}", counted(transitions.len(), "transition"), list(&told))
 }
 
 /// `grokking (loss.test) at step 1,900 [1,800, 2,000]`.
@@ -66,12 +56,7 @@ fn in_words(t: &Transition) -> String {
         Some(_) => format!("{} ({})", chart::transition_name(t), t.observable),
         None => format!("one in {}", t.observable),
     };
-    format!(
-        "{name} at step {} [{}, {}]",
-        number::step(t.step),
-        number::step(t.lower),
-        number::step(t.upper)
-    )
+    format!("{name} at step {} [{}, {}]", number::step(t.step), number::step(t.lower), number::step(t.upper))
 }
 
 /// Where accuracy and the learning coefficient ended.
@@ -80,26 +65,17 @@ fn outcomes(view: &RunView) -> Vec<String> {
     if let Some(accuracy) = view.observables.values().find(|o| o.kind == "accuracy") {
         let ends: Vec<String> = series_of("", accuracy, &view.checkpoints)
             .iter()
-            .filter_map(|s| {
-                s.last()
-                    .map(|(_, v)| format!("{:.1} % on {}", 100.0 * v, s.label))
-            })
+            .filter_map(|s| s.last().map(|(_, v)| format!("{:.1} % on {}", 100.0 * v, s.label)))
             .collect();
         if !ends.is_empty() {
             outcomes.push(format!("accuracy ended at {}", list(&ends)));
         }
     }
     // The unrestricted coefficient, under whatever name it was measured.
-    let full = view
-        .observables
-        .iter()
-        .filter(|(_, o)| o.kind == "llc")
-        .find_map(|(name, o)| {
-            let series = series_of(name, o, &view.checkpoints)
-                .into_iter()
-                .find(|s| s.label == "full")?;
-            Some((series, o.unit.clone()))
-        });
+    let full = view.observables.iter().filter(|(_, o)| o.kind == "llc").find_map(|(name, o)| {
+        let series = series_of(name, o, &view.checkpoints).into_iter().find(|s| s.label == "full")?;
+        Some((series, o.unit.clone()))
+    });
     outcomes.extend(full.and_then(|(series, unit)| ended(&series, &unit)));
     outcomes
 }
@@ -111,11 +87,7 @@ fn ended(llc: &Series, unit: &str) -> Option<String> {
     let peak_words = if highest.step == last.step {
         String::new()
     } else {
-        format!(
-            " after a peak of {} at step {}",
-            estimate(peak, highest.standard_error),
-            number::count(highest.step)
-        )
+        format!(" after a peak of {} at step {}", estimate(peak, highest.standard_error), number::count(highest.step))
     };
     Some(format!(
         "the learning coefficient was {} at step {}{peak_words}",
@@ -126,21 +98,11 @@ fn ended(llc: &Series, unit: &str) -> Option<String> {
 
 fn refused(view: &RunView) -> Option<String> {
     let estimated = view.observables.values().filter(|o| table::is_estimated(o));
-    let estimates: Vec<&Status> = estimated
-        .flat_map(|o| &o.status)
-        .filter(|s| **s != Status::Missing)
-        .collect();
-    let n_refused = estimates
-        .iter()
-        .filter(|s| matches!(s, Status::Refused { .. }))
-        .count();
+    let estimates: Vec<&Status> = estimated.flat_map(|o| &o.status).filter(|s| **s != Status::Missing).collect();
+    let n_refused = estimates.iter().filter(|s| matches!(s, Status::Refused { .. })).count();
     let verb = if n_refused == 1 { "was" } else { "were" };
     (n_refused > 0).then(|| {
-        format!(
-            "{} of {} {verb} refused",
-            number::count(n_refused as u64),
-            counted(estimates.len(), "estimate")
-        )
+        format!("{} of {} {verb} refused", number::count(n_refused as u64), counted(estimates.len(), "estimate"))
     })
 }
 
@@ -156,31 +118,22 @@ mod tests {
         assert!(full.starts_with(
             "Over 3,000 steps and 24 checkpoints the run passed 4 transitions, among them memorisation (loss.train) at step 90 [80, 105] and grokking (loss.test) at step 1,900 [1,800, 2,000]; 3 boundaries divide it into 4 stages; accuracy ended at 100.0 % on train and "
         ), "{full}");
-        assert!(
-            full.contains("; the learning coefficient was ") && full.contains(" after a peak of "),
-            "{full}"
-        );
+        assert!(full.contains("; the learning coefficient was ") && full.contains(" after a peak of "), "{full}");
         assert!(full.ends_with("; 1 of 48 estimates was refused."), "{full}");
 
         view.transitions.truncate(1);
         view.stages.clear();
-        assert!(sentence(&view).contains(
-            "the run passed 1 transition: memorisation (loss.train) at step 90 [80, 105];"
-        ));
-        view.transitions[0].label = None;
         assert!(
-            sentence(&view)
-                .contains("the run passed 1 transition: one in loss.train at step 90 [80, 105];")
+            sentence(&view).contains("the run passed 1 transition: memorisation (loss.train) at step 90 [80, 105];")
         );
+        view.transitions[0].label = None;
+        assert!(sentence(&view).contains("the run passed 1 transition: one in loss.train at step 90 [80, 105];"));
         view.transitions.clear();
-        assert!(sentence(&view).starts_with(
-            "Over 3,000 steps and 24 checkpoints the run has no recorded transition; "
-        ));
-        view.observables.clear();
-        assert_eq!(
-            sentence(&view),
-            "Over 3,000 steps and 24 checkpoints the run has no recorded transition."
+        assert!(
+            sentence(&view).starts_with("Over 3,000 steps and 24 checkpoints the run has no recorded transition; ")
         );
+        view.observables.clear();
+        assert_eq!(sentence(&view), "Over 3,000 steps and 24 checkpoints the run has no recorded transition.");
         view.checkpoints.truncate(1);
         assert_eq!(
             sentence(&view),
@@ -195,8 +148,7 @@ mod tests {
         let view = sample::grokking(4, 4);
         let sentence = sentence(&view);
         assert!(
-            !sentence.contains("learning coefficient")
-                && sentence.contains("4 of 8 estimates were refused"),
+            !sentence.contains("learning coefficient") && sentence.contains("4 of 8 estimates were refused"),
             "{sentence}"
         );
     }

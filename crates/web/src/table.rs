@@ -33,32 +33,16 @@ const LONG: usize = 40;
 pub(crate) fn transitions(view: &RunView) -> String {
     let mut html = String::from("<section><h2>Transitions and stages</h2>");
     if view.transitions.is_empty() {
-        html.push_str("<p>No transition is recorded: either the run was not searched for any, or none was significant.</p>");
+        html.push_str(
+            "<p>No transition is recorded: either the run was not searched for any, or none was significant.</p>",
+        );
     } else {
-        let header = [
-            "transition",
-            "observable",
-            "step",
-            "95 % interval",
-            "width (decades)",
-            "size",
-            "p",
-        ];
+        let header = ["transition", "observable", "step", "95 % interval", "width (decades)", "size", "p"];
         let mut table = Table::new(&header);
         let mut data = Csv::new(
-            [
-                "transition",
-                "observable",
-                "step",
-                "lower",
-                "upper",
-                "width_decades",
-                "size",
-                "unit",
-                "p_value",
-            ]
-            .map(String::from)
-            .to_vec(),
+            ["transition", "observable", "step", "lower", "upper", "width_decades", "size", "unit", "p_value"]
+                .map(String::from)
+                .to_vec(),
         );
         for t in &view.transitions {
             table.row(&[
@@ -70,31 +54,16 @@ pub(crate) fn transitions(view: &RunView) -> String {
                 format!("{}{}", number::change(t.size), unit_suffix(&t.unit)),
                 number::p_value(t.p_value),
             ]);
-            let numbers =
-                [t.step, t.lower, t.upper, t.width_decades, t.size].map(|x| csv::cell(Some(x)));
+            let numbers = [t.step, t.lower, t.upper, t.width_decades, t.size].map(|x| csv::cell(Some(x)));
             let words = [t.label.clone().unwrap_or_default(), t.observable.clone()];
-            data.push(
-                words
-                    .into_iter()
-                    .chain(numbers)
-                    .chain([t.unit.clone(), csv::cell(Some(t.p_value))])
-                    .collect(),
-            );
+            data.push(words.into_iter().chain(numbers).chain([t.unit.clone(), csv::cell(Some(t.p_value))]).collect());
         }
         html.push_str(&table.html("Transitions"));
-        let _ = write!(
-            html,
-            "<p class=\"foot\">{}</p>",
-            data.link("transitions", "Transitions as CSV")
-        );
+        let _ = write!(html, "<p class=\"foot\">{}</p>", data.link("transitions", "Transitions as CSV"));
     }
     if !view.stages.is_empty() {
         let mut table = Table::new(&["boundary between", "step", "95 % interval", "agreed by"]);
-        let mut data = Csv::new(
-            ["step", "lower", "upper", "observables"]
-                .map(String::from)
-                .to_vec(),
-        );
+        let mut data = Csv::new(["step", "lower", "upper", "observables"].map(String::from).to_vec());
         for (index, b) in view.stages.iter().enumerate() {
             table.row(&[
                 format!("stages {} and {}", index + 1, index + 2),
@@ -103,19 +72,10 @@ pub(crate) fn transitions(view: &RunView) -> String {
                 b.observables.join(", "),
             ]);
             let numbers = [b.step, b.lower, b.upper].map(|x| csv::cell(Some(x)));
-            data.push(
-                numbers
-                    .into_iter()
-                    .chain([b.observables.join(" ")])
-                    .collect(),
-            );
+            data.push(numbers.into_iter().chain([b.observables.join(" ")]).collect());
         }
         html.push_str(&table.html("Stage boundaries"));
-        let _ = write!(
-            html,
-            "<p class=\"foot\">{}</p>",
-            data.link("stages", "Stage boundaries as CSV")
-        );
+        let _ = write!(html, "<p class=\"foot\">{}</p>", data.link("stages", "Stage boundaries as CSV"));
     }
     html.push_str("</section>");
     html
@@ -129,25 +89,14 @@ pub(crate) fn estimates(view: &RunView) -> String {
         .filter(|(_, o)| is_estimated(o))
         .map(|(name, o)| estimate_table(name, o, view))
         .collect();
-    if tables.is_empty() {
-        tables
-    } else {
-        format!("<section><h2>Estimates</h2>{tables}</section>")
-    }
+    if tables.is_empty() { tables } else { format!("<section><h2>Estimates</h2>{tables}</section>") }
 }
 
 /// Whether an observable is estimated rather than computed exactly.
 pub(crate) fn is_estimated(observable: &Observable) -> bool {
-    observable
-        .standard_errors
-        .values
-        .iter()
-        .any(Option::is_some)
+    observable.standard_errors.values.iter().any(Option::is_some)
         || observable.details.iter().any(|d| !d.is_empty())
-        || observable
-            .status
-            .iter()
-            .any(|s| matches!(s, Status::Refused { .. }))
+        || observable.status.iter().any(|s| matches!(s, Status::Refused { .. }))
 }
 
 fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String {
@@ -167,10 +116,7 @@ fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String
     data_header.extend(["status", "reason"].map(String::from));
     let mut table = Table::new(&header.iter().map(String::as_str).collect::<Vec<_>>());
     let mut data = Csv::new(data_header);
-    for (at, step) in panel::steps_of(observable, &view.checkpoints)
-        .iter()
-        .enumerate()
-    {
+    for (at, step) in panel::steps_of(observable, &view.checkpoints).iter().enumerate() {
         let status = observable.status.get(at).unwrap_or(&Status::Missing);
         let mut row = vec![number::count(*step)];
         let mut data_row = vec![step.to_string()];
@@ -192,9 +138,7 @@ fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String
         let (state, reason) = match status {
             Status::Missing => ("missing", "not measured yet".to_owned()),
             Status::Done => ("done", String::new()),
-            Status::Refused { verdict, reason } => {
-                ("refused", panel::refusal_words(verdict, reason))
-            }
+            Status::Refused { verdict, reason } => ("refused", panel::refusal_words(verdict, reason)),
         };
         row.push(reason.clone());
         data_row.extend([state.to_owned(), reason]);
@@ -209,39 +153,19 @@ fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String
     table.drop_empty_last_column();
     let mut html = format!("<h3>{}</h3>", escape(name));
     if !shared.is_empty() {
-        let settings: Vec<String> = shared
-            .iter()
-            .map(|(key, value)| format!("{} {value}", escape(&heading(key))))
-            .collect();
-        let _ = write!(
-            html,
-            "<p>The same at every step: {}.</p>",
-            settings.join(", ")
-        );
+        let settings: Vec<String> =
+            shared.iter().map(|(key, value)| format!("{} {value}", escape(&heading(key)))).collect();
+        let _ = write!(html, "<p>The same at every step: {}.</p>", settings.join(", "));
     }
     html.push_str(&table.html(&format!("Estimates of {name}")));
-    let _ = write!(
-        html,
-        "<p class=\"foot\">{}</p>",
-        data.link(&format!("{name}-estimates"), "Estimates as CSV")
-    );
+    let _ = write!(html, "<p class=\"foot\">{}</p>", data.link(&format!("{name}-estimates"), "Estimates as CSV"));
     html
 }
 
 /// Details that are the same at all steps, with their value, and the names of those that are not; the verdict always counts as varying.
 fn split_details(observable: &Observable) -> (Vec<(&str, String)>, Vec<&str>) {
-    let keys: BTreeSet<&str> = observable
-        .details
-        .iter()
-        .flat_map(BTreeMap::keys)
-        .map(String::as_str)
-        .collect();
-    let rank = |key: &str| {
-        KNOWN
-            .iter()
-            .position(|(known, _)| *known == key)
-            .unwrap_or(KNOWN.len())
-    };
+    let keys: BTreeSet<&str> = observable.details.iter().flat_map(BTreeMap::keys).map(String::as_str).collect();
+    let rank = |key: &str| KNOWN.iter().position(|(known, _)| *known == key).unwrap_or(KNOWN.len());
     let mut keys: Vec<&str> = keys.into_iter().collect();
     keys.sort_by_key(|key| (rank(key), *key));
     let (mut shared, mut varying) = (Vec::new(), Vec::new());
@@ -250,9 +174,7 @@ fn split_details(observable: &Observable) -> (Vec<(&str, String)>, Vec<&str>) {
         let first = present.next();
         let is_setting = rank(key) >= rank("n_beta");
         match first {
-            Some(value)
-                if is_setting && observable.details.len() > 1 && present.all(|v| v == value) =>
-            {
+            Some(value) if is_setting && observable.details.len() > 1 && present.all(|v| v == value) => {
                 shared.push((key, escape(&words(key, value))));
             }
             _ => varying.push(key),
@@ -264,9 +186,7 @@ fn split_details(observable: &Observable) -> (Vec<(&str, String)>, Vec<&str>) {
 /// A detail as it is read; an effective sample size is a whole number, an error has two digits.
 fn words(key: &str, detail: &Detail) -> String {
     match detail {
-        Detail::Number(Some(x)) if key.starts_with("ess") && *x >= 1.0 => {
-            number::count(x.round() as u64)
-        }
+        Detail::Number(Some(x)) if key.starts_with("ess") && *x >= 1.0 => number::count(x.round() as u64),
         Detail::Number(Some(x)) if key == "mcse" => number::significant(*x, 2),
         Detail::Number(x) => x.map_or("–".to_owned(), number::value),
         Detail::Text(text) => text.clone(),
@@ -274,10 +194,10 @@ fn words(key: &str, detail: &Detail) -> String {
 }
 
 fn heading(key: &str) -> String {
-    KNOWN.iter().find(|(known, _)| *known == key).map_or_else(
-        || key.replace('_', " "),
-        |(_, heading)| (*heading).to_owned(),
-    )
+    KNOWN
+        .iter()
+        .find(|(known, _)| *known == key)
+        .map_or_else(|| key.replace('_', " "), |(_, heading)| (*heading).to_owned())
 }
 
 /// Configuration, versions, hashes and the command that makes the run again.
@@ -288,26 +208,11 @@ pub(crate) fn provenance(run: &RunInfo) -> String {
         ("instruction set".to_owned(), run.instruction_set.clone()),
         ("seed".to_owned(), run.seed.to_string()),
     ];
-    rows.extend(
-        run.hashes
-            .iter()
-            .map(|(name, hash)| (format!("hash of {name}"), hash.clone())),
-    );
-    let mut html = String::from(
-        "<section><h2>Where this comes from</h2><p>This command makes the run again:</p>",
-    );
-    let _ = write!(
-        html,
-        "<pre tabindex=\"0\" class=\"command\"><code>{}</code></pre><dl>",
-        escape(&run.command)
-    );
+    rows.extend(run.hashes.iter().map(|(name, hash)| (format!("hash of {name}"), hash.clone())));
+    let mut html = String::from("<section><h2>Where this comes from</h2><p>This command makes the run again:</p>");
+    let _ = write!(html, "<pre tabindex=\"0\" class=\"command\"><code>{}</code></pre><dl>", escape(&run.command));
     for (name, value) in rows {
-        let _ = write!(
-            html,
-            "<dt>{}</dt><dd>{}</dd>",
-            escape(&name),
-            escape(&value)
-        );
+        let _ = write!(html, "<dt>{}</dt><dd>{}</dd>", escape(&name), escape(&value));
     }
     let _ = write!(
         html,
@@ -325,10 +230,7 @@ struct Table {
 
 impl Table {
     fn new(header: &[&str]) -> Self {
-        Self {
-            header: header.iter().map(|h| (*h).to_owned()).collect(),
-            rows: Vec::new(),
-        }
+        Self { header: header.iter().map(|h| (*h).to_owned()).collect(), rows: Vec::new() }
     }
 
     fn row(&mut self, cells: &[String]) {
@@ -340,28 +242,16 @@ impl Table {
     }
 
     fn drop_empty_last_column(&mut self) {
-        if self
-            .rows
-            .iter()
-            .all(|(_, cells)| cells.last().is_none_or(String::is_empty))
-        {
+        if self.rows.iter().all(|(_, cells)| cells.last().is_none_or(String::is_empty)) {
             self.header.pop();
-            self.rows
-                .iter_mut()
-                .for_each(|(_, cells)| drop(cells.pop()));
+            self.rows.iter_mut().for_each(|(_, cells)| drop(cells.pop()));
         }
     }
 
     fn html(&self, name: &str) -> String {
         let is_number = |column: usize| {
-            let mut cells = self
-                .rows
-                .iter()
-                .map(|(_, cells)| cells[column].as_str())
-                .filter(|c| *c != "–")
-                .peekable();
-            cells.peek().is_some()
-                && cells.all(|c| c.starts_with(|c: char| "0123456789+\u{2212}(<".contains(c)))
+            let mut cells = self.rows.iter().map(|(_, cells)| cells[column].as_str()).filter(|c| *c != "–").peekable();
+            cells.peek().is_some() && cells.all(|c| c.starts_with(|c: char| "0123456789+\u{2212}(<".contains(c)))
         };
         let numeric: Vec<bool> = (0..self.header.len()).map(is_number).collect();
         let class = |column: usize| if numeric[column] { " class=\"n\"" } else { "" };
@@ -372,20 +262,11 @@ impl Table {
             escape(name)
         );
         for (column, heading) in self.header.iter().enumerate() {
-            let _ = write!(
-                html,
-                "<th scope=\"col\"{}>{}</th>",
-                class(column),
-                escape(heading)
-            );
+            let _ = write!(html, "<th scope=\"col\"{}>{}</th>", class(column), escape(heading));
         }
         html.push_str("</tr></thead><tbody>");
         for (is_refused, cells) in &self.rows {
-            html.push_str(if *is_refused {
-                "<tr class=\"refused-row\">"
-            } else {
-                "<tr>"
-            });
+            html.push_str(if *is_refused { "<tr class=\"refused-row\">" } else { "<tr>" });
             for (column, cell) in cells.iter().enumerate() {
                 let _ = write!(html, "<td{}>{}</td>", class(column), escape(cell));
             }
@@ -405,20 +286,18 @@ mod tests {
     fn refused_estimates_show_their_reason_and_diagnostics_but_no_value() {
         let html = estimates(&sample::grokking(24, 2));
         assert_eq!(html.matches("class=\"refused-row\"").count(), 2);
-        assert!(
-            html.contains("<td class=\"n\">–</td><td>not converged</td><td class=\"n\">1.31</td>")
-        );
+        assert!(html.contains("<td class=\"n\">–</td><td>not converged</td><td class=\"n\">1.31</td>"));
         assert!(html.contains("not converged, R̂ 1.31 is above 1.05"));
-        assert!(html.contains("The same at every step: nβ 193.7, step size ε 2 × 10⁻⁵, localization γ 300, chains 4, draws per chain 200."));
+        assert!(html.contains(
+            "The same at every step: nβ 193.7, step size ε 2 × 10⁻⁵, localization γ 300, chains 4, draws per chain 200."
+        ));
     }
 
     #[test]
     fn exact_measurements_have_no_table_of_estimates() {
         let html = estimates(&sample::grokking(24, 0));
         assert!(
-            html.contains("<h3>llc</h3>")
-                && html.contains("<h3>llc_unembed</h3>")
-                && !html.contains("<h3>loss</h3>")
+            html.contains("<h3>llc</h3>") && html.contains("<h3>llc_unembed</h3>") && !html.contains("<h3>loss</h3>")
         );
         assert!(!html.contains("refused because"));
     }
@@ -428,11 +307,7 @@ mod tests {
         let view = sample::grokking(24, 0);
         let html = transitions(&view);
         assert!(html.contains("<td>loss.train</td><td class=\"n\">90</td><td>[80, 105]</td><td class=\"n\">0.42</td><td class=\"n\">−3.9 nats</td><td class=\"n\">&lt; 0.0001</td>"), "{html}");
-        let none = transitions(&RunView {
-            transitions: Vec::new(),
-            stages: Vec::new(),
-            ..view
-        });
+        let none = transitions(&RunView { transitions: Vec::new(), stages: Vec::new(), ..view });
         assert!(none.contains("No transition is recorded") && !none.contains("<table>"));
     }
 }

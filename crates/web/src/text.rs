@@ -22,33 +22,17 @@ pub(crate) fn escape(text: &str) -> String {
 
 /// A name reduced to what may stand in an `id` or a file name: letters, digits, `-` and `_`.
 pub(crate) fn slug(name: &str) -> String {
-    name.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '_' {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect()
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect()
 }
 
 /// A unit as it is read in a sentence: `1` is the unit of a pure number.
 pub(crate) fn unit_name(unit: &str) -> &str {
-    if unit == "1" || unit.is_empty() {
-        "dimensionless"
-    } else {
-        unit
-    }
+    if unit == "1" || unit.is_empty() { "dimensionless" } else { unit }
 }
 
 /// A unit as it follows a number: with its space, or nothing for a pure number.
 pub(crate) fn unit_suffix(unit: &str) -> String {
-    if unit == "1" || unit.is_empty() {
-        String::new()
-    } else {
-        format!(" {unit}")
-    }
+    if unit == "1" || unit.is_empty() { String::new() } else { format!(" {unit}") }
 }
 
 /// `a`, `a and b`, `a, b and c`.
@@ -86,11 +70,7 @@ mod tests {
         let read: Vec<String> = (0..=3).map(|n| list(&items[..n])).collect();
         assert_eq!(read, ["", "a", "a and b", "a, b and c"]);
         assert_eq!(
-            [
-                counted(0, "step"),
-                counted(1, "step"),
-                counted(2400, "step")
-            ],
+            [counted(0, "step"), counted(1, "step"), counted(2400, "step")],
             ["0 steps", "1 step", "2,400 steps"]
         );
     }

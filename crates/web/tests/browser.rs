@@ -47,25 +47,12 @@ fn in_browser(view: &RunView, width: u32, check: &str) -> Option<serde_json::Val
         return None;
     };
     let folder = tempfile::tempdir().expect("a folder for the pages");
-    fs_err::write(
-        folder.path().join("report.html"),
-        ontogeny_web::report(view),
-    )
-    .expect("the report can be written");
-    let wrapper = WRAPPER
-        .replace("WIDTH", &width.to_string())
-        .replace("CHECK", check);
+    fs_err::write(folder.path().join("report.html"), ontogeny_web::report(view)).expect("the report can be written");
+    let wrapper = WRAPPER.replace("WIDTH", &width.to_string()).replace("CHECK", check);
     fs_err::write(folder.path().join("wrapper.html"), wrapper).expect("the wrapper can be written");
     let dom = dump_dom(&browser, folder.path());
-    let seen = dom
-        .split("<pre id=\"seen\">")
-        .nth(1)
-        .and_then(|rest| rest.split("</pre>").next())
-        .unwrap_or_default();
-    let seen = seen
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&amp;", "&");
+    let seen = dom.split("<pre id=\"seen\">").nth(1).and_then(|rest| rest.split("</pre>").next()).unwrap_or_default();
+    let seen = seen.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
     let seen: serde_json::Value =
         serde_json::from_str(&seen).unwrap_or_else(|error| panic!("{error}: {seen:?} in {dom}"));
     assert_eq!(seen["errors"], serde_json::json!([]));
@@ -74,45 +61,21 @@ fn in_browser(view: &RunView, width: u32, check: &str) -> Option<serde_json::Val
 
 fn dump_dom(browser: &Path, folder: &Path) -> String {
     let output = Command::new(browser)
-        .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-        ])
-        .args([
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-        ])
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
         // Files may read each other: the wrapper looks into the frame.
-        .args([
-            "--allow-file-access-from-files",
-            "--virtual-time-budget=5000",
-            "--dump-dom",
-            "--window-size=1400,1000",
-        ])
-        .arg(format!(
-            "--user-data-dir={}",
-            folder.join("profile").display()
-        ))
+        .args(["--allow-file-access-from-files", "--virtual-time-budget=5000", "--dump-dom", "--window-size=1400,1000"])
+        .arg(format!("--user-data-dir={}", folder.join("profile").display()))
         .arg(format!("file://{}", folder.join("wrapper.html").display()))
         .output()
         .expect("Chromium starts");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("Chromium prints UTF-8")
 }
 
 #[test]
 fn no_page_is_wider_than_its_window() {
-    for (width, n_checkpoints, n_refused) in
-        [(360, 24, 3), (360, 1, 1), (800, 24, 0), (1280, 24, 24)]
-    {
+    for (width, n_checkpoints, n_refused) in [(360, 24, 3), (360, 1, 1), (800, 24, 0), (1280, 24, 24)] {
         let mut view = sample::grokking(n_checkpoints, n_refused);
         view.run.directory = "a-folder-with-a-very-long-name-and-no-place-to-break-".repeat(4);
         view.run.command = format!("ontogeny run {}", "x".repeat(300));
@@ -121,10 +84,7 @@ fn no_page_is_wider_than_its_window() {
         let Some(seen) = in_browser(&view, width, check) else {
             return;
         };
-        assert!(
-            seen["page"].as_u64() <= seen["window"].as_u64(),
-            "{width} px, {n_checkpoints} checkpoints: {seen}"
-        );
+        assert!(seen["page"].as_u64() <= seen["window"].as_u64(), "{width} px, {n_checkpoints} checkpoints: {seen}");
         // Letters keep their size on a phone; below 11 px they could not be read.
         assert!(seen["letters"].as_f64() >= Some(11.0), "{seen}");
     }
@@ -151,35 +111,16 @@ fn the_cursor_moves_on_all_figures_and_reads_the_data() {
     let Some(seen) = in_browser(&view, 800, check) else {
         return;
     };
-    assert_eq!(
-        seen["drawn"], seen["end"]["readings"],
-        "the script and the drawn page must write numbers alike"
-    );
+    assert_eq!(seen["drawn"], seen["end"]["readings"], "the script and the drawn page must write numbers alike");
     assert_eq!(seen["end"]["steps"], serde_json::json!(["3,000"]));
     assert_eq!(seen["end"]["cursors"], serde_json::json!(["99%"]));
     assert_eq!(seen["home"]["cursors"], serde_json::json!(["1%"]));
     assert_eq!(seen["home"]["readings"]["llc"][0], "refused");
-    assert!(
-        seen["home"]["spoken"]
-            .as_str()
-            .unwrap()
-            .starts_with("step 0 train"),
-        "{}",
-        seen["home"]["spoken"]
-    );
+    assert!(seen["home"]["spoken"].as_str().unwrap().starts_with("step 0 train"), "{}", seen["home"]["spoken"]);
     // Half of the axis: ln(t + 1) is half of ln 3001 at t = 54; the nearest checkpoint stands there on all figures.
-    let middle: f64 = seen["middle"]["steps"][0]
-        .as_str()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let middle: f64 = seen["middle"]["steps"][0].as_str().unwrap().parse().unwrap();
     let distance = |step: f64| ((step + 1.0).ln() - 0.5 * 3001f64.ln()).abs();
-    assert!(
-        view.checkpoints
-            .iter()
-            .all(|step| distance(*step as f64) >= distance(middle)),
-        "{middle}"
-    );
+    assert!(view.checkpoints.iter().all(|step| distance(*step as f64) >= distance(middle)), "{middle}");
     assert_eq!(seen["middle"]["steps"].as_array().unwrap().len(), 1);
     assert_eq!(seen["middle"]["cursors"].as_array().unwrap().len(), 1);
 }
@@ -194,10 +135,7 @@ fn the_axis_box_switches_between_logarithmic_and_linear() {
     let Some(seen) = in_browser(&sample::grokking(24, 0), 360, check) else {
         return;
     };
-    assert_eq!(
-        seen,
-        serde_json::json!({ "before": [true], "after": [false] })
-    );
+    assert_eq!(seen, serde_json::json!({ "before": [true], "after": [false] }));
 }
 
 #[test]
@@ -235,54 +173,34 @@ fn every_link_saves_its_data_and_every_figure_has_words() {
     };
     let rows = seen["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 1 + view.checkpoints.len());
-    for (row, (step, values)) in rows[1..].iter().zip(
-        view.checkpoints
-            .iter()
-            .zip(view.observables["loss"].values.values.chunks(3)),
-    ) {
-        let cells: Vec<f64> = row
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|cell| cell.as_str().unwrap().parse().unwrap())
-            .collect();
+    for (row, (step, values)) in
+        rows[1..].iter().zip(view.checkpoints.iter().zip(view.observables["loss"].values.values.chunks(3)))
+    {
+        let cells: Vec<f64> =
+            row.as_array().unwrap().iter().map(|cell| cell.as_str().unwrap().parse().unwrap()).collect();
         assert_eq!(cells[0], *step as f64);
-        assert_eq!(
-            cells[1..].iter().copied().map(Some).collect::<Vec<_>>(),
-            values
-        );
+        assert_eq!(cells[1..].iter().copied().map(Some).collect::<Vec<_>>(), values);
     }
     assert_eq!(seen["without_csv"], serde_json::json!([]));
-    assert_eq!(
-        [&seen["without_words"], &seen["unreachable"]],
-        [&serde_json::json!(0), &serde_json::json!(0)]
-    );
-    assert_eq!(
-        seen["reason"],
-        "llc at step 0 refused: not converged, R̂ 1.31 is above 1.05"
-    );
+    assert_eq!([&seen["without_words"], &seen["unreachable"]], [&serde_json::json!(0), &serde_json::json!(0)]);
+    assert_eq!(seen["reason"], "llc at step 0 refused: not converged, R̂ 1.31 is above 1.05");
 }
 
 #[test]
 fn hostile_words_run_nothing() {
     let mut view = sample::grokking(8, 1);
-    let hostile = "\"><img src=x onerror=\"parent.document.title='broken'\"><script>parent.document.title='broken'</script>";
+    let hostile =
+        "\"><img src=x onerror=\"parent.document.title='broken'\"><script>parent.document.title='broken'</script>";
     view.run.title = hostile.to_owned();
     view.run.configuration = hostile.to_owned();
     let llc = view.observables.get_mut("llc").unwrap();
     llc.unit = hostile.to_owned();
-    llc.status[0] = Status::Refused {
-        verdict: hostile.to_owned(),
-        reason: String::new(),
-    };
+    llc.status[0] = Status::Refused { verdict: hostile.to_owned(), reason: String::new() };
     let check = "return { images: doc.images.length, scripts: doc.scripts.length, heading: doc.querySelector('h1').textContent, title: document.title };";
     let Some(seen) = in_browser(&view, 800, check) else {
         return;
     };
     assert_eq!(seen["heading"], hostile);
-    assert_eq!(
-        [&seen["images"], &seen["scripts"]],
-        [&serde_json::json!(0), &serde_json::json!(1)]
-    );
+    assert_eq!([&seen["images"], &seen["scripts"]], [&serde_json::json!(0), &serde_json::json!(1)]);
     assert_eq!(seen["title"], "waiting");
 }

@@ -6,68 +6,35 @@ const STYLE: &str = include_str!("../src/style.css");
 /// (Machado, Oliveira and Fernandes 2009, table 1).
 const VISION: [[[f64; 3]; 3]; 4] = [
     [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
-    [
-        [0.152_286, 1.052_583, -0.204_868],
-        [0.114_503, 0.786_281, 0.099_216],
-        [-0.003_882, -0.048_116, 1.051_998],
-    ],
-    [
-        [0.367_322, 0.860_646, -0.227_968],
-        [0.280_085, 0.672_501, 0.047_413],
-        [-0.011_820, 0.042_940, 0.968_881],
-    ],
-    [
-        [1.255_528, -0.076_749, -0.178_779],
-        [-0.078_411, 0.930_809, 0.147_602],
-        [0.004_733, 0.691_367, 0.303_900],
-    ],
+    [[0.152_286, 1.052_583, -0.204_868], [0.114_503, 0.786_281, 0.099_216], [-0.003_882, -0.048_116, 1.051_998]],
+    [[0.367_322, 0.860_646, -0.227_968], [0.280_085, 0.672_501, 0.047_413], [-0.011_820, 0.042_940, 0.968_881]],
+    [[1.255_528, -0.076_749, -0.178_779], [-0.078_411, 0.930_809, 0.147_602], [0.004_733, 0.691_367, 0.303_900]],
 ];
 
 type Colour = [f64; 3];
 
 /// The custom properties `--PREFIX0`, `--PREFIX1`, … of one theme, from `first` on, in linear RGB.
 fn colours(theme: &str, prefix: &str, first: usize) -> Vec<Colour> {
-    let value = |name: &str| {
-        theme
-            .split(&format!("--{name}: #"))
-            .nth(1)
-            .map(|rest| linear(&rest[..6]))
-    };
-    (first..)
-        .map_while(|index| value(&format!("{prefix}{index}")))
-        .collect()
+    let value = |name: &str| theme.split(&format!("--{name}: #")).nth(1).map(|rest| linear(&rest[..6]));
+    (first..).map_while(|index| value(&format!("{prefix}{index}"))).collect()
 }
 
 fn paper(theme: &str) -> Colour {
-    let hex = theme
-        .split("--paper: #")
-        .nth(1)
-        .expect("each theme has a paper colour");
+    let hex = theme.split("--paper: #").nth(1).expect("each theme has a paper colour");
     linear(&hex[..6])
 }
 
 /// The rules of the light and of the dark theme.
 fn themes() -> [&'static str; 2] {
-    let (light, rest) = STYLE
-        .split_once("@media screen")
-        .expect("the dark theme follows the light one");
-    [
-        light,
-        rest.split_once("* {").expect("rules follow the themes").0,
-    ]
+    let (light, rest) = STYLE.split_once("@media screen").expect("the dark theme follows the light one");
+    [light, rest.split_once("* {").expect("rules follow the themes").0]
 }
 
 /// sRGB to linear RGB (IEC 61966-2-1).
 fn linear(hex: &str) -> Colour {
     [0, 2, 4].map(|at| {
-        let c =
-            f64::from(u8::from_str_radix(&hex[at..at + 2], 16).expect("six hexadecimal digits"))
-                / 255.0;
-        if c <= 0.04045 {
-            c / 12.92
-        } else {
-            ((c + 0.055) / 1.055).powf(2.4)
-        }
+        let c = f64::from(u8::from_str_radix(&hex[at..at + 2], 16).expect("six hexadecimal digits")) / 255.0;
+        if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) }
     })
 }
 
@@ -96,11 +63,7 @@ fn oklab(rgb: Colour) -> Colour {
 }
 
 fn distance(a: Colour, b: Colour) -> f64 {
-    a.iter()
-        .zip(b)
-        .map(|(x, y)| (x - y).powi(2))
-        .sum::<f64>()
-        .sqrt()
+    a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum::<f64>().sqrt()
 }
 
 fn luminance(rgb: Colour) -> f64 {
@@ -140,18 +103,11 @@ fn lines_have_the_contrast_that_graphics_need() {
 #[test]
 fn heat_map_colours_are_ordered_by_lightness() {
     for (theme, grows) in themes().into_iter().zip([false, true]) {
-        let shades: Vec<f64> = colours(theme, "h", 0)
-            .into_iter()
-            .map(|c| oklab(c)[0])
-            .collect();
+        let shades: Vec<f64> = colours(theme, "h", 0).into_iter().map(|c| oklab(c)[0]).collect();
         assert_eq!(shades.len(), 16);
         for pair in shades.windows(2) {
             // At least a visible step from shade to shade, all in one direction.
-            let step = if grows {
-                pair[1] - pair[0]
-            } else {
-                pair[0] - pair[1]
-            };
+            let step = if grows { pair[1] - pair[0] } else { pair[0] - pair[1] };
             assert!(step > 0.015, "{pair:?}");
         }
     }

@@ -16,19 +16,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (format, n) = (description.format, description.n_elements);
     writeln!(out, "{}: {format}, {n} values", path.display())?;
     for tensor in &description.tensors {
-        writeln!(
-            out,
-            "  {:<40} {:<5} {:?}",
-            tensor.name, tensor.dtype, tensor.shape
-        )?;
+        writeln!(out, "  {:<40} {:<5} {:?}", tensor.name, tensor.dtype, tensor.shape)?;
     }
     let file = read_tensors(&path)?;
-    writeln!(
-        out,
-        "layout {:?}, content {}",
-        Layout::detect(&file),
-        file.content_hash()
-    )?;
+    writeln!(out, "layout {:?}, content {}", Layout::detect(&file), file.content_hash())?;
     Ok(())
 }
 
@@ -38,11 +29,7 @@ fn write_small_file(folder: &Path) -> std::io::Result<PathBuf> {
     let header = r#"{"blocks.0.attn.W_O":{"dtype":"F32","shape":[1,2,1],"data_offsets":[0,8]}}"#;
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(header.as_bytes());
-    bytes.extend(
-        [0.5_f32, -0.25]
-            .iter()
-            .flat_map(|value| value.to_le_bytes()),
-    );
+    bytes.extend([0.5_f32, -0.25].iter().flat_map(|value| value.to_le_bytes()));
     fs_err::write(&path, bytes)?;
     Ok(path)
 }

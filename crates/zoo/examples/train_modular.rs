@@ -47,14 +47,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file: RunFile = toml::from_str(RUN_FILE)?;
     let task = file.task.prepare(file.seed, Path::new("."))?;
     let model = Model::new(file.network, task.interface)?;
-    let train = task
-        .split("train")
-        .expect("every task has a training split");
-    println!(
-        "{} parameters, {} training examples",
-        model.space().len(),
-        train.data.len()
-    );
+    let train = task.split("train").expect("every task has a training split");
+    println!("{} parameters, {} training examples", model.space().len(), train.data.len());
 
     let mut trainer = Trainer::new(&model, &train.data, &file.train, file.seed)?;
     let mut state = trainer.start(model.initial_weights(file.seed))?;

@@ -50,20 +50,16 @@ mod tasks;
 mod train;
 
 pub use formats::{
-    DType, Description, FileFormat, FloatStats, Layout, LayoutError, NameMap, NamedTensor,
-    NonFinite, PickleScanError, ReadError, Scalar, ScalarValue, ShapeDifferences, ShapeMismatch,
-    TensorData, TensorFile, TensorSummary, UnmatchedName, Unread, WeightTensor, check_finite,
-    check_finite_weights, describe, match_shapes, read_tensors, scan_pickle, to_canonical,
+    DType, Description, FileFormat, FloatStats, Layout, LayoutError, NameMap, NamedTensor, NonFinite, PickleScanError,
+    ReadError, Scalar, ScalarValue, ShapeDifferences, ShapeMismatch, TensorData, TensorFile, TensorSummary,
+    UnmatchedName, Unread, WeightTensor, check_finite, check_finite_weights, describe, match_shapes, read_tensors,
+    scan_pickle, to_canonical,
 };
 pub use model::{Interface, Model, Nodes, Read, VectorLoss};
-pub use networks::{
-    Activation, MlpConfig, NetworkConfig, Normalization, Positions, TransformerConfig,
-};
+pub use networks::{Activation, MlpConfig, NetworkConfig, Normalization, Positions, TransformerConfig};
 pub use setting::SettingError;
-pub use tasks::{
-    IndexFileError, ModularArithmeticConfig, Operation, Split, Task, TaskConfig, TaskError,
-};
+pub use tasks::{IndexFileError, ModularArithmeticConfig, Operation, Split, Task, TaskConfig, TaskError};
 pub use train::{
-    Batch, CheckpointSchedule, OptimizerKind, ResumeError, Spacing, TrainConfig, TrainError,
-    TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError,
+    Batch, CheckpointSchedule, OptimizerKind, ResumeError, Spacing, TrainConfig, TrainError, TrainEvent, TrainOutcome,
+    TrainState, Trainer, TrainerError,
 };

@@ -79,11 +79,7 @@ impl Model {
     /// A setting that is out of range or does not go with the task; it is named, with what is allowed.
     pub fn new(network: NetworkConfig, interface: Interface) -> Result<Self, SettingError> {
         check(&network, interface)?;
-        let mut model = Self {
-            network,
-            interface,
-            space: ParamSpace::default(),
-        };
+        let mut model = Self { network, interface, space: ParamSpace::default() };
         let (graph, _) = model.graph(1);
         model.space = ParamSpace::of(&graph);
         Ok(model)
@@ -99,11 +95,7 @@ impl Model {
         let example_loss = g.named(example_loss, "example_loss");
         let loss = g.mean_all(example_loss);
         let loss = g.named(loss, "loss");
-        Nodes {
-            logits,
-            example_loss,
-            loss,
-        }
+        Nodes { logits, example_loss, loss }
     }
 
     /// A new graph that holds only this model; see [`Model::build`].
@@ -159,40 +151,21 @@ impl Model {
     ///
     /// # Errors
     /// [`LayoutError::OtherNetwork`] with every missing and superfluous name and every wrong shape.
-    pub fn weights_from(
-        &self,
-        path: &Path,
-        tensors: Vec<WeightTensor>,
-    ) -> Result<Vec<f32>, LayoutError> {
-        let expected: Vec<(String, Vec<usize>)> = self
-            .space
-            .iter()
-            .map(|param| (param.name.clone(), param.shape.clone()))
-            .collect();
+    pub fn weights_from(&self, path: &Path, tensors: Vec<WeightTensor>) -> Result<Vec<f32>, LayoutError> {
+        let expected: Vec<(String, Vec<usize>)> =
+            self.space.iter().map(|param| (param.name.clone(), param.shape.clone())).collect();
         let ordered = match_shapes(path, tensors, &expected)?;
         Ok(ordered.into_iter().flat_map(|t| t.values).collect())
     }
 
     /// Each parameter with its part of the flat `weights`, which must have the length of the space.
-    pub fn tensors<'a>(
-        &'a self,
-        weights: &'a [f32],
-    ) -> impl Iterator<Item = (&'a Param, &'a [f32])> {
-        self.space
-            .iter()
-            .map(|param| (param, &weights[param.range.clone()]))
+    pub fn tensors<'a>(&'a self, weights: &'a [f32]) -> impl Iterator<Item = (&'a Param, &'a [f32])> {
+        self.space.iter().map(|param| (param, &weights[param.range.clone()]))
     }
 
     fn build_logits(&self, g: &mut Graph, batch: usize) -> Node {
         match (&self.network, self.interface) {
-            (
-                NetworkConfig::Transformer(config),
-                Interface::Tokens {
-                    vocabulary,
-                    length,
-                    read,
-                },
-            ) => {
+            (NetworkConfig::Transformer(config), Interface::Tokens { vocabulary, length, read }) => {
                 let tokens = g.input_ids("tokens", &[batch, length]);
                 config.build(g, tokens, vocabulary, read)
             }
@@ -206,38 +179,22 @@ impl Model {
 
     fn build_example_loss(&self, g: &mut Graph, logits: Node, batch: usize) -> Node {
         match self.interface {
-            Interface::Tokens {
-                read: Read::LastPosition { .. },
-                ..
-            } => {
+            Interface::Tokens { read: Read::LastPosition { .. }, .. } => {
                 let targets = g.input_ids("targets", &[batch]);
                 g.cross_entropy(logits, targets)
             }
-            Interface::Tokens {
-                read: Read::NextToken,
-                length,
-                ..
-            } => {
-                let tokens = g
-                    .find("tokens")
-                    .expect("the network has just declared this input");
+            Interface::Tokens { read: Read::NextToken, length, .. } => {
+                let tokens = g.find("tokens").expect("the network has just declared this input");
                 let next = g.slice(tokens, 1, 1, length - 1);
                 let predictions = g.slice(logits, 1, 0, length - 1);
                 let losses = g.cross_entropy(predictions, next);
                 g.mean(losses, &[1])
             }
-            Interface::Vectors {
-                loss: VectorLoss::CrossEntropy,
-                ..
-            } => {
+            Interface::Vectors { loss: VectorLoss::CrossEntropy, .. } => {
                 let classes = g.input_ids("y", &[batch]);
                 g.cross_entropy(logits, classes)
             }
-            Interface::Vectors {
-                loss: VectorLoss::MeanSquared,
-                outputs,
-                ..
-            } => {
+            Interface::Vectors { loss: VectorLoss::MeanSquared, outputs, .. } => {
                 let wanted = g.input("y", &[batch, outputs]);
                 let difference = g.sub(logits, wanted);
                 let square = g.square(difference);
@@ -258,20 +215,10 @@ impl Model {
 }
 
 fn check(network: &NetworkConfig, interface: Interface) -> Result<(), SettingError> {
-    let task = |key, found: usize, expected: &str| {
-        SettingError::new("task", key, found.to_string(), expected)
-    };
-    let kind =
-        |found: &str, expected: &str| Err(SettingError::new("network", "kind", found, expected));
+    let task = |key, found: usize, expected: &str| SettingError::new("task", key, found.to_string(), expected);
+    let kind = |found: &str, expected: &str| Err(SettingError::new("network", "kind", found, expected));
     match (network, interface) {
-        (
-            NetworkConfig::Transformer(config),
-            Interface::Tokens {
-                vocabulary,
-                length,
-                read,
-            },
-        ) => {
+        (NetworkConfig::Transformer(config), Interface::Tokens { vocabulary, length, read }) => {
             if vocabulary == 0 {
                 return Err(task("vocabulary", 0, "at least 1"));
             }
@@ -288,20 +235,13 @@ fn check(network: &NetworkConfig, interface: Interface) -> Result<(), SettingErr
             }
             config.check(length)
         }
-        (
-            NetworkConfig::Mlp(config),
-            Interface::Vectors {
-                inputs, outputs, ..
-            },
-        ) => config.check(inputs, outputs),
-        (NetworkConfig::Mlp(_), Interface::Tokens { .. }) => kind(
-            "`mlp`, which reads vectors",
-            "`transformer`, because the task gives sequences of tokens",
-        ),
-        (NetworkConfig::Transformer(_), Interface::Vectors { .. }) => kind(
-            "`transformer`, which reads tokens",
-            "`mlp`, because the task gives vectors",
-        ),
+        (NetworkConfig::Mlp(config), Interface::Vectors { inputs, outputs, .. }) => config.check(inputs, outputs),
+        (NetworkConfig::Mlp(_), Interface::Tokens { .. }) => {
+            kind("`mlp`, which reads vectors", "`transformer`, because the task gives sequences of tokens")
+        }
+        (NetworkConfig::Transformer(_), Interface::Vectors { .. }) => {
+            kind("`transformer`, which reads tokens", "`mlp`, because the task gives vectors")
+        }
     }
 }
 
@@ -324,17 +264,9 @@ mod tests {
         serde_json::from_value(settings).unwrap()
     }
 
-    const TOKENS: Interface = Interface::Tokens {
-        vocabulary: 6,
-        length: 3,
-        read: Read::LastPosition { classes: 5 },
-    };
+    const TOKENS: Interface = Interface::Tokens { vocabulary: 6, length: 3, read: Read::LastPosition { classes: 5 } };
 
-    const VECTORS: Interface = Interface::Vectors {
-        inputs: 4,
-        outputs: 2,
-        loss: VectorLoss::MeanSquared,
-    };
+    const VECTORS: Interface = Interface::Vectors { inputs: 4, outputs: 2, loss: VectorLoss::MeanSquared };
 
     #[test]
     fn parameters_have_transformer_lens_names_and_shapes() {
@@ -343,11 +275,8 @@ mod tests {
             "d_head": 3, "context": 7,
         });
         let model = Model::new(transformer(&all), TOKENS).unwrap();
-        let found: Vec<(&str, &[usize])> = model
-            .space()
-            .iter()
-            .map(|p| (p.name.as_str(), p.shape.as_slice()))
-            .collect();
+        let found: Vec<(&str, &[usize])> =
+            model.space().iter().map(|p| (p.name.as_str(), p.shape.as_slice())).collect();
         let expected: Vec<(&str, &[usize])> = vec![
             ("embed.W_E", &[6, 8]),
             ("pos_embed.W_pos", &[7, 8]),
@@ -377,8 +306,7 @@ mod tests {
 
     #[test]
     fn activations_have_transformer_lens_names_and_shapes() {
-        let model =
-            Model::new(transformer(&json!({"normalization": "layer_norm"})), TOKENS).unwrap();
+        let model = Model::new(transformer(&json!({"normalization": "layer_norm"})), TOKENS).unwrap();
         let (graph, nodes) = model.graph(2);
         graph.check().unwrap();
         assert_eq!(graph.shape(nodes.logits), [2, 5]);
@@ -412,18 +340,9 @@ mod tests {
     #[test]
     fn settings_that_cannot_work_are_named_with_what_is_allowed() {
         let cases = [
-            (
-                json!({"heads": 3}),
-                "network.heads is 3; expected a divisor of d_model = 8, or d_head beside it",
-            ),
-            (
-                json!({"heads": 0}),
-                "network.heads is 0; expected at least 1",
-            ),
-            (
-                json!({"d_model": 0}),
-                "network.d_model is 0; expected at least 1",
-            ),
+            (json!({"heads": 3}), "network.heads is 3; expected a divisor of d_model = 8, or d_head beside it"),
+            (json!({"heads": 0}), "network.heads is 0; expected at least 1"),
+            (json!({"d_model": 0}), "network.d_model is 0; expected at least 1"),
             (
                 json!({"d_mlp": null}),
                 "network.d_mlp is missing; expected the number of neurons of an MLP, or attention_only = true",
@@ -436,14 +355,8 @@ mod tests {
                 json!({"attention_only": true}),
                 "network.d_mlp is 12; expected nothing, because attention_only = true leaves no MLP",
             ),
-            (
-                json!({"context": 2}),
-                "network.context is 2; expected at least 3, the length of the task's sequences",
-            ),
-            (
-                json!({"norm_eps": -1.0}),
-                "network.norm_eps is -1; expected a finite number, at least 0",
-            ),
+            (json!({"context": 2}), "network.context is 2; expected at least 3, the length of the task's sequences"),
+            (json!({"norm_eps": -1.0}), "network.norm_eps is -1; expected a finite number, at least 0"),
         ];
         for (changes, message) in cases {
             let error = Model::new(transformer(&changes), TOKENS).unwrap_err();
@@ -462,11 +375,7 @@ mod tests {
                 VECTORS,
                 "network.sizes is [4, 3]; expected widths from 4 to 2, the inputs and outputs of the task",
             ),
-            (
-                mlp(&[4]),
-                VECTORS,
-                "network.sizes is [4]; expected two or more widths, each at least 1",
-            ),
+            (mlp(&[4]), VECTORS, "network.sizes is [4]; expected two or more widths, each at least 1"),
             (
                 mlp(&[4, 2]),
                 TOKENS,
@@ -478,29 +387,17 @@ mod tests {
                 "network.kind is `transformer`, which reads tokens; expected `mlp`, because the task gives vectors",
             ),
         ] {
-            assert_eq!(
-                Model::new(network, interface).unwrap_err().to_string(),
-                message
-            );
+            assert_eq!(Model::new(network, interface).unwrap_err().to_string(), message);
         }
     }
 
     #[test]
     fn unknown_keys_and_kinds_are_refused_with_candidates() {
-        let unknown =
-            NetworkConfig::deserialize_kind("mlp", json!({"sizes": [4, 2], "activaton": "relu"}));
+        let unknown = NetworkConfig::deserialize_kind("mlp", json!({"sizes": [4, 2], "activaton": "relu"}));
         let message = unknown.unwrap_err().to_string();
-        assert!(
-            message.contains("unknown field `activaton`") && message.contains("`activation`"),
-            "{message}"
-        );
-        let kind = NetworkConfig::deserialize_kind("rnn", json!({}))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            kind.contains("`transformer`") && kind.contains("`mlp`"),
-            "{kind}"
-        );
+        assert!(message.contains("unknown field `activaton`") && message.contains("`activation`"), "{message}");
+        let kind = NetworkConfig::deserialize_kind("rnn", json!({})).unwrap_err().to_string();
+        assert!(kind.contains("`transformer`") && kind.contains("`mlp`"), "{kind}");
     }
 
     #[test]
@@ -510,21 +407,14 @@ mod tests {
             transformer(&json!({"attention_only": true, "d_mlp": null, "activation": null})),
         ] {
             let text = serde_json::to_string(&network).unwrap();
-            assert_eq!(
-                serde_json::from_str::<NetworkConfig>(&text).unwrap(),
-                network
-            );
+            assert_eq!(serde_json::from_str::<NetworkConfig>(&text).unwrap(), network);
         }
     }
 
     #[test]
     fn initial_weights_have_the_stated_distributions() {
         let settings = json!({"d_model": 64, "d_mlp": 128, "heads": 4, "attention_biases": true});
-        let interface = Interface::Tokens {
-            vocabulary: 40,
-            length: 3,
-            read: Read::NextToken,
-        };
+        let interface = Interface::Tokens { vocabulary: 40, length: 3, read: Read::NextToken };
         let model = Model::new(transformer(&settings), interface).unwrap();
         let weights = model.initial_weights(3);
         assert_eq!(weights, model.initial_weights(3));
@@ -540,56 +430,28 @@ mod tests {
             let square = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / n;
             // Standard errors of mean and mean square of n normals: s/√n and s²·√(2/n); 4.5 of them at 12 tensors
             // would fail once in ten thousand seeds, and the seed is fixed.
-            assert!(
-                mean.abs() <= 4.5 * deviation / n.sqrt(),
-                "{}: mean {mean}",
-                param.name
-            );
+            assert!(mean.abs() <= 4.5 * deviation / n.sqrt(), "{}: mean {mean}", param.name);
             let variance = deviation * deviation;
-            assert!(
-                (square - variance).abs() <= 4.5 * variance * (2.0 / n).sqrt(),
-                "{}: {square}",
-                param.name
-            );
+            assert!((square - variance).abs() <= 4.5 * variance * (2.0 / n).sqrt(), "{}: {square}", param.name);
         }
         // No two parameters may share their numbers.
-        let q = model
-            .space()
-            .find("blocks.0.attn.W_Q")
-            .unwrap()
-            .range
-            .clone();
-        let k = model
-            .space()
-            .find("blocks.0.attn.W_K")
-            .unwrap()
-            .range
-            .clone();
+        let q = model.space().find("blocks.0.attn.W_Q").unwrap().range.clone();
+        let k = model.space().find("blocks.0.attn.W_K").unwrap().range.clone();
         assert_ne!(weights[q], weights[k]);
     }
 
     #[test]
     fn perceptron_starts_within_the_bounds_of_its_layer() {
-        let network: NetworkConfig = serde_json::from_value(
-            json!({"kind": "mlp", "sizes": [4, 100, 2], "activation": "tanh"}),
-        )
-        .unwrap();
+        let network: NetworkConfig =
+            serde_json::from_value(json!({"kind": "mlp", "sizes": [4, 100, 2], "activation": "tanh"})).unwrap();
         let model = Model::new(network, VECTORS).unwrap();
         let weights = model.initial_weights(0);
         for (param, values) in model.tensors(&weights) {
-            let bound = if param.name.starts_with("layers.0") {
-                0.5
-            } else {
-                0.1
-            };
+            let bound = if param.name.starts_with("layers.0") { 0.5 } else { 0.1 };
             let largest = values.iter().fold(0.0_f32, |a, v| a.max(v.abs()));
             // The largest of n uniforms is below 1 − 10/n of the bound with probability e⁻¹⁰.
             let n = values.len() as f32;
-            assert!(
-                largest <= bound && largest >= bound * (1.0 - 10.0 / n),
-                "{}: {largest}",
-                param.name
-            );
+            assert!(largest <= bound && largest >= bound * (1.0 - 10.0 / n), "{}: {largest}", param.name);
         }
     }
 }

@@ -21,11 +21,6 @@ impl SettingError {
         found: impl Into<String>,
         expected: impl Into<String>,
     ) -> Self {
-        Self {
-            section,
-            key,
-            found: found.into(),
-            expected: expected.into(),
-        }
+        Self { section, key, found: found.into(), expected: expected.into() }
     }
 }

@@ -3,30 +3,17 @@
 use ontogeny_zoo::{PickleScanError, scan_pickle};
 
 fn forbidden(offset: usize, module: &str, name: &str) -> PickleScanError {
-    PickleScanError::ForbiddenGlobal {
-        offset,
-        module: module.to_owned(),
-        name: name.to_owned(),
-    }
+    PickleScanError::ForbiddenGlobal { offset, module: module.to_owned(), name: name.to_owned() }
 }
 
 #[test]
 fn data_is_let_through() {
     let cases: &[(&str, &[u8])] = &[
-        (
-            "protocol 0 dictionary",
-            b"(dp0\nS'a'\np1\nI1\nsS'b'\nF1.5\ns.",
-        ),
+        ("protocol 0 dictionary", b"(dp0\nS'a'\np1\nI1\nsS'b'\nF1.5\ns."),
         ("protocol 2 tuple", b"\x80\x02K\x01K\x02\x86q\x00."),
-        (
-            "protocol 4 framed",
-            b"\x80\x04\x95\x04\0\0\0\0\0\0\0\x8c\x01a\x94.",
-        ),
+        ("protocol 4 framed", b"\x80\x04\x95\x04\0\0\0\0\0\0\0\x8c\x01a\x94."),
         ("bytes and long", b"\x80\x05C\x02ab\x8a\x01\x05\x86."),
-        (
-            "ordered dictionary",
-            b"\x80\x02ccollections\nOrderedDict\nq\x00)Rq\x01(X\x01\0\0\0aK\x01u.",
-        ),
+        ("ordered dictionary", b"\x80\x02ccollections\nOrderedDict\nq\x00)Rq\x01(X\x01\0\0\0aK\x01u."),
         ("set of protocol 4", b"\x80\x04\x8f(K\x01K\x02\x90."),
         ("pop of a mark", b"(0N."),
         ("windows line ends", b"ccollections\r\nOrderedDict\r\n."),
@@ -48,59 +35,23 @@ fn calls_by_any_spelling_are_refused_by_name_and_offset() {
         ("GLOBAL", b"cos\nsystem\n(S'true'\ntR.".to_vec(), system(0)),
         ("INST", b"(S'true'\nios\nsystem\n.".to_vec(), system(9)),
         ("OBJ", b"(cos\nsystem\nS'true'\no.".to_vec(), system(1)),
-        (
-            "STACK_GLOBAL",
-            b"\x80\x04\x8c\x02os\x8c\x06system\x93.".to_vec(),
-            system(14),
-        ),
+        ("STACK_GLOBAL", b"\x80\x04\x8c\x02os\x8c\x06system\x93.".to_vec(), system(14)),
         // The module name is memoised, dropped, and fetched again.
-        (
-            "MEMOIZE",
-            b"\x80\x04\x8c\x02os\x940h\x00\x8c\x06system\x93.".to_vec(),
-            system(18),
-        ),
-        (
-            "BINPUT",
-            b"\x80\x04\x8c\x02osq\x070h\x07\x8c\x06system\x93.".to_vec(),
-            system(19),
-        ),
-        (
-            "LONG_BINPUT",
-            b"\x80\x04\x8c\x02osr\x07\0\0\x000j\x07\0\0\0\x8c\x06system\x93.".to_vec(),
-            system(25),
-        ),
-        (
-            "PUT",
-            b"S'os'\np5\n0g5\nS'system'\n\x93.".to_vec(),
-            system(23),
-        ),
+        ("MEMOIZE", b"\x80\x04\x8c\x02os\x940h\x00\x8c\x06system\x93.".to_vec(), system(18)),
+        ("BINPUT", b"\x80\x04\x8c\x02osq\x070h\x07\x8c\x06system\x93.".to_vec(), system(19)),
+        ("LONG_BINPUT", b"\x80\x04\x8c\x02osr\x07\0\0\x000j\x07\0\0\0\x8c\x06system\x93.".to_vec(), system(25)),
+        ("PUT", b"S'os'\np5\n0g5\nS'system'\n\x93.".to_vec(), system(23)),
         ("DUP", b"S'os'\n2\x93.".to_vec(), forbidden(7, "os", "os")),
         ("UNICODE", b"Vos\nVsystem\n\x93.".to_vec(), system(12)),
-        (
-            "dotted",
-            b"\x8c\x05torch\x8c\x0fSize.__reduce__\x93.".to_vec(),
-            forbidden(24, "torch", "Size.__reduce__"),
-        ),
-        (
-            "getattr",
-            b"cbuiltins\ngetattr\n.".to_vec(),
-            forbidden(0, "builtins", "getattr"),
-        ),
-        (
-            "eval",
-            b"c__builtin__\neval\n.".to_vec(),
-            forbidden(0, "__builtin__", "eval"),
-        ),
+        ("dotted", b"\x8c\x05torch\x8c\x0fSize.__reduce__\x93.".to_vec(), forbidden(24, "torch", "Size.__reduce__")),
+        ("getattr", b"cbuiltins\ngetattr\n.".to_vec(), forbidden(0, "builtins", "getattr")),
+        ("eval", b"c__builtin__\neval\n.".to_vec(), forbidden(0, "__builtin__", "eval")),
         (
             "nested pickle",
             b"ctorch.storage\n_load_from_bytes\n.".to_vec(),
             forbidden(0, "torch.storage", "_load_from_bytes"),
         ),
-        (
-            "whole module",
-            b"c__main__\nNet\n.".to_vec(),
-            forbidden(0, "__main__", "Net"),
-        ),
+        ("whole module", b"c__main__\nNet\n.".to_vec(), forbidden(0, "__main__", "Net")),
     ];
     for (what, bytes, expected) in cases {
         assert_eq!(scan_pickle(&bytes, 0), Err(expected), "{what}");
@@ -113,18 +64,10 @@ fn names_that_cannot_be_told_are_refused() {
         ("a number", b"K\x01\x8c\x06system\x93.", 10),
         ("bytes", b"C\x02os\x8c\x06system\x93.", 12),
         ("an escape", b"S'o\\x73'\nS'system'\n\x93.", 19),
-        (
-            "a computed string",
-            b"c_codecs\nencode\nS'os'\n\x85R\x8c\x06system\x93.",
-            32,
-        ),
+        ("a computed string", b"c_codecs\nencode\nS'os'\n\x85R\x8c\x06system\x93.", 32),
     ];
     for (what, bytes, offset) in cases {
-        assert_eq!(
-            scan_pickle(bytes, 0),
-            Err(PickleScanError::UnresolvedGlobal { offset: *offset }),
-            "{what}"
-        );
+        assert_eq!(scan_pickle(bytes, 0), Err(PickleScanError::UnresolvedGlobal { offset: *offset }), "{what}");
     }
 }
 
@@ -134,33 +77,11 @@ fn pickles_that_end_early_or_hold_no_opcode_say_where() {
     let cases: &[(&str, &[u8], PickleScanError)] = &[
         ("empty", b"", Truncated { offset: 0, end: 0 }),
         ("no stop", b"N", Truncated { offset: 1, end: 1 }),
-        (
-            "string of 4 GiB",
-            b"X\xff\xff\xff\xffab",
-            Truncated { offset: 0, end: 7 },
-        ),
-        (
-            "string of 2^64",
-            b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffab",
-            Truncated { offset: 0, end: 11 },
-        ),
+        ("string of 4 GiB", b"X\xff\xff\xff\xffab", Truncated { offset: 0, end: 7 }),
+        ("string of 2^64", b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffab", Truncated { offset: 0, end: 11 }),
         ("line without end", b"cos", Truncated { offset: 0, end: 3 }),
-        (
-            "no opcode",
-            b"N\xff.",
-            UnknownOpcode {
-                offset: 1,
-                opcode: 0xff,
-            },
-        ),
-        (
-            "out-of-band buffer",
-            b"\x97.",
-            UnknownOpcode {
-                offset: 0,
-                opcode: 0x97,
-            },
-        ),
+        ("no opcode", b"N\xff.", UnknownOpcode { offset: 1, opcode: 0xff }),
+        ("out-of-band buffer", b"\x97.", UnknownOpcode { offset: 0, opcode: 0x97 }),
         ("extension", b"\x82\x07.", Extension { offset: 0, code: 7 }),
     ];
     for (what, bytes, expected) in cases {
@@ -191,19 +112,13 @@ fn malformed_pickles_are_errors_with_their_offset() {
     ];
     for &(what, bytes, at) in cases {
         let error = scan_pickle(bytes, 0).expect_err(what);
-        assert!(
-            matches!(error, PickleScanError::Malformed { offset, .. } if offset == at),
-            "{what}: {error:?}"
-        );
+        assert!(matches!(error, PickleScanError::Malformed { offset, .. } if offset == at), "{what}: {error:?}");
     }
 }
 
 #[test]
 fn a_start_beyond_the_bytes_is_an_error() {
-    assert_eq!(
-        scan_pickle(b"N.", 9),
-        Err(PickleScanError::Truncated { offset: 9, end: 2 })
-    );
+    assert_eq!(scan_pickle(b"N.", 9), Err(PickleScanError::Truncated { offset: 9, end: 2 }));
 }
 
 #[test]

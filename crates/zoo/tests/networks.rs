@@ -1,9 +1,6 @@
 //! Every network against PyTorch: activations, logits, loss, gradient and Hessian-vector product.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests stop at the first surprise"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,29 +48,14 @@ fn read_fixture(entry: &Json) -> Fixture {
     });
     let config = &entry["config"];
     let loss = config["loss"].as_str().unwrap().to_owned();
-    let model = if config["kind"] == "transformer" {
-        transformer(config)
-    } else {
-        perceptron(config)
-    };
-    let found: Vec<Json> = model
-        .space()
-        .iter()
-        .map(|p| json!({"name": p.name, "shape": p.shape}))
-        .collect();
+    let model = if config["kind"] == "transformer" { transformer(config) } else { perceptron(config) };
+    let found: Vec<Json> = model.space().iter().map(|p| json!({"name": p.name, "shape": p.shape})).collect();
     assert_eq!(&Json::Array(found), &entry["parameters"]);
-    Fixture {
-        name: entry["name"].as_str().unwrap().to_owned(),
-        tensors: tensors.collect(),
-        model,
-        loss,
-    }
+    Fixture { name: entry["name"].as_str().unwrap().to_owned(), tensors: tensors.collect(), model, loss }
 }
 
 fn chunks<const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> f64) -> Vec<f64> {
-    data.chunks_exact(N)
-        .map(|chunk| convert(chunk.try_into().unwrap()))
-        .collect()
+    data.chunks_exact(N).map(|chunk| convert(chunk.try_into().unwrap())).collect()
 }
 
 fn number(config: &Json, key: &str) -> usize {
@@ -104,17 +86,11 @@ fn transformer(config: &Json) -> Model {
     }
     let vocabulary = number(config, "d_vocab");
     let read = match config["loss"].as_str().unwrap() {
-        "last_position" => Read::LastPosition {
-            classes: vocabulary,
-        },
+        "last_position" => Read::LastPosition { classes: vocabulary },
         "next_token" => Read::NextToken,
         other => panic!("unknown loss {other}"),
     };
-    let interface = Interface::Tokens {
-        vocabulary,
-        length: number(config, "sequence_length"),
-        read,
-    };
+    let interface = Interface::Tokens { vocabulary, length: number(config, "sequence_length"), read };
     Model::new(serde_json::from_value(settings).unwrap(), interface).unwrap()
 }
 
@@ -153,28 +129,15 @@ impl Fixture {
     /// The stored logits, cut to what the model computes: one position where it reads no other.
     fn logits(&self) -> Vec<f64> {
         let stored = &self.tensors["logits"];
-        let Interface::Tokens {
-            vocabulary,
-            length,
-            read: Read::LastPosition { .. },
-        } = self.model.interface()
-        else {
+        let Interface::Tokens { vocabulary, length, read: Read::LastPosition { .. } } = self.model.interface() else {
             return stored.clone();
         };
-        stored
-            .chunks(length * vocabulary)
-            .flat_map(|example| &example[(length - 1) * vocabulary..])
-            .copied()
-            .collect()
+        stored.chunks(length * vocabulary).flat_map(|example| &example[(length - 1) * vocabulary..]).copied().collect()
     }
 
     /// One flat vector of the tensors `prefix.NAME` of all parameters.
     fn flat(&self, prefix: &str) -> Vec<f64> {
-        self.model
-            .space()
-            .iter()
-            .flat_map(|p| self.tensors[&format!("{prefix}.{}", p.name)].clone())
-            .collect()
+        self.model.space().iter().flat_map(|p| self.tensors[&format!("{prefix}.{}", p.name)].clone()).collect()
     }
 
     fn check(&self, what: &str, found: &[f64], expected: &[f64], relative: f64) {
@@ -199,37 +162,22 @@ fn in_double_precision_all_agree_with_pytorch() {
     for fixture in fixtures() {
         let (mut g, Nodes { logits, loss, .. }) = fixture.model.graph(BATCH);
         let params = g.param_nodes();
-        let mut values: BTreeMap<String, Value<f64>> = fixture
-            .inputs()
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect();
+        let mut values: BTreeMap<String, Value<f64>> =
+            fixture.inputs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let mut directions = Vec::new();
         for param in fixture.model.space().iter() {
             let name = format!("direction.{}", param.name);
             directions.push(g.input(&name, &param.shape));
-            values.insert(
-                param.name.clone(),
-                Value::Float(fixture.tensors[&format!("weights.{}", param.name)].clone()),
-            );
+            values
+                .insert(param.name.clone(), Value::Float(fixture.tensors[&format!("weights.{}", param.name)].clone()));
             values.insert(name.clone(), Value::Float(fixture.tensors[&name].clone()));
         }
         let gradient = g.gradient(loss, &params).unwrap();
         let curved = g.hessian_vector(loss, &params, &directions).unwrap();
-        let activations: Vec<&String> = fixture
-            .tensors
-            .keys()
-            .filter(|k| k.starts_with("activation."))
-            .collect();
-        let named = activations
-            .iter()
-            .map(|k| g.find(k.strip_prefix("activation.").unwrap()).unwrap());
-        let wanted: Vec<_> = [logits, loss]
-            .into_iter()
-            .chain(named)
-            .chain(gradient.iter().copied())
-            .chain(curved)
-            .collect();
+        let activations: Vec<&String> = fixture.tensors.keys().filter(|k| k.starts_with("activation.")).collect();
+        let named = activations.iter().map(|k| g.find(k.strip_prefix("activation.").unwrap()).unwrap());
+        let wanted: Vec<_> =
+            [logits, loss].into_iter().chain(named).chain(gradient.iter().copied()).chain(curved).collect();
         let found = g.interpret(&values, &wanted).unwrap();
         fixture.check("logits", &found[0], &fixture.logits(), tolerance);
         fixture.check("loss", &found[1], &fixture.tensors["loss"], tolerance);
@@ -239,18 +187,8 @@ fn in_double_precision_all_agree_with_pytorch() {
         }
         // Over all parameters at once: the gradient of every b_K is zero up to rounding.
         let (gradient, curved) = derivatives.split_at(params.len());
-        fixture.check(
-            "gradient",
-            &gradient.concat(),
-            &fixture.flat("gradient"),
-            tolerance,
-        );
-        fixture.check(
-            "H·v",
-            &curved.concat(),
-            &fixture.flat("hessian_direction"),
-            tolerance,
-        );
+        fixture.check("gradient", &gradient.concat(), &fixture.flat("gradient"), tolerance);
+        fixture.check("H·v", &curved.concat(), &fixture.flat("hessian_direction"), tolerance);
     }
 }
 
@@ -260,27 +198,13 @@ fn compiled_in_single_precision_all_agree_with_pytorch() {
     // size of their arguments, up to about 10: at most 60 · 10 · 6e-8 = 4e-5 of the largest entry.
     let tolerance = 4e-5;
     for fixture in fixtures() {
-        let (
-            g,
-            Nodes {
-                logits,
-                example_loss,
-                loss,
-            },
-        ) = fixture.model.graph(BATCH);
-        let outputs = [
-            ("logits", logits),
-            ("example_loss", example_loss),
-            ("loss", loss),
-        ];
+        let (g, Nodes { logits, example_loss, loss }) = fixture.model.graph(BATCH);
+        let outputs = [("logits", logits), ("example_loss", example_loss), ("loss", loss)];
         let program = Program::compile(&g, &outputs, Gradient::All(loss)).unwrap();
         let mut workspace = Workspace::new(&program);
         for (name, value) in fixture.inputs() {
             match value {
-                Value::Ids(ids) => workspace
-                    .ids_mut(&program, name)
-                    .unwrap()
-                    .copy_from_slice(&ids),
+                Value::Ids(ids) => workspace.ids_mut(&program, name).unwrap().copy_from_slice(&ids),
                 Value::Float(floats) => {
                     let to = workspace.floats_mut(&program, name).unwrap();
                     to.iter_mut().zip(floats).for_each(|(to, v)| *to = v as f32);
@@ -289,27 +213,13 @@ fn compiled_in_single_precision_all_agree_with_pytorch() {
         }
         let weights: Vec<f32> = fixture.flat("weights").iter().map(|&w| w as f32).collect();
         program.run(&mut workspace, &weights).unwrap();
-        let output = |name: &str| -> Vec<f64> {
-            workspace
-                .output(&program, name)
-                .iter()
-                .map(|&v| f64::from(v))
-                .collect()
-        };
+        let output =
+            |name: &str| -> Vec<f64> { workspace.output(&program, name).iter().map(|&v| f64::from(v)).collect() };
         fixture.check("logits", &output("logits"), &fixture.logits(), tolerance);
         fixture.check("loss", &output("loss"), &fixture.tensors["loss"], tolerance);
         let mean = output("example_loss").iter().sum::<f64>() / BATCH as f64;
-        fixture.check(
-            "mean of the example losses",
-            &[mean],
-            &fixture.tensors["loss"],
-            tolerance,
-        );
-        let gradient: Vec<f64> = workspace
-            .gradient(&program)
-            .iter()
-            .map(|&v| f64::from(v))
-            .collect();
+        fixture.check("mean of the example losses", &[mean], &fixture.tensors["loss"], tolerance);
+        let gradient: Vec<f64> = workspace.gradient(&program).iter().map(|&v| f64::from(v)).collect();
         fixture.check("gradient", &gradient, &fixture.flat("gradient"), tolerance);
     }
 }
@@ -326,22 +236,13 @@ fn fewer_classes_than_tokens_drop_the_last_logits() {
         settings["tied_unembed"] = json!(tied);
         let network: NetworkConfig = serde_json::from_value(settings).unwrap();
         let of = |classes| {
-            let interface = Interface::Tokens {
-                vocabulary: 6,
-                length: 3,
-                read: Read::LastPosition { classes },
-            };
+            let interface = Interface::Tokens { vocabulary: 6, length: 3, read: Read::LastPosition { classes } };
             let model = Model::new(network.clone(), interface).unwrap();
             let (g, nodes) = model.graph(1);
             let weights = model.initial_weights(1);
             let mut values: BTreeMap<String, Value<f64>> = model
                 .tensors(&weights)
-                .map(|(p, w)| {
-                    (
-                        p.name.clone(),
-                        Value::Float(w.iter().map(|&v| f64::from(v)).collect()),
-                    )
-                })
+                .map(|(p, w)| (p.name.clone(), Value::Float(w.iter().map(|&v| f64::from(v)).collect())))
                 .collect();
             values.insert("tokens".to_owned(), Value::Ids(vec![3, 1, 5]));
             values.insert("targets".to_owned(), Value::Ids(vec![2]));
@@ -364,35 +265,19 @@ fn zero_layers_leave_embedding_and_unembedding() {
         "normalization": "none", "positions": "none",
     }))
     .unwrap();
-    let interface = Interface::Tokens {
-        vocabulary: 3,
-        length: 2,
-        read: Read::NextToken,
-    };
+    let interface = Interface::Tokens { vocabulary: 3, length: 2, read: Read::NextToken };
     let model = Model::new(network, interface).unwrap();
     let names: Vec<&str> = model.space().iter().map(|p| p.name.as_str()).collect();
     assert_eq!(names, ["embed.W_E", "unembed.W_U"]);
     let mut g = Graph::new();
     let nodes = model.build(&mut g, 1);
     let values = BTreeMap::from([
-        (
-            "embed.W_E".to_owned(),
-            Value::Float(vec![1.0, 0.0, 0.0, 1.0, 1.0, 1.0]),
-        ),
-        (
-            "unembed.W_U".to_owned(),
-            Value::Float(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
-        ),
+        ("embed.W_E".to_owned(), Value::Float(vec![1.0, 0.0, 0.0, 1.0, 1.0, 1.0])),
+        ("unembed.W_U".to_owned(), Value::Float(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])),
         ("tokens".to_owned(), Value::Ids(vec![2, 0])),
     ]);
-    let found = g
-        .interpret::<f64>(&values, &[nodes.logits, nodes.loss])
-        .unwrap();
+    let found = g.interpret::<f64>(&values, &[nodes.logits, nodes.loss]).unwrap();
     assert_eq!(found[0], [5.0, 7.0, 9.0, 1.0, 2.0, 3.0]);
     let expected = (1.0 + 2_f64.exp() + 4_f64.exp()).ln();
-    assert!(
-        (found[1][0] - expected).abs() < 1e-12,
-        "{} {expected}",
-        found[1][0]
-    );
+    assert!((found[1][0] - expected).abs() < 1e-12, "{} {expected}", found[1][0]);
 }

@@ -1,9 +1,6 @@
 //! Tables of a run file whose `kind` is read first: mistakes keep their line and get the right candidates.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests stop at the first surprise"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 
 use ontogeny_zoo::{NetworkConfig, TaskConfig, TrainConfig};
 use serde::Deserialize;
@@ -46,9 +43,7 @@ fn read(text: &str) -> Result<(), String> {
 }
 
 fn kind(table: &mut Spanned<DeValue<'_>>) -> String {
-    let DeValue::Table(table) = table.get_mut() else {
-        panic!("not a table")
-    };
+    let DeValue::Table(table) = table.get_mut() else { panic!("not a table") };
     let kind = table.remove("kind").unwrap();
     kind.get_ref().as_str().unwrap().to_owned()
 }
@@ -57,41 +52,13 @@ fn kind(table: &mut Spanned<DeValue<'_>>) -> String {
 fn mistakes_keep_their_line() {
     read(TEXT).unwrap();
     for (right, wrong, parts) in [
-        (
-            "p = 7",
-            "q = 7",
-            ["line 3", "unknown field `q`", "`train_fraction`"],
-        ),
-        (
-            "\"add\"",
-            "\"plus\"",
-            ["line 4", "unknown variant `plus`", "`x2_xy_y2`"],
-        ),
-        (
-            "[3, 2]",
-            "[3, 2.5]",
-            ["line 9", "invalid type: floating point", "usize"],
-        ),
-        (
-            "\"relu\"",
-            "\"rleu\"",
-            ["line 10", "unknown variant `rleu`", "`relu`"],
-        ),
-        (
-            "\"full\"",
-            "\"half\"",
-            ["line 15", "\"half\"", "expected \"full\" or a number"],
-        ),
-        (
-            "{ log = 2 }",
-            "{ lag = 2 }",
-            ["line 17", "unknown field `lag`", "`log` or `linear`"],
-        ),
-        (
-            "{ log = 2 }",
-            "true",
-            ["line 17", "invalid type: boolean", "a list of steps"],
-        ),
+        ("p = 7", "q = 7", ["line 3", "unknown field `q`", "`train_fraction`"]),
+        ("\"add\"", "\"plus\"", ["line 4", "unknown variant `plus`", "`x2_xy_y2`"]),
+        ("[3, 2]", "[3, 2.5]", ["line 9", "invalid type: floating point", "usize"]),
+        ("\"relu\"", "\"rleu\"", ["line 10", "unknown variant `rleu`", "`relu`"]),
+        ("\"full\"", "\"half\"", ["line 15", "\"half\"", "expected \"full\" or a number"]),
+        ("{ log = 2 }", "{ lag = 2 }", ["line 17", "unknown field `lag`", "`log` or `linear`"]),
+        ("{ log = 2 }", "true", ["line 17", "invalid type: boolean", "a list of steps"]),
     ] {
         let error = read(&TEXT.replace(right, wrong)).unwrap_err();
         for part in parts {
@@ -99,8 +66,5 @@ fn mistakes_keep_their_line() {
         }
     }
     let error = read(&TEXT.replace("\"mlp\"", "\"rnn\"")).unwrap_err();
-    assert!(
-        error.contains("unknown variant `rnn`, expected `transformer` or `mlp`"),
-        "{error}"
-    );
+    assert!(error.contains("unknown variant `rnn`, expected `transformer` or `mlp`"), "{error}");
 }

@@ -1,9 +1,6 @@
 //! Explicit training indices of modular arithmetic: every format, and every way to get them wrong.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests stop at the first surprise"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -42,12 +39,7 @@ fn integers(values: &[i64]) -> Vec<u8> {
 fn npz(arrays: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, bytes) in arrays {
-        writer
-            .start_file(
-                format!("{name}.npy"),
-                zip::write::SimpleFileOptions::default(),
-            )
-            .unwrap();
+        writer.start_file(format!("{name}.npy"), zip::write::SimpleFileOptions::default()).unwrap();
         writer.write_all(bytes).unwrap();
     }
     writer.finish().unwrap().into_inner()
@@ -58,11 +50,7 @@ fn indices_come_from_every_format() {
     let folder = tempfile::tempdir().unwrap();
     let two = npz(&[("a", integers(&[0])), ("wd_train", integers(&[24, 3, 7]))]);
     for (file, bytes, key) in [
-        (
-            "train.txt",
-            b"# pairs\n24\n\n  3 # the third\n7\n".to_vec(),
-            None,
-        ),
+        ("train.txt", b"# pairs\n24\n\n  3 # the third\n7\n".to_vec(), None),
         ("train.npy", integers(&[7, 24, 3]), None),
         ("one.npz", npz(&[("wd_train", integers(&[24, 3, 7]))]), None),
         ("two.npz", two, Some("wd_train")),
@@ -80,72 +68,22 @@ fn unusable_indices_are_named_with_file_and_place() {
     let two = npz(&[("a", integers(&[0])), ("b", integers(&[1]))]);
     let floats = npy("<f4", 1, &1.0_f32.to_le_bytes());
     for (file, bytes, key, message) in [
-        (
-            "big.txt",
-            b"3\n25\n".to_vec(),
-            None,
-            "line 2 holds `25`; expected a whole number from 0 to 24",
-        ),
-        (
-            "word.txt",
-            b"3\n4.5\n".to_vec(),
-            None,
-            "line 2 holds `4.5`; expected a whole number from 0 to 24",
-        ),
-        (
-            "minus.npy",
-            integers(&[1, -1]),
-            None,
-            "entry 2 of `minus` holds `-1`; expected a whole number from 0 to 24",
-        ),
-        (
-            "twice.txt",
-            b"3\n4\n3\n".to_vec(),
-            None,
-            "index 3 stands twice; expected each training index once",
-        ),
-        (
-            "empty.txt",
-            b"# none\n".to_vec(),
-            None,
-            "holds no training indices; expected at least one",
-        ),
-        (
-            "which.npz",
-            two.clone(),
-            None,
-            "2 arrays; expected train_indices_key to name one of: `a`, `b`",
-        ),
-        (
-            "other.npz",
-            two,
-            Some("c"),
-            "no array `c`; expected train_indices_key to name one of: `a`, `b`",
-        ),
-        (
-            "floats.npy",
-            floats,
-            None,
-            "array `floats` of f32; expected an array of integers",
-        ),
-        (
-            "key.txt",
-            b"3\n".to_vec(),
-            Some("a"),
-            "train_indices_key = \"a\" for a text file",
-        ),
+        ("big.txt", b"3\n25\n".to_vec(), None, "line 2 holds `25`; expected a whole number from 0 to 24"),
+        ("word.txt", b"3\n4.5\n".to_vec(), None, "line 2 holds `4.5`; expected a whole number from 0 to 24"),
+        ("minus.npy", integers(&[1, -1]), None, "entry 2 of `minus` holds `-1`; expected a whole number from 0 to 24"),
+        ("twice.txt", b"3\n4\n3\n".to_vec(), None, "index 3 stands twice; expected each training index once"),
+        ("empty.txt", b"# none\n".to_vec(), None, "holds no training indices; expected at least one"),
+        ("which.npz", two.clone(), None, "2 arrays; expected train_indices_key to name one of: `a`, `b`"),
+        ("other.npz", two, Some("c"), "no array `c`; expected train_indices_key to name one of: `a`, `b`"),
+        ("floats.npy", floats, None, "array `floats` of f32; expected an array of integers"),
+        ("key.txt", b"3\n".to_vec(), Some("a"), "train_indices_key = \"a\" for a text file"),
     ] {
         let path = folder.path().join(file);
         fs_err::write(&path, bytes).unwrap();
         let error = prepare(folder.path(), file, key).unwrap_err().to_string();
         assert!(error.contains(message), "{file}: {error}");
-        assert!(
-            error.contains(&path.display().to_string()),
-            "{file}: {error}"
-        );
+        assert!(error.contains(&path.display().to_string()), "{file}: {error}");
     }
-    let missing = prepare(folder.path(), "missing.npz", None)
-        .unwrap_err()
-        .to_string();
+    let missing = prepare(folder.path(), "missing.npz", None).unwrap_err().to_string();
     assert!(missing.contains("missing.npz"), "{missing}");
 }

@@ -1,9 +1,6 @@
 //! The trainer from the outside: learning, resuming with the same bits, stopping, and failing.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests stop at the first surprise"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 
 use std::convert::Infallible;
 use std::fmt;
@@ -12,8 +9,8 @@ use std::path::Path;
 
 use ontogeny_graph::{ColumnData, DataSet, Graph};
 use ontogeny_zoo::{
-    Batch, Model, NetworkConfig, Task, TaskConfig, TrainConfig, TrainError, TrainEvent,
-    TrainOutcome, TrainState, Trainer,
+    Batch, Model, NetworkConfig, Task, TaskConfig, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState,
+    Trainer,
 };
 use serde::Deserialize;
 
@@ -56,14 +53,7 @@ fn prepare(batch: Batch) -> (Model, Task, TrainConfig) {
     let file: RunFile = toml::from_str(RUN_FILE).unwrap();
     let task = file.task.prepare(0, Path::new("")).unwrap();
     let model = Model::new(file.network, task.interface).unwrap();
-    (
-        model,
-        task,
-        TrainConfig {
-            batch,
-            ..file.train
-        },
-    )
+    (model, task, TrainConfig { batch, ..file.train })
 }
 
 /// Trains to the end; losses by step and all checkpoints.
@@ -71,11 +61,7 @@ fn train(trainer: &mut Trainer<'_>, state: &mut TrainState) -> (Vec<(u64, f32)>,
     let (mut losses, mut checkpoints) = (Vec::new(), Vec::new());
     let outcome = trainer.run(state, |event| {
         match event {
-            TrainEvent::Step {
-                step,
-                n_steps,
-                loss,
-            } => {
+            TrainEvent::Step { step, n_steps, loss } => {
                 assert_eq!(n_steps, 30);
                 losses.push((step, loss));
             }
@@ -90,16 +76,10 @@ fn train(trainer: &mut Trainer<'_>, state: &mut TrainState) -> (Vec<(u64, f32)>,
 /// Entropy in nats of the answers' frequencies: the smallest loss of a constant prediction.
 fn entropy_of_answers(data: &DataSet) -> f64 {
     let targets = data.columns().iter().find(|c| c.name == "targets").unwrap();
-    let ColumnData::Ids(targets) = &targets.data else {
-        panic!("targets are ids")
-    };
+    let ColumnData::Ids(targets) = &targets.data else { panic!("targets are ids") };
     let count = |class: i32| targets.iter().filter(|&&t| t == class).count() as f64;
     let share = |class| count(class) / targets.len() as f64;
-    (0..5)
-        .map(share)
-        .filter(|&p| p > 0.0)
-        .map(|p| -p * p.ln())
-        .sum()
+    (0..5).map(share).filter(|&p| p > 0.0).map(|p| -p * p.ln()).sum()
 }
 
 #[test]
@@ -118,24 +98,14 @@ fn training_lowers_the_loss_and_resumes_with_the_same_bits() {
         let steps: Vec<u64> = checkpoints.iter().map(|c| c.step).collect();
         assert_eq!(steps, [0, 1, 3, 10, 15, 30]);
         assert_eq!(checkpoints[0].weights, model.initial_weights(1));
-        assert_eq!(
-            checkpoints[0].weights, checkpoints[1].weights,
-            "the first rate of a warm-up is 0"
-        );
+        assert_eq!(checkpoints[0].weights, checkpoints[1].weights, "the first rate of a warm-up is 0");
         assert_ne!(checkpoints[1].weights, checkpoints[2].weights);
         assert_eq!(checkpoints.last(), Some(&state));
 
         for from in &checkpoints {
             let mut fresh = Trainer::new(&model, data, &config, 1).unwrap();
-            let buffers = from
-                .buffers
-                .iter()
-                .rev()
-                .map(|(name, b)| ((*name).to_owned(), b.clone()))
-                .collect();
-            let mut resumed = fresh
-                .resume(from.step, from.weights.clone(), buffers)
-                .unwrap();
+            let buffers = from.buffers.iter().rev().map(|(name, b)| ((*name).to_owned(), b.clone())).collect();
+            let mut resumed = fresh.resume(from.step, from.weights.clone(), buffers).unwrap();
             let (rest, again) = train(&mut fresh, &mut resumed);
             assert_eq!(rest, losses[from.step as usize..]);
             let first = steps.iter().position(|&s| s == from.step).unwrap();
@@ -178,11 +148,7 @@ fn callers_may_stop_a_training_and_fail_in_it() {
 
     let outcome = trainer.run(&mut state, |event| {
         let stop = matches!(event, TrainEvent::Step { step: 6, .. });
-        Ok::<_, Infallible>(if stop {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        })
+        Ok::<_, Infallible>(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     });
     assert_eq!((outcome.unwrap(), state.step), (TrainOutcome::Stopped, 7));
     let rest = train(&mut trainer, &mut state);
@@ -239,10 +205,7 @@ fn numbers_that_overflow_stop_the_training_with_step_and_place() {
     weights[at] = f32::NAN;
     let mut state = trainer.start(weights).unwrap();
     let error = trainer.run(&mut state, ignore).unwrap_err().to_string();
-    assert!(
-        error.contains("step 0") && error.contains("`blocks.0.mlp.W_in`"),
-        "{error}"
-    );
+    assert!(error.contains("step 0") && error.contains("`blocks.0.mlp.W_in`"), "{error}");
 
     // Logits overflow where the weights are still finite.
     let mut weights = model.initial_weights(1);
@@ -251,10 +214,7 @@ fn numbers_that_overflow_stop_the_training_with_step_and_place() {
     }
     let mut state = trainer.start(weights).unwrap();
     let error = trainer.run(&mut state, ignore).unwrap_err();
-    assert!(
-        matches!(&error, TrainError::NonFinite { step: 0, node, .. } if !node.is_empty()),
-        "{error}"
-    );
+    assert!(matches!(&error, TrainError::NonFinite { step: 0, node, .. } if !node.is_empty()), "{error}");
     assert!(error.to_string().contains("the loss is"), "{error}");
 }
 
@@ -265,48 +225,16 @@ fn states_of_another_training_are_refused() {
     let trainer = Trainer::new(&model, data, &config, 1).unwrap();
     let n = model.space().len();
     let buffers = |names: &[&str], len: usize| -> Vec<(String, Vec<f32>)> {
-        names
-            .iter()
-            .map(|name| ((*name).to_owned(), vec![0.0; len]))
-            .collect()
+        names.iter().map(|name| ((*name).to_owned(), vec![0.0; len])).collect()
     };
     let adam = ["exp_avg", "exp_avg_sq"];
     for (step, weights, buffers, part) in [
-        (
-            31,
-            n,
-            buffers(&adam, n),
-            "at step 31; expected at most 30".to_owned(),
-        ),
-        (
-            0,
-            n,
-            buffers(&["momentum_buffer"], n),
-            "expected [\"exp_avg\", \"exp_avg_sq\"]".to_owned(),
-        ),
-        (
-            0,
-            n - 1,
-            buffers(&adam, n),
-            format!(
-                "`weights` of the saved state has {} values; expected {n}",
-                n - 1
-            ),
-        ),
-        (
-            0,
-            n,
-            buffers(&adam, n + 1),
-            format!(
-                "`exp_avg` of the saved state has {} values; expected {n}",
-                n + 1
-            ),
-        ),
+        (31, n, buffers(&adam, n), "at step 31; expected at most 30".to_owned()),
+        (0, n, buffers(&["momentum_buffer"], n), "expected [\"exp_avg\", \"exp_avg_sq\"]".to_owned()),
+        (0, n - 1, buffers(&adam, n), format!("`weights` of the saved state has {} values; expected {n}", n - 1)),
+        (0, n, buffers(&adam, n + 1), format!("`exp_avg` of the saved state has {} values; expected {n}", n + 1)),
     ] {
-        let error = trainer
-            .resume(step, vec![0.0; weights], buffers)
-            .unwrap_err()
-            .to_string();
+        let error = trainer.resume(step, vec![0.0; weights], buffers).unwrap_err().to_string();
         assert!(error.contains(&part), "{error}");
     }
 }

@@ -61,7 +61,8 @@ fn command_line(args: &RunArgs) -> String {
         command.push_str(" --scale small");
     }
     for (key, value) in &args.set {
-        command.push_str(&format!(" --set {}", quoted(&format!("{key}={value}"))));
+        command.push_str(" --set ");
+        command.push_str(&quoted(&format!("{key}={value}")));
     }
     command
 }
@@ -122,7 +123,10 @@ fn print_summary(summary: &Summary) {
     let n = summary.refusals.len();
     if let Some(first) = summary.refusals.first() {
         let plural = if n == 1 { "estimate" } else { "estimates" };
-        print(&format!("{n} {plural} refused: {} at step {} ({}); see the report", first.measure, first.step, first.reason));
+        print(&format!(
+            "{n} {plural} refused: {} at step {} ({}); see the report",
+            first.measure, first.step, first.reason
+        ));
     }
 }
 

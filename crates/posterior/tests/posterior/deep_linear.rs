@@ -9,9 +9,7 @@ use crate::{assert_mean, line, sgld};
 fn loss(w: &[f64; 8]) -> f64 {
     let entry = |i: usize, j: usize| w[4 + 2 * i] * w[j] + w[5 + 2 * i] * w[2 + j];
     let target = |i: usize, j: usize| f64::from(u8::from(i == 0 && j == 0));
-    (0..4)
-        .map(|k| (entry(k / 2, k % 2) - target(k / 2, k % 2)).powi(2))
-        .sum()
+    (0..4).map(|k| (entry(k / 2, k % 2) - target(k / 2, k % 2)).powi(2)).sum()
 }
 
 const TRUTH: [f64; 8] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0];
@@ -36,10 +34,7 @@ fn metropolis() -> (f64, f64) {
                 // Steps of two sizes: along the valley and across it.
                 let size = if step % 2 == 0 { 0.02 } else { 0.1 };
                 let mut proposal = w;
-                proposal
-                    .iter_mut()
-                    .zip(noise)
-                    .for_each(|(w, z)| *w += size * f64::from(z));
+                proposal.iter_mut().zip(noise).for_each(|(w, z)| *w += size * f64::from(z));
                 let there = potential(&proposal);
                 if stream.uniform(step, 9).ln() < here - there {
                     (w, here) = (proposal, there);
@@ -75,26 +70,13 @@ fn objective() -> Objective {
 #[test]
 fn a_two_layer_linear_network_of_rank_one_agrees_with_an_exact_sampler() {
     let (reference, error) = metropolis();
-    let llc = Llc {
-        chains: 24,
-        burn_in: 20_000,
-        draws: 1000,
-        thin: 80,
-        n_beta: Some(N_BETA),
-        ..sgld(3e-5, LOCALIZATION)
-    };
-    let estimate = llc
-        .estimate(&objective(), &TRUTH.map(|w| w as f32))
-        .unwrap();
+    let llc =
+        Llc { chains: 24, burn_in: 20_000, draws: 1000, thin: 80, n_beta: Some(N_BETA), ..sgld(3e-5, LOCALIZATION) };
+    let estimate = llc.estimate(&objective(), &TRUTH.map(|w| w as f32)).unwrap();
     assert!(estimate.value().is_some(), "{}", line(&estimate));
     let c = estimate.diagnostics().convergence.unwrap();
     assert!(error < 0.03 && c.discretization < 0.06, "{error} {c:?}");
-    assert_mean(
-        &estimate,
-        reference,
-        4.5 * error + 1.5 * c.discretization,
-        0.02,
-    );
+    assert_mean(&estimate, reference, 4.5 * error + 1.5 * c.discretization, 0.02);
     // Asymptotically λ = 2 with multiplicity 2 (Aoyagi 2023). At finite nβ the mean of nβL is λ − (m − 1)/ln nβ up
     // to further terms of that order (1/ln 1000 = 0.14), and the localisation takes its share of the free directions:
     // hence only a rough agreement.

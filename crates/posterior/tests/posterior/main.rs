@@ -14,41 +14,19 @@ use ontogeny_posterior::{Batch, Estimate, Llc, Objective, Sampler};
 /// `expected`, and that the errors are small enough (below `resolution`) for that to mean something.
 #[track_caller]
 fn assert_mean(estimate: &Estimate, expected: f64, margin: f64, resolution: f64) {
-    let c = estimate
-        .diagnostics()
-        .convergence
-        .expect("no chain diverged");
-    assert!(
-        c.mcse < resolution,
-        "MCSE {} tells nothing: {estimate_line}",
-        c.mcse,
-        estimate_line = line(estimate)
-    );
+    let c = estimate.diagnostics().convergence.expect("no chain diverged");
+    assert!(c.mcse < resolution, "MCSE {} tells nothing: {estimate_line}", c.mcse, estimate_line = line(estimate));
     let distance = (c.mean - expected).abs();
-    assert!(
-        distance < 4.5 * c.mcse + margin,
-        "expected {expected}, {}",
-        line(estimate)
-    );
+    assert!(distance < 4.5 * c.mcse + margin, "expected {expected}, {}", line(estimate));
 }
 
 fn line(estimate: &Estimate) -> String {
-    format!(
-        "{}: {:?}",
-        estimate.verdict(),
-        estimate.diagnostics().convergence
-    )
+    format!("{}: {:?}", estimate.verdict(), estimate.diagnostics().convergence)
 }
 
 /// SGLD with full batches.
 fn sgld(step_size: f64, localization: f64) -> Llc {
-    Llc {
-        sampler: Sampler::Sgld,
-        step_size,
-        localization,
-        batch: Batch::Full,
-        ..Llc::default()
-    }
+    Llc { sampler: Sampler::Sgld, step_size, localization, batch: Batch::Full, ..Llc::default() }
 }
 
 /// ½·Σ hᵢ wᵢ² over `copies` sets of the given curvatures, one parameter `w`, standing for n = 1000.

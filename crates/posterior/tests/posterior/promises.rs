@@ -13,34 +13,16 @@ use crate::{half_weighted_squares, line, quadratic, sgld};
 fn any_number_of_threads_gives_the_same_bits() {
     let objective = quadratic(7, &[10.0, 1.0]);
     for sampler in [Sampler::Sgld, Sampler::rmsprop_sgld()] {
-        let llc = Llc {
-            sampler,
-            chains: 5,
-            burn_in: 10,
-            draws: 20,
-            ..sgld(1e-4, 1.0)
-        };
+        let llc = Llc { sampler, chains: 5, burn_in: 10, draws: 20, ..sgld(1e-4, 1.0) };
         let with = |threads| {
-            let execution = Execution {
-                threads: NonZero::new(threads).unwrap(),
-                ..Execution::default()
-            };
-            llc.estimate_with(&objective, &[0.1; 14], &execution)
-                .unwrap()
+            let execution = Execution { threads: NonZero::new(threads).unwrap(), ..Execution::default() };
+            llc.estimate_with(&objective, &[0.1; 14], &execution).unwrap()
         };
         let one = with(1);
         for threads in [2, 3, 8] {
             assert_eq!(with(threads), one, "{threads} threads");
         }
-        assert_ne!(
-            Llc {
-                seed: 1,
-                ..llc.clone()
-            }
-            .estimate(&objective, &[0.1; 14])
-            .unwrap(),
-            one
-        );
+        assert_ne!(Llc { seed: 1, ..llc.clone() }.estimate(&objective, &[0.1; 14]).unwrap(), one);
     }
 }
 
@@ -48,20 +30,12 @@ fn any_number_of_threads_gives_the_same_bits() {
 fn defect_1_burn_in_is_no_part_of_the_estimate() {
     let objective = quadratic(7, &[10.0, 1.0]);
     let draws = |burn_in, draws| {
-        let llc = Llc {
-            chains: 2,
-            burn_in,
-            draws,
-            ..sgld(1e-4, 1.0)
-        };
+        let llc = Llc { chains: 2, burn_in, draws, ..sgld(1e-4, 1.0) };
         llc.estimate(&objective, &[0.5; 14]).unwrap()
     };
     let (whole, tail) = (draws(0, 60), draws(40, 20));
     for chain in 0..2 {
-        assert_eq!(
-            whole.diagnostics().trace.excess[chain][40..],
-            tail.diagnostics().trace.excess[chain]
-        );
+        assert_eq!(whole.diagnostics().trace.excess[chain][40..], tail.diagnostics().trace.excess[chain]);
     }
     let d = tail.diagnostics();
     let pooled = d.trace.excess.concat();
@@ -73,19 +47,8 @@ fn defect_1_burn_in_is_no_part_of_the_estimate() {
 fn thinning_picks_from_the_same_chain() {
     let objective = quadratic(7, &[10.0, 1.0]);
     let excess = |draws, thin| {
-        let llc = Llc {
-            chains: 1,
-            burn_in: 5,
-            draws,
-            thin,
-            ..sgld(1e-4, 1.0)
-        };
-        llc.estimate(&objective, &[0.0; 14])
-            .unwrap()
-            .diagnostics()
-            .trace
-            .excess[0]
-            .clone()
+        let llc = Llc { chains: 1, burn_in: 5, draws, thin, ..sgld(1e-4, 1.0) };
+        llc.estimate(&objective, &[0.0; 14]).unwrap().diagnostics().trace.excess[0].clone()
     };
     let every: Vec<f64> = excess(28, 1).into_iter().step_by(3).collect();
     assert_eq!(excess(10, 3), every);
@@ -95,36 +58,17 @@ fn thinning_picks_from_the_same_chain() {
 fn defect_11_a_draw_belongs_to_the_weights_before_its_update() {
     let objective = quadratic(7, &[10.0, 1.0]);
     let trace = |evaluation| {
-        let llc = Llc {
-            chains: 1,
-            burn_in: 0,
-            draws: 10,
-            evaluation,
-            ..sgld(1e-4, 1.0)
-        };
-        llc.estimate(&objective, &[0.5; 14])
-            .unwrap()
-            .diagnostics()
-            .clone()
+        let llc = Llc { chains: 1, burn_in: 0, draws: 10, evaluation, ..sgld(1e-4, 1.0) };
+        llc.estimate(&objective, &[0.5; 14]).unwrap().diagnostics().clone()
     };
     let (batch, full) = (trace(Evaluation::Batch), trace(Evaluation::Full));
-    assert_eq!(
-        batch.trace.losses[0][0], batch.baseline,
-        "the first draw is the start"
-    );
-    assert_eq!(
-        batch.trace, full.trace,
-        "both evaluations see the same weights"
-    );
+    assert_eq!(batch.trace.losses[0][0], batch.baseline, "the first draw is the start");
+    assert_eq!(batch.trace, full.trace, "both evaluations see the same weights");
 }
 
 #[test]
 fn defect_12_a_start_whose_loss_is_exactly_zero_is_a_start() {
-    let llc = Llc {
-        burn_in: 200,
-        draws: 300,
-        ..sgld(5e-4, 1.0)
-    };
+    let llc = Llc { burn_in: 200, draws: 300, ..sgld(5e-4, 1.0) };
     let estimate = llc.estimate(&quadratic(20, &[10.0]), &[0.0; 20]).unwrap();
     assert_eq!(estimate.diagnostics().baseline, 0.0);
     assert!(estimate.value().is_some(), "{}", line(&estimate));
@@ -143,20 +87,9 @@ fn a_mask_leaves_all_other_weights_untouched() {
     let loss = g.add(free_part, frozen_part);
     let both = Objective::population(g, loss, 1000).unwrap();
     for sampler in [Sampler::Sgld, Sampler::rmsprop_sgld()] {
-        let llc = Llc {
-            sampler,
-            chains: 2,
-            burn_in: 10,
-            draws: 50,
-            ..sgld(1e-4, 1.0)
-        };
+        let llc = Llc { sampler, chains: 2, burn_in: 10, draws: 50, ..sgld(1e-4, 1.0) };
         let expected = llc.estimate(&alone, &[0.0; 60]).unwrap();
-        let masked = llc
-            .clone()
-            .restrict("w")
-            .unwrap()
-            .estimate(&both, &[0.0; 65])
-            .unwrap();
+        let masked = llc.clone().restrict("w").unwrap().estimate(&both, &[0.0; 65]).unwrap();
         assert_eq!(masked.diagnostics().trace, expected.diagnostics().trace);
         assert_eq!(masked.diagnostics().n_free, 60);
         let unmasked = llc.estimate(&both, &[0.0; 65]).unwrap();
@@ -174,22 +107,12 @@ fn a_restricted_estimate_counts_its_own_directions() {
     let loss = g.add(a, b);
     let objective = Objective::population(g, loss, 1000).unwrap();
     for (part, d) in [("l0", 40.0), ("layers.1.*", 100.0), ("full", 140.0)] {
-        let llc = Llc {
-            burn_in: 100,
-            draws: 300,
-            ..sgld(2e-4, 1.0)
-        }
-        .restrict(part)
-        .unwrap();
+        let llc = Llc { burn_in: 100, draws: 300, ..sgld(2e-4, 1.0) }.restrict(part).unwrap();
         let estimate = llc.estimate(&objective, &[0.0; 140]).unwrap();
         let c = estimate.diagnostics().convergence.unwrap();
         // ½·d/(1 − εA/4) with A = 1448.6, localisation below a permille.
         let expected = 0.5 * d / (1.0 - 2e-4 * 1448.6 / 4.0);
-        assert!(
-            (c.mean - expected).abs() < 4.5 * c.mcse + 1e-3 * expected,
-            "{part}: {}",
-            line(&estimate)
-        );
+        assert!((c.mean - expected).abs() < 4.5 * c.mcse + 1e-3 * expected, "{part}: {}", line(&estimate));
         assert!(estimate.value().is_some(), "{}", line(&estimate));
     }
 }
@@ -197,21 +120,11 @@ fn a_restricted_estimate_counts_its_own_directions() {
 #[test]
 fn progress_counts_every_step_and_cancellation_stops() {
     let objective = quadratic(2, &[1.0]);
-    let llc = Llc {
-        chains: 3,
-        burn_in: 5,
-        draws: 10,
-        thin: 2,
-        ..sgld(1e-4, 1.0)
-    };
+    let llc = Llc { chains: 3, burn_in: 5, draws: 10, thin: 2, ..sgld(1e-4, 1.0) };
     let seen = Mutex::new(Vec::new());
     let note = |progress: Progress| seen.lock().unwrap().push(progress);
-    let execution = Execution {
-        progress: Some(&note),
-        ..Execution::default()
-    };
-    llc.estimate_with(&objective, &[0.0; 2], &execution)
-        .unwrap();
+    let execution = Execution { progress: Some(&note), ..Execution::default() };
+    llc.estimate_with(&objective, &[0.0; 2], &execution).unwrap();
     let mut done: Vec<usize> = seen.lock().unwrap().iter().map(|p| p.done).collect();
     done.sort_unstable();
     // The last of 10 draws comes 18 steps after the burn-in of 5 and needs one more execution.
@@ -220,13 +133,6 @@ fn progress_counts_every_step_and_cancellation_stops() {
 
     let cancel = AtomicBool::new(false);
     let stop = |progress: Progress| cancel.store(progress.done >= 7, Ordering::Relaxed);
-    let execution = Execution {
-        progress: Some(&stop),
-        cancel: Some(&cancel),
-        ..Execution::default()
-    };
-    assert_eq!(
-        llc.estimate_with(&objective, &[0.0; 2], &execution),
-        Err(LlcError::Cancelled)
-    );
+    let execution = Execution { progress: Some(&stop), cancel: Some(&cancel), ..Execution::default() };
+    assert_eq!(llc.estimate_with(&objective, &[0.0; 2], &execution), Err(LlcError::Cancelled));
 }

@@ -33,17 +33,10 @@ fn exact_error(step_size: f64, draws: usize, thin: usize) -> f64 {
 
 #[test]
 fn the_formula_gives_the_published_numbers() {
-    for (step_size, expected) in [
-        (0.0, 1.759_640),
-        (1e-5, 1.761_657),
-        (1e-4, 1.780_431),
-        (1e-3, 2.064_120),
-        (2e-3, 3.115_503),
-    ] {
-        assert!(
-            (exact_total(step_size) - expected).abs() < 5e-7,
-            "{step_size}"
-        );
+    for (step_size, expected) in
+        [(0.0, 1.759_640), (1e-5, 1.761_657), (1e-4, 1.780_431), (1e-3, 2.064_120), (2e-3, 3.115_503)]
+    {
+        assert!((exact_total(step_size) - expected).abs() < 5e-7, "{step_size}");
     }
 }
 
@@ -51,18 +44,10 @@ fn the_formula_gives_the_published_numbers() {
 fn sgld_has_the_bias_of_its_step_size_and_no_other() {
     // Many copies of the five directions side by side narrow the scatter by √copies. The slowest direction forgets
     // its start as exp(−εA·steps) with A = 2.45: to 7e-4 of its 0.296 or better within each burn-in.
-    for (step_size, copies, burn_in, draws, thin) in [
-        (1e-4, 2000, 30_000, 1800, 40),
-        (1e-3, 500, 3000, 2000, 5),
-        (2e-3, 500, 1500, 2000, 5),
-    ] {
-        let llc = Llc {
-            chains: 1,
-            burn_in,
-            draws,
-            thin,
-            ..sgld(step_size, 1.0)
-        };
+    for (step_size, copies, burn_in, draws, thin) in
+        [(1e-4, 2000, 30_000, 1800, 40), (1e-3, 500, 3000, 2000, 5), (2e-3, 500, 1500, 2000, 5)]
+    {
+        let llc = Llc { chains: 1, burn_in, draws, thin, ..sgld(step_size, 1.0) };
         let objective = quadratic(copies, &CURVATURES);
         let estimate = llc.estimate(&objective, &vec![0.0; 5 * copies]).unwrap();
         let c = estimate.diagnostics().convergence.unwrap();
@@ -70,20 +55,11 @@ fn sgld_has_the_bias_of_its_step_size_and_no_other() {
         let error = exact_error(step_size, draws, thin) / (copies as f64).sqrt();
         let expected = exact_total(step_size);
         let bias = expected - exact_total(0.0);
-        assert!(
-            4.5 * error < 0.9 * bias,
-            "a bias of {bias} would not be seen: {error}"
-        );
-        assert!(
-            (mean - expected).abs() < 4.5 * error + 2e-4,
-            "ε {step_size}: {mean} ± {error}, expected {expected}"
-        );
+        assert!(4.5 * error < 0.9 * bias, "a bias of {bias} would not be seen: {error}");
+        assert!((mean - expected).abs() < 4.5 * error + 2e-4, "ε {step_size}: {mean} ± {error}, expected {expected}");
         // Its own account of the bias: at most the exact one, and the whole of it but for the flat directions.
         let told = c.discretization / copies as f64;
-        assert!(
-            0.8 * bias < told && told < 1.05 * bias,
-            "ε {step_size}: {told} of {bias}"
-        );
+        assert!(0.8 * bias < told && told < 1.05 * bias, "ε {step_size}: {told} of {bias}");
     }
 }
 
@@ -95,13 +71,7 @@ fn the_error_is_the_scatter_of_repeated_estimates() {
     let expected = 20.0 * (exact(10.0, 1.0, 2e-4) + exact(1.0, 1.0, 2e-4));
     let ratios: Vec<f64> = (0..24)
         .map(|seed| {
-            let llc = Llc {
-                burn_in: 400,
-                draws: 400,
-                thin: 2,
-                seed,
-                ..sgld(2e-4, 1.0)
-            };
+            let llc = Llc { burn_in: 400, draws: 400, thin: 2, seed, ..sgld(2e-4, 1.0) };
             let estimate = llc.estimate(&objective, &[0.0; 40]).unwrap();
             let c = estimate.diagnostics().convergence.unwrap();
             ((c.mean - expected) / c.mcse).powi(2)
@@ -112,14 +82,7 @@ fn the_error_is_the_scatter_of_repeated_estimates() {
 }
 
 /// RMSprop-SGLD on one coordinate, in f64 and straight from its formulas: mean of nβL over steps and replicates.
-fn rmsprop_reference(
-    h: f64,
-    localization: f64,
-    step_size: f64,
-    decay: f64,
-    eps: f64,
-    steps: u32,
-) -> (f64, f64) {
+fn rmsprop_reference(h: f64, localization: f64, step_size: f64, decay: f64, eps: f64, steps: u32) -> (f64, f64) {
     let n_replicates = 300;
     let burn_in = 1000;
     let means: Vec<f64> = (0..n_replicates)
@@ -149,11 +112,8 @@ fn rmsprop_reference(
 
 #[test]
 fn rmsprop_sgld_has_the_law_of_a_plain_implementation() {
-    for (h, localization, step_size, decay) in [
-        (50.0, 1.0, 2e-5, 0.99),
-        (0.5, 5.0, 1e-3, 0.99),
-        (5.0, 1.0, 2e-4, 0.9),
-    ] {
+    for (h, localization, step_size, decay) in [(50.0, 1.0, 2e-5, 0.99), (0.5, 5.0, 1e-3, 0.99), (5.0, 1.0, 2e-4, 0.9)]
+    {
         let copies = 400;
         let llc = Llc {
             sampler: Sampler::RmspropSgld { decay, eps: 0.1 },
@@ -163,17 +123,12 @@ fn rmsprop_sgld_has_the_law_of_a_plain_implementation() {
             thin: 3,
             ..sgld(step_size, localization)
         };
-        let estimate = llc
-            .estimate(&quadratic(copies, &[h]), &vec![0.0; copies])
-            .unwrap();
+        let estimate = llc.estimate(&quadratic(copies, &[h]), &vec![0.0; copies]).unwrap();
         let c = estimate.diagnostics().convergence.unwrap();
         let (mean, mcse) = (c.mean / copies as f64, c.mcse / copies as f64);
         let (reference, error) = rmsprop_reference(h, localization, step_size, decay, 0.1, 3000);
         assert!(mcse < 0.005 && error < 0.005, "{mcse} {error}");
-        assert!(
-            (mean - reference).abs() < 4.5 * mcse.hypot(error),
-            "h {h}: {mean} ± {mcse}, {reference} ± {error}"
-        );
+        assert!((mean - reference).abs() < 4.5 * mcse.hypot(error), "h {h}: {mean} ± {mcse}, {reference} ± {error}");
     }
 }
 
@@ -197,41 +152,26 @@ fn rmsprop_sgld_with_a_long_memory_is_sgld_with_a_fixed_preconditioner() {
         thin: 3,
         ..sgld(step_size, localization)
     };
-    let estimate = llc
-        .estimate(&quadratic(copies, &[h]), &vec![0.0; copies])
-        .unwrap();
+    let estimate = llc.estimate(&quadratic(copies, &[h]), &vec![0.0; copies]).unwrap();
     let expected = copies as f64 * 0.5 * N_BETA * h * variance;
     assert_mean(&estimate, expected, 0.02 * expected, 0.01 * expected);
 }
 
 #[test]
 fn an_accepted_quadratic_passes_every_check() {
-    let estimate = Llc {
-        burn_in: 1000,
-        draws: 500,
-        ..sgld(5e-4, 1.0)
-    }
-    .estimate(&quadratic(20, &[10.0, 1.0]), &[0.0; 40])
-    .unwrap();
+    let estimate = Llc { burn_in: 1000, draws: 500, ..sgld(5e-4, 1.0) }
+        .estimate(&quadratic(20, &[10.0, 1.0]), &[0.0; 40])
+        .unwrap();
     let d = estimate.diagnostics();
     let c = d.convergence.unwrap();
     assert!(estimate.value().is_some(), "{}", line(&estimate));
-    assert!(
-        c.r_hat < 1.05 && c.ess_bulk > 40.0 && c.ess_tail > 40.0,
-        "{c:?}"
-    );
-    assert_eq!(
-        (c.share_below_baseline, d.baseline, d.not_a_minimum),
-        (0.0, 0.0, false)
-    );
+    assert!(c.r_hat < 1.05 && c.ess_bulk > 40.0 && c.ess_tail > 40.0, "{c:?}");
+    assert_eq!((c.share_below_baseline, d.baseline, d.not_a_minimum), (0.0, 0.0, false));
     // nβ·L is a sum of 40 terms ½cχ² with c near 1: variance over mean is Σ½c²/Σ½c.
     let cs = [10.0, 1.0].map(|h| 2.0 * exact(h, 1.0, 5e-4));
     let expected = cs.iter().map(|c| c * c).sum::<f64>() / cs.iter().sum::<f64>();
     // The variance of some hundred effective draws is good to 15 % or so.
-    assert!(
-        (c.dispersion.unwrap() - expected).abs() < 0.5,
-        "{c:?} {expected}"
-    );
+    assert!((c.dispersion.unwrap() - expected).abs() < 0.5, "{c:?} {expected}");
     // √(ε·40) for the noise, with 40 normals a step and 2000 steps: 0.1 % or so.
     assert!((d.norms.noise - (5e-4_f64 * 40.0).sqrt()).abs() < 0.02 * d.norms.noise);
 }
@@ -248,42 +188,18 @@ fn the_acceptance_is_that_of_the_matching_metropolis_step() {
         let probability = |(x, z): (f64, f64)| {
             let w = deviation * x;
             let there = (1.0 - step_size * a / 2.0) * w + step_size.sqrt() * z;
-            (step_size * a * a / 8.0 * (w * w - there * there))
-                .min(0.0)
-                .exp()
+            (step_size * a * a / 8.0 * (w * w - there * there)).min(0.0).exp()
         };
         let pairs = grid.iter().flat_map(|&x| grid.iter().map(move |&z| (x, z)));
-        let expected: f64 = pairs
-            .map(|(x, z)| weight(x) * weight(z) * probability((x, z)))
-            .sum();
+        let expected: f64 = pairs.map(|(x, z)| weight(x) * weight(z) * probability((x, z))).sum();
         // 100 chains of 64 probes, nearly independent: the standard deviation of a probability is below ½.
-        let llc = Llc {
-            chains: 100,
-            burn_in: 200,
-            draws: 64,
-            thin: 20,
-            ..sgld(step_size, 1.0)
-        };
+        let llc = Llc { chains: 100, burn_in: 200, draws: 64, thin: 20, ..sgld(step_size, 1.0) };
         let estimate = llc.estimate(&quadratic(1, &[10.0]), &[0.0]).unwrap();
-        let acceptance = estimate
-            .diagnostics()
-            .convergence
-            .unwrap()
-            .acceptance
-            .unwrap();
-        assert!(
-            (acceptance - expected).abs() < 4.5 * 0.5 / 80.0,
-            "{step_size}: {acceptance}, {expected}"
-        );
-        assert!(
-            step_size < 1e-3 || expected < 0.9,
-            "{expected} would not be told from 1"
-        );
+        let acceptance = estimate.diagnostics().convergence.unwrap().acceptance.unwrap();
+        assert!((acceptance - expected).abs() < 4.5 * 0.5 / 80.0, "{step_size}: {acceptance}, {expected}");
+        assert!(step_size < 1e-3 || expected < 0.9, "{expected} would not be told from 1");
     }
-    let rms = Llc {
-        sampler: Sampler::rmsprop_sgld(),
-        ..sgld(1e-4, 1.0)
-    };
+    let rms = Llc { sampler: Sampler::rmsprop_sgld(), ..sgld(1e-4, 1.0) };
     let estimate = rms.estimate(&quadratic(1, &[10.0]), &[0.0]).unwrap();
     assert_eq!(estimate.diagnostics().convergence.unwrap().acceptance, None);
 }

@@ -18,116 +18,32 @@ fn summed(n: usize, loss: impl Fn(&mut Graph, Node) -> Node) -> Objective {
 fn defect_6_settings_outside_their_range_are_errors() {
     let objective = quadratic(2, &[1.0]);
     let base = || sgld(1e-4, 1.0);
-    let rms = |decay, eps| Llc {
-        sampler: Sampler::RmspropSgld { decay, eps },
-        ..base()
-    };
+    let rms = |decay, eps| Llc { sampler: Sampler::RmspropSgld { decay, eps }, ..base() };
     for (llc, message) in [
+        (Llc { step_size: 0.0, ..base() }, "`step_size` is 0; expected a finite number above 0"),
+        (Llc { step_size: -1e-4, ..base() }, "`step_size` is -0.0001"),
+        (Llc { step_size: f64::NAN, ..base() }, "`step_size` is NaN"),
+        (Llc { step_size: f64::INFINITY, ..base() }, "`step_size` is inf"),
         (
-            Llc {
-                step_size: 0.0,
-                ..base()
-            },
-            "`step_size` is 0; expected a finite number above 0",
-        ),
-        (
-            Llc {
-                step_size: -1e-4,
-                ..base()
-            },
-            "`step_size` is -0.0001",
-        ),
-        (
-            Llc {
-                step_size: f64::NAN,
-                ..base()
-            },
-            "`step_size` is NaN",
-        ),
-        (
-            Llc {
-                step_size: f64::INFINITY,
-                ..base()
-            },
-            "`step_size` is inf",
-        ),
-        (
-            Llc {
-                step_size: 1e-60,
-                ..base()
-            },
+            Llc { step_size: 1e-60, ..base() },
             "`step_size` is 0.000000000000000000000000000000000000000000000000000000000001",
         ),
-        (
-            Llc {
-                localization: -1.0,
-                ..base()
-            },
-            "`localization` is -1; expected a finite number, at least 0",
-        ),
-        (
-            Llc {
-                localization: f64::NAN,
-                ..base()
-            },
-            "`localization` is NaN",
-        ),
-        (
-            Llc {
-                n_beta: Some(0.0),
-                ..base()
-            },
-            "`n_beta` is 0",
-        ),
-        (
-            Llc {
-                n_beta: Some(-3.0),
-                ..base()
-            },
-            "`n_beta` is -3",
-        ),
-        (
-            Llc {
-                n_beta: Some(1e40),
-                ..base()
-            },
-            "`n_beta` is 1",
-        ),
-        (
-            Llc {
-                chains: 0,
-                ..base()
-            },
-            "`chains` is 0; expected at least 1",
-        ),
-        (
-            Llc { draws: 0, ..base() },
-            "`draws` is 0; expected at least 4",
-        ),
+        (Llc { localization: -1.0, ..base() }, "`localization` is -1; expected a finite number, at least 0"),
+        (Llc { localization: f64::NAN, ..base() }, "`localization` is NaN"),
+        (Llc { n_beta: Some(0.0), ..base() }, "`n_beta` is 0"),
+        (Llc { n_beta: Some(-3.0), ..base() }, "`n_beta` is -3"),
+        (Llc { n_beta: Some(1e40), ..base() }, "`n_beta` is 1"),
+        (Llc { chains: 0, ..base() }, "`chains` is 0; expected at least 1"),
+        (Llc { draws: 0, ..base() }, "`draws` is 0; expected at least 4"),
         (Llc { draws: 3, ..base() }, "`draws` is 3"),
         (Llc { thin: 0, ..base() }, "`thin` is 0"),
-        (
-            Llc {
-                burn_in: usize::MAX,
-                ..base()
-            },
-            "`draws · thin + burn_in` is",
-        ),
+        (Llc { burn_in: usize::MAX, ..base() }, "`draws · thin + burn_in` is"),
         (rms(0.0, 0.1), "`decay` is 0"),
         (rms(1.0, 0.1), "`decay` is 1"),
         (rms(f64::NAN, 0.1), "`decay` is NaN"),
         (rms(0.99, 0.0), "`eps` is 0"),
-        (
-            Llc {
-                batch: Batch::Size(3),
-                ..base()
-            },
-            "a batch of 3 was asked for, but a population loss has no examples",
-        ),
-        (
-            base().restrict("l0").unwrap(),
-            "restriction `l0`: there is no layer 0; the network has no layers",
-        ),
+        (Llc { batch: Batch::Size(3), ..base() }, "a batch of 3 was asked for, but a population loss has no examples"),
+        (base().restrict("l0").unwrap(), "restriction `l0`: there is no layer 0; the network has no layers"),
     ] {
         let error = llc.estimate(&objective, &[0.0; 2]).unwrap_err().to_string();
         assert!(error.starts_with(message), "{error}");
@@ -142,14 +58,8 @@ fn bad_weights_are_named() {
     let llc = sgld(1e-4, 1.0);
     for (weights, message) in [
         (vec![0.0; 3], "expected 4 weights, found 3"),
-        (
-            vec![0.0, 0.0, f32::NAN, 0.0],
-            "the weights hold NaN in `w` (element 2)",
-        ),
-        (
-            vec![f32::NEG_INFINITY, 0.0, 0.0, 0.0],
-            "the weights hold -inf in `w` (element 0)",
-        ),
+        (vec![0.0, 0.0, f32::NAN, 0.0], "the weights hold NaN in `w` (element 2)"),
+        (vec![f32::NEG_INFINITY, 0.0, 0.0, 0.0], "the weights hold -inf in `w` (element 0)"),
     ] {
         let error = llc.estimate(&objective, &weights).unwrap_err().to_string();
         assert!(error.starts_with(message), "{error}");
@@ -158,14 +68,9 @@ fn bad_weights_are_named() {
         let log = g.log(w);
         g.named(log, "logarithm")
     });
-    let error = llc
-        .estimate(&logarithm, &[-1.0, 1.0])
-        .unwrap_err()
-        .to_string();
+    let error = llc.estimate(&logarithm, &[-1.0, 1.0]).unwrap_err().to_string();
     assert!(
-        error.starts_with(
-            "the loss at the start is not finite; the first value that is not stands in `"
-        ),
+        error.starts_with("the loss at the start is not finite; the first value that is not stands in `"),
         "{error}"
     );
 }
@@ -186,21 +91,11 @@ fn defect_2_one_diverged_chain_refuses_the_estimate() {
         let square = g.square(w);
         g.sub(square, log)
     });
-    let llc = Llc {
-        chains: 12,
-        burn_in: 10,
-        draws: 60,
-        n_beta: Some(1.0),
-        ..sgld(0.05, 1.0)
-    };
+    let llc = Llc { chains: 12, burn_in: 10, draws: 60, n_beta: Some(1.0), ..sgld(0.05, 1.0) };
     let estimate = llc.estimate(&objective, &[0.0]).unwrap();
     assert_refused(&estimate, Verdict::Diverged);
     let d = estimate.diagnostics();
-    assert!(
-        !d.failures.is_empty() && d.failures.len() < 12,
-        "{:?}",
-        d.failures
-    );
+    assert!(!d.failures.is_empty() && d.failures.len() < 12, "{:?}", d.failures);
     assert_eq!((d.mean_loss, d.convergence), (None, None));
     for (chain, mean) in d.per_chain.iter().enumerate() {
         let failure = d.failures.iter().find(|failure| failure.chain == chain);
@@ -210,18 +105,9 @@ fn defect_2_one_diverged_chain_refuses_the_estimate() {
         assert_eq!(d.trace.losses[chain].len(), n_draws);
         assert!(d.trace.losses[chain].iter().all(|loss| loss.is_finite()));
     }
-    let Estimate::Refused { reason, .. } = &estimate else {
-        unreachable!()
-    };
-    let first = d
-        .failures
-        .iter()
-        .min_by_key(|failure| failure.step)
-        .unwrap();
-    assert!(
-        reason.contains(&format!("at step {} in `{}`", first.step, first.node)),
-        "{reason}"
-    );
+    let Estimate::Refused { reason, .. } = &estimate else { unreachable!() };
+    let first = d.failures.iter().min_by_key(|failure| failure.step).unwrap();
+    assert!(reason.contains(&format!("at step {} in `{}`", first.step, first.node)), "{reason}");
 }
 
 #[test]
@@ -235,11 +121,7 @@ fn an_unstable_step_is_refused_whatever_its_length() {
         (0.002_7, 200, Verdict::StepTooLarge),
         (0.002, 200, Verdict::StepTooLarge),
     ] {
-        let llc = Llc {
-            burn_in: 100,
-            draws,
-            ..sgld(step_size, 1.0)
-        };
+        let llc = Llc { burn_in: 100, draws, ..sgld(step_size, 1.0) };
         let estimate = llc.estimate(&objective, &[0.0; 6]).unwrap();
         assert_refused(&estimate, expected);
     }
@@ -253,23 +135,10 @@ fn losses_below_the_start_are_refused() {
         let fourth = g.square(square);
         g.sub(fourth, square)
     });
-    let estimate = Llc {
-        burn_in: 500,
-        draws: 500,
-        ..sgld(1e-3, 1.0)
-    }
-    .estimate(&objective, &[0.0; 4])
-    .unwrap();
+    let estimate = Llc { burn_in: 500, draws: 500, ..sgld(1e-3, 1.0) }.estimate(&objective, &[0.0; 4]).unwrap();
     assert_refused(&estimate, Verdict::LeftTheBasin);
     assert!(!estimate.diagnostics().not_a_minimum);
-    assert!(
-        estimate
-            .diagnostics()
-            .convergence
-            .unwrap()
-            .share_below_baseline
-            > 0.9
-    );
+    assert!(estimate.diagnostics().convergence.unwrap().share_below_baseline > 0.9);
 }
 
 #[test]
@@ -281,24 +150,12 @@ fn a_start_on_a_slope_is_flagged() {
         let square = g.square(difference);
         g.scale(square, 0.5)
     });
-    let llc = Llc {
-        burn_in: 500,
-        draws: 500,
-        ..sgld(1e-3, 10.0)
-    };
+    let llc = Llc { burn_in: 500, draws: 500, ..sgld(1e-3, 10.0) };
     let slope = llc.estimate(&objective, &[0.9; 10]).unwrap();
     // nβ‖g‖ = 144.8·0.316; (nβ‖g‖)²/(2·(nβ + γ)) = 6.8 nats.
-    assert!(
-        slope.diagnostics().not_a_minimum,
-        "{:?}",
-        slope.diagnostics().start
-    );
+    assert!(slope.diagnostics().not_a_minimum, "{:?}", slope.diagnostics().start);
     let minimum = llc.estimate(&objective, &[1.0; 10]).unwrap();
-    assert!(
-        !minimum.diagnostics().not_a_minimum,
-        "{:?}",
-        minimum.diagnostics().start
-    );
+    assert!(!minimum.diagnostics().not_a_minimum, "{:?}", minimum.diagnostics().start);
     assert!(minimum.value().is_some(), "{}", line(&minimum));
 }
 
@@ -310,17 +167,12 @@ fn a_loss_that_nothing_moves_is_not_converged() {
     let loss = crate::half_weighted_squares(&mut g, w, &[1.0]);
     let objective = Objective::population(g, loss, 1000).unwrap();
     let llc = sgld(1e-4, 1.0).restrict("unused").unwrap();
-    assert_refused(
-        &llc.estimate(&objective, &[0.0; 7]).unwrap(),
-        Verdict::NotConverged,
-    );
+    assert_refused(&llc.estimate(&objective, &[0.0; 7]).unwrap(), Verdict::NotConverged);
 }
 
 #[test]
 fn chains_that_are_too_short_are_not_converged() {
     // Steps so small that the chains hardly leave the start.
-    let estimate = sgld(1e-8, 1.0)
-        .estimate(&quadratic(50, &[10.0]), &[0.0; 50])
-        .unwrap();
+    let estimate = sgld(1e-8, 1.0).estimate(&quadratic(50, &[10.0]), &[0.0; 50]).unwrap();
     assert_refused(&estimate, Verdict::NotConverged);
 }

@@ -28,9 +28,7 @@ impl Random {
 
 /// 16 logarithmic and 8 linear checkpoints up to step 3000, as a short run keeps them.
 pub(crate) fn checkpoints() -> Vec<f64> {
-    let mut steps: Vec<f64> = (0..16)
-        .map(|i| 3000f64.powf(f64::from(i) / 15.0).round())
-        .collect();
+    let mut steps: Vec<f64> = (0..16).map(|i| 3000f64.powf(f64::from(i) / 15.0).round()).collect();
     steps.extend((1..=8).map(|i| 375.0 * f64::from(i)));
     steps.sort_by(f64::total_cmp);
     steps.dedup();
@@ -39,9 +37,7 @@ pub(crate) fn checkpoints() -> Vec<f64> {
 
 /// `n` steps from 1 to 10,000, evenly spaced in their logarithm.
 pub(crate) fn log_spaced(n: usize) -> Vec<f64> {
-    (0..n)
-        .map(|i| 1e4f64.powf(i as f64 / (n - 1) as f64))
-        .collect()
+    (0..n).map(|i| 1e4f64.powf(i as f64 / (n - 1) as f64)).collect()
 }
 
 /// Logistic rise from 0 to 1 in ln(step + 1) around `centre`, 10–90 % in `decades`.

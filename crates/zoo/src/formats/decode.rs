@@ -13,20 +13,13 @@ pub(super) enum ByteOrder {
 
 impl ByteOrder {
     /// The order of the machine this runs on.
-    pub(super) const NATIVE: Self = if cfg!(target_endian = "big") {
-        Self::Big
-    } else {
-        Self::Little
-    };
+    pub(super) const NATIVE: Self = if cfg!(target_endian = "big") { Self::Big } else { Self::Little };
 }
 
 /// Number of elements of `shape`, or `None` if it, or its size in bytes, does not fit in memory's address range.
 pub(super) fn n_elements(shape: &[usize], dtype: DType) -> Option<usize> {
-    let n = shape
-        .iter()
-        .try_fold(1_usize, |n, &extent| n.checked_mul(extent))?;
-    n.checked_mul(dtype.n_bytes())
-        .filter(|&bytes| isize::try_from(bytes).is_ok())?;
+    let n = shape.iter().try_fold(1_usize, |n, &extent| n.checked_mul(extent))?;
+    n.checked_mul(dtype.n_bytes()).filter(|&bytes| isize::try_from(bytes).is_ok())?;
     Some(n)
 }
 
@@ -58,11 +51,7 @@ pub(super) fn decode(bytes: &[u8], dtype: DType, order: ByteOrder) -> Result<Ten
     })
 }
 
-fn elements<T, const N: usize>(
-    bytes: &[u8],
-    order: ByteOrder,
-    from_le_bytes: impl Fn([u8; N]) -> T,
-) -> Vec<T> {
+fn elements<T, const N: usize>(bytes: &[u8], order: ByteOrder, from_le_bytes: impl Fn([u8; N]) -> T) -> Vec<T> {
     let (chunks, rest) = bytes.as_chunks::<N>();
     debug_assert!(rest.is_empty(), "the caller checks the length");
     match order {
@@ -123,52 +112,32 @@ mod tests {
     fn every_float_width_gives_the_value_it_stands_for() {
         // 1.5 and -2: exact in all four formats. Bits from IEEE 754 and the definition of bfloat16.
         let check = |bytes: &[u8], dtype| {
-            assert_eq!(
-                decode(bytes, dtype, ByteOrder::Little),
-                Ok(TensorData::F32(vec![1.5, -2.0])),
-                "{dtype}"
-            );
+            assert_eq!(decode(bytes, dtype, ByteOrder::Little), Ok(TensorData::F32(vec![1.5, -2.0])), "{dtype}");
         };
         check(&[0x00, 0x3e, 0x00, 0xc0], DType::F16);
         check(&[0xc0, 0x3f, 0x00, 0xc0], DType::Bf16);
         check(&[0, 0, 0xc0, 0x3f, 0, 0, 0, 0xc0], DType::F32);
-        check(
-            &[0, 0, 0, 0, 0, 0, 0xf8, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0xc0],
-            DType::F64,
-        );
+        check(&[0, 0, 0, 0, 0, 0, 0xf8, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0xc0], DType::F64);
     }
 
     #[test]
     fn byte_order_is_honoured() {
-        assert_eq!(
-            decode(&[1, 2], DType::I16, ByteOrder::Little),
-            Ok(TensorData::I64(vec![0x0201]))
-        );
-        assert_eq!(
-            decode(&[1, 2], DType::I16, ByteOrder::Big),
-            Ok(TensorData::I64(vec![0x0102]))
-        );
+        assert_eq!(decode(&[1, 2], DType::I16, ByteOrder::Little), Ok(TensorData::I64(vec![0x0201])));
+        assert_eq!(decode(&[1, 2], DType::I16, ByteOrder::Big), Ok(TensorData::I64(vec![0x0102])));
     }
 
     #[test]
     fn an_unsigned_value_beyond_i64_is_reported() {
-        assert_eq!(
-            decode(&[0xff; 8], DType::U64, ByteOrder::Little),
-            Err(u64::MAX)
-        );
+        assert_eq!(decode(&[0xff; 8], DType::U64, ByteOrder::Little), Err(u64::MAX));
     }
 
     #[test]
     fn column_major_is_turned_into_row_major() {
         // shape [2, 3, 2]: value at (i, j, k) is 100 i + 10 j + k; column-major runs over i fastest.
-        let column_major: Vec<i64> = (0..2)
-            .flat_map(|k| (0..3).flat_map(move |j| (0..2).map(move |i| 100 * i + 10 * j + k)))
-            .collect();
+        let column_major: Vec<i64> =
+            (0..2).flat_map(|k| (0..3).flat_map(move |j| (0..2).map(move |i| 100 * i + 10 * j + k))).collect();
         let row_major = vec![0, 1, 10, 11, 20, 21, 100, 101, 110, 111, 120, 121];
-        assert_eq!(
-            from_column_major(TensorData::I64(column_major), &[2, 3, 2]),
-            TensorData::I64(row_major)
-        );
+        assert_eq!(from_column_major(TensorData::I64(column_major), &[2, 3, 2]), TensorData::I64(row_major));
     }
 
     #[test]

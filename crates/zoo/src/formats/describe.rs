@@ -19,10 +19,7 @@ pub fn describe(path: impl AsRef<Path>) -> Result<Description, ReadError> {
     let contents = visit(path, &mut |tensor| tensors.push(summary(&tensor)))?;
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(ReadError::DuplicateName {
-            path: path.to_owned(),
-            name: pair[0].name.clone(),
-        });
+        return Err(ReadError::DuplicateName { path: path.to_owned(), name: pair[0].name.clone() });
     }
     Ok(Description {
         path: path.to_owned(),
@@ -114,34 +111,10 @@ mod tests {
     #[test]
     fn statistics_leave_out_what_is_not_finite() {
         let stats = float_stats(&[1.0, f32::NAN, -3.0, f32::INFINITY, 5.0]);
-        assert_eq!(
-            stats,
-            FloatStats {
-                min: Some(-3.0),
-                max: Some(5.0),
-                mean: Some(1.0),
-                n_non_finite: 2
-            }
-        );
+        assert_eq!(stats, FloatStats { min: Some(-3.0), max: Some(5.0), mean: Some(1.0), n_non_finite: 2 });
         let stats = float_stats(&[f32::NAN]);
-        assert_eq!(
-            stats,
-            FloatStats {
-                min: None,
-                max: None,
-                mean: None,
-                n_non_finite: 1
-            }
-        );
+        assert_eq!(stats, FloatStats { min: None, max: None, mean: None, n_non_finite: 1 });
         let stats = float_stats(&[]);
-        assert_eq!(
-            stats,
-            FloatStats {
-                min: None,
-                max: None,
-                mean: None,
-                n_non_finite: 0
-            }
-        );
+        assert_eq!(stats, FloatStats { min: None, max: None, mean: None, n_non_finite: 0 });
     }
 }

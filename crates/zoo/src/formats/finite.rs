@@ -13,13 +13,7 @@ use super::tensor::TensorFile;
 pub fn check_finite(file: &TensorFile) -> Result<(), NonFinite> {
     file.tensors
         .iter()
-        .filter_map(|tensor| {
-            Some((
-                tensor.name.as_str(),
-                tensor.shape.as_slice(),
-                tensor.data.as_f32()?,
-            ))
-        })
+        .filter_map(|tensor| Some((tensor.name.as_str(), tensor.shape.as_slice(), tensor.data.as_f32()?)))
         .try_for_each(|(name, shape, values)| check(&file.path, name, shape, values))
 }
 
@@ -29,9 +23,7 @@ pub fn check_finite(file: &TensorFile) -> Result<(), NonFinite> {
 ///
 /// [`NonFinite`] for the first tensor, in order, with a NaN or an infinity.
 pub fn check_finite_weights(path: &Path, weights: &[WeightTensor]) -> Result<(), NonFinite> {
-    weights
-        .iter()
-        .try_for_each(|weight| check(path, &weight.name, &weight.shape, &weight.values))
+    weights.iter().try_for_each(|weight| check(path, &weight.name, &weight.shape, &weight.values))
 }
 
 /// A tensor holds values that are not finite.

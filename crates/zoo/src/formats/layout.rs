@@ -24,17 +24,10 @@ use super::tensor::{NamedTensor, TensorFile};
 ///
 /// [`LayoutError`] if a prefix of `names` matches no tensor, two tensors get one name, a weight is not floating
 /// point, or, for [`Layout::ProgressMeasures`], a name is unknown or a tensor has the wrong rank.
-pub fn to_canonical(
-    file: &TensorFile,
-    layout: Layout,
-    names: &NameMap,
-) -> Result<Vec<WeightTensor>, LayoutError> {
+pub fn to_canonical(file: &TensorFile, layout: Layout, names: &NameMap) -> Result<Vec<WeightTensor>, LayoutError> {
     names.check_all_used(file)?;
-    let renamed: Vec<(String, &NamedTensor)> = file
-        .tensors
-        .iter()
-        .filter_map(|tensor| Some((names.apply(&tensor.name)?, tensor)))
-        .collect();
+    let renamed: Vec<(String, &NamedTensor)> =
+        file.tensors.iter().filter_map(|tensor| Some((names.apply(&tensor.name)?, tensor))).collect();
     let mut weights = Vec::with_capacity(renamed.len());
     for (name, tensor) in &renamed {
         let turned = match layout {
@@ -53,10 +46,7 @@ pub fn to_canonical(
     }
     weights.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(pair) = weights.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(LayoutError::DuplicateName {
-            path: file.path.clone(),
-            name: pair[0].name.clone(),
-        });
+        return Err(LayoutError::DuplicateName { path: file.path.clone(), name: pair[0].name.clone() });
     }
     Ok(weights)
 }
@@ -90,15 +80,13 @@ impl Layout {
     ///
     /// `None` if no tensor's name ends in `.attn.W_O`, or if they disagree; then the layout has to be given.
     pub fn detect(file: &TensorFile) -> Option<Self> {
-        let mut guesses = file
-            .tensors
-            .iter()
-            .filter(|tensor| tensor.name.ends_with(".attn.W_O"))
-            .map(|tensor| match tensor.shape.len() {
+        let mut guesses = file.tensors.iter().filter(|tensor| tensor.name.ends_with(".attn.W_O")).map(|tensor| {
+            match tensor.shape.len() {
                 2 => Some(Self::ProgressMeasures),
                 3 => Some(Self::TransformerLens),
                 _ => None,
-            });
+            }
+        });
         let first = guesses.next()??;
         guesses.all(|guess| guess == Some(first)).then_some(first)
     }
@@ -133,19 +121,15 @@ impl NameMap {
         if self.pairs.is_empty() {
             return Some(name.to_owned());
         }
-        self.pairs.iter().find_map(|(prefix, replacement)| {
-            Some(format!("{replacement}{}", name.strip_prefix(&**prefix)?))
-        })
+        self.pairs
+            .iter()
+            .find_map(|(prefix, replacement)| Some(format!("{replacement}{}", name.strip_prefix(&**prefix)?)))
     }
 
     /// A prefix that no tensor has is a slip of the pen, and would end in a list of missing weights.
     fn check_all_used(&self, file: &TensorFile) -> Result<(), LayoutError> {
         for (prefix, _) in self.pairs.iter().filter(|(prefix, _)| !prefix.is_empty()) {
-            if !file
-                .tensors
-                .iter()
-                .any(|tensor| tensor.name.starts_with(prefix))
-            {
+            if !file.tensors.iter().any(|tensor| tensor.name.starts_with(prefix)) {
                 let names = file.tensors.iter().map(|tensor| tensor.name.as_str());
                 return Err(LayoutError::UnusedPrefix {
                     path: file.path.clone(),
@@ -257,31 +241,15 @@ enum Turn {
 impl Turn {
     fn apply(self, name: String, shape: &[usize], values: &[f32]) -> WeightTensor {
         match self {
-            Self::Keep => WeightTensor {
-                name,
-                shape: shape.to_vec(),
-                values: values.to_vec(),
-            },
+            Self::Keep => WeightTensor { name, shape: shape.to_vec(), values: values.to_vec() },
             Self::SwapLastTwo => {
-                let (outer, &[rows, columns]) = shape
-                    .split_last_chunk()
-                    .expect("the layout checked the rank");
+                let (outer, &[rows, columns]) = shape.split_last_chunk().expect("the layout checked the rank");
                 let shape = [outer, &[columns, rows]].concat();
-                WeightTensor {
-                    name,
-                    shape,
-                    values: swapped(values, rows, columns),
-                }
+                WeightTensor { name, shape, values: swapped(values, rows, columns) }
             }
             Self::SplitHeads { n_heads } => {
-                let &[d, wide] = shape else {
-                    unreachable!("the layout checked the rank")
-                };
-                WeightTensor {
-                    name,
-                    shape: vec![n_heads, wide / n_heads, d],
-                    values: swapped(values, d, wide),
-                }
+                let &[d, wide] = shape else { unreachable!("the layout checked the rank") };
+                WeightTensor { name, shape: vec![n_heads, wide / n_heads, d], values: swapped(values, d, wide) }
             }
         }
     }
@@ -313,9 +281,7 @@ mod progress_measures {
         let canonical = canonical_name(name);
         let (rank, turn) = match place(&canonical) {
             Place::Block("attn.mask") => return Ok(None),
-            Place::Outside("embed.W_E") | Place::Block("mlp.W_in" | "mlp.W_out") => {
-                (2, Turn::SwapLastTwo)
-            }
+            Place::Outside("embed.W_E") | Place::Block("mlp.W_in" | "mlp.W_out") => (2, Turn::SwapLastTwo),
             Place::Outside("pos_embed.W_pos" | "unembed.W_U") => (2, Turn::Keep),
             Place::Block("attn.W_Q" | "attn.W_K" | "attn.W_V") => (3, Turn::SwapLastTwo),
             Place::Block("attn.W_O") => {
@@ -324,10 +290,7 @@ mod progress_measures {
             }
             Place::Block("mlp.b_in" | "mlp.b_out") => (1, Turn::Keep),
             Place::Outside(_) | Place::Block(_) => {
-                return Err(LayoutError::UnknownName {
-                    path: file.path.clone(),
-                    tensor: name.to_owned(),
-                });
+                return Err(LayoutError::UnknownName { path: file.path.clone(), tensor: name.to_owned() });
             }
         };
         if tensor.shape.len() != rank {
@@ -337,8 +300,7 @@ mod progress_measures {
     }
 
     fn canonical_name(name: &str) -> String {
-        name.strip_prefix("attn_blocks.")
-            .map_or_else(|| name.to_owned(), |rest| format!("blocks.{rest}"))
+        name.strip_prefix("attn_blocks.").map_or_else(|| name.to_owned(), |rest| format!("blocks.{rest}"))
     }
 
     /// Where a tensor belongs, with the rest of its name.
@@ -363,23 +325,13 @@ mod progress_measures {
         all: &[(String, &NamedTensor)],
     ) -> Result<usize, LayoutError> {
         let query_name = format!("{}W_Q", name.strip_suffix("W_O").unwrap_or(name));
-        let query = all
-            .iter()
-            .find(|(name, _)| *name == query_name)
-            .map(|(_, tensor)| tensor.shape.as_slice());
+        let query = all.iter().find(|(name, _)| *name == query_name).map(|(_, tensor)| tensor.shape.as_slice());
         let Some(&[n_heads, d_head, d]) = query else {
-            return Err(shape_error(
-                file,
-                w_o,
-                format!("`{query_name}` beside it, with three axes"),
-            ));
+            return Err(shape_error(file, w_o, format!("`{query_name}` beside it, with three axes")));
         };
         let wide = n_heads.checked_mul(d_head).filter(|_| n_heads > 0);
         if wide.is_none_or(|wide| w_o.shape != [d, wide]) {
-            let expected = format!(
-                "[{d}, {n_heads}·{d_head}] to go with `{query_name}` {:?}",
-                [n_heads, d_head, d]
-            );
+            let expected = format!("[{d}, {n_heads}·{d_head}] to go with `{query_name}` {:?}", [n_heads, d_head, d]);
             return Err(shape_error(file, w_o, expected));
         }
         Ok(n_heads)

@@ -20,11 +20,7 @@ pub(super) struct Allowance {
 
 impl Allowance {
     pub(super) fn for_file(path: &Path, file_bytes: u64) -> Self {
-        Self {
-            path: path.to_owned(),
-            limit: limit_bytes(file_bytes),
-            claimed: 0,
-        }
+        Self { path: path.to_owned(), limit: limit_bytes(file_bytes), claimed: 0 }
     }
 
     /// Claims `bytes` for the entry `what`, before any memory is taken for it.

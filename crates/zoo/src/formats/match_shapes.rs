@@ -17,20 +17,11 @@ pub fn match_shapes(
     expected: &[(String, Vec<usize>)],
 ) -> Result<Vec<WeightTensor>, LayoutError> {
     let expected_names: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-    let mut by_name: BTreeMap<String, WeightTensor> = weights
-        .into_iter()
-        .map(|weight| (weight.name.clone(), weight))
-        .collect();
-    let superfluous_names: Vec<String> = by_name
-        .keys()
-        .filter(|name| !expected_names.contains(name.as_str()))
-        .cloned()
-        .collect();
-    let missing_names: Vec<&str> = expected_names
-        .iter()
-        .copied()
-        .filter(|name| !by_name.contains_key(*name))
-        .collect();
+    let mut by_name: BTreeMap<String, WeightTensor> =
+        weights.into_iter().map(|weight| (weight.name.clone(), weight)).collect();
+    let superfluous_names: Vec<String> =
+        by_name.keys().filter(|name| !expected_names.contains(name.as_str())).cloned().collect();
+    let missing_names: Vec<&str> = expected_names.iter().copied().filter(|name| !by_name.contains_key(*name)).collect();
     let mut differences = ShapeDifferences::default();
     for (name, shape) in expected {
         match by_name.get(name) {
@@ -57,15 +48,9 @@ pub fn match_shapes(
         });
     }
     if !differences.is_empty() {
-        return Err(LayoutError::OtherNetwork {
-            path: path.to_owned(),
-            differences,
-        });
+        return Err(LayoutError::OtherNetwork { path: path.to_owned(), differences });
     }
-    Ok(expected
-        .iter()
-        .filter_map(|(name, _)| by_name.remove(name))
-        .collect())
+    Ok(expected.iter().filter_map(|(name, _)| by_name.remove(name)).collect())
 }
 
 /// How a file's weights differ from a network's parameters.
@@ -110,36 +95,13 @@ pub struct ShapeMismatch {
 impl fmt::Display for ShapeDifferences {
     /// One difference a line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for UnmatchedName {
-            name,
-            shape,
-            nearest,
-        } in &self.missing
-        {
-            write!(
-                f,
-                "\n  missing `{name}` {shape:?}{}",
-                hint(nearest.as_deref())
-            )?;
+        for UnmatchedName { name, shape, nearest } in &self.missing {
+            write!(f, "\n  missing `{name}` {shape:?}{}", hint(nearest.as_deref()))?;
         }
-        for UnmatchedName {
-            name,
-            shape,
-            nearest,
-        } in &self.superfluous
-        {
-            write!(
-                f,
-                "\n  superfluous `{name}` {shape:?}{}",
-                hint(nearest.as_deref())
-            )?;
+        for UnmatchedName { name, shape, nearest } in &self.superfluous {
+            write!(f, "\n  superfluous `{name}` {shape:?}{}", hint(nearest.as_deref()))?;
         }
-        for ShapeMismatch {
-            name,
-            found,
-            expected,
-        } in &self.wrong_shapes
-        {
+        for ShapeMismatch { name, found, expected } in &self.wrong_shapes {
             write!(f, "\n  `{name}` has shape {found:?}, expected {expected:?}")?;
         }
         Ok(())

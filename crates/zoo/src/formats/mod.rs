@@ -21,9 +21,7 @@ pub use finite::{NonFinite, check_finite, check_finite_weights};
 pub use layout::{Layout, LayoutError, NameMap, WeightTensor, to_canonical};
 pub use match_shapes::{ShapeDifferences, ShapeMismatch, UnmatchedName, match_shapes};
 pub use pickle_scan::{PickleScanError, scan_pickle};
-pub use tensor::{
-    DType, FileFormat, NamedTensor, Scalar, ScalarValue, TensorData, TensorFile, Unread,
-};
+pub use tensor::{DType, FileFormat, NamedTensor, Scalar, ScalarValue, TensorData, TensorFile, Unread};
 
 use std::io::Read;
 use std::path::Path;
@@ -50,10 +48,7 @@ pub fn read_tensors(path: impl AsRef<Path>) -> Result<TensorFile, ReadError> {
     let contents = visit(path, &mut |tensor| tensors.push(tensor))?;
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(ReadError::DuplicateName {
-            path: path.to_owned(),
-            name: pair[0].name.clone(),
-        });
+        return Err(ReadError::DuplicateName { path: path.to_owned(), name: pair[0].name.clone() });
     }
     Ok(TensorFile {
         path: path.to_owned(),
@@ -74,23 +69,15 @@ struct Contents {
 
 /// Hands each tensor of `path` to `sink`, in the file's order, so that a caller can hold one at a time.
 fn visit(path: &Path, sink: &mut dyn FnMut(NamedTensor)) -> Result<Contents, ReadError> {
-    let io = |source| ReadError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| ReadError::Io { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
     if !metadata.is_file() {
-        return Err(ReadError::NotAFile {
-            path: path.to_owned(),
-        });
+        return Err(ReadError::NotAFile { path: path.to_owned() });
     }
     let file_bytes = metadata.len();
     let mut head = Vec::new();
-    file.by_ref()
-        .take(HEAD_BYTES)
-        .read_to_end(&mut head)
-        .map_err(io)?;
+    file.by_ref().take(HEAD_BYTES).read_to_end(&mut head).map_err(io)?;
     let mut allowance = Allowance::for_file(path, file_bytes);
     let mut scalars = Vec::new();
     let mut unread = Vec::new();
@@ -106,9 +93,7 @@ fn visit(path: &Path, sink: &mut dyn FnMut(NamedTensor)) -> Result<Contents, Rea
             } else {
                 return Err(ReadError::Unrecognised {
                     path: path.to_owned(),
-                    found:
-                        "a zip archive with neither a data.pkl (PyTorch) nor an .npy entry (NumPy)"
-                            .to_owned(),
+                    found: "a zip archive with neither a data.pkl (PyTorch) nor an .npy entry (NumPy)".to_owned(),
                 });
             }
         }
@@ -127,12 +112,7 @@ fn visit(path: &Path, sink: &mut dyn FnMut(NamedTensor)) -> Result<Contents, Rea
     };
     scalars.sort_by(|a, b| a.name.cmp(&b.name));
     unread.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Contents {
-        format,
-        file_bytes,
-        scalars,
-        unread,
-    })
+    Ok(Contents { format, file_bytes, scalars, unread })
 }
 
 /// Enough of a file to see the tar magic at byte 257, the furthest mark looked for.
@@ -148,10 +128,7 @@ enum Container {
 
 impl Container {
     fn detect(path: &Path, head: &[u8]) -> Result<Self, ReadError> {
-        let unrecognised = |found: &str| ReadError::Unrecognised {
-            path: path.to_owned(),
-            found: found.to_owned(),
-        };
+        let unrecognised = |found: &str| ReadError::Unrecognised { path: path.to_owned(), found: found.to_owned() };
         if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
             return Ok(Self::Zip);
         }
@@ -173,12 +150,10 @@ impl Container {
         }
         match head.first() {
             None => Err(unrecognised("an empty file")),
-            Some(0x80) => Err(unrecognised(
-                "a plain pickle, which holds no tensor storages (save with torch.save)",
-            )),
-            Some(_) if head.len() < 9 => Err(unrecognised(
-                "a file too short to hold tensors; it may have been truncated",
-            )),
+            Some(0x80) => Err(unrecognised("a plain pickle, which holds no tensor storages (save with torch.save)")),
+            Some(_) if head.len() < 9 => {
+                Err(unrecognised("a file too short to hold tensors; it may have been truncated"))
+            }
             Some(_) => Err(unrecognised("bytes of none of these formats")),
         }
     }

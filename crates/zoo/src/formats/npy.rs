@@ -28,10 +28,7 @@ pub(super) fn read_npz(
     for index in 0..archive.names().len() {
         let entry_name = archive.names()[index].clone();
         let Some(name) = entry_name.strip_suffix(".npy") else {
-            unread.push(Unread {
-                name: entry_name,
-                reason: "not an .npy entry".to_owned(),
-            });
+            unread.push(Unread { name: entry_name, reason: "not an .npy entry".to_owned() });
             continue;
         };
         let (entry, n_bytes) = archive.entry(index)?;
@@ -48,22 +45,9 @@ pub(super) fn read_npy(
     sink: &mut dyn FnMut(NamedTensor),
     unread: &mut Vec<Unread>,
 ) -> Result<(), ReadError> {
-    let file = File::open(path).map_err(|source| ReadError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    let name = path
-        .file_stem()
-        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    read_array(
-        path,
-        &name,
-        BufReader::new(file),
-        file_bytes,
-        allowance,
-        sink,
-        unread,
-    )
+    let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+    let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    read_array(path, &name, BufReader::new(file), file_bytes, allowance, sink, unread)
 }
 
 /// Reads one array from a stream of `n_bytes` bytes.
@@ -76,58 +60,34 @@ fn read_array(
     sink: &mut dyn FnMut(NamedTensor),
     unread: &mut Vec<Unread>,
 ) -> Result<(), ReadError> {
-    let wrong = |reason: String| ReadError::Tensor {
-        path: path.to_owned(),
-        tensor: name.to_owned(),
-        reason,
-    };
+    let wrong = |reason: String| ReadError::Tensor { path: path.to_owned(), tensor: name.to_owned(), reason };
     let unreadable = |error: std::io::Error| wrong(error.to_string());
     let header = read_header(&mut stream).map_err(wrong)?;
     let (dtype, order) = match parse_descr(&header.descr) {
         Ok(found) => found,
         Err(reason) => {
-            unread.push(Unread {
-                name: name.to_owned(),
-                reason,
-            });
+            unread.push(Unread { name: name.to_owned(), reason });
             return Ok(());
         }
     };
     let shape = header.shape;
-    let n = n_elements(&shape, dtype).ok_or_else(|| {
-        wrong(format!(
-            "its shape {shape:?} is beyond what memory can hold"
-        ))
-    })?;
+    let n = n_elements(&shape, dtype)
+        .ok_or_else(|| wrong(format!("its shape {shape:?} is beyond what memory can hold")))?;
     let data_bytes = n * dtype.n_bytes();
     let found = n_bytes.saturating_sub(header.n_bytes);
     if data_bytes as u64 != found {
-        return Err(wrong(format!(
-            "shape {shape:?} of {dtype} needs {data_bytes} bytes, found {found}"
-        )));
+        return Err(wrong(format!("shape {shape:?} of {dtype} needs {data_bytes} bytes, found {found}")));
     }
     allowance.claim(name, data_bytes as u64)?;
     let mut bytes = vec![0; data_bytes];
     stream.read_exact(&mut bytes).map_err(unreadable)?;
     // Reading to the very end makes a zip entry compare its checksum.
     if stream.read(&mut [0]).map_err(unreadable)? != 0 {
-        return Err(wrong(format!(
-            "more than the {data_bytes} bytes of its shape {shape:?} follow"
-        )));
+        return Err(wrong(format!("more than the {data_bytes} bytes of its shape {shape:?} follow")));
     }
-    let data = decode(&bytes, dtype, order)
-        .map_err(|value| wrong(format!("holds {value}, beyond the largest i64")))?;
-    let data = if header.fortran_order {
-        from_column_major(data, &shape)
-    } else {
-        data
-    };
-    sink(NamedTensor {
-        name: name.to_owned(),
-        shape,
-        dtype,
-        data,
-    });
+    let data = decode(&bytes, dtype, order).map_err(|value| wrong(format!("holds {value}, beyond the largest i64")))?;
+    let data = if header.fortran_order { from_column_major(data, &shape) } else { data };
+    sink(NamedTensor { name: name.to_owned(), shape, dtype, data });
     Ok(())
 }
 
@@ -143,9 +103,7 @@ struct Header {
 fn read_header(stream: &mut impl Read) -> Result<Header, String> {
     let mut take = |n: usize| {
         let mut bytes = vec![0; n];
-        stream
-            .read_exact(&mut bytes)
-            .map_err(|error| format!("its .npy header cannot be read: {error}"))?;
+        stream.read_exact(&mut bytes).map_err(|error| format!("its .npy header cannot be read: {error}"))?;
         Ok::<_, String>(bytes)
     };
     let prelude = take(8)?;
@@ -158,29 +116,14 @@ fn read_header(stream: &mut impl Read) -> Result<Header, String> {
         2 | 3 => 4,
         version => return Err(format!("its .npy version is {version}, expected 1, 2 or 3")),
     };
-    let length = take(width)?
-        .iter()
-        .rev()
-        .fold(0_usize, |n, &byte| (n << 8) | usize::from(byte));
+    let length = take(width)?.iter().rev().fold(0_usize, |n, &byte| (n << 8) | usize::from(byte));
     if length > MAX_HEADER_BYTES {
-        return Err(format!(
-            "its .npy header claims {length} bytes, above the {MAX_HEADER_BYTES} read here"
-        ));
+        return Err(format!("its .npy header claims {length} bytes, above the {MAX_HEADER_BYTES} read here"));
     }
-    let text =
-        String::from_utf8(take(length)?).map_err(|_| "its .npy header is not text".to_owned())?;
-    let (descr, fortran_order, shape) = parse_dictionary(&text).ok_or_else(|| {
-        format!(
-            "its .npy header is malformed: {}",
-            text.trim().escape_debug()
-        )
-    })?;
-    Ok(Header {
-        descr,
-        fortran_order,
-        shape,
-        n_bytes: (8 + width + length) as u64,
-    })
+    let text = String::from_utf8(take(length)?).map_err(|_| "its .npy header is not text".to_owned())?;
+    let (descr, fortran_order, shape) = parse_dictionary(&text)
+        .ok_or_else(|| format!("its .npy header is malformed: {}", text.trim().escape_debug()))?;
+    Ok(Header { descr, fortran_order, shape, n_bytes: (8 + width + length) as u64 })
 }
 
 /// Parses `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`, keys in any order, each exactly once.
@@ -227,9 +170,7 @@ fn parse_extents(text: &str) -> Option<Vec<usize>> {
     }
     // A tuple of one is written with a comma after it, and Python 2 wrote an L after long integers.
     let text = text.strip_suffix(',').unwrap_or(text);
-    text.split(',')
-        .map(|extent| extent.trim().trim_end_matches('L').parse().ok())
-        .collect()
+    text.split(',').map(|extent| extent.trim().trim_end_matches('L').parse().ok()).collect()
 }
 
 fn quoted(text: &str) -> Option<(&str, &str)> {
@@ -255,11 +196,7 @@ fn bracketed(text: &str) -> Option<(&str, &str)> {
 
 /// The element type, or why arrays of it are left unread.
 fn parse_descr(descr: &str) -> Result<(DType, ByteOrder), String> {
-    let order = if descr.starts_with('>') {
-        ByteOrder::Big
-    } else {
-        ByteOrder::Little
-    };
+    let order = if descr.starts_with('>') { ByteOrder::Big } else { ByteOrder::Little };
     let dtype = match descr.trim_start_matches(['<', '>', '|', '=']) {
         "f2" => DType::F16,
         "f4" => DType::F32,
@@ -275,10 +212,7 @@ fn parse_descr(descr: &str) -> Result<(DType, ByteOrder), String> {
         "b1" => DType::Bool,
         "O" => return Err("an array of Python objects, which is a pickle".to_owned()),
         _ => {
-            return Err(format!(
-                "element type `{}` is not a plain number",
-                descr.escape_debug()
-            ));
+            return Err(format!("element type `{}` is not a plain number", descr.escape_debug()));
         }
     };
     Ok((dtype, order))
@@ -292,45 +226,23 @@ mod tests {
     fn headers_are_parsed() {
         let check = |text: &str, expected: Option<(&str, bool, &[usize])>| {
             let found = parse_dictionary(text);
-            let expected =
-                expected.map(|(descr, order, shape)| (descr.to_owned(), order, shape.to_vec()));
+            let expected = expected.map(|(descr, order, shape)| (descr.to_owned(), order, shape.to_vec()));
             assert_eq!(found, expected, "{text}");
         };
-        check(
-            "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n",
-            Some(("<f4", false, &[2, 3])),
-        );
-        check(
-            "{'shape': (5,), 'fortran_order': True, 'descr': '|b1'}",
-            Some(("|b1", true, &[5])),
-        );
-        check(
-            "{'descr': '<f8', 'fortran_order': False, 'shape': ()}",
-            Some(("<f8", false, &[])),
-        );
-        check(
-            "{'descr': '<f8', 'fortran_order': False, 'shape': (3L, 4L)}",
-            Some(("<f8", false, &[3, 4])),
-        );
+        check("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n", Some(("<f4", false, &[2, 3])));
+        check("{'shape': (5,), 'fortran_order': True, 'descr': '|b1'}", Some(("|b1", true, &[5])));
+        check("{'descr': '<f8', 'fortran_order': False, 'shape': ()}", Some(("<f8", false, &[])));
+        check("{'descr': '<f8', 'fortran_order': False, 'shape': (3L, 4L)}", Some(("<f8", false, &[3, 4])));
         check(
             "{'descr': [('a', '<f4'), ('b', '<i8', (2,))], 'fortran_order': False, 'shape': (1,)}",
             Some(("[('a', '<f4'), ('b', '<i8', (2,))]", false, &[1])),
         );
         check("", None);
         check("{'descr': '<f4', 'fortran_order': False}", None);
-        check(
-            "{'descr': '<f4', 'descr': '<f8', 'fortran_order': False, 'shape': ()}",
-            None,
-        );
+        check("{'descr': '<f4', 'descr': '<f8', 'fortran_order': False, 'shape': ()}", None);
         check("{'descr': '<f4', 'fortran_order': 0, 'shape': ()}", None);
-        check(
-            "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
-            None,
-        );
-        check(
-            "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}",
-            None,
-        );
+        check("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}", None);
+        check("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}", None);
         check("{'descr': '<f4' 'fortran_order': False, 'shape': ()}", None);
         check("{'descr': [[[, 'fortran_order': False, 'shape': ()}", None);
     }

@@ -5,9 +5,7 @@
 
 /// Whether `module.name` stands for plain data.
 pub(super) fn is_data(module: &str, name: &str) -> bool {
-    ALLOWED
-        .iter()
-        .any(|&(allowed, names)| allowed == module && names.contains(&name))
+    ALLOWED.iter().any(|&(allowed, names)| allowed == module && names.contains(&name))
 }
 
 /// Modules and the names in them that stand for data.

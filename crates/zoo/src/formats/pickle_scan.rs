@@ -20,14 +20,8 @@ use super::pickle_globals::is_data;
 /// [`PickleScanError`], with the offset in `bytes`, for a global outside the list, one whose name cannot be told, an
 /// extension code, or a malformed or truncated pickle.
 pub fn scan_pickle(bytes: &[u8], start: usize) -> Result<usize, PickleScanError> {
-    let mut scanner = Scanner {
-        bytes,
-        at: start,
-        opcode_at: start,
-        stack: Vec::new(),
-        marks: Vec::new(),
-        memo: HashMap::new(),
-    };
+    let mut scanner =
+        Scanner { bytes, at: start, opcode_at: start, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
     while !scanner.step()? {}
     Ok(scanner.at)
 }
@@ -54,9 +48,7 @@ pub enum PickleScanError {
         offset: usize,
     },
     /// It uses a numbered extension of Python's `copyreg`, which can stand for any function.
-    #[error(
-        "the pickle uses extension code {code} at byte {offset}, which can stand for any function"
-    )]
+    #[error("the pickle uses extension code {code} at byte {offset}, which can stand for any function")]
     Extension {
         /// Offset of the opcode.
         offset: usize,
@@ -271,12 +263,8 @@ impl Scanner<'_> {
                 self.pop(1)?;
                 let module = self.top()?;
                 self.pop(1)?;
-                let (Item::Text { start: m0, end: m1 }, Item::Text { start: n0, end: n1 }) =
-                    (module, name)
-                else {
-                    return Err(PickleScanError::UnresolvedGlobal {
-                        offset: self.opcode_at,
-                    });
+                let (Item::Text { start: m0, end: m1 }, Item::Text { start: n0, end: n1 }) = (module, name) else {
+                    return Err(PickleScanError::UnresolvedGlobal { offset: self.opcode_at });
                 };
                 self.allow((m0 as usize, m1 as usize), (n0 as usize, n1 as usize))?;
                 self.push(Item::Other)?;
@@ -300,27 +288,18 @@ impl Scanner<'_> {
                 return Ok(true);
             }
             opcode => {
-                return Err(PickleScanError::UnknownOpcode {
-                    offset: self.opcode_at,
-                    opcode,
-                });
+                return Err(PickleScanError::UnknownOpcode { offset: self.opcode_at, opcode });
             }
         }
         Ok(false)
     }
 
     fn malformed(&self, reason: &'static str) -> PickleScanError {
-        PickleScanError::Malformed {
-            offset: self.opcode_at,
-            reason,
-        }
+        PickleScanError::Malformed { offset: self.opcode_at, reason }
     }
 
     fn take(&mut self, n: usize) -> Result<&[u8], PickleScanError> {
-        let truncated = PickleScanError::Truncated {
-            offset: self.opcode_at,
-            end: self.bytes.len(),
-        };
+        let truncated = PickleScanError::Truncated { offset: self.opcode_at, end: self.bytes.len() };
         let end = self.at.checked_add(n).ok_or_else(|| truncated.clone())?;
         let taken = self.bytes.get(self.at..end).ok_or(truncated)?;
         self.at = end;
@@ -339,17 +318,10 @@ impl Scanner<'_> {
         let start = self.at;
         let rest = self.bytes.get(start..).unwrap_or_default();
         let Some(n) = rest.iter().position(|&byte| byte == b'\n') else {
-            return Err(PickleScanError::Truncated {
-                offset: self.opcode_at,
-                end: self.bytes.len(),
-            });
+            return Err(PickleScanError::Truncated { offset: self.opcode_at, end: self.bytes.len() });
         };
         self.at = start + n + 1;
-        let end = if rest[..n].ends_with(b"\r") {
-            start + n - 1
-        } else {
-            start + n
-        };
+        let end = if rest[..n].ends_with(b"\r") { start + n - 1 } else { start + n };
         Ok((start, end))
     }
 
@@ -383,11 +355,7 @@ impl Scanner<'_> {
 
     /// A string that may hold escapes; with any, it names no global that is allowed, so its text is not needed.
     fn push_unescaped(&mut self, start: usize, end: usize) -> Result<(), PickleScanError> {
-        if self.bytes[start..end].contains(&b'\\') {
-            self.push(Item::Other)
-        } else {
-            self.push_text(start, end)
-        }
+        if self.bytes[start..end].contains(&b'\\') { self.push(Item::Other) } else { self.push_text(start, end) }
     }
 
     fn text(&mut self, width: usize) -> Result<(), PickleScanError> {
@@ -468,21 +436,14 @@ impl Scanner<'_> {
 
     fn extension(&mut self, width: usize) -> Result<PickleScanError, PickleScanError> {
         let code = self.length(width)? as u32;
-        Ok(PickleScanError::Extension {
-            offset: self.opcode_at,
-            code,
-        })
+        Ok(PickleScanError::Extension { offset: self.opcode_at, code })
     }
 }
 
 /// A name fit for an error message, however long or strange the file made it.
 fn shortened(text: &str) -> String {
     const MAX_CHARS: usize = 80;
-    let mut short: String = text
-        .chars()
-        .take(MAX_CHARS)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut short: String = text.chars().take(MAX_CHARS).flat_map(char::escape_debug).collect();
     if text.chars().nth(MAX_CHARS).is_some() {
         short.push('…');
     }

@@ -36,36 +36,21 @@ pub(super) fn read_zip(
     sink: &mut dyn FnMut(NamedTensor),
     scalars: &mut Vec<Scalar>,
 ) -> Result<(), ReadError> {
-    let damaged = |reason: String| ReadError::Damaged {
-        path: path.to_owned(),
-        reason,
-    };
-    let pickles: Vec<usize> = (0..archive.names().len())
-        .filter(|&index| archive.names()[index].ends_with("data.pkl"))
-        .collect();
+    let damaged = |reason: String| ReadError::Damaged { path: path.to_owned(), reason };
+    let pickles: Vec<usize> =
+        (0..archive.names().len()).filter(|&index| archive.names()[index].ends_with("data.pkl")).collect();
     let &[index] = pickles.as_slice() else {
-        return Err(damaged(format!(
-            "expected one data.pkl in the zip archive, found {}",
-            pickles.len()
-        )));
+        return Err(damaged(format!("expected one data.pkl in the zip archive, found {}", pickles.len())));
     };
     let (entry, n_bytes) = archive.entry(index)?;
     if n_bytes > MAX_PICKLE_BYTES {
-        return Err(damaged(format!(
-            "its data.pkl claims {n_bytes} bytes, above the {MAX_PICKLE_BYTES} read here"
-        )));
+        return Err(damaged(format!("its data.pkl claims {n_bytes} bytes, above the {MAX_PICKLE_BYTES} read here")));
     }
     let mut pickle = Vec::new();
-    entry
-        .take(n_bytes)
-        .read_to_end(&mut pickle)
-        .map_err(|error| damaged(format!("data.pkl: {error}")))?;
+    entry.take(n_bytes).read_to_end(&mut pickle).map_err(|error| damaged(format!("data.pkl: {error}")))?;
     let end = scan(path, "data.pkl", &pickle, 0)?;
     if end != pickle.len() {
-        return Err(damaged(format!(
-            "its data.pkl ends at byte {end} of {}",
-            pickle.len()
-        )));
+        return Err(damaged(format!("its data.pkl ends at byte {end} of {}", pickle.len())));
     }
     // The tensor reader compares a storage's checksum only if one tensor spans all of it.
     archive.verify_checksums()?;
@@ -79,24 +64,11 @@ pub(super) fn read_legacy(
     sink: &mut dyn FnMut(NamedTensor),
     scalars: &mut Vec<Scalar>,
 ) -> Result<(), ReadError> {
-    let io = |source| ReadError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| ReadError::Io { path: path.to_owned(), source };
     let mut head = Vec::new();
-    File::open(path)
-        .map_err(io)?
-        .take(MAX_PICKLE_BYTES)
-        .read_to_end(&mut head)
-        .map_err(io)?;
+    File::open(path).map_err(io)?.take(MAX_PICKLE_BYTES).read_to_end(&mut head).map_err(io)?;
     let mut at = 0;
-    for part in [
-        "magic number",
-        "protocol version",
-        "system description",
-        "saved object",
-        "list of storages",
-    ] {
+    for part in ["magic number", "protocol version", "system description", "saved object", "list of storages"] {
         at = scan(path, part, &head, at)?;
     }
     read_scanned(path, allowance, sink, scalars)
@@ -116,74 +88,41 @@ fn read_scanned(
     sink: &mut dyn FnMut(NamedTensor),
     scalars: &mut Vec<Scalar>,
 ) -> Result<(), ReadError> {
-    let refused = |error: PytorchError| ReadError::Damaged {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    };
+    let refused = |error: PytorchError| ReadError::Damaged { path: path.to_owned(), reason: error.to_string() };
     let root = PytorchReader::read_pickle_data(path, None).map_err(refused)?;
     let mut tensor_names = Vec::new();
     walk(&root, &mut String::new(), &mut tensor_names, scalars);
     // The reader keeps one of two tensors whose paths read the same, such as {"a.b": x, "a": {"b": y}}.
     tensor_names.sort_unstable();
     if let Some(pair) = tensor_names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(ReadError::DuplicateName {
-            path: path.to_owned(),
-            name: pair[0].clone(),
-        });
+        return Err(ReadError::DuplicateName { path: path.to_owned(), name: pair[0].clone() });
     }
-    let mut tensors: Vec<_> = PytorchReader::new(path)
-        .map_err(refused)?
-        .into_tensors()
-        .into_iter()
-        .collect();
+    let mut tensors: Vec<_> = PytorchReader::new(path).map_err(refused)?.into_tensors().into_iter().collect();
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     for (name, tensor) in tensors {
-        let wrong = |reason: String| ReadError::Tensor {
-            path: path.to_owned(),
-            tensor: name.clone(),
-            reason,
-        };
+        let wrong = |reason: String| ReadError::Tensor { path: path.to_owned(), tensor: name.clone(), reason };
         let dtype = own_dtype(tensor.dtype());
         let shape = tensor.shape().to_vec();
-        let n = n_elements(&shape, dtype).ok_or_else(|| {
-            wrong(format!(
-                "its shape {shape:?} is beyond what memory can hold"
-            ))
-        })?;
+        let n = n_elements(&shape, dtype)
+            .ok_or_else(|| wrong(format!("its shape {shape:?} is beyond what memory can hold")))?;
         let n_bytes = n * dtype.n_bytes();
         allowance.claim(&name, n_bytes as u64)?;
         let bytes = tensor.read().map_err(|error| wrong(error.to_string()))?;
         if bytes.len() != n_bytes {
-            return Err(wrong(format!(
-                "expected {n_bytes} bytes for shape {shape:?}, found {}",
-                bytes.len()
-            )));
+            return Err(wrong(format!("expected {n_bytes} bytes for shape {shape:?}, found {}", bytes.len())));
         }
         let data = decode(&bytes, dtype, ByteOrder::NATIVE)
             .map_err(|value| wrong(format!("holds {value}, beyond the largest i64")))?;
-        sink(NamedTensor {
-            name,
-            shape,
-            dtype,
-            data,
-        });
+        sink(NamedTensor { name, shape, dtype, data });
     }
     Ok(())
 }
 
 /// Collects the paths of tensors and the plain numbers of dictionaries. Numbers in lists (an optimiser's parameter
 /// indices, say) are passed over: their path would mean little.
-fn walk(
-    value: &PickleValue,
-    path: &mut String,
-    tensor_names: &mut Vec<String>,
-    scalars: &mut Vec<Scalar>,
-) {
+fn walk(value: &PickleValue, path: &mut String, tensor_names: &mut Vec<String>, scalars: &mut Vec<Scalar>) {
     let mut number = |value| {
-        scalars.push(Scalar {
-            name: path.clone(),
-            value,
-        });
+        scalars.push(Scalar { name: path.clone(), value });
     };
     match value {
         PickleValue::Int(value) => number(ScalarValue::Int(*value)),
@@ -203,10 +142,7 @@ fn walk(
         }
         PickleValue::List(items) => {
             for (index, item) in items.iter().enumerate() {
-                if matches!(
-                    item,
-                    PickleValue::Int(_) | PickleValue::Float(_) | PickleValue::Bool(_)
-                ) {
+                if matches!(item, PickleValue::Int(_) | PickleValue::Float(_) | PickleValue::Bool(_)) {
                     continue;
                 }
                 below(path, &index.to_string(), |path| {
@@ -214,10 +150,7 @@ fn walk(
                 });
             }
         }
-        PickleValue::None
-        | PickleValue::String(_)
-        | PickleValue::Bytes(_)
-        | PickleValue::Unsupported(_) => {}
+        PickleValue::None | PickleValue::String(_) | PickleValue::Bytes(_) | PickleValue::Unsupported(_) => {}
     }
 }
 

@@ -26,14 +26,8 @@ pub(super) fn read(
     sink: &mut dyn FnMut(NamedTensor),
     unread: &mut Vec<Unread>,
 ) -> Result<(), ReadError> {
-    let io = |source| ReadError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let damaged = |reason: String| ReadError::Damaged {
-        path: path.to_owned(),
-        reason,
-    };
+    let io = |source| ReadError::Io { path: path.to_owned(), source };
+    let damaged = |reason: String| ReadError::Damaged { path: path.to_owned(), reason };
     let mut file = File::open(path).map_err(io)?;
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(io)?;
@@ -59,10 +53,7 @@ pub(super) fn read(
     for (name, info) in entries {
         let n_bytes = (info.data_offsets.1 - info.data_offsets.0) as u64;
         let Some(dtype) = own_dtype(info.dtype) else {
-            unread.push(Unread {
-                name,
-                reason: format!("element type {:?} is not read", info.dtype),
-            });
+            unread.push(Unread { name, reason: format!("element type {:?} is not read", info.dtype) });
             file.seek_relative(n_bytes as i64).map_err(io)?;
             continue;
         };
@@ -73,34 +64,19 @@ pub(super) fn read(
             tensor: name.clone(),
             reason: format!("holds {value}, beyond the largest i64"),
         })?;
-        sink(NamedTensor {
-            name,
-            shape: info.shape,
-            dtype,
-            data,
-        });
+        sink(NamedTensor { name, shape: info.shape, dtype, data });
     }
     Ok(())
 }
 
 /// The tensors must fill the data from its first byte to its last, each with the bytes its shape needs.
-fn check_ranges(
-    path: &Path,
-    entries: &[(String, TensorInfo)],
-    data_bytes: u64,
-) -> Result<(), ReadError> {
+fn check_ranges(path: &Path, entries: &[(String, TensorInfo)], data_bytes: u64) -> Result<(), ReadError> {
     let mut start = 0;
     for (name, info) in entries {
-        let wrong = |reason: String| ReadError::Tensor {
-            path: path.to_owned(),
-            tensor: name.clone(),
-            reason,
-        };
+        let wrong = |reason: String| ReadError::Tensor { path: path.to_owned(), tensor: name.clone(), reason };
         let (from, to) = info.data_offsets;
         if from != start || to < from {
-            return Err(wrong(format!(
-                "its bytes are said to be {from}..{to}, expected to begin at {start}"
-            )));
+            return Err(wrong(format!("its bytes are said to be {from}..{to}, expected to begin at {start}")));
         }
         if to as u64 > data_bytes {
             return Err(wrong(format!(
@@ -110,15 +86,11 @@ fn check_ranges(
         let needed = info
             .shape
             .iter()
-            .try_fold(info.dtype.bitsize(), |bits, &extent| {
-                bits.checked_mul(extent)
-            })
+            .try_fold(info.dtype.bitsize(), |bits, &extent| bits.checked_mul(extent))
             .filter(|bits| bits % 8 == 0)
             .map(|bits| bits / 8);
         if needed != Some(to - from) {
-            let needed = needed.map_or("more than memory can hold".to_owned(), |bytes| {
-                bytes.to_string()
-            });
+            let needed = needed.map_or("more than memory can hold".to_owned(), |bytes| bytes.to_string());
             return Err(wrong(format!(
                 "shape {:?} of {:?} needs {needed} bytes, found {}",
                 info.shape,
@@ -131,19 +103,14 @@ fn check_ranges(
     if start as u64 != data_bytes {
         return Err(ReadError::Damaged {
             path: path.to_owned(),
-            reason: format!(
-                "its tensors take {start} bytes, but {data_bytes} bytes follow the header"
-            ),
+            reason: format!("its tensors take {start} bytes, but {data_bytes} bytes follow the header"),
         });
     }
     Ok(())
 }
 
 fn parse_header(path: &Path, header: &[u8]) -> Result<Vec<(String, TensorInfo)>, ReadError> {
-    let damaged = |reason: String| ReadError::Damaged {
-        path: path.to_owned(),
-        reason,
-    };
+    let damaged = |reason: String| ReadError::Damaged { path: path.to_owned(), reason };
     let text = std::str::from_utf8(header)
         .map_err(|error| damaged(format!("its safetensors header is not UTF-8: {error}")))?;
     let mut json = serde_json::Deserializer::from_str(text);
@@ -155,10 +122,7 @@ fn parse_header(path: &Path, header: &[u8]) -> Result<Vec<(String, TensorInfo)>,
     let mut names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
     if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(ReadError::DuplicateName {
-            path: path.to_owned(),
-            name: pair[0].to_owned(),
-        });
+        return Err(ReadError::DuplicateName { path: path.to_owned(), name: pair[0].to_owned() });
     }
     Ok(entries)
 }

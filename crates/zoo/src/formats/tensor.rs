@@ -23,19 +23,13 @@ pub struct TensorFile {
 impl TensorFile {
     /// The tensor of that exact name.
     pub fn get(&self, name: &str) -> Option<&NamedTensor> {
-        let index = self
-            .tensors
-            .binary_search_by(|tensor| tensor.name.as_str().cmp(name))
-            .ok()?;
+        let index = self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok()?;
         Some(&self.tensors[index])
     }
 
     /// The number of that exact name, such as `step` or `val_loss`.
     pub fn scalar(&self, name: &str) -> Option<ScalarValue> {
-        let index = self
-            .scalars
-            .binary_search_by(|scalar| scalar.name.as_str().cmp(name))
-            .ok()?;
+        let index = self.scalars.binary_search_by(|scalar| scalar.name.as_str().cmp(name)).ok()?;
         Some(self.scalars[index].value)
     }
 

@@ -17,20 +17,11 @@ pub(super) struct Archive {
 
 impl Archive {
     pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
-        let io = |source| ReadError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let damaged = |reason: String| ReadError::Damaged {
-            path: path.to_owned(),
-            reason,
-        };
+        let io = |source| ReadError::Io { path: path.to_owned(), source };
+        let damaged = |reason: String| ReadError::Damaged { path: path.to_owned(), reason };
         let file = File::open(path).map_err(io)?;
-        let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|error| {
-            damaged(format!(
-                "{error} (a truncated zip archive has lost its directory)"
-            ))
-        })?;
+        let mut zip = ZipArchive::new(BufReader::new(file))
+            .map_err(|error| damaged(format!("{error} (a truncated zip archive has lost its directory)")))?;
         let names = zip
             .file_names()
             .map(|name| name.map(std::borrow::Cow::into_owned))
@@ -38,28 +29,16 @@ impl Archive {
             .map_err(|error| damaged(error.to_string()))?;
         if zip.has_duplicate_names() {
             // The directory keeps one of the two, so which name it was is no longer known.
-            return Err(damaged(
-                "two entries of the zip archive have the same name".to_owned(),
-            ));
+            return Err(damaged("two entries of the zip archive have the same name".to_owned()));
         }
-        if zip
-            .has_overlapping_files()
-            .map_err(|error| damaged(error.to_string()))?
-        {
+        if zip.has_overlapping_files().map_err(|error| damaged(error.to_string()))? {
             return Err(damaged("entries of the zip archive overlap".to_owned()));
         }
         check_end(path, zip.comment().len() as u64)?;
         if zip.offset() != 0 {
-            return Err(damaged(format!(
-                "there are {} bytes before the zip archive",
-                zip.offset()
-            )));
+            return Err(damaged(format!("there are {} bytes before the zip archive", zip.offset())));
         }
-        Ok(Self {
-            path: path.to_owned(),
-            zip,
-            names,
-        })
+        Ok(Self { path: path.to_owned(), zip, names })
     }
 
     /// Names of all entries, in the directory's order.
@@ -77,23 +56,15 @@ impl Archive {
     /// none: PyTorch writes that on request.
     pub(super) fn entry(&mut self, index: usize) -> Result<(impl Read, u64), ReadError> {
         let damaged = damage(&self.path, &self.names[index]);
-        let raw = self
-            .zip
-            .by_index_raw(index)
-            .map_err(|error| damaged(error.to_string()))?;
+        let raw = self.zip.by_index_raw(index).map_err(|error| damaged(error.to_string()))?;
         let (bytes, stored, checksum) = (raw.size(), raw.compressed_size(), raw.crc32());
         let is_compressed = raw.compression() != CompressionMethod::Stored;
         drop(raw);
         if !is_compressed && stored != bytes {
-            return Err(damaged(format!(
-                "declares {bytes} bytes but stores {stored}"
-            )));
+            return Err(damaged(format!("declares {bytes} bytes but stores {stored}")));
         }
         let options = ZipReadOptions::new().ignore_crc32(checksum == 0);
-        let entry = self
-            .zip
-            .by_index_with_options(index, options)
-            .map_err(|error| damaged(error.to_string()))?;
+        let entry = self.zip.by_index_with_options(index, options).map_err(|error| damaged(error.to_string()))?;
         Ok((entry, bytes))
     }
 
@@ -106,9 +77,7 @@ impl Archive {
             let n = io::copy(&mut entry.take(n_bytes.saturating_add(1)), &mut io::sink())
                 .map_err(|error| damaged(error.to_string()))?;
             if n != n_bytes {
-                return Err(damaged(format!(
-                    "declares {n_bytes} bytes but unpacks to another number"
-                )));
+                return Err(damaged(format!("declares {n_bytes} bytes but unpacks to another number")));
             }
         }
         Ok(())
@@ -121,25 +90,16 @@ fn check_end(path: &Path, comment_bytes: u64) -> Result<(), ReadError> {
     const END: u64 = 22;
     const LOCATOR: u64 = 20;
     const END_64: u64 = 56;
-    let io = |source| ReadError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| ReadError::Io { path: path.to_owned(), source };
     let misplaced = || ReadError::Damaged {
         path: path.to_owned(),
-        reason: "there are bytes after the directory of the zip archive that do not belong to it"
-            .to_owned(),
+        reason: "there are bytes after the directory of the zip archive that do not belong to it".to_owned(),
     };
     let mut file = File::open(path).map_err(io)?;
     let file_bytes = file.seek(SeekFrom::End(0)).map_err(io)?;
-    let mut read_at = |at: u64, buffer: &mut [u8]| {
-        file.seek(SeekFrom::Start(at))
-            .and_then(|_| file.read_exact(buffer))
-            .map_err(io)
-    };
-    let end_at = file_bytes
-        .checked_sub(END + comment_bytes)
-        .ok_or_else(misplaced)?;
+    let mut read_at =
+        |at: u64, buffer: &mut [u8]| file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(buffer)).map_err(io);
+    let end_at = file_bytes.checked_sub(END + comment_bytes).ok_or_else(misplaced)?;
     let mut end = [0; END as usize];
     read_at(end_at, &mut end)?;
     if !end.starts_with(b"PK\x05\x06") {
@@ -153,10 +113,7 @@ fn check_end(path: &Path, comment_bytes: u64) -> Result<(), ReadError> {
         read_at(locator_at, &mut locator)?;
         if locator.starts_with(b"PK\x06\x07") {
             records_at = little_endian(&locator[8..16]);
-            if records_at
-                .checked_add(END_64)
-                .is_none_or(|end| end > locator_at)
-            {
+            if records_at.checked_add(END_64).is_none_or(|end| end > locator_at) {
                 return Err(misplaced());
             }
             let mut end_64 = [0; END_64 as usize];
@@ -176,10 +133,7 @@ fn check_end(path: &Path, comment_bytes: u64) -> Result<(), ReadError> {
 
 /// An unsigned number of up to eight bytes.
 fn little_endian(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |n, &byte| (n << 8) | u64::from(byte))
+    bytes.iter().rev().fold(0, |n, &byte| (n << 8) | u64::from(byte))
 }
 
 /// Makes the error that says what is wrong with an entry.

@@ -30,16 +30,12 @@ fn yes() -> bool {
 impl MlpConfig {
     /// Checks the settings against the task's widths.
     pub(crate) fn check(&self, n_inputs: usize, n_outputs: usize) -> Result<(), SettingError> {
-        let wrong = |expected: String| {
-            SettingError::new("network", "sizes", format!("{:?}", self.sizes), expected)
-        };
+        let wrong = |expected: String| SettingError::new("network", "sizes", format!("{:?}", self.sizes), expected);
         if self.sizes.len() < 2 || self.sizes.contains(&0) {
             return Err(wrong("two or more widths, each at least 1".to_owned()));
         }
         if self.sizes[0] != n_inputs || self.sizes[self.sizes.len() - 1] != n_outputs {
-            return Err(wrong(format!(
-                "widths from {n_inputs} to {n_outputs}, the inputs and outputs of the task"
-            )));
+            return Err(wrong(format!("widths from {n_inputs} to {n_outputs}, the inputs and outputs of the task")));
         }
         Ok(())
     }

@@ -30,10 +30,7 @@ impl NetworkConfig {
     ///
     /// # Errors
     /// An unknown kind, with the known ones, or what the deserializer finds wrong.
-    pub fn deserialize_kind<'de, D: Deserializer<'de>>(
-        kind: &str,
-        settings: D,
-    ) -> Result<Self, D::Error> {
+    pub fn deserialize_kind<'de, D: Deserializer<'de>>(kind: &str, settings: D) -> Result<Self, D::Error> {
         match kind {
             "transformer" => TransformerConfig::deserialize(settings).map(Self::Transformer),
             "mlp" => MlpConfig::deserialize(settings).map(Self::Mlp),

@@ -21,10 +21,7 @@ use crate::model::Read;
 /// normal with standard deviation 1/√d, the unembedding 1/√V, biases 0, norm weights 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent switches, each a key of the run file"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, each a key of the run file")]
 pub struct TransformerConfig {
     /// Number of blocks; 0 leaves embedding and unembedding.
     pub layers: usize,
@@ -106,9 +103,7 @@ impl TransformerConfig {
 
     /// Checks the settings against the length of the task's sequences.
     pub(crate) fn check(&self, length: usize) -> Result<(), SettingError> {
-        let wrong = |key, found: String, expected: &str| {
-            Err(SettingError::new("network", key, found, expected))
-        };
+        let wrong = |key, found: String, expected: &str| Err(SettingError::new("network", key, found, expected));
         let at_least_one = [
             ("d_model", Some(self.d_model)),
             ("heads", Some(self.heads)),
@@ -122,10 +117,7 @@ impl TransformerConfig {
             }
         }
         if self.d_head.is_none() && !self.d_model.is_multiple_of(self.heads) {
-            let expected = format!(
-                "a divisor of d_model = {}, or d_head beside it",
-                self.d_model
-            );
+            let expected = format!("a divisor of d_model = {}, or d_head beside it", self.d_model);
             return wrong("heads", self.heads.to_string(), &expected);
         }
         match (self.attention_only, self.d_mlp, self.activation) {
@@ -148,11 +140,7 @@ impl TransformerConfig {
             (true, None, None) | (false, Some(_), Some(_)) => {}
         }
         if !(self.norm_eps.is_finite() && self.norm_eps >= 0.0) {
-            return wrong(
-                "norm_eps",
-                self.norm_eps.to_string(),
-                "a finite number, at least 0",
-            );
+            return wrong("norm_eps", self.norm_eps.to_string(), "a finite number, at least 0");
         }
         match self.context {
             Some(context) if context < length => {
@@ -189,11 +177,8 @@ impl TransformerConfig {
             Read::NextToken => ("btd,dv->btv", vocabulary),
         };
         let x = self.normalize(g, x, "ln_final");
-        let unembed = if self.tied_unembed {
-            g.transpose(table)
-        } else {
-            g.param("unembed.W_U", &[self.d_model, vocabulary])
-        };
+        let unembed =
+            if self.tied_unembed { g.transpose(table) } else { g.param("unembed.W_U", &[self.d_model, vocabulary]) };
         // Tokens that are never an answer, such as `=`, have logits that no loss reads.
         let unembed = g.slice(unembed, 1, 0, n_logits);
         let logits = g.einsum(labels, x, unembed);
@@ -212,9 +197,7 @@ impl TransformerConfig {
         let out = self.attention(g, read, &format!("{name}.attn"));
         let out = g.named(out, &format!("{name}.hook_attn_out"));
         let mut x = g.add(x, out);
-        if let (false, Some(d_mlp), Some(activation)) =
-            (self.attention_only, self.d_mlp, self.activation)
-        {
+        if let (false, Some(d_mlp), Some(activation)) = (self.attention_only, self.d_mlp, self.activation) {
             x = g.named(x, &format!("{name}.hook_resid_mid"));
             let read = self.normalize(g, x, &format!("{name}.ln2"));
             let out = self.mlp(g, read, &format!("{name}.mlp"), d_mlp, activation);
@@ -257,14 +240,7 @@ impl TransformerConfig {
         }
     }
 
-    fn mlp(
-        &self,
-        g: &mut Graph,
-        x: Node,
-        name: &str,
-        d_mlp: usize,
-        activation: Activation,
-    ) -> Node {
+    fn mlp(&self, g: &mut Graph, x: Node, name: &str, d_mlp: usize, activation: Activation) -> Node {
         let w_in = g.param(&format!("{name}.W_in"), &[self.d_model, d_mlp]);
         let mut pre = g.matmul(x, w_in);
         if self.mlp_biases {

@@ -59,11 +59,7 @@ pub enum IndexFileError {
 
 /// Reads the training indices of a task of `n_examples`, ascending: the array `key` of an `.npz`, the only array of an
 /// `.npz` or `.npy`, or a text with one index on each line, where blank lines and what follows `#` do not count.
-pub(super) fn read_indices(
-    path: &Path,
-    key: Option<&str>,
-    n_examples: usize,
-) -> Result<Vec<usize>, IndexFileError> {
+pub(super) fn read_indices(path: &Path, key: Option<&str>, n_examples: usize) -> Result<Vec<usize>, IndexFileError> {
     let values = if is_text(path)? {
         if let Some(key) = key {
             return Err(IndexFileError::ArrayChoice {
@@ -87,16 +83,11 @@ pub(super) fn read_indices(
         })?);
     }
     if indices.is_empty() {
-        return Err(IndexFileError::Empty {
-            path: path.to_owned(),
-        });
+        return Err(IndexFileError::Empty { path: path.to_owned() });
     }
     indices.sort_unstable();
     match indices.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(IndexFileError::Repeated {
-            path: path.to_owned(),
-            index: pair[0],
-        }),
+        Some(pair) => Err(IndexFileError::Repeated { path: path.to_owned(), index: pair[0] }),
         None => Ok(indices),
     }
 }
@@ -106,10 +97,7 @@ type Placed = (String, i64);
 
 /// Anything but NumPy's formats counts as text.
 fn is_text(path: &Path) -> Result<bool, IndexFileError> {
-    let io = |source| IndexFileError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| IndexFileError::Io { path: path.to_owned(), source };
     let mut head = Vec::new();
     let file = fs_err::File::open(path).map_err(io)?;
     file.take(6).read_to_end(&mut head).map_err(io)?;
@@ -117,10 +105,7 @@ fn is_text(path: &Path) -> Result<bool, IndexFileError> {
 }
 
 fn read_lines(path: &Path, n_examples: usize) -> Result<Vec<Placed>, IndexFileError> {
-    let text = fs_err::read_to_string(path).map_err(|source| IndexFileError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = fs_err::read_to_string(path).map_err(|source| IndexFileError::Io { path: path.to_owned(), source })?;
     let mut values = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let entry = line.split('#').next().unwrap_or_default().trim();
@@ -151,32 +136,19 @@ fn read_array(path: &Path, key: Option<&str>) -> Result<Vec<Placed>, IndexFileEr
         expected: format!("train_indices_key to name one of: {}", array_names(&file)),
     };
     let array = match (key, file.tensors.as_slice()) {
-        (Some(key), _) => file
-            .get(key)
-            .ok_or_else(|| choice(format!("no array `{key}`")))?,
+        (Some(key), _) => file.get(key).ok_or_else(|| choice(format!("no array `{key}`")))?,
         (None, [only]) => only,
         (None, several) => return Err(choice(format!("{} arrays", several.len()))),
     };
     let values = array.data.as_i64().ok_or_else(|| {
         let found = format!("array `{}` of {}", array.name, array.dtype);
-        IndexFileError::ArrayChoice {
-            path: path.to_owned(),
-            found,
-            expected: "an array of integers".to_owned(),
-        }
+        IndexFileError::ArrayChoice { path: path.to_owned(), found, expected: "an array of integers".to_owned() }
     })?;
     let place = |i| format!("entry {i} of `{}`", array.name);
-    Ok((1..)
-        .zip(values)
-        .map(|(i, &value)| (place(i), value))
-        .collect())
+    Ok((1..).zip(values).map(|(i, &value)| (place(i), value)).collect())
 }
 
 fn array_names(file: &TensorFile) -> String {
-    let names: Vec<String> = file
-        .tensors
-        .iter()
-        .map(|t| format!("`{}`", t.name))
-        .collect();
+    let names: Vec<String> = file.tensors.iter().map(|t| format!("`{}`", t.name)).collect();
     names.join(", ")
 }

@@ -53,14 +53,9 @@ impl TaskConfig {
     ///
     /// # Errors
     /// An unknown kind, with the known ones, or what the deserializer finds wrong.
-    pub fn deserialize_kind<'de, D: Deserializer<'de>>(
-        kind: &str,
-        settings: D,
-    ) -> Result<Self, D::Error> {
+    pub fn deserialize_kind<'de, D: Deserializer<'de>>(kind: &str, settings: D) -> Result<Self, D::Error> {
         match kind {
-            "modular_arithmetic" => {
-                ModularArithmeticConfig::deserialize(settings).map(Self::ModularArithmetic)
-            }
+            "modular_arithmetic" => ModularArithmeticConfig::deserialize(settings).map(Self::ModularArithmetic),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }

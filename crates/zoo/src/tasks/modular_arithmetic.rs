@@ -84,16 +84,9 @@ impl ModularArithmeticConfig {
         if !test.is_empty() {
             splits.push(Split::new("test", test, &all));
         }
-        splits.push(Split {
-            name: "all",
-            indices: (0..all.len()).collect(),
-            data: all,
-        });
-        let interface = Interface::Tokens {
-            vocabulary: self.p + 1,
-            length: 3,
-            read: Read::LastPosition { classes: self.p },
-        };
+        splits.push(Split { name: "all", indices: (0..all.len()).collect(), data: all });
+        let interface =
+            Interface::Tokens { vocabulary: self.p + 1, length: 3, read: Read::LastPosition { classes: self.p } };
         Ok(Task { interface, splits })
     }
 
@@ -102,15 +95,8 @@ impl ModularArithmeticConfig {
         let pairs = || (0..p).flat_map(|a| (0..p).map(move |b| (a, b)));
         let tokens = pairs().flat_map(|(a, b)| [a as i32, b as i32, p as i32]);
         let targets = pairs().map(|(a, b)| self.operation.apply(a, b, p) as i32);
-        let column = |name: &str, width, ids| Column {
-            name: name.to_owned(),
-            width,
-            data: ColumnData::Ids(ids),
-        };
-        let columns = vec![
-            column("tokens", 3, tokens.collect()),
-            column("targets", 1, targets.collect()),
-        ];
+        let column = |name: &str, width, ids| Column { name: name.to_owned(), width, data: ColumnData::Ids(ids) };
+        let columns = vec![column("tokens", 3, tokens.collect()), column("targets", 1, targets.collect())];
         DataSet::new(p * p, columns).expect("both columns have a row for each pair")
     }
 
@@ -120,9 +106,7 @@ impl ModularArithmeticConfig {
         match (self.train_fraction, &self.train_indices) {
             (Some(fraction), None) => {
                 if self.train_indices_key.is_some() {
-                    return Err(
-                        wrong("train_indices_key", "given", "train_indices beside it").into(),
-                    );
+                    return Err(wrong("train_indices_key", "given", "train_indices beside it").into());
                 }
                 Ok(self.draw_train(fraction, n, run_seed)?)
             }
@@ -135,31 +119,15 @@ impl ModularArithmeticConfig {
                 Ok(read_indices(&folder.join(file), key, n)?)
             }
             (given, _) => {
-                let found = given.map_or("missing".to_owned(), |f| {
-                    format!("{f}, beside train_indices")
-                });
-                Err(wrong(
-                    "train_fraction",
-                    found,
-                    "either train_fraction or train_indices",
-                )
-                .into())
+                let found = given.map_or("missing".to_owned(), |f| format!("{f}, beside train_indices"));
+                Err(wrong("train_fraction", found, "either train_fraction or train_indices").into())
             }
         }
     }
 
-    fn draw_train(
-        &self,
-        fraction: f64,
-        n: usize,
-        run_seed: u32,
-    ) -> Result<Vec<usize>, SettingError> {
+    fn draw_train(&self, fraction: f64, n: usize, run_seed: u32) -> Result<Vec<usize>, SettingError> {
         if !(fraction > 0.0 && fraction <= 1.0) {
-            return Err(wrong(
-                "train_fraction",
-                fraction,
-                "a share above 0 and at most 1",
-            ));
+            return Err(wrong("train_fraction", fraction, "a share above 0 and at most 1"));
         }
         // A share such as 0.29 is not exact in binary, and 0.29 of 100 pairs must not be 28.
         let n_train = (fraction * n as f64 * (1.0 + 4.0 * f64::EPSILON)).floor() as usize;
@@ -215,20 +183,13 @@ mod tests {
                 let task = config(p, operation, 1.0).prepare(0, Path::new("")).unwrap();
                 let all = &task.split("all").unwrap().data;
                 assert_eq!(all.len(), p * p);
-                for (i, (tokens, &target)) in ids(all, "tokens")
-                    .chunks(3)
-                    .zip(ids(all, "targets"))
-                    .enumerate()
-                {
+                for (i, (tokens, &target)) in ids(all, "tokens").chunks(3).zip(ids(all, "targets")).enumerate() {
                     let (a, b) = ((i / p) as i64, (i % p) as i64);
                     assert_eq!(tokens, [a as i32, b as i32, p as i32]);
                     let answer = by_definition(a, b).rem_euclid(p as i64);
                     assert_eq!(i64::from(target), answer, "{operation:?} {a} {b} mod {p}");
                 }
-                assert!(
-                    task.split("test").is_none(),
-                    "train_fraction = 1 leaves no test set"
-                );
+                assert!(task.split("test").is_none(), "train_fraction = 1 leaves no test set");
             }
         }
     }
@@ -242,8 +203,7 @@ mod tests {
 
     #[test]
     fn splits_are_disjoint_complete_and_depend_on_the_seed_alone() {
-        let of =
-            |config: &ModularArithmeticConfig, seed| config.prepare(seed, Path::new("")).unwrap();
+        let of = |config: &ModularArithmeticConfig, seed| config.prepare(seed, Path::new("")).unwrap();
         let base = config(10, Operation::Add, 0.29);
         let task = of(&base, 5);
         let (train, test) = (task.split("train").unwrap(), task.split("test").unwrap());
@@ -258,15 +218,9 @@ mod tests {
         }
         assert_eq!(task, of(&base, 5));
         assert_ne!(train.indices, of(&base, 6).split("train").unwrap().indices);
-        let own_seed = ModularArithmeticConfig {
-            split_seed: Some(5),
-            ..base
-        };
+        let own_seed = ModularArithmeticConfig { split_seed: Some(5), ..base };
         assert_eq!(task, of(&own_seed, 6));
-        assert_eq!(
-            train.content_hash(),
-            of(&own_seed, 6).split("train").unwrap().content_hash()
-        );
+        assert_eq!(train.content_hash(), of(&own_seed, 6).split("train").unwrap().content_hash());
         assert_ne!(train.content_hash(), test.content_hash());
     }
 
@@ -275,45 +229,24 @@ mod tests {
         let base = config(7, Operation::Add, 0.5);
         let indices = Some(PathBuf::from("train.txt"));
         for (config, message) in [
-            (
-                config(1, Operation::Add, 0.5),
-                "task.p is 1; expected 2 to 4096",
-            ),
-            (
-                config(4097, Operation::Add, 0.5),
-                "task.p is 4097; expected 2 to 4096",
-            ),
-            (
-                config(7, Operation::Add, 0.0),
-                "task.train_fraction is 0; expected a share above 0 and at most 1",
-            ),
-            (
-                config(7, Operation::Add, f64::NAN),
-                "task.train_fraction is NaN; expected a share above 0 and at most 1",
-            ),
+            (config(1, Operation::Add, 0.5), "task.p is 1; expected 2 to 4096"),
+            (config(4097, Operation::Add, 0.5), "task.p is 4097; expected 2 to 4096"),
+            (config(7, Operation::Add, 0.0), "task.train_fraction is 0; expected a share above 0 and at most 1"),
+            (config(7, Operation::Add, f64::NAN), "task.train_fraction is NaN; expected a share above 0 and at most 1"),
             (
                 config(7, Operation::Add, 0.02),
                 "task.train_fraction is 0.02; expected a share that leaves at least one of 49 pairs to train on",
             ),
             (
-                ModularArithmeticConfig {
-                    train_fraction: None,
-                    ..base.clone()
-                },
+                ModularArithmeticConfig { train_fraction: None, ..base.clone() },
                 "task.train_fraction is missing; expected either train_fraction or train_indices",
             ),
             (
-                ModularArithmeticConfig {
-                    train_indices: indices.clone(),
-                    ..base.clone()
-                },
+                ModularArithmeticConfig { train_indices: indices.clone(), ..base.clone() },
                 "task.train_fraction is 0.5, beside train_indices; expected either train_fraction or train_indices",
             ),
             (
-                ModularArithmeticConfig {
-                    train_indices_key: Some("k".to_owned()),
-                    ..base.clone()
-                },
+                ModularArithmeticConfig { train_indices_key: Some("k".to_owned()), ..base.clone() },
                 "task.train_indices_key is given; expected train_indices beside it",
             ),
             (
@@ -326,17 +259,10 @@ mod tests {
                 "task.split_seed is 3; expected nothing, because train_indices leaves no draw",
             ),
         ] {
-            assert_eq!(
-                config.prepare(0, Path::new("")).unwrap_err().to_string(),
-                message
-            );
+            assert_eq!(config.prepare(0, Path::new("")).unwrap_err().to_string(), message);
         }
-        let unknown =
-            serde_json::from_str::<ModularArithmeticConfig>(r#"{"p": 7, "operation": "div"}"#);
+        let unknown = serde_json::from_str::<ModularArithmeticConfig>(r#"{"p": 7, "operation": "div"}"#);
         let message = unknown.unwrap_err().to_string();
-        assert!(
-            message.contains("`add`, `sub`, `mul`, `x2_xy_y2`"),
-            "{message}"
-        );
+        assert!(message.contains("`add`, `sub`, `mul`, `x2_xy_y2`"), "{message}");
     }
 }

@@ -17,11 +17,7 @@ impl Split {
     /// The rows `indices` of all examples.
     pub(crate) fn new(name: &'static str, indices: Vec<usize>, all: &DataSet) -> Self {
         let data = all.rows(&indices);
-        Self {
-            name,
-            indices,
-            data,
-        }
+        Self { name, indices, data }
     }
 
     /// BLAKE3 hash (64 hexadecimal digits) of the examples: names, widths, types and values of all columns. The
@@ -36,9 +32,7 @@ impl Split {
             hasher.update(&(self.data.len() as u64).to_le_bytes());
             let (kind, bytes): (u8, Vec<u8>) = match &column.data {
                 ColumnData::Ids(ids) => (0, ids.iter().flat_map(|v| v.to_le_bytes()).collect()),
-                ColumnData::Float(floats) => {
-                    (1, floats.iter().flat_map(|v| v.to_le_bytes()).collect())
-                }
+                ColumnData::Float(floats) => (1, floats.iter().flat_map(|v| v.to_le_bytes()).collect()),
             };
             hasher.update(&[kind]);
             hasher.update(&bytes);

@@ -19,54 +19,27 @@ enum Kind {
     /// All rows, once: they stay in the program's inputs.
     Full { rows: Vec<usize>, is_given: bool },
     /// The order of the newest epoch asked for.
-    Mini {
-        seed: u32,
-        epoch: Option<u64>,
-        order: Vec<usize>,
-    },
+    Mini { seed: u32, epoch: Option<u64>, order: Vec<usize> },
 }
 
 impl Batches {
     pub(super) fn new(batch: Batch, n_examples: usize, seed: u32) -> Result<Self, SettingError> {
-        let wrong = |found: String, expected: String| {
-            Err(SettingError::new("train", "batch", found, expected))
-        };
+        let wrong = |found: String, expected: String| Err(SettingError::new("train", "batch", found, expected));
         let (size, kind) = match batch {
             Batch::Full if n_examples == 0 => {
-                return wrong(
-                    "full".to_owned(),
-                    "at least one training example".to_owned(),
-                );
+                return wrong("full".to_owned(), "at least one training example".to_owned());
             }
             Batch::Full => {
                 let rows = (0..n_examples).collect();
-                (
-                    n_examples,
-                    Kind::Full {
-                        rows,
-                        is_given: false,
-                    },
-                )
+                (n_examples, Kind::Full { rows, is_given: false })
             }
             Batch::Size(size) if size == 0 || size > n_examples => {
-                let expected =
-                    format!("\"full\" or 1 to {n_examples}, the number of training examples");
+                let expected = format!("\"full\" or 1 to {n_examples}, the number of training examples");
                 return wrong(size.to_string(), expected);
             }
-            Batch::Size(size) => (
-                size,
-                Kind::Mini {
-                    seed,
-                    epoch: None,
-                    order: Vec::new(),
-                },
-            ),
+            Batch::Size(size) => (size, Kind::Mini { seed, epoch: None, order: Vec::new() }),
         };
-        Ok(Self {
-            size,
-            n_examples,
-            kind,
-        })
+        Ok(Self { size, n_examples, kind })
     }
 
     /// Examples of each update.
@@ -86,8 +59,7 @@ impl Batches {
                 let per_epoch = (self.n_examples / self.size) as u64;
                 let current = step / per_epoch;
                 if *epoch != Some(current) {
-                    *order = Stream::new(*seed, Purpose::TrainingBatches, current)
-                        .permutation(self.n_examples, 0);
+                    *order = Stream::new(*seed, Purpose::TrainingBatches, current).permutation(self.n_examples, 0);
                     *epoch = Some(current);
                 }
                 let first = (step % per_epoch) as usize * self.size;
@@ -105,9 +77,7 @@ mod tests {
     fn epochs_use_no_example_twice_and_steps_can_be_reached_in_any_order() {
         let (n, size) = (10, 3);
         let mut forward = Batches::new(Batch::Size(size), n, 4).unwrap();
-        let all: Vec<Vec<usize>> = (0..9)
-            .map(|step| forward.rows(step).unwrap().to_vec())
-            .collect();
+        let all: Vec<Vec<usize>> = (0..9).map(|step| forward.rows(step).unwrap().to_vec()).collect();
         for epoch in all.chunks(3) {
             let mut seen = epoch.concat();
             seen.sort_unstable();

@@ -92,27 +92,13 @@ impl TrainConfig {
             "a finite number above 0",
         )?;
         let decay = self.weight_decay;
-        within(
-            "weight_decay",
-            decay,
-            not_negative(decay),
-            "a finite number, at least 0",
-        )?;
+        within("weight_decay", decay, not_negative(decay), "a finite number, at least 0")?;
         if let Some(eps) = self.eps {
             within("eps", eps, not_negative(eps), "a finite number, at least 0")?;
         }
         for value in self.betas.into_iter().flatten().chain(self.momentum) {
-            let key = if self.momentum == Some(value) {
-                "momentum"
-            } else {
-                "betas"
-            };
-            within(
-                key,
-                value,
-                (0.0..1.0).contains(&value),
-                "at least 0 and below 1",
-            )?;
+            let key = if self.momentum == Some(value) { "momentum" } else { "betas" };
+            within(key, value, (0.0..1.0).contains(&value), "at least 0 and below 1")?;
         }
         self.check_keys_of_optimizer()?;
         if self.batch == Batch::Size(0) {
@@ -134,16 +120,8 @@ impl TrainConfig {
         ];
         for (key, is_given, belongs_to_sgd) in given {
             if is_given && belongs_to_sgd != is_sgd {
-                let owner = if belongs_to_sgd {
-                    "sgd"
-                } else {
-                    "adam or adamw"
-                };
-                return Err(wrong(
-                    key,
-                    "given",
-                    &format!("it only with optimizer = {owner}"),
-                ));
+                let owner = if belongs_to_sgd { "sgd" } else { "adam or adamw" };
+                return Err(wrong(key, "given", &format!("it only with optimizer = {owner}")));
             }
         }
         if self.nesterov == Some(true) && self.momentum.is_none_or(|m| m == 0.0) {
@@ -213,15 +191,11 @@ impl<'de> Deserialize<'de> for Batch {
             }
 
             fn visit_u64<E: de::Error>(self, n: u64) -> Result<Batch, E> {
-                usize::try_from(n)
-                    .map(Batch::Size)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(n), &self))
+                usize::try_from(n).map(Batch::Size).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(n), &self))
             }
 
             fn visit_i64<E: de::Error>(self, n: i64) -> Result<Batch, E> {
-                usize::try_from(n)
-                    .map(Batch::Size)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(n), &self))
+                usize::try_from(n).map(Batch::Size).map_err(|_| E::invalid_value(de::Unexpected::Signed(n), &self))
             }
         }
 
@@ -248,30 +222,12 @@ mod tests {
     #[test]
     fn settings_that_cannot_work_are_named_with_what_is_allowed() {
         for (changes, message) in [
-            (
-                json!({"learning_rate": 0.0}),
-                "train.learning_rate is 0; expected a finite number above 0",
-            ),
-            (
-                json!({"weight_decay": -1}),
-                "train.weight_decay is -1; expected a finite number, at least 0",
-            ),
-            (
-                json!({"eps": -1}),
-                "train.eps is -1; expected a finite number, at least 0",
-            ),
-            (
-                json!({"betas": [0.9, 1.0]}),
-                "train.betas is 1; expected at least 0 and below 1",
-            ),
-            (
-                json!({"optimizer": "sgd", "momentum": 1.5}),
-                "train.momentum is 1.5; expected at least 0 and below 1",
-            ),
-            (
-                json!({"momentum": 0.9}),
-                "train.momentum is given; expected it only with optimizer = sgd",
-            ),
+            (json!({"learning_rate": 0.0}), "train.learning_rate is 0; expected a finite number above 0"),
+            (json!({"weight_decay": -1}), "train.weight_decay is -1; expected a finite number, at least 0"),
+            (json!({"eps": -1}), "train.eps is -1; expected a finite number, at least 0"),
+            (json!({"betas": [0.9, 1.0]}), "train.betas is 1; expected at least 0 and below 1"),
+            (json!({"optimizer": "sgd", "momentum": 1.5}), "train.momentum is 1.5; expected at least 0 and below 1"),
+            (json!({"momentum": 0.9}), "train.momentum is given; expected it only with optimizer = sgd"),
             (
                 json!({"optimizer": "sgd", "betas": [0.9, 0.98]}),
                 "train.betas is given; expected it only with optimizer = adam or adamw",
@@ -280,15 +236,9 @@ mod tests {
                 json!({"optimizer": "sgd", "nesterov": true}),
                 "train.nesterov is true; expected a momentum above 0 beside it",
             ),
-            (
-                json!({"batch": 0}),
-                "train.batch is 0; expected \"full\" or at least 1",
-            ),
+            (json!({"batch": 0}), "train.batch is 0; expected \"full\" or at least 1"),
             (json!({"steps": 0}), "train.steps is 0; expected at least 1"),
-            (
-                json!({"checkpoints": [0, 101]}),
-                "train.checkpoints is 101; expected steps from 0 to 100, the last one",
-            ),
+            (json!({"checkpoints": [0, 101]}), "train.checkpoints is 101; expected steps from 0 to 100, the last one"),
         ] {
             let config: TrainConfig = serde_json::from_value(settings(&changes)).unwrap();
             assert_eq!(config.check().unwrap_err().to_string(), message);
@@ -298,38 +248,21 @@ mod tests {
     #[test]
     fn values_of_another_type_say_what_is_expected() {
         for (changes, part) in [
-            (
-                json!({"batch": "half"}),
-                "expected \"full\" or a number of examples",
-            ),
-            (
-                json!({"batch": -3}),
-                "expected \"full\" or a number of examples",
-            ),
-            (
-                json!({"checkpoints": {"logs": 3}}),
-                "expected `log` or `linear`",
-            ),
-            (
-                json!({"checkpoints": "all"}),
-                "{ log = 16, linear = 8 } or a list of steps",
-            ),
+            (json!({"batch": "half"}), "expected \"full\" or a number of examples"),
+            (json!({"batch": -3}), "expected \"full\" or a number of examples"),
+            (json!({"checkpoints": {"logs": 3}}), "expected `log` or `linear`"),
+            (json!({"checkpoints": "all"}), "{ log = 16, linear = 8 } or a list of steps"),
             (json!({"optimizer": "rmsprop"}), "`sgd`, `adam`, `adamw`"),
             (json!({"weight_decy": 1.0}), "`weight_decay`"),
         ] {
-            let error = serde_json::from_value::<TrainConfig>(settings(&changes))
-                .unwrap_err()
-                .to_string();
+            let error = serde_json::from_value::<TrainConfig>(settings(&changes)).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
     }
 
     #[test]
     fn settings_survive_being_written_and_read() {
-        for changes in [
-            json!({}),
-            json!({"batch": 32, "checkpoints": [0, 7], "betas": [0.9, 0.98]}),
-        ] {
+        for changes in [json!({}), json!({"batch": 32, "checkpoints": [0, 7], "betas": [0.9, 0.98]})] {
             let config: TrainConfig = serde_json::from_value(settings(&changes)).unwrap();
             config.check().unwrap();
             let text = serde_json::to_string(&config).unwrap();

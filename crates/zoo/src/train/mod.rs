@@ -77,9 +77,7 @@ pub enum TrainerError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResumeError {
     /// More steps than the training has.
-    #[error(
-        "the saved state is at step {found}; expected at most {n_steps}, the steps of this training"
-    )]
+    #[error("the saved state is at step {found}; expected at most {n_steps}, the steps of this training")]
     Step {
         /// Step of the state.
         found: u64,
@@ -139,12 +137,7 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// A setting out of range, or a batch larger than the data.
-    pub fn new(
-        model: &Model,
-        data: &'a DataSet,
-        config: &TrainConfig,
-        seed: u32,
-    ) -> Result<Self, TrainerError> {
+    pub fn new(model: &Model, data: &'a DataSet, config: &TrainConfig, seed: u32) -> Result<Self, TrainerError> {
         Self::with_loss(model, data, config, seed, |_, nodes| nodes.loss)
     }
 
@@ -166,13 +159,7 @@ impl<'a> Trainer<'a> {
         let loss = loss(&mut graph, &nodes);
         let program = Program::compile(&graph, &[(LOSS, loss)], Gradient::All(loss))?;
         let workspace = Workspace::new(&program);
-        Ok(Self {
-            config: config.clone(),
-            data,
-            batches,
-            program,
-            workspace,
-        })
+        Ok(Self { config: config.clone(), data, batches, program, workspace })
     }
 
     /// The state before the first update, from flat initial weights.
@@ -197,10 +184,7 @@ impl<'a> Trainer<'a> {
         buffers: Vec<(String, Vec<f32>)>,
     ) -> Result<TrainState, ResumeError> {
         if step > self.config.steps {
-            return Err(ResumeError::Step {
-                found: step,
-                n_steps: self.config.steps,
-            });
+            return Err(ResumeError::Step { found: step, n_steps: self.config.steps });
         }
         let mut buffers = buffers;
         buffers.sort_by(|a, b| a.0.cmp(&b.0));
@@ -212,24 +196,14 @@ impl<'a> Trainer<'a> {
             });
         }
         let n = self.program.space().len();
-        let lengths = buffers
-            .iter()
-            .map(|(name, values)| (name.as_str(), values.len()));
+        let lengths = buffers.iter().map(|(name, values)| (name.as_str(), values.len()));
         for (name, found) in [("weights", weights.len())].into_iter().chain(lengths) {
             if found != n {
-                return Err(ResumeError::Length {
-                    name: name.to_owned(),
-                    found,
-                    expected: n,
-                });
+                return Err(ResumeError::Length { name: name.to_owned(), found, expected: n });
             }
         }
         let values = buffers.into_iter().map(|(_, values)| values);
-        Ok(TrainState {
-            step,
-            weights,
-            buffers: expected.iter().copied().zip(values).collect(),
-        })
+        Ok(TrainState { step, weights, buffers: expected.iter().copied().zip(values).collect() })
     }
 
     /// Trains from `state` to the last step. `on_event` gets every event and may stop the training by
@@ -251,10 +225,7 @@ impl<'a> Trainer<'a> {
             let step = state.step;
             if schedule.binary_search(&step).is_ok() {
                 self.check_weights(state)?;
-                if on_event(TrainEvent::Checkpoint(state))
-                    .map_err(TrainError::Caller)?
-                    .is_break()
-                {
+                if on_event(TrainEvent::Checkpoint(state)).map_err(TrainError::Caller)?.is_break() {
                     return Ok(TrainOutcome::Stopped);
                 }
             }
@@ -262,11 +233,7 @@ impl<'a> Trainer<'a> {
                 return Ok(TrainOutcome::Finished);
             }
             let loss = self.update(state)?;
-            let event = TrainEvent::Step {
-                step,
-                n_steps,
-                loss,
-            };
+            let event = TrainEvent::Step { step, n_steps, loss };
             if on_event(event).map_err(TrainError::Caller)?.is_break() {
                 return Ok(TrainOutcome::Stopped);
             }
@@ -277,35 +244,21 @@ impl<'a> Trainer<'a> {
     fn update<E>(&mut self, state: &mut TrainState) -> Result<f32, TrainError<E>> {
         let step = state.step;
         let failed = |source| TrainError::Run { step, source };
-        let Self {
-            program,
-            workspace,
-            data,
-            batches,
-            ..
-        } = self;
+        let Self { program, workspace, data, batches, .. } = self;
         if let Some(rows) = batches.rows(step) {
             data.fill(program, workspace, rows).map_err(failed)?;
         }
         program.run(workspace, &state.weights).map_err(failed)?;
         let loss = workspace.output(program, LOSS)[0];
         if !loss.is_finite() {
-            let node = program
-                .first_non_finite(workspace, &state.weights)
-                .map_err(failed)?;
+            let node = program.first_non_finite(workspace, &state.weights).map_err(failed)?;
             return Err(TrainError::NonFinite {
                 step,
                 found: format!("the loss is {loss}"),
                 node: node.unwrap_or_else(|| LOSS.to_owned()),
             });
         }
-        optimizer::update(
-            &self.config,
-            step,
-            &mut state.weights,
-            workspace.gradient(program),
-            &mut state.buffers,
-        );
+        optimizer::update(&self.config, step, &mut state.weights, workspace.gradient(program), &mut state.buffers);
         state.step += 1;
         Ok(loss)
     }

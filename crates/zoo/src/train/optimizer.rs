@@ -36,12 +36,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn floats(value: &Value) -> Vec<f64> {
-        value
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|x| x.as_f64().unwrap())
-            .collect()
+        value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
     }
 
     fn rows(value: &Value) -> Vec<Vec<f64>> {
@@ -71,17 +66,11 @@ mod tests {
 
     #[test]
     fn trajectories_are_those_of_pytorch() {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../tests/fixtures/torch/optimizers.json"
-        );
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/torch/optimizers.json");
         let fixture: Value = serde_json::from_str(&fs_err::read_to_string(path).unwrap()).unwrap();
         let start = floats(&fixture["start"]);
         let table = rows(&fixture["given_gradients"]);
-        let (a, b) = (
-            floats(&fixture["quartic"]["a"]),
-            floats(&fixture["quartic"]["b"]),
-        );
+        let (a, b) = (floats(&fixture["quartic"]["a"]), floats(&fixture["quartic"]["b"]));
         let cases = fixture["cases"].as_array().unwrap();
         assert_eq!(cases.len(), 22);
         for case in cases {
@@ -94,15 +83,9 @@ mod tests {
             // Each step adds a few roundings of the weights, and the rounding of β and of the quotient to the
             // update: about 8 of 2⁻²⁴ each. A velocity of momentum μ hands a rounding on for 1/(1 − μ) steps.
             let memory = 1.0 / (1.0 - config.momentum.unwrap_or(0.0));
-            let largest = expected
-                .iter()
-                .flatten()
-                .fold(0.0_f64, |m, w| m.max(w.abs()));
+            let largest = expected.iter().flatten().fold(0.0_f64, |m, w| m.max(w.abs()));
             for (step, rate) in rates.iter().enumerate() {
-                assert!(
-                    (config.learning_rate_at(step as u64) - rate).abs() < 1e-15,
-                    "rate of step {step}: {case}"
-                );
+                assert!((config.learning_rate_at(step as u64) - rate).abs() < 1e-15, "rate of step {step}: {case}");
                 let gradient: Vec<f32> = match case["problem"].as_str().unwrap() {
                     "given_gradients" => table[step].iter().map(|&g| g as f32).collect(),
                     "quartic" => {
@@ -112,8 +95,7 @@ mod tests {
                     other => panic!("unknown problem {other}"),
                 };
                 update(&config, step as u64, &mut weights, &gradient, &mut buffers);
-                let tolerance =
-                    8.0 * (step + 1) as f64 * memory * largest.max(1.0) * 2_f64.powi(-24);
+                let tolerance = 8.0 * (step + 1) as f64 * memory * largest.max(1.0) * 2_f64.powi(-24);
                 for (found, wanted) in weights.iter().zip(&expected[step + 1]) {
                     let error = (f64::from(*found) - wanted).abs();
                     assert!(

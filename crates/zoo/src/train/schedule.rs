@@ -55,18 +55,15 @@ impl CheckpointSchedule {
         let Self::Steps(steps) = self else {
             return Ok(());
         };
-        let wrong = |found: String, expected: String| {
-            Err(SettingError::new("train", "checkpoints", found, expected))
-        };
+        let wrong = |found: String, expected: String| Err(SettingError::new("train", "checkpoints", found, expected));
         if let Some([first, second]) = steps.array_windows().find(|[a, b]| a >= b) {
             let found = format!("{first}, {second}");
             return wrong(found, "steps in ascending order, each once".to_owned());
         }
         match steps.last() {
-            Some(&last) if last > n_steps => wrong(
-                last.to_string(),
-                format!("steps from 0 to {n_steps}, the last one"),
-            ),
+            Some(&last) if last > n_steps => {
+                wrong(last.to_string(), format!("steps from 0 to {n_steps}, the last one"))
+            }
             _ => Ok(()),
         }
     }
@@ -93,8 +90,7 @@ impl<'de> Deserialize<'de> for CheckpointSchedule {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                Spacing::deserialize(MapAccessDeserializer::new(map))
-                    .map(CheckpointSchedule::Spaced)
+                Spacing::deserialize(MapAccessDeserializer::new(map)).map(CheckpointSchedule::Spaced)
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
@@ -117,8 +113,8 @@ mod tests {
     #[test]
     fn spacings_are_joined_with_both_ends() {
         let expected = [
-            0, 1, 2, 3, 5, 8, 14, 25, 42, 72, 122, 208, 355, 375, 605, 750, 1032, 1125, 1500, 1759,
-            1875, 2250, 2625, 3000,
+            0, 1, 2, 3, 5, 8, 14, 25, 42, 72, 122, 208, 355, 375, 605, 750, 1032, 1125, 1500, 1759, 1875, 2250, 2625,
+            3000,
         ];
         // The logarithmic ones are round(3000^(i/15)), i = 0..15; the linear ones multiples of 375.
         assert_eq!(spaced(16, 8, 3000), expected);
