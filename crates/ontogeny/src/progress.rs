@@ -127,13 +127,13 @@ impl Lines {
             Event::Trained { step, n_steps, loss } => {
                 let share = *step as f64 / (*n_steps).max(1) as f64;
                 if let Some(left) = self.train.due(share) {
-                    terminal::say(&format!("  train    {step}/{n_steps}  loss {loss:.2e}  {}", left));
+                    terminal::say(&format!("  train    {step}/{n_steps}  loss {loss:.2e}  {left}"));
                 }
             }
             Event::Measuring { measure, step, n_done, n_total, share } => {
                 let share = (*n_done as f64 + share) / (*n_total).max(1) as f64;
                 if let Some(left) = self.measure.due(share) {
-                    let line = format!("  measure  {n_done}/{n_total}  {measure} at step {step}  {}", left);
+                    let line = format!("  measure  {n_done}/{n_total}  {measure} at step {step}  {left}");
                     terminal::say(&line);
                 }
             }

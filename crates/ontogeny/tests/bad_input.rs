@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{TINY, Workplace, assert_same, files, line_of, llc_table};
+use common::{TINY, Workplace, assert_same, files, line_of};
 
 /// A mistake in a run file: what replaces what in [`TINY`], the line of the message, and parts of it.
 struct Mistake {
@@ -56,7 +56,15 @@ const MISTAKES: &[Mistake] = &[
         old: "[train]",
         new: "[trian]",
         line: Some("[trian]"),
-        says: &["neither [train] nor [import]"],
+        says: &["unknown key `trian`", "did you mean `train`?"],
+    },
+    Mistake {
+        what: "neither [train] nor [import]",
+        old: "[train]\noptimizer = \"adamw\"\nlearning_rate = 1e-2\nweight_decay = 0.1\nbatch = \"full\"\nsteps = 40\n\
+              checkpoints = { log = 5, linear = 4 }\n",
+        new: "",
+        line: None,
+        says: &["neither [train] nor [import]", "expected one of them"],
     },
     Mistake {
         what: "unknown key at the top",
@@ -156,13 +164,7 @@ const MISTAKES: &[Mistake] = &[
         line: Some("[import]"),
         says: &["both [train] and [import]", "remove one"],
     },
-    Mistake {
-        what: "no TOML",
-        old: "d_model = 8",
-        new: "d_model 8",
-        line: Some("d_model 8"),
-        says: &["tiny.toml"],
-    },
+    Mistake { what: "no TOML", old: "d_model = 8", new: "d_model 8", line: Some("d_model 8"), says: &["tiny.toml"] },
     Mistake {
         what: "a key twice",
         old: "seed = 3",
@@ -335,53 +337,123 @@ fn files_and_folders_that_are_not_there_are_named() {
     }
 }
 
-/// Damage to the folder of a finished run, by what it is and does; then what `run` and `show` say of it.
+/// Damage to the folder of a finished run, and what `run` and `show` say of it.
 struct Damage {
-    what: &'static str,
     file: &'static str,
-    harm: fn(Vec<u8>) -> Option<Vec<u8>>,
-    run_says: Result<(), &'static [&'static str]>,
+    harm: Harm,
+    /// What `run` answers, or nothing where it makes the file again.
+    run_says: &'static [&'static str],
+    /// What to remove then, as the answer says.
+    remedy: &'static [&'static str],
     shows: bool,
 }
 
-fn truncate(bytes: Vec<u8>) -> Option<Vec<u8>> {
-    Some(bytes[..bytes.len() / 2].to_vec())
+#[derive(Clone, Copy)]
+enum Harm {
+    Halve,
+    Remove,
+    /// Written by a later version of ontogeny.
+    Newer,
 }
 
-fn remove(_: Vec<u8>) -> Option<Vec<u8>> {
-    None
-}
-
-fn newer(bytes: Vec<u8>) -> Option<Vec<u8>> {
-    let text = String::from_utf8(bytes).expect("text");
-    let newer = text.replacen("format_version = 1", "format_version = 2", 1);
-    Some(newer.replacen("\"format_version\":1", "\"format_version\":2", 1).into_bytes())
+impl Harm {
+    fn done_to(self, bytes: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Remove => None,
+            Self::Halve => Some(bytes[..bytes.len() / 2].to_vec()),
+            Self::Newer => {
+                let text = std::str::from_utf8(bytes).expect("text");
+                let text = text.replacen("format_version = 1", "format_version = 2", 1);
+                Some(text.replacen("\"format_version\":1", "\"format_version\":2", 1).into_bytes())
+            }
+        }
+    }
 }
 
 #[test]
-fn damage_to_a_run_is_named_or_repaired_and_the_rest_can_still_be_read() {
+fn damage_to_a_run_is_repaired_or_named_with_a_remedy_that_works() {
     const CHECKPOINT: &str = "checkpoints/step-00000010.safetensors";
     const STATE: &str = "checkpoints/state-newest.safetensors";
     const RECORD: &str = "records/loss/step-00000010.json";
-    let repaired = Ok(());
-    for Damage { what, file, harm, run_says, shows } in [
-        Damage { what: "newer manifest", file: "run.toml", harm: newer, run_says: Err(&["run.toml", "format version 2", "at most 1", "newer"]), shows: false },
-        Damage { what: "half a manifest", file: "run.toml", harm: truncate, run_says: Err(&["run.toml", "damaged"]), shows: false },
-        Damage { what: "newer record", file: RECORD, harm: newer, run_says: Err(&[RECORD, "format version 2"]), shows: false },
-        Damage { what: "half a record", file: RECORD, harm: truncate, run_says: repaired, shows: true },
-        Damage { what: "no record", file: RECORD, harm: remove, run_says: repaired, shows: true },
-        Damage { what: "half a checkpoint", file: CHECKPOINT, harm: truncate, run_says: Err(&[CHECKPOINT, "damaged", "remove it and `state-newest"]), shows: true },
-        Damage { what: "no checkpoint", file: CHECKPOINT, harm: remove, run_says: Err(&["no checkpoint of step 10", "remove", "state-newest"]), shows: true },
-        Damage { what: "half a state", file: STATE, harm: truncate, run_says: Err(&[STATE, "damaged", "remove"]), shows: true },
-        Damage { what: "no state", file: STATE, harm: remove, run_says: repaired, shows: true },
-        Damage { what: "newer analysis", file: "analysis.json", harm: newer, run_says: repaired, shows: false },
-        Damage { what: "half an analysis", file: "analysis.json", harm: truncate, run_says: repaired, shows: false },
-        Damage { what: "no analysis", file: "analysis.json", harm: remove, run_says: repaired, shows: true },
-        Damage { what: "no events", file: "events.jsonl", harm: remove, run_says: repaired, shows: true },
-        Damage { what: "half the events", file: "events.jsonl", harm: truncate, run_says: repaired, shows: true },
-        Damage { what: "no arrays", file: "measurements.zarr/zarr.json", harm: remove, run_says: repaired, shows: true },
-    ] {
-        let _ = (what, file, harm, run_says, shows);
+    let repaired = |file, harm, shows| Damage { file, harm, run_says: &[], remedy: &[], shows };
+    let named = |file, harm, run_says, remedy, shows| Damage { file, harm, run_says, remedy, shows };
+    let here = Workplace::new();
+    here.call(&["run", "tiny.toml", "--out", "r"]).expect(0, &[]);
+    let whole = files(&here.path("r"));
+    let findings = here.findings("r");
+    for (n, damage) in [
+        named("run.toml", Harm::Newer, &["/run.toml", "format version 2", "at most 1", "newer"], &[], false),
+        named("run.toml", Harm::Halve, &["/run.toml", "damaged"], &[], false),
+        named(RECORD, Harm::Newer, &[RECORD, "format version 2", "newer"], &[], false),
+        repaired(RECORD, Harm::Halve, true),
+        repaired(RECORD, Harm::Remove, true),
+        named(
+            CHECKPOINT,
+            Harm::Halve,
+            &[CHECKPOINT, "damaged", "remove it and `state-newest"],
+            &[CHECKPOINT, STATE],
+            true,
+        ),
+        named(CHECKPOINT, Harm::Remove, &["no checkpoint of step 10", "remove", "state-newest"], &[STATE], true),
+        named(STATE, Harm::Halve, &[STATE, "damaged", "remove"], &[STATE], true),
+        repaired(STATE, Harm::Remove, true),
+        named("analysis.json", Harm::Newer, &["analysis.json", "format version 2"], &[], false),
+        named("analysis.json", Harm::Halve, &["analysis.json", "damaged", "remove it"], &["analysis.json"], false),
+        repaired("analysis.json", Harm::Remove, true),
+        repaired("measures.json", Harm::Remove, true),
+        repaired("events.jsonl", Harm::Remove, true),
+        repaired("events.jsonl", Harm::Halve, true),
+        repaired("measurements.zarr/zarr.json", Harm::Remove, true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let Damage { file, harm, run_says, remedy, shows } = damage;
+        let what = format!("{n}: {file}");
+        let run = format!("damaged {n}");
+        let mut broken = whole.clone();
+        match harm.done_to(&broken[file]) {
+            Some(bytes) => {
+                assert!(bytes != broken[file], "{what}: no harm done");
+                broken.insert(file.to_owned(), bytes);
+            }
+            None => drop(broken.remove(file)),
+        }
+        for (name, bytes) in &broken {
+            here.write(&format!("{run}/{name}"), bytes);
+        }
+        assert_eq!(here.call(&["show", &run]).code, Some(if shows { 0 } else { 2 }), "{what}");
+        let outcome = here.call(&["run", "tiny.toml", "--out", &run]);
+        if run_says.is_empty() {
+            outcome.expect(0, &[]);
+        } else {
+            outcome.expect(2, run_says);
+            if remedy.is_empty() {
+                continue;
+            }
+            for file in remedy {
+                fs_err::remove_file(here.path(&run).join(file)).unwrap();
+            }
+            here.call(&["run", "tiny.toml", "--out", &run]).expect(0, &[]);
+        }
+        assert_same(&here.findings(&run), &findings, &what);
+        here.call(&["show", &run]).expect(0, &[]);
     }
-    let _ = llc_table;
+}
+
+#[test]
+fn the_folder_of_another_run_is_refused_and_left_as_it_was() {
+    let here = Workplace::new();
+    here.call(&["run", "tiny.toml", "--out", "r", "--scale", "small"]).expect(0, &[]);
+    let before = files(&here.path("r"));
+    for set in ["seed=4", "train.steps=11", "task.p=5", "network.d_mlp=8"] {
+        for last in [&["--dry-run"][..], &[]] {
+            let args = [&["run", "tiny.toml", "--out", "r", "--scale", "small", "--set", set], last].concat();
+            here.call(&args).expect(2, &["r/run.toml", "trajectory", "start a new run folder"]);
+        }
+    }
+    let mut after = files(&here.path("r"));
+    // The lock has been taken and given back.
+    after.insert("lock".to_owned(), before["lock"].clone());
+    assert_same(&after, &before, "a refused run");
 }

@@ -28,7 +28,7 @@ struct Watched {
 /// series that the run file names (all losses and learning coefficients unless it does).
 pub(crate) fn analyse(view: &RunView, stages: &StagesConfig, seed: u64, threads: NonZero<usize>) -> Analysis {
     let all = all_series(view);
-    let (watched, _): (Vec<&Watched>, Vec<&Watched>) = all.iter().partition(|series| series.by_default);
+    let watched: Vec<&Watched> = all.iter().filter(|series| series.by_default).collect();
     let settings = TransitionSettings { seed, ..TransitionSettings::default() };
     // Every candidate comes back; the correction over all series decides.
     let candidates = TransitionSettings { alpha: 1.0, ..settings };

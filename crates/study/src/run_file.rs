@@ -62,6 +62,8 @@ impl RunFile {
     pub fn parse(path: &Path, text: &str, overrides: &Overrides) -> Result<Self, RunFileError> {
         let text = Text { path, text };
         let mut file = Section::parse(&text, overrides)?;
+        // First, so that a slip in `[train]` is not called its absence.
+        file.check_keys(KEYS)?;
         let title = file.take("title")?.unwrap_or_else(|| {
             path.file_stem().map_or_else(|| "Run".to_owned(), |stem| stem.to_string_lossy().into_owned())
         });
@@ -94,7 +96,6 @@ impl RunFile {
             Some(section) => section.read(ReportConfig::deserialize)?,
             None => ReportConfig::default(),
         };
-        file.finish(KEYS)?;
         Ok(Self { path: path.to_owned(), title, seed, task, network, source, measures, stages, report })
     }
 

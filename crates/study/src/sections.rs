@@ -238,7 +238,7 @@ impl MeasureConfig {
                 return Err(section.error(message, Some(hint)));
             }
         };
-        section.finish(&["observable", "refused"])?;
+        section.check_keys(&["observable", "refused"])?;
         Ok(Self { name: name.to_owned(), accepts_refusal, observable })
     }
 }

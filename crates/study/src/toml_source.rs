@@ -163,9 +163,10 @@ impl<'a> Section<'a> {
         read(ValueDeserializer::from(value)).map_err(|e| self.text.located(&self.name, span, &e))
     }
 
-    /// An error if a key is left that nobody took.
-    pub(crate) fn finish(self, known: &[&str]) -> Result<(), RunFileError> {
-        let Some(key) = self.table.keys().min_by_key(|key| key.span().start) else { return Ok(()) };
+    /// An error for the first key in the file that is none of these.
+    pub(crate) fn check_keys(&self, known: &[&str]) -> Result<(), RunFileError> {
+        let unknown = self.table.keys().filter(|key| !known.contains(&key.get_ref().as_ref()));
+        let Some(key) = unknown.min_by_key(|key| key.span().start) else { return Ok(()) };
         let name = key.get_ref().to_string();
         let hint = nearest(&name, known.iter().copied())
             .map_or_else(|| format!("expected one of {}", known.join(", ")), |k| format!("did you mean `{k}`?"));

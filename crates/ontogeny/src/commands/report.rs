@@ -12,7 +12,8 @@ pub(crate) fn report(args: &ReportArgs) -> Result<u8, CommandError> {
         say(&format!("note: `{}` at step {}: {}", problem.measure, problem.step, problem.reason));
     }
     let path = args.out.clone().unwrap_or_else(|| args.dir.join("report.html"));
-    write_file(&path, ontogeny_web::report(&view.results).as_bytes())?;
+    // Absolute, because the folder of a bare file name would be an empty path.
+    write_file(&std::path::absolute(&path)?, ontogeny_web::report(&view.results).as_bytes())?;
     print(&path.display().to_string());
     Ok(exit::DONE)
 }

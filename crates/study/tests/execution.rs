@@ -1,0 +1,137 @@
+//! Executing a run through the library: the same findings however often it is interrupted, and whatever is asked of it
+//! afterwards.
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use ontogeny_posterior::Batch;
+use ontogeny_study::{Event, OpenedRun, Options, Overrides, Run, RunFile, StudyError, Summary};
+
+const TEXT: &str = r#"seed = 5
+
+[task]
+kind = "modular_arithmetic"
+p = 5
+operation = "add"
+train_fraction = 0.8
+
+[network]
+kind = "transformer"
+layers = 1
+d_model = 8
+heads = 2
+d_mlp = 8
+activation = "gelu"
+normalization = "layer_norm"
+positions = "learned"
+
+[train]
+optimizer = "sgd"
+momentum = 0.9
+learning_rate = 0.05
+batch = 6
+steps = 24
+checkpoints = [0, 2, 5, 11, 24]
+
+[measure.loss]
+[measure.weight_norm]
+[measure.llc]
+chains = 3
+burn_in = 10
+draws = 40
+batch = 4
+"#;
+
+fn prepared(text: &str) -> Run {
+    let file = RunFile::parse(Path::new("tiny.toml"), text, &Overrides::default()).unwrap();
+    Run::prepare(file, "a test").unwrap()
+}
+
+fn execute(run: &Run, directory: &Path, n_threads: usize, n_events: usize) -> Result<Summary, StudyError> {
+    let (cancel, seen) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let observer = |_: &Event| {
+        if seen.fetch_add(1, Ordering::SeqCst) + 1 >= n_events {
+            cancel.store(true, Ordering::SeqCst);
+        }
+    };
+    let threads = NonZero::new(n_threads).unwrap();
+    run.execute(directory, &Options { threads, observer: &observer, cancel: &cancel })
+}
+
+/// Checkpoints, state, records and analysis of a run, by file.
+fn findings(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for folder in ["", "checkpoints", "records/loss", "records/weight_norm", "records/llc"] {
+        for entry in fs_err::read_dir(directory.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(directory).unwrap().to_string_lossy().into_owned();
+            if path.is_file() && !matches!(name.as_str(), "events.jsonl" | "lock") {
+                found.insert(name, fs_err::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_run_interrupted_after_one_two_three_events_arrives_at_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = prepared(TEXT);
+    let undisturbed = folder.path().join("undisturbed");
+    let summary = execute(&run, &undisturbed, 1, usize::MAX).unwrap();
+    let interrupted = folder.path().join("interrupted");
+    let mut n_events = 1;
+    let last = loop {
+        match execute(&run, &interrupted, 1 + n_events % 3, n_events) {
+            Ok(summary) => break summary,
+            Err(StudyError::Interrupted) => n_events += 1,
+            Err(other) => panic!("after {n_events} events: {other}"),
+        }
+    };
+    assert!(n_events > 5, "interrupted only {n_events} times");
+    assert_eq!((last.view.observables, last.analysis), (summary.view.observables, summary.analysis));
+    let (found, expected) = (findings(&interrupted), findings(&undisturbed));
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (name, bytes) in found {
+        assert!(bytes == expected[&name], "{name}");
+    }
+}
+
+#[test]
+fn an_opened_run_has_the_weights_and_the_loss_that_were_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("run");
+    let summary = execute(&prepared(TEXT), &directory, 2, usize::MAX).unwrap();
+    let measured = &summary.view.observables["loss"];
+    assert_eq!(measured.components()[0], "train");
+    let opened = OpenedRun::open(&directory).unwrap();
+    let objective = opened.objective("train").unwrap();
+    let mut steps = Vec::new();
+    for ((step, weights), (loss, _)) in opened.checkpoints().unwrap().zip(measured.series(0)) {
+        let found = objective.full_loss(&weights.unwrap(), Batch::Full).unwrap().mean;
+        // Two programs add the same 20 losses of about 1.6 in f32, in orders of their own.
+        assert!((found - loss.unwrap()).abs() < 1e-5, "step {step}: {found} and {loss:?}");
+        steps.push(step);
+    }
+    assert_eq!(steps, [0, 2, 5, 11, 24]);
+    let missing = opened.objective("validation").unwrap_err().to_string();
+    assert!(missing.contains("`validation`") && missing.contains("train, test, all"), "{missing}");
+}
+
+#[test]
+fn a_training_that_diverges_keeps_what_it_had_and_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("run");
+    // Without norms nothing holds a learning rate of 1e20 back.
+    let text = TEXT.replace("layer_norm", "none").replace("learning_rate = 0.05", "learning_rate = 1e20");
+    let run = prepared(&text);
+    let message = execute(&run, &directory, 2, usize::MAX).unwrap_err().to_string();
+    assert!(message.contains("training stopped at step") && message.contains("lower the learning rate"), "{message}");
+    let opened = OpenedRun::open(&directory).unwrap();
+    assert_eq!(opened.steps().unwrap()[0], 0);
+    assert!(opened.weights(0).unwrap().iter().all(|w| w.is_finite()));
+    let again = execute(&run, &directory, 2, usize::MAX).unwrap_err().to_string();
+    assert_eq!(again, message);
+}
