@@ -107,9 +107,19 @@ impl DataSet {
     /// the rest is filled with the last row: read only as many results as there are rows.
     ///
     /// # Errors
-    /// An input the program does not have, more rows than its batch or none, or a row beyond the data set.
+    /// An input the program does not have or that no column fills, a column of another width than its input's rows,
+    /// more rows than the program's batch or none, or a row beyond the data set.
     pub fn fill(&self, program: &Program, workspace: &mut Workspace, rows: &[usize]) -> Result<(), RunError> {
         for column in &self.columns {
+            if let Some([_, row @ ..]) = program.input_shape(&column.name)
+                && row.iter().product::<usize>() != column.width
+            {
+                return Err(RunError::Input {
+                    name: column.name.clone(),
+                    expected: format!("rows of {} elements (shape {row:?})", row.iter().product::<usize>()),
+                    found: format!("rows of {}", column.width),
+                });
+            }
             match &column.data {
                 ColumnData::Ids(values) => {
                     copy_rows(&column.name, values, column.width, rows, workspace.ids_mut(program, &column.name)?)?;
@@ -118,6 +128,15 @@ impl DataSet {
                     copy_rows(&column.name, values, column.width, rows, workspace.floats_mut(program, &column.name)?)?;
                 }
             }
+        }
+        // An input that nobody fills would keep the rows of an earlier batch.
+        if let Some(name) = program.input_names().find(|name| self.columns.iter().all(|column| column.name != *name)) {
+            let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+            return Err(RunError::Input {
+                name: name.to_owned(),
+                expected: "a column of that name".to_owned(),
+                found: format!("the columns {}", names.join(", ")),
+            });
         }
         Ok(())
     }

@@ -125,23 +125,32 @@ pub(crate) fn sin_cos_turns(t: f32) -> (f32, f32) {
     let z = r * r;
     let s = r * polynomial(z, [6.283_185_5, -41.341_7, 81.605_2, -76.697_87, 41.472_95]);
     let c = polynomial(z, [1.0, -19.739_208, 64.939_316, -85.442_856, 59.220_41]);
-    let q = quarter as i32 & 3;
+    let q = low_bits(quarter) & 3;
     let swapped = q & 1 == 1;
     let sine = if swapped { c } else { s };
     let cosine = if swapped { s } else { c };
     (if q & 2 == 2 { -sine } else { sine }, if q == 1 || q == 2 { -cosine } else { cosine })
 }
 
+/// 1.5 · 2²³: adding it leaves the nearest integer in the low bits of the mantissa.
+const SHIFT: f32 = 12_582_912.0;
+
 /// Nearest integer for |x| < 2²², ties to even, by the rounding of an addition: vectorises without SSE4.1.
 #[inline(always)]
 fn round(x: f32) -> f32 {
-    const SHIFT: f32 = 12_582_912.0; // 1.5 · 2²³
     (x + SHIFT) - SHIFT
+}
+
+/// A whole number |n| < 2²² as an integer, right in its low 22 bits (two's complement). Rust's own cast saturates,
+/// which costs several instructions for each lane.
+#[inline(always)]
+fn low_bits(n: f32) -> u32 {
+    (n + SHIFT).to_bits()
 }
 
 #[inline(always)]
 fn power_of_two(n: f32) -> f32 {
-    f32::from_bits(((n as i32 + 127) << 23) as u32)
+    f32::from_bits((low_bits(n) << 23).wrapping_add(127 << 23))
 }
 
 /// Σ c_i x^i by Horner's rule, without contraction.

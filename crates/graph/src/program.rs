@@ -156,6 +156,11 @@ impl Program {
         &self.space
     }
 
+    /// Names of the inputs, in the order in which they were declared.
+    pub fn input_names(&self) -> impl Iterator<Item = &str> {
+        self.inputs.iter().map(|input| input.name.as_str())
+    }
+
     /// Shape of an input, if there is one of this name.
     pub fn input_shape(&self, name: &str) -> Option<&[usize]> {
         self.inputs.iter().find(|input| input.name == name).map(|input| input.shape.as_slice())

@@ -160,34 +160,43 @@ fn in_chunks(free: Free<'_>, mut f: impl FnMut(Range<usize>, &[f32]) -> Squares)
     StepNorms { gradient, localization, noise, distance }
 }
 
-/// Four running sums of squares, each in 16 lanes of a fixed order.
-struct Lanes([[f32; 16]; 4]);
+/// The four parts of a step for each coordinate of a chunk; zeros behind its end.
+type Parts = [[f32; CHUNK]; 4];
 
-impl Lanes {
-    #[inline(always)]
-    fn total(&self) -> Squares {
-        self.0.map(|lanes| lanes.iter().map(|&x| f64::from(x)).sum())
+/// Sums of squares in 16 lanes of a fixed order.
+#[inline(always)]
+fn squares(parts: &Parts) -> Squares {
+    let mut total = [0.0; 4];
+    for (sum, part) in total.iter_mut().zip(parts) {
+        let mut lanes = [0.0_f32; 16];
+        for block in part.chunks_exact(16) {
+            for (lane, x) in lanes.iter_mut().zip(block) {
+                *lane += x * x;
+            }
+        }
+        *sum = lanes.iter().map(|&x| f64::from(x)).sum();
     }
+    total
 }
 
 multiversion! {
 fn sgld_chunk(w: &mut [f32], w0: &[f32], g: &[f32], noise: &[f32], half: f32, root: f32, step: Langevin) -> Squares {
     let n = w.len();
     let (w0, g, noise) = (&w0[..n], &g[..n], &noise[..n]);
-    let mut lanes = Lanes([[0.0; 16]; 4]);
+    assert!(n <= CHUNK, "chunks are cut to this length");
+    let mut parts: Parts = [[0.0; CHUNK]; 4];
     for i in 0..n {
         let distance = w[i] - w0[i];
         let pull = half * step.n_beta * g[i];
         let home = half * step.localization * distance;
         let kick = root * noise[i];
         w[i] = w[i] - (pull + home) + kick;
-        let lane = i % 16;
-        lanes.0[0][lane] += pull * pull;
-        lanes.0[1][lane] += home * home;
-        lanes.0[2][lane] += kick * kick;
-        lanes.0[3][lane] += distance * distance;
+        parts[0][i] = pull;
+        parts[1][i] = home;
+        parts[2][i] = kick;
+        parts[3][i] = distance;
     }
-    lanes.total()
+    squares(&parts)
 }
 }
 
@@ -204,7 +213,8 @@ fn rmsprop_chunk(
 ) -> Squares {
     let n = w.len();
     let (w0, g, noise, v) = (&w0[..n], &g[..n], &noise[..n], &mut v[..n]);
-    let mut lanes = Lanes([[0.0; 16]; 4]);
+    assert!(n <= CHUNK, "chunks are cut to this length");
+    let mut parts: Parts = [[0.0; CHUNK]; 4];
     for i in 0..n {
         v[i] = rms.decay * v[i] + (1.0 - rms.decay) * g[i] * g[i];
         let scaled = step.step_size / ((v[i] * correction).sqrt() + rms.eps);
@@ -214,13 +224,12 @@ fn rmsprop_chunk(
         let home = half * step.localization * distance;
         let kick = scaled.sqrt() * noise[i];
         w[i] = w[i] - (pull + home) + kick;
-        let lane = i % 16;
-        lanes.0[0][lane] += pull * pull;
-        lanes.0[1][lane] += home * home;
-        lanes.0[2][lane] += kick * kick;
-        lanes.0[3][lane] += distance * distance;
+        parts[0][i] = pull;
+        parts[1][i] = home;
+        parts[2][i] = kick;
+        parts[3][i] = distance;
     }
-    lanes.total()
+    squares(&parts)
 }
 }
 

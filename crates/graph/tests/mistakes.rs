@@ -264,6 +264,7 @@ fn data_that_does_not_fit_the_program_is_refused() {
         ("x", 4, vec![0], "rows of 4"),
         ("w", 2, vec![0], "`w`"),
         ("ids", 1, vec![0], "no such float input"),
+        ("x", 3, vec![0], "`ids`: expected a column of that name"),
     ] {
         let column = Column { name: name.to_owned(), width, data: ColumnData::Float(vec![1.0; 4 * width]) };
         let data = DataSet::new(4, vec![column]).unwrap();

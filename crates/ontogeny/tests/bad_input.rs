@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{TINY, Workplace, assert_same, files, line_of};
+use common::{TINY, Workplace, assert_same, files, line_of, small};
 
 /// A mistake in a run file: what replaces what in [`TINY`], the line of the message, and parts of it.
 struct Mistake {
@@ -243,6 +243,13 @@ const MISTAKES: &[Mistake] = &[
         says: &["[measure.llc]", "`draws` is 2", "4"],
     },
     Mistake {
+        what: "more draws than a record can hold",
+        old: "chains = 2",
+        new: "chains = 100000000000",
+        line: None,
+        says: &["[measure.llc]", "`chains · draws` is 10000000000000", "at most 10000000"],
+    },
+    Mistake {
         what: "progress measures of another operation",
         old: "operation = \"add\"",
         new: "operation = \"mul\"",
@@ -308,6 +315,11 @@ fn keys_set_on_the_command_line_are_checked_like_those_of_the_file() {
     }
     here.write("plain.toml", TINY.split("[scale").next().unwrap());
     here.call(&["run", "plain.toml", "--out", "r", "--scale", "small"]).expect(2, &["plain.toml", "no [scale.small]"]);
+    let text = TINY.replace("[scale.small.train]\nsteps = 10", "[scale]\nsmall = 10");
+    here.write("number.toml", &text);
+    let place = format!("number.toml:{}:", line_of(&text, "small = 10"));
+    here.call(&["run", "number.toml", "--out", "r", "--scale", "small"])
+        .expect(2, &[&place, "`scale.small` is integer"]);
     here.call(&["run", "plain.toml", "--out", "r", "--scale", "medium"]).expect(2, &["medium", "small"]);
     assert!(!here.path("r").exists());
 }
@@ -372,13 +384,13 @@ impl Harm {
 
 #[test]
 fn damage_to_a_run_is_repaired_or_named_with_a_remedy_that_works() {
-    const CHECKPOINT: &str = "checkpoints/step-00000010.safetensors";
+    const CHECKPOINT: &str = "checkpoints/step-00000005.safetensors";
     const STATE: &str = "checkpoints/state-newest.safetensors";
-    const RECORD: &str = "records/loss/step-00000010.json";
+    const RECORD: &str = "records/loss/step-00000005.json";
     let repaired = |file, harm, shows| Damage { file, harm, run_says: &[], remedy: &[], shows };
     let named = |file, harm, run_says, remedy, shows| Damage { file, harm, run_says, remedy, shows };
     let here = Workplace::new();
-    here.call(&["run", "tiny.toml", "--out", "r"]).expect(0, &[]);
+    here.call(&small("r")).expect(0, &[]);
     let whole = files(&here.path("r"));
     let findings = here.findings("r");
     for (n, damage) in [
@@ -394,7 +406,7 @@ fn damage_to_a_run_is_repaired_or_named_with_a_remedy_that_works() {
             &[CHECKPOINT, STATE],
             true,
         ),
-        named(CHECKPOINT, Harm::Remove, &["no checkpoint of step 10", "remove", "state-newest"], &[STATE], true),
+        named(CHECKPOINT, Harm::Remove, &["no checkpoint of step 5", "remove", "state-newest"], &[STATE], true),
         named(STATE, Harm::Halve, &[STATE, "damaged", "remove"], &[STATE], true),
         repaired(STATE, Harm::Remove, true),
         named("analysis.json", Harm::Newer, &["analysis.json", "format version 2"], &[], false),
@@ -423,7 +435,7 @@ fn damage_to_a_run_is_repaired_or_named_with_a_remedy_that_works() {
             here.write(&format!("{run}/{name}"), bytes);
         }
         assert_eq!(here.call(&["show", &run]).code, Some(if shows { 0 } else { 2 }), "{what}");
-        let outcome = here.call(&["run", "tiny.toml", "--out", &run]);
+        let outcome = here.call(&small(&run));
         if run_says.is_empty() {
             outcome.expect(0, &[]);
         } else {
@@ -434,7 +446,7 @@ fn damage_to_a_run_is_repaired_or_named_with_a_remedy_that_works() {
             for file in remedy {
                 fs_err::remove_file(here.path(&run).join(file)).unwrap();
             }
-            here.call(&["run", "tiny.toml", "--out", &run]).expect(0, &[]);
+            here.call(&small(&run)).expect(0, &[]);
         }
         assert_same(&here.findings(&run), &findings, &what);
         here.call(&["show", &run]).expect(0, &[]);
@@ -444,11 +456,11 @@ fn damage_to_a_run_is_repaired_or_named_with_a_remedy_that_works() {
 #[test]
 fn the_folder_of_another_run_is_refused_and_left_as_it_was() {
     let here = Workplace::new();
-    here.call(&["run", "tiny.toml", "--out", "r", "--scale", "small"]).expect(0, &[]);
+    here.call(&small("r")).expect(0, &[]);
     let before = files(&here.path("r"));
     for set in ["seed=4", "train.steps=11", "task.p=5", "network.d_mlp=8"] {
         for last in [&["--dry-run"][..], &[]] {
-            let args = [&["run", "tiny.toml", "--out", "r", "--scale", "small", "--set", set], last].concat();
+            let args = [&small("r")[..], &["--set", set], last].concat();
             here.call(&args).expect(2, &["r/run.toml", "trajectory", "start a new run folder"]);
         }
     }

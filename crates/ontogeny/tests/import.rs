@@ -1,4 +1,5 @@
 //! Imported checkpoints: a series by glob measures as the run that made it; files that do not fit are named.
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
 
 mod common;
 
@@ -135,7 +136,7 @@ fn files_that_do_not_fit_are_named_before_anything_is_written() {
         ("bad/step-1-*", PATTERN, &["step-1-truncated.safetensors", "`unembed.W_U`", "may have been truncated"][..]),
         ("bad/step-2-*", PATTERN, &["step-2-empty.safetensors"]),
         ("bad/step-3-*", PATTERN, &["step-3-shape", "`blocks.0.mlp.W_in`", "[8, 15]", "expected [8, 16]"]),
-        ("bad/step-4-*", PATTERN, &["step-4-nan", "`unembed.W_U`", "NaN", "[1, 2]", "before the run diverged"]),
+        ("bad/step-4-*", PATTERN, &["step-4-nan", "`unembed.W_U`", "NaN", "[1, 1]", "before the run diverged"]),
         ("bad/step-5-*", PATTERN, &["step-5-name", "missing `unembed.W_U`", "superfluous `unembed.W_V`"]),
         ("bad/step-6-*", PATTERN, &["step-6-pickle.pt", "refused before reading", "system"]),
         ("bad/step-7-*", PATTERN, &["step-7-text.pt", "not a weight file"]),

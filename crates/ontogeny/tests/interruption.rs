@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use common::{TINY, Workplace, assert_same};
+use common::{TINY, Workplace, assert_same, small};
 use serde_json::Value;
 
 /// Longest wait for anything to happen, on however busy a machine.
@@ -107,6 +107,28 @@ fn a_run_killed_anywhere_continues_with_the_same_bits() {
 }
 
 #[test]
+fn a_run_killed_while_its_folder_is_made_can_be_begun_again() {
+    let here = Workplace::new();
+    here.call(&small("undisturbed")).expect(0, &[]);
+    // From an empty folder to one with its first checkpoint.
+    let files = ["", "lock", "run.toml", "events.jsonl", "checkpoints/step-00000000.safetensors"];
+    for (i, first) in files.into_iter().enumerate() {
+        let out = format!("killed {i}");
+        let mut child = here.start(&small(&out));
+        let begun = Instant::now();
+        while !here.path(&out).join(first).exists() {
+            assert!(begun.elapsed() < PATIENCE, "no `{first}`");
+        }
+        child.kill().expect("SIGKILL");
+        child.wait().expect("a child of ours");
+        let is_run = here.path(&out).join("run.toml").exists();
+        assert_eq!(here.call(&["show", &out]).code, Some(if is_run { 0 } else { 2 }), "after `{first}`");
+        here.call(&small(&out)).expect(0, &[]);
+        assert_same(&here.findings(&out), &here.findings("undisturbed"), first);
+    }
+}
+
+#[test]
 fn a_run_killed_again_and_again_arrives() {
     let here = Workplace::new();
     here.write("tiny.toml", dense());
@@ -160,7 +182,7 @@ fn an_interruption_is_exit_code_3_and_says_how_to_continue() {
 fn a_second_writer_is_refused_by_the_name_of_the_first_and_readers_are_not() {
     let here = Workplace::new();
     // Far more work than the test waits for.
-    let long = ["run", "tiny.toml", "--out", "r", "--json", "--set", "measure.llc.draws=10000000"];
+    let long = ["run", "tiny.toml", "--out", "r", "--json", "--set", "measure.llc.draws=4000000"];
     let mut first = here.start(&long);
     let moment = Moment::Event { kind: "measured", measure: Some("fourier"), times: 1 };
     assert!(reached(&mut first, &here.path("r"), &moment));

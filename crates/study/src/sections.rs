@@ -155,6 +155,9 @@ impl Default for LlcConfig {
     }
 }
 
+/// Most draws of all chains together that one record may hold.
+const MAX_KEPT: usize = 10_000_000;
+
 impl LlcConfig {
     /// The estimator with these settings; `Err` explains an unknown sampler or an empty restriction.
     pub(crate) fn llc(&self, seed: u32) -> Result<Llc, String> {
@@ -163,6 +166,10 @@ impl LlcConfig {
             Sampler::Sgld => Sampler::Sgld,
         };
         let restriction = self.restriction().map_err(|e| e.to_string())?;
+        let kept = self.chains.saturating_mul(self.draws);
+        if kept > MAX_KEPT {
+            return Err(format!("`chains · draws` is {kept}; expected at most {MAX_KEPT}: every draw's loss is kept"));
+        }
         Ok(Llc {
             sampler,
             chains: self.chains,

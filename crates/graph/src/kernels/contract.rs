@@ -74,9 +74,9 @@ impl Contract {
         if p.m * p.n * p.k <= TINY {
             return tiny_batch(memory.isa, a, b, out, &self.batch, p);
         }
-        walk(&self.batch, |[at_a, at_b, at_out]| {
+        for [at_a, at_b, at_out] in walk(&self.batch) {
             large(memory.isa, a, b, out, [at_a, at_b, at_out], p);
-        });
+        }
     }
 }
 
@@ -124,7 +124,7 @@ multiversion! {
     ) {
         let along_columns = p.b_columns == 1 && p.out_columns == 1 && (p.n >= 8 || p.a_inner != 1 || p.b_inner != 1);
         let dots = p.a_inner == 1 && p.b_inner == 1;
-        walk(batch, |[at_a, at_b, at_out]| {
+        for [at_a, at_b, at_out] in walk(batch) {
             // SAFETY: the plan's strides stay inside the three buffers, and the result is no operand.
             unsafe {
                 let (a, b, out) = (a.add(at_a), b.add(at_b), out.add(at_out));
@@ -160,7 +160,7 @@ multiversion! {
                     }
                 }
             }
-        });
+        }
     }
 }
 

@@ -58,7 +58,7 @@ multiversion! {
     #[expect(unsafe_code, reason = "strided access inside two distinct buffers")]
     fn copy(from: *const f32, to: *mut f32, outer: &[(usize, [usize; 2])], inner: (usize, [usize; 2])) {
         let (n, [stride_from, stride_to]) = inner;
-        walk(outer, |[at_from, at_to]| {
+        for [at_from, at_to] in walk(outer) {
             // SAFETY: the plan's axes stay inside both buffers, and the target is no operand.
             unsafe {
                 let (from, to) = (from.add(at_from), to.add(at_to));
@@ -70,6 +70,6 @@ multiversion! {
                     }
                 }
             }
-        });
+        }
     }
 }

@@ -118,29 +118,47 @@ impl Kernel {
     }
 }
 
-/// Visits all index tuples of `extents` with the running offset of each stride list; last axis fastest.
-#[inline(always)]
-pub(crate) fn walk<const N: usize>(dims: &[(usize, [usize; N])], mut f: impl FnMut([usize; N])) {
+/// All index tuples of some axes as running offsets of several stride lists, last axis fastest. An iterator and not a
+/// function of a closure, so that the loop body is compiled for the instruction set of the kernel around it.
+pub(crate) struct Walk<'a, const N: usize> {
+    dims: &'a [(usize, [usize; N])],
+    index: [usize; MAX_RANK],
+    offsets: [usize; N],
+    is_done: bool,
+}
+
+/// Walks axes given as (extent, strides), none of them empty.
+pub(crate) fn walk<const N: usize>(dims: &[(usize, [usize; N])]) -> Walk<'_, N> {
     debug_assert!(dims.len() <= MAX_RANK);
-    let mut index = [0_usize; MAX_RANK];
-    let mut offsets = [0_usize; N];
-    loop {
-        f(offsets);
-        let mut axis = dims.len();
+    Walk { dims, index: [0; MAX_RANK], offsets: [0; N], is_done: false }
+}
+
+impl<const N: usize> Iterator for Walk<'_, N> {
+    type Item = [usize; N];
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<[usize; N]> {
+        if self.is_done {
+            return None;
+        }
+        let current = self.offsets;
+        let mut axis = self.dims.len();
         loop {
             if axis == 0 {
-                return;
-            }
-            axis -= 1;
-            let (extent, strides) = dims[axis];
-            index[axis] += 1;
-            if index[axis] < extent {
-                (0..N).for_each(|i| offsets[i] += strides[i]);
+                self.is_done = true;
                 break;
             }
-            index[axis] = 0;
-            (0..N).for_each(|i| offsets[i] -= strides[i] * (extent - 1));
+            axis -= 1;
+            let (extent, strides) = self.dims[axis];
+            self.index[axis] += 1;
+            if self.index[axis] < extent {
+                (0..N).for_each(|i| self.offsets[i] += strides[i]);
+                break;
+            }
+            self.index[axis] = 0;
+            (0..N).for_each(|i| self.offsets[i] -= strides[i] * (extent - 1));
         }
+        Some(current)
     }
 }
 

@@ -70,11 +70,11 @@ multiversion! {
         width: usize,
         reduced: &[(usize, [usize; 1])],
     ) {
-        walk(outer, |[at_from, at_to]| {
+        for [at_from, at_to] in walk(outer) {
             // SAFETY: the plan's axes stay inside both buffers, which are distinct.
             let total = unsafe { std::slice::from_raw_parts_mut(to.add(at_to), width) };
             total.fill(if is_sum { 0.0 } else { f32::NEG_INFINITY });
-            walk(reduced, |[at]| {
+            for [at] in walk(reduced) {
                 // SAFETY: as above.
                 let row = unsafe { std::slice::from_raw_parts(from.add(at_from + at), width) };
                 if is_sum {
@@ -86,8 +86,8 @@ multiversion! {
                         *top = if x > *top || x.is_nan() { x } else { *top };
                     }
                 }
-            });
-        });
+            }
+        }
     }
 }
 
@@ -105,10 +105,10 @@ multiversion! {
             Some((&(n, [stride]), outer)) => (n, stride, outer),
             None => (1, 0, reduced),
         };
-        walk(kept, |[at_from, at_to]| {
+        for [at_from, at_to] in walk(kept) {
             let mut lanes = [0.0_f64; 16];
             let mut top = f32::NEG_INFINITY;
-            walk(outer, |[at]| {
+            for [at] in walk(outer) {
                 // SAFETY: the plan's axes stay inside the operand.
                 let row = unsafe { from.add(at_from + at) };
                 if is_sum {
@@ -132,10 +132,10 @@ multiversion! {
                         top = if x > top || x.is_nan() { x } else { top };
                     }
                 }
-            });
+            }
             let value = if is_sum { lanes.iter().sum::<f64>() as f32 } else { top };
             // SAFETY: inside the result, which is distinct from the operand.
             unsafe { *to.add(at_to) = value };
-        });
+        }
     }
 }

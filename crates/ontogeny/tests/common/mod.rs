@@ -56,6 +56,11 @@ steps = 10
 /// The checkpoints of [`TINY`].
 pub(crate) const TINY_STEPS: [u64; 9] = [0, 1, 3, 6, 10, 16, 20, 30, 40];
 
+/// The arguments of a run of [`TINY`] that writes few files: checkpoints at 0, 1, 2, 3, 5, 6, 8 and 10, one measurement.
+pub(crate) fn small(out: &str) -> [&str; 8] {
+    ["run", "tiny.toml", "--out", out, "--scale", "small", "--set", "measure={ loss = {} }"]
+}
+
 /// The table `[measure.llc]` of [`TINY`], with its head.
 pub(crate) fn llc_table() -> &'static str {
     let from = TINY.find("[measure.llc]").expect("TINY measures it");
