@@ -107,7 +107,7 @@ impl DataSet {
     /// the rest is filled with the last row: read only as many results as there are rows.
     ///
     /// # Errors
-    /// An input the program does not have or that no column fills, a column of another width than its input's rows,
+    /// An input the program does not have, one with rows that no column fills, a column of another width than its input's rows,
     /// more rows than the program's batch or none, or a row beyond the data set.
     pub fn fill(&self, program: &Program, workspace: &mut Workspace, rows: &[usize]) -> Result<(), RunError> {
         for column in &self.columns {
@@ -129,8 +129,10 @@ impl DataSet {
                 }
             }
         }
-        // An input that nobody fills would keep the rows of an earlier batch.
-        if let Some(name) = program.input_names().find(|name| self.columns.iter().all(|column| column.name != *name)) {
+        // An input that nobody fills would keep the rows of an earlier batch. Scalars have no rows: they are settings.
+        let has_rows = |name: &&str| program.input_shape(name).is_some_and(|shape| !shape.is_empty());
+        let is_column = |name: &str| self.columns.iter().any(|column| column.name == name);
+        if let Some(name) = program.input_names().filter(has_rows).find(|name| !is_column(name)) {
             let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
             return Err(RunError::Input {
                 name: name.to_owned(),
