@@ -1,6 +1,8 @@
 //! Learning coefficients of a run's checkpoints with settings of one's own:
 //! `cargo run --release -p ontogeny --example llc_over_a_run -- RUN [step_size] [localization] [batch] [draws] [STEP…]`
 
+#![expect(clippy::print_stdout, reason = "the table is this example's output")]
+
 use ontogeny::posterior::{Batch, Estimate, Llc};
 use ontogeny::prelude::Run;
 

@@ -10,7 +10,8 @@ pub(crate) const TEMPORARY_PREFIX: &str = ".ontogeny-tmp-";
 ///
 /// The block size of the buffer bounds what one system call writes; the number is not important.
 pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    // The parent of a bare file name is the empty path, which cannot be opened.
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let context =
         |error: io::Error| io::Error::new(error.kind(), format!("failed to write file `{}`: {error}", path.display()));
     let mut builder = tempfile::Builder::new();

@@ -1,5 +1,7 @@
 //! Runs a tiny file from training to transitions in a scratch folder, with one line for each finished measurement.
 
+#![expect(clippy::print_stdout, reason = "its lines are this example's output")]
+
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;

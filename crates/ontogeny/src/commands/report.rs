@@ -13,7 +13,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<u8, CommandError> {
     }
     let path = args.out.clone().unwrap_or_else(|| args.dir.join("report.html"));
     // Absolute, because the folder of a bare file name would be an empty path.
-    write_file(&std::path::absolute(&path)?, ontogeny_web::report(&view.results).as_bytes())?;
+    write_file(&path, ontogeny_web::report(&view.results).as_bytes())?;
     print(&path.display().to_string());
     Ok(exit::DONE)
 }

@@ -65,6 +65,9 @@ pub struct TransformerConfig {
     pub unembed_bias: bool,
 }
 
+/// Far beyond any network; a slip of the keyboard would otherwise build graphs until memory ends.
+const MAX_LAYERS: usize = 1000;
+
 fn yes() -> bool {
     true
 }
@@ -115,6 +118,9 @@ impl TransformerConfig {
             if value == Some(0) {
                 return wrong(key, "0".to_owned(), "at least 1");
             }
+        }
+        if self.layers > MAX_LAYERS {
+            return wrong("layers", self.layers.to_string(), &format!("at most {MAX_LAYERS}"));
         }
         if self.d_head.is_none() && !self.d_model.is_multiple_of(self.heads) {
             let expected = format!("a divisor of d_model = {}, or d_head beside it", self.d_model);

@@ -31,6 +31,9 @@ pub struct Spacing {
     pub linear: u32,
 }
 
+/// More files than anybody wants in a folder.
+const MAX_CHECKPOINTS: u32 = 1_000_000;
+
 impl CheckpointSchedule {
     /// The steps of a training of `n_steps`, ascending, each once.
     pub fn steps(&self, n_steps: u64) -> Vec<u64> {
@@ -52,10 +55,15 @@ impl CheckpointSchedule {
     }
 
     pub(super) fn check(&self, n_steps: u64) -> Result<(), SettingError> {
-        let Self::Steps(steps) = self else {
-            return Ok(());
-        };
         let wrong = |found: String, expected: String| Err(SettingError::new("train", "checkpoints", found, expected));
+        let steps = match self {
+            Self::Steps(steps) => steps,
+            Self::Spaced(Spacing { log, linear }) => {
+                let most = *log.max(linear);
+                let expected = format!("at most {MAX_CHECKPOINTS} in each spacing");
+                return if most > MAX_CHECKPOINTS { wrong(most.to_string(), expected) } else { Ok(()) };
+            }
+        };
         if let Some([first, second]) = steps.array_windows().find(|[a, b]| a >= b) {
             let found = format!("{first}, {second}");
             return wrong(found, "steps in ascending order, each once".to_owned());
