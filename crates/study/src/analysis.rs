@@ -14,6 +14,10 @@ use crate::sections::StagesConfig;
 /// Share of transitions found by chance that is accepted over the whole run.
 const FALSE_DISCOVERY_RATE: f64 = 0.05;
 
+/// Counts and norms follow the other series, and overlapping sets of pairs would say everything three times.
+const REPEATS: [&str; 5] =
+    ["sum_of_squares", "n_key_frequencies", "all", "restricted_loss_train", "restricted_loss_test"];
+
 /// A series of a run by its address.
 struct Watched {
     address: String,
@@ -102,7 +106,7 @@ fn all_series(view: &RunView) -> Vec<Watched> {
         for (at, (component, address)) in measure.labels.iter().zip(addresses).enumerate() {
             // Counts and norms follow the others, and all pairs are the train and test pairs together.
             let by_default = matches!(measure.kind.as_str(), "loss" | "accuracy" | "llc" | "fourier")
-                && !matches!(component.as_str(), "sum_of_squares" | "n_key_frequencies" | "all");
+                && !REPEATS.contains(&component.as_str());
             if let Some(series) = series(view, observable, at) {
                 let unit = if component.contains("loss") { "nats".to_owned() } else { observable.unit.clone() };
                 all.push(Watched { address, kind: measure.kind.clone(), unit, by_default, series });
