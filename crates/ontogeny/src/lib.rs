@@ -18,6 +18,34 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A network of one's own is a graph, and the same estimator takes it:
+//!
+//! ```
+//! use ontogeny::graph::{Column, ColumnData};
+//! use ontogeny::prelude::*;
+//!
+//! let x = (0..32 * 20).map(|i| ((i * 7 % 11) as f32 - 5.0) / 5.0).collect();
+//! let y = (0..32).map(|i| i % 10).collect();
+//! let data = DataSet::new(32, vec![
+//!     Column { name: "x".to_owned(), width: 20, data: ColumnData::Float(x) },
+//!     Column { name: "y".to_owned(), width: 1, data: ColumnData::Ids(y) },
+//! ])?;
+//! let objective = Objective::new(data, |batch| {
+//!     let mut g = Graph::new();
+//!     let x = g.input("x", &[batch, 20]);
+//!     let hidden = g.linear("hidden", x, 16);
+//!     let hidden = g.relu(hidden);
+//!     let logits = g.linear("out", hidden, 10);
+//!     let targets = g.input_ids("y", &[batch]);
+//!     let loss = g.cross_entropy(logits, targets); // one loss for each example
+//!     (g, loss)
+//! })?;
+//! let weights = vec![0.01; objective.space().len()];
+//! let estimate = Llc { step_size: 1e-4, localization: 100.0, ..Llc::default() }.estimate(&objective, &weights)?;
+//! println!("{}", estimate.verdict());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! | module | what |
 //! |---|---|
 //! | [`graph`] | differentiable tensor graphs, compiled to programs that run without allocating |
