@@ -63,7 +63,7 @@ impl<'a> Ticker<'a> {
 }
 
 /// `job(0), job(1), …, job(n_jobs − 1)` on up to `threads` threads; the results stand in the order of the jobs.
-pub(crate) fn in_parallel<T: Send>(n_jobs: usize, threads: NonZero<usize>, job: impl Fn(usize) -> T + Sync) -> Vec<T> {
+pub fn in_parallel<T: Send>(n_jobs: usize, threads: NonZero<usize>, job: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let results: Vec<Mutex<Option<T>>> = (0..n_jobs).map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     let work = || {

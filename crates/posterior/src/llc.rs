@@ -315,8 +315,7 @@ fn conclude(records: Vec<ChainRecord>, mut diagnostics: Diagnostics, case: Case)
     } else {
         Some((Verdict::Diverged, verdict::diverged(&diagnostics.failures, records.len())))
     };
-    let scale = diagnostics.convergence.map_or(0.0, |c| c.mean.abs());
-    diagnostics.not_a_minimum = diagnostics.start.decrease > Limits::START_NATS.max(Limits::START_SHARE * scale);
+    diagnostics.not_a_minimum = diagnostics.start.decrease > Limits::START_NATS;
     let (losses, excess) = records.into_iter().map(|record| (record.losses, record.excess)).unzip();
     diagnostics.trace = Trace { losses, excess };
     let diagnostics = Box::new(diagnostics);

@@ -46,7 +46,7 @@ impl fmt::Display for Verdict {
 /// | step too large | dispersion > [`Limits::DISPERSION`], if λ̂ > 3·MCSE |
 ///
 /// A start is flagged `not a minimum`, whatever the verdict, when the log posterior density rises from it by more than
-/// [`Limits::START_NATS`] and by more than [`Limits::START_SHARE`]·λ̂ along its gradient.
+/// [`Limits::START_NATS`] along its gradient: half a nat is one posterior standard deviation in one direction.
 #[derive(Debug)]
 pub struct Limits;
 
@@ -74,8 +74,6 @@ impl Limits {
     pub const R_HAT_AGREEMENT: f64 = 1.01;
     /// Nats; ½ is one posterior standard deviation in one direction.
     pub const START_NATS: f64 = 0.5;
-    /// Share of λ̂.
-    pub const START_SHARE: f64 = 0.1;
 }
 
 /// What the judge must know beside the convergence.

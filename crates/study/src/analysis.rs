@@ -1,9 +1,8 @@
 //! Transitions and stages of a run: every watched series goes through the detector, with one correction for all.
 
 use std::num::NonZero;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ontogeny_posterior::in_parallel;
 use ontogeny_stats::{
     Series, StageSettings, TransitionSettings, benjamini_hochberg, consensus, stage_boundaries, transitions,
 };
@@ -29,14 +28,31 @@ struct Watched {
 }
 
 /// Looks for transitions in all losses, accuracies, learning coefficients and progress measures, and for stages in the
-/// series that the run file names (all losses and learning coefficients unless it does).
-pub(crate) fn analyse(view: &RunView, stages: &StagesConfig, seed: u64, threads: NonZero<usize>) -> Analysis {
+/// series that the run file names (all losses and learning coefficients unless it does). Also returns the series that could
+/// not be looked at, each with the reason.
+pub(crate) fn analyse(
+    view: &RunView,
+    stages: &StagesConfig,
+    seed: u64,
+    threads: NonZero<usize>,
+) -> (Analysis, Vec<String>) {
     let all = all_series(view);
     let watched: Vec<&Watched> = all.iter().filter(|series| series.by_default).collect();
     let settings = TransitionSettings { seed, ..TransitionSettings::default() };
     // Every candidate comes back; the correction over all series decides.
     let candidates = TransitionSettings { alpha: 1.0, ..settings };
-    let found = in_parallel(&watched, threads, |watched| transitions(&watched.series, &candidates).unwrap_or_default());
+    let mut left_out = Vec::new();
+    let looked = in_parallel(watched.len(), threads, |i| transitions(&watched[i].series, &candidates));
+    let found: Vec<Vec<ontogeny_stats::Transition>> = looked
+        .into_iter()
+        .zip(&watched)
+        .map(|(result, watched)| {
+            result.unwrap_or_else(|error| {
+                left_out.push(format!("{} ({error})", watched.address));
+                Vec::new()
+            })
+        })
+        .collect();
     let flat: Vec<(usize, &ontogeny_stats::Transition)> =
         found.iter().enumerate().flat_map(|(i, list)| list.iter().map(move |t| (i, t))).collect();
     let n_tests = flat.len() + found.iter().filter(|list| list.is_empty()).count();
@@ -69,14 +85,15 @@ pub(crate) fn analyse(view: &RunView, stages: &StagesConfig, seed: u64, threads:
         })
         .collect();
     let settings = StageSettings { seed, ..StageSettings::default() };
-    let boundaries = in_parallel(&chosen, threads, |watched| {
-        (watched.address.clone(), stage_boundaries(&watched.series, &settings).unwrap_or_default())
+    // What is too short for transitions is too short for stages, and has been named.
+    let boundaries = in_parallel(chosen.len(), threads, |i| {
+        (chosen[i].address.clone(), stage_boundaries(&chosen[i].series, &settings).unwrap_or_default())
     });
     let stages = consensus(&boundaries)
         .into_iter()
         .map(|b| Boundary { step: b.step, lower: b.lower, upper: b.upper, observables: b.observables })
         .collect();
-    Analysis { transitions: kept, stages }
+    (Analysis { transitions: kept, stages }, left_out)
 }
 
 /// The largest fall of the training loss is memorisation where the test loss falls later; that later fall is grokking.
@@ -151,24 +168,4 @@ fn series(view: &RunView, observable: &Observable, component: usize) -> Option<S
     let has_errors = points.2.iter().any(|&error| error > 0.0);
     let series = Series::new(points.0, points.1).ok()?;
     if has_errors { series.with_errors(points.2).ok() } else { Some(series) }
-}
-
-/// `f` of every item on up to `threads` threads, in order.
-fn in_parallel<T: Sync, R: Send>(items: &[T], threads: NonZero<usize>, f: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let results: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..threads.get().min(items.len()) {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(at) else { break };
-                    let result = f(item);
-                    *results[at].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(result);
-                }
-            });
-        }
-    });
-    let taken = results.into_iter().map(|slot| slot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
-    taken.map(|result| result.expect("every item was taken by a thread that has ended")).collect()
 }

@@ -88,9 +88,9 @@ impl Run {
             self.check_same_run(writer.folder())?;
             if old.instruction_set != self.manifest.instruction_set {
                 let message = format!(
-                    "the run was begun on {}, this processor runs {}: its numbers may differ in the last bits; set \
-                     ONTOGENY_ISA={} to continue with the same",
-                    old.instruction_set, self.manifest.instruction_set, old.instruction_set
+                    "the run was begun on {}, this is {}: numbers made from here on may differ in the last bits; continue \
+                     on a processor like the first to keep them",
+                    old.instruction_set, self.manifest.instruction_set
                 );
                 (options.observer)(&Event::Notice { message });
             }
@@ -300,8 +300,12 @@ impl Run {
     fn conclude(&self, writer: &RunWriter, options: &Options<'_>) -> Result<Summary, StudyError> {
         writer.write_measures(&self.plans(Some(writer.folder()))?)?;
         let mut view = writer.folder().view()?.results;
-        let analysis = analyse(&view, &self.file.stages, u64::from(self.file.seed), options.threads);
+        let (analysis, left_out) = analyse(&view, &self.file.stages, u64::from(self.file.seed), options.threads);
         writer.write_analysis(&analysis)?;
+        if !left_out.is_empty() {
+            let message = format!("not looked at for transitions: {}", left_out.join("; "));
+            (options.observer)(&Event::Notice { message });
+        }
         view.transitions.clone_from(&analysis.transitions);
         view.stages.clone_from(&analysis.stages);
         (options.observer)(&Event::Analysed {

@@ -11,7 +11,7 @@ use ontogeny_store::{Coordinate, Detail, Outcome, RecordArray, index_labels};
 use crate::sections::{LlcConfig, ObservableConfig};
 
 /// Version of the learning coefficient's algorithm: sampler, estimator and verdict.
-const LLC_VERSION: u32 = 1;
+const LLC_VERSION: u32 = 2;
 
 /// A measurement of one checkpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,6 +126,8 @@ pub(crate) fn llc(estimate: &Estimate, config: &LlcConfig, llc: &Llc) -> Reading
         number("discretization", convergence.discretization);
     }
     number("distance", diagnostics.norms.distance);
+    number("gradient_norm", diagnostics.start.gradient_norm);
+    number("start_decrease", diagnostics.start.decrease);
     let minimum = if diagnostics.not_a_minimum { "no" } else { "yes" };
     details.insert("at_a_minimum".to_owned(), Detail::Text(minimum.to_owned()));
     details.insert("verdict".to_owned(), Detail::Text(estimate.verdict().to_string()));
