@@ -128,8 +128,9 @@ pub(crate) fn llc(estimate: &Estimate, config: &LlcConfig, llc: &Llc) -> Reading
     number("distance", diagnostics.norms.distance);
     number("gradient_norm", diagnostics.start.gradient_norm);
     number("start_decrease", diagnostics.start.decrease);
-    let minimum = if diagnostics.not_a_minimum { "no" } else { "yes" };
-    details.insert("at_a_minimum".to_owned(), Detail::Text(minimum.to_owned()));
+    // A flag, not its opposite: no descent found along the gradient does not make a minimum.
+    let flag = if diagnostics.not_a_minimum { "yes" } else { "no" };
+    details.insert("not_a_minimum".to_owned(), Detail::Text(flag.to_owned()));
     details.insert("verdict".to_owned(), Detail::Text(estimate.verdict().to_string()));
     details.insert("sampler".to_owned(), Detail::Text(llc.sampler.name().to_owned()));
     Reading { outcome, arrays, details }
