@@ -59,7 +59,11 @@ def check_observable(tree, name, observable):
 
     for step_idx, details in enumerate(observable["details"]):
         for key, expected in details.items():
-            found = group["details"][key]
+            group_details = group["details"]
+            if key in group_details["detail"].values:
+                found = group_details["number"].sel(detail=key)
+            else:
+                found = group_details["text"].sel(word=key)
             check_equal(f"{name}: dims of detail {key}", list(found.dims), ["step"])
             check_equal(f"{name}: detail {key}", found.values[step_idx].item() if found.dtype.kind == "f" else found.values[step_idx], expected)
 

@@ -25,13 +25,17 @@ fn a_run_leaves_its_findings_its_report_and_only_data_on_stdout() {
     let files = files(&here.path("a run"));
     for step in TINY_STEPS {
         assert!(files.contains_key(&format!("checkpoints/step-{step:08}.safetensors")), "{step}");
-        for measure in ["accuracy", "fourier", "llc", "loss", "weight_norm"] {
-            assert!(files.contains_key(&format!("records/{measure}/step-{step:08}.json")), "{measure} {step}");
-        }
     }
-    for file in ["run.toml", "events.jsonl", "analysis.json", "measures.json", "measurements.zarr/zarr.json"] {
+    for file in ["run.toml", "events.jsonl", "analysis.json", "measures.json", "sealed/00000001.json"] {
         assert!(files.contains_key(file), "{file}");
     }
+    for measure in ["accuracy", "fourier", "llc", "loss", "weight_norm"] {
+        let sealed = here.path(&format!("a run/measurements.zarr/{measure}/value/zarr.json"));
+        assert!(sealed.exists(), "{measure}");
+    }
+    let left =
+        files.keys().find(|name| ["records/", "workers/", "leases/"].iter().any(|folder| name.starts_with(folder)));
+    assert_eq!(left, None, "sealed, and nobody is left");
     let unfinished = files.keys().find(|name| name.contains(".ontogeny-tmp"));
     assert_eq!(unfinished, None);
 

@@ -111,7 +111,7 @@ fn a_run_killed_while_its_folder_is_made_can_be_begun_again() {
     let here = Workplace::new();
     here.call(&small("undisturbed")).expect(0, &[]);
     // From an empty folder to one with its first checkpoint.
-    let files = ["", "lock", "run.toml", "events.jsonl", "checkpoints/step-00000000.safetensors"];
+    let files = ["", "workers", "run.toml", "events.jsonl", "checkpoints/step-00000000.safetensors"];
     for (i, first) in files.into_iter().enumerate() {
         let out = format!("killed {i}");
         let mut child = here.start(&small(&out));
@@ -176,25 +176,4 @@ fn an_interruption_is_exit_code_3_and_says_how_to_continue() {
         here.call(&["run", "tiny.toml", "--out", &out]).expect(0, &[]);
         assert_same(&here.findings(&out), &here.findings("undisturbed"), signal);
     }
-}
-
-#[test]
-fn a_second_writer_is_refused_by_the_name_of_the_first_and_readers_are_not() {
-    let here = Workplace::new();
-    // Far more work than the test waits for.
-    let long = ["run", "tiny.toml", "--out", "r", "--json", "--set", "measure.llc.draws=4000000"];
-    let mut first = here.start(&long);
-    let moment = Moment::Event { kind: "measured", measure: Some("fourier"), times: 1 };
-    assert!(reached(&mut first, &here.path("r"), &moment));
-    let second = here.call(&["run", "tiny.toml", "--out", "r"]);
-    let shown = here.call(&["show", "r", "--json"]);
-    let report = here.call(&["report", "r", "--out", "page.html"]);
-    first.kill().expect("SIGKILL");
-    first.wait().expect("a child of ours");
-    second.expect(2, &["r/lock", &format!("process {}", first.id()), "wait for the first"]);
-    shown.expect(0, &[]);
-    let view: Value = serde_json::from_str(&shown.stdout).unwrap();
-    assert_eq!(view["observables"]["llc"]["status"][0]["state"], "missing");
-    assert_eq!(view["observables"]["fourier"]["status"][0]["state"], "done");
-    report.expect(0, &[]);
 }

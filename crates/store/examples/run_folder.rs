@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         configuration: "[train]\nsteps = 3\n".parse()?,
         ..Manifest::default()
     };
-    let writer = RunWriter::create(&path, &manifest)?;
+    let writer = RunWriter::join(&path, &manifest)?;
 
     // Training: at each saved step the checkpoint first, then the state.
     let mut weight = 1.0_f32;
@@ -69,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             details: BTreeMap::new(),
         })?;
     }
-    writer.write_zarr()?;
+    writer.seal()?;
 
     let view = RunFolder::open(&path)?.view()?;
     writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&view.results)?)?;

@@ -1,9 +1,7 @@
 //! Checkpoints: the weights at a step, created once and verified ever after.
 
-use std::path::{Path, PathBuf};
-
-use crate::tensor_file::{self, Identity, Kind};
-use crate::{CheckpointError, Tensor, hash_tensors, name};
+use crate::tensor_file::{self, Existing, Identity, Kind};
+use crate::{CheckpointError, Place, Tensor, hash_tensors, name};
 
 /// The weights at a step, read and verified.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,40 +39,32 @@ pub enum Written {
     },
 }
 
+/// The folder of checkpoints and states in a run.
+pub(crate) const FOLDER: &str = "checkpoints";
+
 const SUFFIX: &str = ".safetensors";
 
-fn path(folder: &Path, step: u64) -> PathBuf {
-    folder.join(format!("{}{SUFFIX}", name::step_stem(step)))
+fn key(step: u64) -> String {
+    format!("{FOLDER}/{}{SUFFIX}", name::step_stem(step))
 }
 
-/// Steps of the checkpoints in `folder`, ascending; files with other names are not looked at.
-pub(crate) fn steps(folder: &Path) -> std::io::Result<Vec<u64>> {
-    let mut steps = Vec::new();
-    for entry in fs_err::read_dir(folder)? {
-        steps.extend(entry?.file_name().to_str().and_then(|name| name::parse_step(name, SUFFIX)));
-    }
+/// Steps of the checkpoints, ascending; files with other names are not looked at.
+pub(crate) fn steps(place: &Place) -> std::io::Result<Vec<u64>> {
+    let files = place.files(FOLDER)?;
+    let mut steps: Vec<u64> = files.iter().filter_map(|name| name::parse_step(name, SUFFIX)).collect();
+    // Names of more than eight digits do not sort as their numbers.
     steps.sort_unstable();
     Ok(steps)
 }
 
 /// Creates the checkpoint of `step`, or verifies that the one already there holds the same bits.
 pub(crate) fn write(
-    folder: &Path,
+    place: &Place,
     trajectory: &str,
     step: u64,
     tensors: &[Tensor],
 ) -> Result<Written, CheckpointError> {
-    let path = path(folder, step);
     let hash = hash_tensors(tensors);
-    let written = match read(folder, trajectory, step) {
-        Ok(found) if found.hash == hash => return Ok(Written::Verified),
-        Ok(found) => {
-            return Err(CheckpointError::Differs { path, found: found.hash, expected: hash });
-        }
-        Err(CheckpointError::Missing { .. }) => Written::Created,
-        Err(damage @ CheckpointError::Damaged { .. }) => Written::Repaired { damage: damage.to_string() },
-        Err(other) => return Err(other),
-    };
     let identity = Identity {
         kind: Kind::Checkpoint,
         step,
@@ -82,28 +72,45 @@ pub(crate) fn write(
         counters: std::collections::BTreeMap::new(),
         tensors: hash,
     };
-    tensor_file::write(&path, &identity, tensors)?;
-    Ok(written)
+    let key = key(step);
+    if tensor_file::write(place, &key, &identity, tensors, Existing::Keep)? {
+        return Ok(Written::Created);
+    }
+    match read(place, trajectory, step) {
+        Ok(found) if found.hash == identity.tensors => Ok(Written::Verified),
+        Ok(found) => {
+            let path = place.path(&key);
+            Err(CheckpointError::Differs { path, found: found.hash, expected: identity.tensors })
+        }
+        // Removed since; what was written is what is wanted.
+        Err(CheckpointError::Missing { .. }) => {
+            tensor_file::write(place, &key, &identity, tensors, Existing::Keep)?;
+            Ok(Written::Created)
+        }
+        Err(damage @ CheckpointError::Damaged { .. }) => {
+            tensor_file::write(place, &key, &identity, tensors, Existing::Replace)?;
+            Ok(Written::Repaired { damage: damage.to_string() })
+        }
+        Err(other) => Err(other),
+    }
 }
 
 /// Reads and verifies the checkpoint of `step`.
-pub(crate) fn read(folder: &Path, trajectory: &str, step: u64) -> Result<Checkpoint, CheckpointError> {
-    let path = path(folder, step);
-    let (identity, tensors) = tensor_file::read(&path)?;
-    check(&path, &identity, trajectory, step)?;
+pub(crate) fn read(place: &Place, trajectory: &str, step: u64) -> Result<Checkpoint, CheckpointError> {
+    let (identity, tensors) = tensor_file::read(place, &key(step))?;
+    check(place, &identity, trajectory, step)?;
     Ok(Checkpoint { step, hash: identity.tensors, tensors })
 }
 
 /// Reads the header of the checkpoint of `step`.
-pub(crate) fn read_header(folder: &Path, trajectory: &str, step: u64) -> Result<CheckpointHeader, CheckpointError> {
-    let path = path(folder, step);
-    let (identity, tensors) = tensor_file::read_header(&path)?;
-    check(&path, &identity, trajectory, step)?;
+pub(crate) fn read_header(place: &Place, trajectory: &str, step: u64) -> Result<CheckpointHeader, CheckpointError> {
+    let (identity, tensors) = tensor_file::read_header(place, &key(step))?;
+    check(place, &identity, trajectory, step)?;
     Ok(CheckpointHeader { step, hash: identity.tensors, tensors })
 }
 
-fn check(path: &Path, identity: &Identity, trajectory: &str, step: u64) -> Result<(), CheckpointError> {
-    let path = path.to_owned();
+fn check(place: &Place, identity: &Identity, trajectory: &str, step: u64) -> Result<(), CheckpointError> {
+    let path = place.path(&key(step));
     if identity.kind != Kind::Checkpoint {
         Err(CheckpointError::Damaged {
             path,

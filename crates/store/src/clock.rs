@@ -1,4 +1,4 @@
-//! Wall-clock times as text, for events and the lock; nothing else in a run holds a time.
+//! Wall-clock times as text, for events and the cards of workers; nothing is ever decided by them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

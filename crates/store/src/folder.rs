@@ -1,40 +1,51 @@
-//! A run folder as readers see it; no lock is needed, and nothing is ever written.
+//! A run as readers see it; nothing is ever written, and no writer is waited for.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::measures::{ANALYSIS_FILE, PLANS_FILE, Plans};
+use crate::shelf::{Cache, Shelf};
 use crate::view::{self, View};
 use crate::{
     Analysis, Checkpoint, CheckpointError, CheckpointHeader, Events, Imported, Lookup, Manifest, ManifestError,
-    MeasurePlan, RecordError, RecordKey, SealedError, State, ViewError, WorkItem, checkpoint, events, manifest,
-    record_files, sealed, state,
+    MeasurePlan, Place, RecordError, RecordKey, SealedError, State, ViewError, WorkItem, checkpoint, events, manifest,
+    sealed, state,
 };
 
-/// A run on disk, for reading. Every method looks at the folder as it is at that moment.
+/// A run, for reading. Every method looks at it as it is at that moment.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
-    path: PathBuf,
+    place: Place,
     manifest: Manifest,
+    cache: Cache,
 }
 
+/// Checkpoints kept elsewhere.
+pub(crate) const IMPORTED_FILE: &str = "checkpoints/imported.json";
+
 impl RunFolder {
-    /// Opens the run at `path`.
+    /// Opens the run at a path or place.
     ///
     /// # Errors
-    /// Where the folder is not a run, its manifest is damaged, or it was written by a newer ontogeny.
-    pub fn open(path: impl Into<PathBuf>) -> Result<Self, ManifestError> {
-        let path = path.into();
-        let manifest = manifest::read(&path)?;
-        Ok(Self { path, manifest })
+    /// Where it is not a run, its manifest is damaged, or it was written by a newer ontogeny.
+    pub fn open(place: impl Into<Place>) -> Result<Self, ManifestError> {
+        let place = place.into();
+        let (manifest, _) = manifest::read(&place)?;
+        Ok(Self::with_manifest(place, manifest))
     }
 
-    pub(crate) fn with_manifest(path: PathBuf, manifest: Manifest) -> Self {
-        Self { path, manifest }
+    pub(crate) fn with_manifest(place: Place, manifest: Manifest) -> Self {
+        Self { place, manifest, cache: Cache::default() }
     }
 
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Where the run is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// How the run is named to people.
+    pub fn path(&self) -> PathBuf {
+        self.place.path("")
     }
 
     /// The manifest, as it was when the run was opened.
@@ -42,32 +53,12 @@ impl RunFolder {
         &self.manifest
     }
 
-    pub(crate) fn set_manifest(&mut self, manifest: Manifest) {
-        self.manifest = manifest;
-    }
-
-    pub(crate) fn checkpoints_folder(&self) -> PathBuf {
-        self.path.join("checkpoints")
-    }
-
-    pub(crate) fn records_folder(&self) -> PathBuf {
-        self.path.join("records")
-    }
-
-    pub(crate) fn imported_file(&self) -> PathBuf {
-        self.checkpoints_folder().join("imported.json")
-    }
-
-    /// Steps of the checkpoints kept in the folder, ascending.
+    /// Steps of the checkpoints kept in the run, ascending.
     ///
     /// # Errors
     /// Where the folder cannot be read.
     pub fn checkpoint_steps(&self) -> std::io::Result<Vec<u64>> {
-        match checkpoint::steps(&self.checkpoints_folder()) {
-            // A run killed while it was created has a manifest and no folders yet.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            other => other,
-        }
+        checkpoint::steps(&self.place)
     }
 
     /// Reads the checkpoint of `step` and verifies it.
@@ -75,7 +66,7 @@ impl RunFolder {
     /// # Errors
     /// Where it is missing, damaged, or of another step or run.
     pub fn read_checkpoint(&self, step: u64) -> Result<Checkpoint, CheckpointError> {
-        checkpoint::read(&self.checkpoints_folder(), &self.manifest.trajectory, step)
+        checkpoint::read(&self.place, &self.manifest.trajectory, step)
     }
 
     /// Reads hash, names and shapes of the checkpoint of `step`, without reading or verifying its tensors.
@@ -83,7 +74,7 @@ impl RunFolder {
     /// # Errors
     /// Where it is missing, of another step or run, or its header is damaged.
     pub fn checkpoint_header(&self, step: u64) -> Result<CheckpointHeader, CheckpointError> {
-        checkpoint::read_header(&self.checkpoints_folder(), &self.manifest.trajectory, step)
+        checkpoint::read_header(&self.place, &self.manifest.trajectory, step)
     }
 
     /// Reads and verifies the newest training state; `None` before the first was saved.
@@ -91,7 +82,7 @@ impl RunFolder {
     /// # Errors
     /// Where it is damaged or of another run.
     pub fn read_state(&self) -> Result<Option<State>, CheckpointError> {
-        state::read(&self.checkpoints_folder(), &self.manifest.trajectory)
+        state::read(&self.place, &self.manifest.trajectory)
     }
 
     /// Checkpoints kept elsewhere, by step ascending.
@@ -99,7 +90,7 @@ impl RunFolder {
     /// # Errors
     /// Where the list is damaged or newer.
     pub fn imported(&self) -> Result<Vec<Imported>, SealedError> {
-        Ok(sealed::read(&self.imported_file())?.unwrap_or_default())
+        Ok(sealed::read(&self.place, IMPORTED_FILE)?.unwrap_or_default())
     }
 
     /// Looks for the record of `measure` at `step` with this key; one that is stale or damaged is missing, with the reason.
@@ -107,15 +98,40 @@ impl RunFolder {
     /// # Errors
     /// Where the name is impossible, the record newer, or the file unreadable.
     pub fn record(&self, measure: &str, step: u64, key: &RecordKey) -> Result<Lookup, RecordError> {
-        record_files::get(&self.records_folder(), measure, step, Some(key))
+        Shelf::lookup(&self.place, &self.cache, measure, step, Some(key))
+    }
+
+    /// Whether there is a record with this key, by its name alone.
+    ///
+    /// # Errors
+    /// Where the name is impossible, or what is sealed is newer or unreadable.
+    pub fn has_record(&self, measure: &str, step: u64, key: &RecordKey) -> Result<bool, RecordError> {
+        Shelf::has_one(&self.place, &self.cache, measure, step, key)
+    }
+
+    /// The names of all records as they are now, to look for many at once.
+    ///
+    /// # Errors
+    /// Where they cannot be listed, or were sealed by a newer ontogeny.
+    pub fn shelf(&self) -> Result<Shelf, RecordError> {
+        Shelf::open(&self.place, &self.cache)
+    }
+
+    /// Where the newest arrays for other programs are; `None` before the first were sealed. Local runs have them as
+    /// `measurements.zarr` as well.
+    ///
+    /// # Errors
+    /// Where they cannot be listed, or were sealed by a newer ontogeny.
+    pub fn measurements(&self) -> Result<Option<PathBuf>, RecordError> {
+        Ok(self.shelf()?.sealed().map(|generation| generation.path()))
     }
 
     /// The planned measurements by name; none before [`RunWriter::write_measures`](crate::RunWriter::write_measures).
     ///
     /// # Errors
     /// Where the plan is damaged or newer.
-    pub fn measures(&self) -> Result<std::collections::BTreeMap<String, MeasurePlan>, SealedError> {
-        Ok(sealed::read::<Plans>(&self.path.join(PLANS_FILE))?.unwrap_or_default())
+    pub fn measures(&self) -> Result<BTreeMap<String, MeasurePlan>, SealedError> {
+        Ok(sealed::read::<Plans>(&self.place, PLANS_FILE)?.unwrap_or_default())
     }
 
     /// The transitions and stages found; none before [`RunWriter::write_analysis`](crate::RunWriter::write_analysis).
@@ -123,7 +139,7 @@ impl RunFolder {
     /// # Errors
     /// Where the file is damaged or newer.
     pub fn analysis(&self) -> Result<Analysis, SealedError> {
-        Ok(sealed::read(&self.path.join(ANALYSIS_FILE))?.unwrap_or_default())
+        Ok(sealed::read(&self.place, ANALYSIS_FILE)?.unwrap_or_default())
     }
 
     /// Everything planned that has no record yet, by measurement, then by step.
@@ -139,7 +155,7 @@ impl RunFolder {
     /// # Errors
     /// Where the file cannot be read; lines that are no event are counted, not fatal.
     pub fn events(&self) -> std::io::Result<Events> {
-        events::read(&self.path)
+        events::read(&self.place)
     }
 
     /// Everything measured, read together, and what could not be believed.

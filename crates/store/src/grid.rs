@@ -12,13 +12,16 @@ pub(crate) const MAX_VALUES: usize = 1 << 28;
 
 /// The labels that occur along each dimension of `arrays`: ascending where all are numbers, else as they first occur.
 pub(crate) fn union_of_labels<'a>(arrays: impl Iterator<Item = &'a RecordArray>) -> Labels {
+    union_of(arrays.flat_map(|array| &array.coordinates))
+}
+
+/// As [`union_of_labels`], of pairs of a dimension and labels along it.
+pub(crate) fn union_of<'a>(along: impl Iterator<Item = (&'a String, &'a Vec<Coordinate>)>) -> Labels {
     let mut labels = Labels::new();
     let mut seen: BTreeSet<(&str, &Coordinate)> = BTreeSet::new();
-    for array in arrays {
-        for (dim, of_array) in &array.coordinates {
-            let of_dim = labels.entry(dim.clone()).or_default();
-            of_dim.extend(of_array.iter().filter(|label| seen.insert((dim, label))).cloned());
-        }
+    for (dim, of_array) in along {
+        let of_dim = labels.entry(dim.clone()).or_default();
+        of_dim.extend(of_array.iter().filter(|label| seen.insert((dim, label))).cloned());
     }
     for of_dim in labels.values_mut() {
         if of_dim.iter().all(|label| matches!(label, Coordinate::Number(_))) {
@@ -44,25 +47,46 @@ pub(crate) fn dense<'a>(
     labels: &Labels,
     arrays: impl Iterator<Item = (usize, &'a RecordArray)>,
 ) -> Vec<f64> {
-    let width = shape[1..].iter().product::<usize>();
-    let mut values = vec![f64::NAN; shape[0] * width];
-    let index_of: Vec<BTreeMap<&Coordinate, usize>> =
-        dims.iter().map(|dim| labels[dim].iter().enumerate().map(|(idx, label)| (label, idx)).collect()).collect();
+    let mut values = vec![f64::NAN; shape.iter().product()];
+    let places = Places::new(shape, dims, labels);
     for (step_idx, array) in arrays {
-        // The offset each label contributes, by dimension; the offset of a value is the sum over its labels.
-        let mut offsets = vec![step_idx * width];
-        let mut stride = width;
-        for (dim_idx, dim) in dims.iter().enumerate() {
-            stride = stride.checked_div(shape[dim_idx + 1]).unwrap_or(0);
-            let along: Vec<usize> =
-                array.coordinates[dim].iter().map(|label| index_of[dim_idx][label] * stride).collect();
-            offsets = offsets.iter().flat_map(|base| along.iter().map(move |o| base + o)).collect();
-        }
-        for (&offset, &value) in offsets.iter().zip(&array.values) {
+        let along = |dim_idx: usize| &array.coordinates[&dims[dim_idx]][..];
+        let offsets = places.offsets(step_idx, along).expect("the labels of all arrays are in the union");
+        for (offset, &value) in offsets.into_iter().zip(&array.values) {
             values[offset] = value;
         }
     }
     values
+}
+
+/// Where the values of an array with some of the labels lie in the dense array.
+pub(crate) struct Places<'a> {
+    shape: &'a [usize],
+    index_of: Vec<BTreeMap<&'a Coordinate, usize>>,
+}
+
+impl<'a> Places<'a> {
+    /// Of a dense array over (step, `dims`…) with these labels.
+    pub(crate) fn new(shape: &'a [usize], dims: &[String], labels: &'a Labels) -> Self {
+        let indexed = |dim: &String| labels[dim].iter().enumerate().map(|(idx, label)| (label, idx)).collect();
+        Self { shape, index_of: dims.iter().map(indexed).collect() }
+    }
+
+    /// Offsets of the values at `step_idx`, row-major over the labels that `along` gives for each dimension; `None`
+    /// where a label is not among those of the dense array.
+    pub(crate) fn offsets<'b>(&self, step_idx: usize, along: impl Fn(usize) -> &'b [Coordinate]) -> Option<Vec<usize>> {
+        let width = self.shape[1..].iter().product::<usize>();
+        // The offset each label contributes, by dimension; the offset of a value is the sum over its labels.
+        let mut offsets = vec![step_idx * width];
+        let mut stride = width;
+        for (dim_idx, index_of) in self.index_of.iter().enumerate() {
+            stride = stride.checked_div(self.shape[dim_idx + 1]).unwrap_or(0);
+            let of_dim: Vec<usize> =
+                along(dim_idx).iter().map(|label| Some(index_of.get(label)? * stride)).collect::<Option<_>>()?;
+            offsets = offsets.iter().flat_map(|base| of_dim.iter().map(move |o| base + o)).collect();
+        }
+        Some(offsets)
+    }
 }
 
 #[cfg(test)]

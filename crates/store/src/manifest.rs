@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FORMAT_VERSION, atomic, sealed};
+use crate::{FORMAT_VERSION, Place};
 
 /// What was run, by which version, with which settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,16 @@ pub struct Manifest {
     pub hashes: BTreeMap<String, String>,
     /// The resolved configuration.
     pub configuration: toml::Table,
+}
+
+impl Manifest {
+    /// Hash of what is to be done: trajectory and configuration, not the command or version that first asked for it.
+    pub(crate) fn intent(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.trajectory.as_bytes());
+        hasher.update(self.configuration.to_string().as_bytes());
+        hasher.finalize().to_hex().to_string()
+    }
 }
 
 /// Why the manifest could not be read or written.
@@ -107,33 +117,37 @@ pub(crate) const FILE: &str = "run.toml";
 
 const COMMENT: &str = "# Written by ontogeny; do not edit. The hash covers every byte below its line.\n";
 
-/// The text of the manifest in `folder`.
-pub(crate) fn encode(folder: &Path, manifest: &Manifest) -> Result<String, ManifestError> {
+/// The text of the manifest in `place`.
+pub(crate) fn encode(place: &Place, manifest: &Manifest) -> Result<String, ManifestError> {
     if i64::try_from(manifest.seed).is_err() {
-        return Err(ManifestError::SeedTooLarge { path: folder.join(FILE), seed: manifest.seed });
+        return Err(ManifestError::SeedTooLarge { path: place.path(FILE), seed: manifest.seed });
     }
     let body =
-        toml::to_string_pretty(manifest).map_err(|source| ManifestError::Encode { path: folder.join(FILE), source })?;
+        toml::to_string_pretty(manifest).map_err(|source| ManifestError::Encode { path: place.path(FILE), source })?;
     let body = format!("format_version = {FORMAT_VERSION}\n{body}");
     Ok(format!("{COMMENT}blake3 = \"{}\"\n{body}", blake3::hash(body.as_bytes())))
 }
 
-/// Replaces the manifest in `folder` as a whole.
-pub(crate) fn write(folder: &Path, manifest: &Manifest) -> Result<(), ManifestError> {
-    let text = encode(folder, manifest)?;
-    Ok(atomic::replace_bytes(&folder.join(FILE), text.as_bytes())?)
+/// Creates the manifest as a whole; `false` where there is one.
+pub(crate) fn create(place: &Place, manifest: &Manifest) -> Result<bool, ManifestError> {
+    Ok(place.create(FILE, encode(place, manifest)?.as_bytes())?)
 }
 
-/// Reads and verifies the manifest in `folder`.
-pub(crate) fn read(folder: &Path) -> Result<Manifest, ManifestError> {
-    let path = folder.join(FILE);
+/// Replaces the manifest as a whole.
+pub(crate) fn replace(place: &Place, manifest: &Manifest) -> Result<(), ManifestError> {
+    Ok(place.replace(FILE, encode(place, manifest)?.as_bytes())?)
+}
+
+/// Reads and verifies the manifest, and says in which format it was written.
+pub(crate) fn read(place: &Place) -> Result<(Manifest, u32), ManifestError> {
+    let path = place.path(FILE);
     // The existence of the folder itself is part of the question, and a file in its place is no run either.
-    let bytes = match sealed::read_if_exists(&path) {
+    let bytes = match place.read(FILE) {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => None,
         other => other?,
     };
     let Some(bytes) = bytes else {
-        return Err(ManifestError::NotARun { folder: folder.to_owned() });
+        return Err(ManifestError::NotARun { folder: place.path("") });
     };
     let damaged = |found: String, expected: &str| ManifestError::Damaged {
         path: path.clone(),
@@ -143,16 +157,16 @@ pub(crate) fn read(folder: &Path) -> Result<Manifest, ManifestError> {
     let text = String::from_utf8(bytes).map_err(|e| damaged(e.to_string(), "UTF-8 text"))?;
     let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| damaged(e.message().to_owned(), "TOML"))?;
     // The version first: a newer format may have any other shape.
-    match table.remove("format_version") {
+    let format_version = match table.remove("format_version") {
         Some(toml::Value::Integer(found)) if found > i64::from(FORMAT_VERSION) => {
             return Err(ManifestError::NewerFormat { path, found });
         }
-        Some(toml::Value::Integer(1)) => {}
+        Some(toml::Value::Integer(found)) if found >= 1 => found as u32,
         other => {
             let found = other.map_or_else(|| "none".to_owned(), |value| value.to_string());
-            return Err(damaged(format!("format_version {found}"), "format_version 1"));
+            return Err(damaged(format!("format_version {found}"), "format_version 1 or 2"));
         }
-    }
+    };
     let Some(toml::Value::String(expected)) = table.remove("blake3") else {
         return Err(damaged("no `blake3`".to_owned(), "the hash of the manifest"));
     };
@@ -162,7 +176,8 @@ pub(crate) fn read(folder: &Path) -> Result<Manifest, ManifestError> {
     if expected != found.as_str() {
         return Err(damaged(format!("content of hash {found}"), &expected));
     }
-    table.try_into().map_err(|e: toml::de::Error| damaged(e.message().to_owned(), "a manifest"))
+    let manifest = table.try_into().map_err(|e: toml::de::Error| damaged(e.message().to_owned(), "a manifest"))?;
+    Ok((manifest, format_version))
 }
 
 #[cfg(test)]
@@ -187,10 +202,12 @@ mod tests {
     #[test]
     fn a_manifest_comes_back_and_its_bytes_repeat() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), &sample()).unwrap();
+        let place = Place::from(folder.path());
+        assert!(create(&place, &sample()).unwrap());
         let bytes = fs_err::read(folder.path().join(FILE)).unwrap();
-        assert_eq!(read(folder.path()).unwrap(), sample());
-        write(folder.path(), &sample()).unwrap();
+        assert_eq!(read(&place).unwrap(), (sample(), FORMAT_VERSION));
+        assert!(!create(&place, &Manifest::default()).unwrap());
+        replace(&place, &sample()).unwrap();
         assert_eq!(fs_err::read(folder.path().join(FILE)).unwrap(), bytes);
     }
 
@@ -198,7 +215,8 @@ mod tests {
     fn every_flipped_bit_and_every_truncation_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
-        write(folder.path(), &sample()).unwrap();
+        let place = Place::from(folder.path());
+        replace(&place, &sample()).unwrap();
         let bytes = fs_err::read(&path).unwrap();
         for at in 0..bytes.len() {
             // Another bit at each byte; all eight would write thousands of files.
@@ -206,28 +224,29 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << bit;
             fs_err::write(&path, &flipped).unwrap();
-            let error = read(folder.path()).err().unwrap_or_else(|| panic!("byte {at} bit {bit} unnoticed"));
+            let error = read(&place).err().unwrap_or_else(|| panic!("byte {at} bit {bit} unnoticed"));
             assert!(error.to_string().contains(FILE), "{error}");
         }
         for length in 0..bytes.len() {
             fs_err::write(&path, &bytes[..length]).unwrap();
-            assert!(matches!(read(folder.path()), Err(ManifestError::Damaged { .. })), "{length} bytes");
+            assert!(matches!(read(&place), Err(ManifestError::Damaged { .. })), "{length} bytes");
         }
     }
 
     #[test]
     fn a_newer_format_is_refused_whatever_its_shape() {
         let folder = tempfile::tempdir().unwrap();
-        fs_err::write(folder.path().join(FILE), "format_version = 2\nanything = 1\n").unwrap();
-        let error = read(folder.path()).unwrap_err();
-        assert!(matches!(error, ManifestError::NewerFormat { found: 2, .. }), "{error}");
+        fs_err::write(folder.path().join(FILE), format!("format_version = {}\nanything = 1\n", FORMAT_VERSION + 1))
+            .unwrap();
+        let error = read(&folder.path().into()).unwrap_err();
+        assert!(matches!(error, ManifestError::NewerFormat { .. }), "{error}");
     }
 
     #[test]
     fn a_seed_that_toml_cannot_hold_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let manifest = Manifest { seed: u64::MAX, ..sample() };
-        assert!(matches!(write(folder.path(), &manifest), Err(ManifestError::SeedTooLarge { .. })));
+        assert!(matches!(replace(&folder.path().into(), &manifest), Err(ManifestError::SeedTooLarge { .. })));
         assert!(!folder.path().join(FILE).exists());
     }
 }

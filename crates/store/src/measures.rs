@@ -40,6 +40,9 @@ pub struct Analysis {
     pub transitions: Vec<Transition>,
     /// Stage boundaries, by step.
     pub stages: Vec<Boundary>,
+    /// Hash of what they were found in; where it still holds, nothing needs to be looked at again.
+    #[serde(default)]
+    pub basis: String,
 }
 
 /// All measurements of a run by name, as `measures.json` holds them.

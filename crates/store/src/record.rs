@@ -232,6 +232,11 @@ impl Record {
     }
 }
 
+/// Values that come back exactly from JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Values(#[serde(with = "exact")] pub(crate) Vec<f64>);
+
 mod exact {
     //! Numbers in JSON that come back exactly; what JSON cannot hold as a number is the string `NaN`, `inf` or `-inf`.
 

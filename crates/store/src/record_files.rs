@@ -1,11 +1,12 @@
-//! Records on disk: `records/MEASURE/step-00001200.json`, written whole, believed only when key and hash hold.
+//! Loose records: `records/MEASURE/step-00001200.KEY.json`, created once, believed only when name, key and hash hold.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::sealed::{self, Fault};
-use crate::{FORMAT_VERSION, InvalidRecord, Record, RecordKey, atomic, name};
+use crate::{FORMAT_VERSION, InvalidRecord, Place, Record, RecordKey, name};
 
 /// Why a record could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -108,74 +109,121 @@ impl fmt::Display for MissingReason {
     }
 }
 
+/// The folder of loose records in a run.
+pub(crate) const FOLDER: &str = "records";
+
 const SUFFIX: &str = ".json";
 
-/// The file of a record, once the name of its measurement is known to stay in its folder.
-pub(crate) fn path(records: &Path, measure: &str, step: u64) -> Result<PathBuf, RecordError> {
-    name::check_measure(measure).map_err(|why| RecordError::InvalidName { name: measure.to_owned(), why })?;
-    Ok(records.join(measure).join(format!("{}{SUFFIX}", name::step_stem(step))))
+/// Hexadecimal digits of the key in a file name: 64 bits, far more than the records of one step need.
+const KEY_DIGITS: usize = 16;
+
+/// The names of loose records by measurement and step, sorted.
+pub(crate) type Loose = BTreeMap<String, BTreeMap<u64, Vec<String>>>;
+
+/// A record file that was looked at.
+pub(crate) enum Read {
+    /// Whole, and the record of its name.
+    Whole(Box<Record>),
+    /// Truncated, changed or renamed.
+    Damaged(String),
+    /// Gone since its name was seen: sealed, and found there by a new look.
+    Vanished,
 }
 
-/// Looks for a record; `None` for the key accepts any.
-pub(crate) fn get(records: &Path, measure: &str, step: u64, key: Option<&RecordKey>) -> Result<Lookup, RecordError> {
-    let path = path(records, measure, step)?;
-    let Some(bytes) = sealed::read_if_exists(&path)? else {
-        return Ok(Lookup::Missing(MissingReason::NoRecord));
-    };
-    let damaged = |found: String| Ok(Lookup::Missing(MissingReason::Damaged { path: path.clone(), found }));
+/// Lists all loose records; files with other names are not looked at.
+pub(crate) fn list(place: &Place) -> io::Result<Loose> {
+    let mut loose = Loose::new();
+    for measure in place.folders(FOLDER)? {
+        let of_measure: &mut BTreeMap<u64, Vec<String>> = loose.entry(measure.clone()).or_default();
+        for file in place.files(&format!("{FOLDER}/{measure}"))? {
+            if let Some((step, _)) = parse(&file) {
+                of_measure.entry(step).or_default().push(file);
+            }
+        }
+    }
+    Ok(loose)
+}
+
+/// The file name of a record.
+pub(crate) fn file_name(step: u64, key: &RecordKey) -> String {
+    let digits = &key.as_str()[..KEY_DIGITS.min(key.as_str().len())];
+    format!("{}.{digits}{SUFFIX}", name::step_stem(step))
+}
+
+/// Step and start of the key of a file name; no key in those of format 1.
+fn parse(file: &str) -> Option<(u64, Option<&str>)> {
+    let stem = file.strip_suffix(SUFFIX)?;
+    match stem.split_once('.') {
+        None => Some((name::parse_step(file, SUFFIX)?, None)),
+        Some((step, digits)) => {
+            let is_key = digits.len() == KEY_DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit());
+            is_key.then_some((name::parse_step(step, "")?, Some(digits)))
+        }
+    }
+}
+
+/// Where a record of a checked measurement is kept.
+pub(crate) fn location(measure: &str, file: &str) -> Result<String, RecordError> {
+    name::check_measure(measure).map_err(|why| RecordError::InvalidName { name: measure.to_owned(), why })?;
+    Ok(format!("{FOLDER}/{measure}/{file}"))
+}
+
+/// Reads a listed file.
+pub(crate) fn read(place: &Place, measure: &str, file: &str) -> Result<Read, RecordError> {
+    let location = location(measure, file)?;
+    let Some(bytes) = place.read(&location)? else { return Ok(Read::Vanished) };
     let record: Record = match sealed::unseal(&bytes) {
         Ok(record) => record,
-        Err(Fault::Newer(found)) => return Err(RecordError::NewerFormat { path, found }),
-        Err(Fault::Damaged(found)) => return damaged(found),
+        Err(Fault::Newer(found)) => return Err(RecordError::NewerFormat { path: place.path(&location), found }),
+        Err(Fault::Damaged(found)) => return Ok(Read::Damaged(found)),
     };
+    let (step, digits) = parse(file).expect("only names that parse are listed");
     if (&*record.measure, record.step) != (measure, step) {
-        return damaged(format!(
-            "a record of `{}` at step {}, expected `{measure}` at step {step}",
-            record.measure, record.step
-        ));
+        let found =
+            format!("a record of `{}` at step {}, expected `{measure}` at step {step}", record.measure, record.step);
+        return Ok(Read::Damaged(found));
     }
-    if let Err(invalid) = record.check() {
-        return damaged(invalid.to_string());
+    if digits.is_some_and(|digits| !record.key.as_str().starts_with(digits)) {
+        let found = format!("a record of key {}, expected the one of its name", record.key.as_str());
+        return Ok(Read::Damaged(found));
     }
-    match key {
-        Some(key) if *key != record.key => Ok(Lookup::Missing(MissingReason::OtherKey {
-            found: record.key.as_str().to_owned(),
-            expected: key.as_str().to_owned(),
-            path,
-        })),
-        _ => Ok(Lookup::Found(Box::new(record))),
+    match record.check() {
+        Err(invalid) => Ok(Read::Damaged(invalid.to_string())),
+        Ok(()) => Ok(Read::Whole(Box::new(record))),
     }
 }
 
-/// Writes a record; a stale or damaged one in its place is replaced, the same one is left alone.
-pub(crate) fn put(records: &Path, record: &Record) -> Result<(), RecordError> {
+/// Creates a record; a damaged one in its place is replaced, the same one is left alone.
+pub(crate) fn put(place: &Place, record: &Record) -> Result<(), RecordError> {
     record.check()?;
     let record = record.with_finite_details();
-    let path = path(records, &record.measure, record.step)?;
-    if let Lookup::Found(found) = get(records, &record.measure, record.step, Some(&record.key))? {
-        if *found == record {
-            return Ok(());
-        }
-        return Err(RecordError::Differs { path, key: record.key.as_str().to_owned() });
-    }
-    let folder = records.join(&record.measure);
-    if !folder.is_dir() {
-        fs_err::create_dir_all(&folder)?;
-        atomic::sync_folder(records)?;
-    }
+    let file = file_name(record.step, &record.key);
+    let location = location(&record.measure, &file)?;
     let bytes = sealed::seal(&record).map_err(io::Error::from)?;
-    Ok(atomic::replace_bytes(&path, &bytes)?)
+    if place.create(&location, &bytes)? {
+        return Ok(());
+    }
+    match read(place, &record.measure, &file)? {
+        Read::Whole(found) if *found == record => Ok(()),
+        Read::Whole(_) => {
+            Err(RecordError::Differs { path: place.path(&location), key: record.key.as_str().to_owned() })
+        }
+        // Made by another worker and sealed since.
+        Read::Vanished => Ok(()),
+        Read::Damaged(_) => Ok(place.replace(&location, &bytes)?),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::tests::sample;
-    use crate::{Detail, KeyParts, Outcome};
+    use crate::{Detail, Outcome};
 
     #[test]
     fn numbers_come_back_exactly_and_the_bytes_repeat() {
         let folder = tempfile::tempdir().unwrap();
+        let place = Place::from(folder.path());
         let values = [
             0.1,
             -0.0,
@@ -193,84 +241,40 @@ mod tests {
         record.details.insert("verdict".to_owned(), Detail::Text("ok".to_owned()));
         record.details.insert("ess".to_owned(), Detail::Number(Some(f64::NAN)));
         record.outcome = Outcome::Refused { verdict: "diverged".to_owned(), reason: "R̂ 1.31".to_owned() };
-        put(folder.path(), &record).unwrap();
-        let read = get(folder.path(), "llc", 7, Some(&record.key)).unwrap().into_record().unwrap();
-        assert_eq!(read.arrays, record.arrays);
-        assert_eq!(read.outcome, record.outcome);
-        assert_eq!(read.details["ess"], Detail::Number(None));
+        put(&place, &record).unwrap();
+        let file = file_name(7, &record.key);
+        let Read::Whole(found) = read(&place, "llc", &file).unwrap() else { panic!("not whole") };
+        assert_eq!(found.arrays, record.arrays);
+        assert_eq!(found.outcome, record.outcome);
+        assert_eq!(found.details["ess"], Detail::Number(None));
 
-        let path = path(folder.path(), "llc", 7).unwrap();
+        let path = folder.path().join("records/llc").join(&file);
         let bytes = fs_err::read(&path).unwrap();
-        put(folder.path(), &record).unwrap();
+        put(&place, &record).unwrap();
         fs_err::remove_file(&path).unwrap();
-        put(folder.path(), &record).unwrap();
+        put(&place, &record).unwrap();
         assert_eq!(fs_err::read(&path).unwrap(), bytes);
+        assert_eq!(list(&place).unwrap()["llc"][&7], [file]);
     }
 
     #[test]
-    fn damaged_swapped_and_stale_records_are_missing_with_a_reason_and_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let record = sample("loss", 7, &[1.0, 2.0]);
-        let file = path(folder.path(), "loss", 7).unwrap();
-        let missing = || match get(folder.path(), "loss", 7, Some(&record.key)).unwrap() {
-            Lookup::Missing(reason) => reason.to_string(),
-            Lookup::Found(found) => panic!("found {found:?}"),
-        };
-        assert_eq!(missing(), "no record yet");
-
-        put(folder.path(), &record).unwrap();
-        let bytes = fs_err::read(&file).unwrap();
-        fs_err::write(&file, &bytes[..bytes.len() / 2]).unwrap();
-        assert!(missing().contains("damaged"));
-        let flipped = String::from_utf8(bytes).unwrap().replace("2.0", "3.0");
-        fs_err::write(&file, flipped).unwrap();
-        assert!(missing().contains("hash"), "{}", missing());
-        put(folder.path(), &sample("loss", 8, &[1.0, 2.0])).unwrap();
-        fs_err::copy(path(folder.path(), "loss", 8).unwrap(), &file).unwrap();
-        assert!(missing().contains("at step 8"), "{}", missing());
-        let mut stale = record.clone();
-        let parts = KeyParts { tensors: "", data: "", configuration: "", observable: "", algorithm_version: 0 };
-        stale.key = RecordKey::new(&parts);
-        fs_err::remove_file(&file).unwrap();
-        put(folder.path(), &stale).unwrap();
-        assert!(missing().contains("key"), "{}", missing());
-
-        put(folder.path(), &record).unwrap();
-        assert_eq!(get(folder.path(), "loss", 7, Some(&record.key)).unwrap().into_record(), Some(record));
-    }
-
-    #[test]
-    fn a_result_that_does_not_repeat_is_an_error_and_the_first_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = sample("loss", 7, &[1.0]);
-        put(folder.path(), &first).unwrap();
-        let error = put(folder.path(), &sample("loss", 7, &[1.5])).unwrap_err();
-        assert!(matches!(error, RecordError::Differs { .. }), "{error}");
-        assert_eq!(get(folder.path(), "loss", 7, Some(&first.key)).unwrap().into_record(), Some(first));
-    }
-
-    #[test]
-    fn a_newer_record_is_neither_read_nor_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let record = sample("loss", 7, &[1.0]);
-        put(folder.path(), &record).unwrap();
-        let file = path(folder.path(), "loss", 7).unwrap();
-        let newer = fs_err::read_to_string(&file).unwrap().replacen("\"format_version\":1", "\"format_version\":2", 1);
-        fs_err::write(&file, &newer).unwrap();
-        assert!(matches!(put(folder.path(), &record), Err(RecordError::NewerFormat { found: 2, .. })));
-        assert_eq!(fs_err::read_to_string(&file).unwrap(), newer);
+    fn only_names_that_were_given_are_names() {
+        let key = "0123456789abcdef";
+        assert_eq!(parse(&format!("step-00000007.{key}.json")), Some((7, Some(key))));
+        assert_eq!(parse("step-00000007.json"), Some((7, None)));
+        for name in ["step-7.json", "step-00000007.0123.json", "step-00000007..json", "step-00000007", "x.json"] {
+            assert_eq!(parse(name), None, "{name}");
+        }
     }
 
     #[test]
     fn names_that_would_leave_the_folder_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let records = folder.path().join("records");
-        fs_err::create_dir_all(&records).unwrap();
+        let place = Place::from(folder.path());
         for name in ["../x", "/x", "..", "a/b", ""] {
-            assert!(matches!(get(&records, name, 1, None), Err(RecordError::InvalidName { .. })), "{name}");
-            assert!(matches!(put(&records, &sample(name, 1, &[1.0])), Err(RecordError::Invalid(_))), "{name}");
+            assert!(matches!(read(&place, name, "step-00000001.json"), Err(RecordError::InvalidName { .. })), "{name}");
+            assert!(matches!(put(&place, &sample(name, 1, &[1.0])), Err(RecordError::Invalid(_))), "{name}");
         }
-        assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
-        assert_eq!(fs_err::read_dir(&records).unwrap().count(), 0);
+        assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

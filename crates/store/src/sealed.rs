@@ -1,13 +1,13 @@
 //! Sealed JSON: a file that carries its format version and the hash of its own content.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{FORMAT_VERSION, atomic};
+use crate::{FORMAT_VERSION, Place};
 
 /// Why a sealed JSON file (`measures.json`, `analysis.json`, `imported.json`) could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -45,29 +45,20 @@ pub enum SealedError {
 }
 
 /// Writes `content`, sealed, as a whole or not at all.
-pub(crate) fn write<T: Serialize>(path: &Path, content: &T) -> Result<(), SealedError> {
-    let bytes = seal(content).map_err(|source| SealedError::Encode { path: path.to_owned(), source })?;
-    Ok(atomic::replace_bytes(path, &bytes)?)
+pub(crate) fn write<T: Serialize>(place: &Place, key: &str, content: &T) -> Result<(), SealedError> {
+    let bytes = seal(content).map_err(|source| SealedError::Encode { path: place.path(key), source })?;
+    Ok(place.replace(key, &bytes)?)
 }
 
 /// Reads a sealed file; `None` where there is none.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, SealedError> {
-    let Some(bytes) = read_if_exists(path)? else {
+pub(crate) fn read<T: DeserializeOwned>(place: &Place, key: &str) -> Result<Option<T>, SealedError> {
+    let Some(bytes) = place.read(key)? else {
         return Ok(None);
     };
     unseal(&bytes).map(Some).map_err(|fault| match fault {
-        Fault::Newer(found) => SealedError::NewerFormat { path: path.to_owned(), found },
-        Fault::Damaged(found) => SealedError::Damaged { path: path.to_owned(), found },
+        Fault::Newer(found) => SealedError::NewerFormat { path: place.path(key), found },
+        Fault::Damaged(found) => SealedError::Damaged { path: place.path(key), found },
     })
-}
-
-/// The bytes of a file; `None` where there is none.
-pub(crate) fn read_if_exists(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs_err::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// What is wrong with sealed bytes.
@@ -113,7 +104,7 @@ pub(crate) fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
         return Err(Fault::Newer(format_version));
     }
     if format_version == 0 {
-        return Err(Fault::Damaged("format version 0, expected 1".to_owned()));
+        return Err(Fault::Damaged("format version 0, expected 1 or 2".to_owned()));
     }
     let sealed: Sealed<'_> = serde_json::from_slice(bytes).map_err(damaged)?;
     let found = blake3::hash(sealed.content.get().as_bytes()).to_hex();
@@ -148,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_told_apart_from_damage_whatever_its_shape() {
-        let newer = br#"{"format_version": 2, "anything": [1]}"#;
-        assert_eq!(unseal::<Vec<f64>>(newer), Err(Fault::Newer(2)));
+        let newer = br#"{"format_version": 3, "anything": [1]}"#;
+        assert_eq!(unseal::<Vec<f64>>(newer), Err(Fault::Newer(3)));
     }
 }

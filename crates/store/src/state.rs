@@ -1,10 +1,10 @@
 //! The newest training state: all that is needed to continue with the same bits.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
-use crate::tensor_file::{self, Identity, Kind};
-use crate::{CheckpointError, Tensor, hash_tensors};
+use crate::checkpoint::FOLDER;
+use crate::tensor_file::{self, Existing, Identity, Kind};
+use crate::{CheckpointError, Place, Tensor, hash_tensors, name};
 
 /// Weights, optimiser state and counters after a step; alone enough to resume.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,13 +17,31 @@ pub struct State {
     pub counters: BTreeMap<String, u64>,
 }
 
-/// The file of the newest state.
-pub(crate) fn path(folder: &Path) -> PathBuf {
-    folder.join("state-newest.safetensors")
+const SUFFIX: &str = ".safetensors";
+
+/// The state of runs of format 1, which was replaced in place.
+const FORMAT_1: &str = "state-newest.safetensors";
+
+fn file_name(step: u64) -> String {
+    format!("state-{}", name::step_stem(step)) + SUFFIX
 }
 
-/// Replaces the newest state as a whole.
-pub(crate) fn write(folder: &Path, trajectory: &str, state: &State) -> Result<(), CheckpointError> {
+/// Steps of the states that exist, ascending. There are two only between writing one and removing the one before.
+pub(crate) fn steps(place: &Place) -> std::io::Result<Vec<u64>> {
+    let files = place.files(FOLDER)?;
+    let step_of = |file: &String| name::parse_step(file.strip_prefix("state-")?, SUFFIX);
+    let mut steps: Vec<u64> = files.iter().filter_map(step_of).collect();
+    steps.sort_unstable();
+    Ok(steps)
+}
+
+/// Whether there is a state of any format.
+pub(crate) fn exists(place: &Place) -> std::io::Result<bool> {
+    Ok(!steps(place)?.is_empty() || place.files(FOLDER)?.iter().any(|file| file == FORMAT_1))
+}
+
+/// Writes a state and removes the older ones. Of two workers that train the same step, the second finds its own bits.
+pub(crate) fn write(place: &Place, trajectory: &str, state: &State) -> Result<(), CheckpointError> {
     let identity = Identity {
         kind: Kind::State,
         step: state.step,
@@ -31,16 +49,41 @@ pub(crate) fn write(folder: &Path, trajectory: &str, state: &State) -> Result<()
         counters: state.counters.clone(),
         tensors: hash_tensors(&state.tensors),
     };
-    tensor_file::write(&path(folder), &identity, &state.tensors)
+    let key = format!("{FOLDER}/{}", file_name(state.step));
+    if !tensor_file::write(place, &key, &identity, &state.tensors, Existing::Keep)? {
+        match tensor_file::read_header(place, &key) {
+            Ok((found, _)) if found == identity => {}
+            Err(other @ CheckpointError::NewerFormat { .. }) => return Err(other),
+            _ => {
+                tensor_file::write(place, &key, &identity, &state.tensors, Existing::Replace)?;
+            }
+        }
+    }
+    for older in steps(place)?.into_iter().filter(|&step| step < state.step) {
+        place.remove(&format!("{FOLDER}/{}", file_name(older)))?;
+    }
+    Ok(place.remove(&format!("{FOLDER}/{FORMAT_1}"))?)
 }
 
 /// Reads and verifies the newest state; `None` where the run has not saved one yet.
-pub(crate) fn read(folder: &Path, trajectory: &str) -> Result<Option<State>, CheckpointError> {
-    let path = path(folder);
-    let (identity, tensors) = match tensor_file::read(&path) {
+pub(crate) fn read(place: &Place, trajectory: &str) -> Result<Option<State>, CheckpointError> {
+    loop {
+        let newest = steps(place)?.pop().map_or_else(|| FORMAT_1.to_owned(), file_name);
+        match read_file(place, trajectory, &newest) {
+            // A worker that trains has gone on meanwhile.
+            Ok(None) if exists(place)? => {}
+            other => return other,
+        }
+    }
+}
+
+fn read_file(place: &Place, trajectory: &str, file: &str) -> Result<Option<State>, CheckpointError> {
+    let key = format!("{FOLDER}/{file}");
+    let (identity, tensors) = match tensor_file::read(place, &key) {
         Err(CheckpointError::Missing { .. }) => return Ok(None),
         other => other?,
     };
+    let path = place.path(&key);
     if identity.kind != Kind::State {
         return Err(CheckpointError::Damaged {
             path,
@@ -53,6 +96,13 @@ pub(crate) fn read(folder: &Path, trajectory: &str) -> Result<Option<State>, Che
             path,
             found: identity.trajectory,
             expected: trajectory.to_owned(),
+        });
+    }
+    if file != FORMAT_1 && file != file_name(identity.step) {
+        return Err(CheckpointError::Damaged {
+            path,
+            found: format!("the state of step {} under another name", identity.step),
+            expected: format!("`{}`", file_name(identity.step)),
         });
     }
     Ok(Some(State { step: identity.step, tensors, counters: identity.counters }))

@@ -1,15 +1,15 @@
 //! One safetensors file with a sealed identity in its metadata: what checkpoints and the newest state share.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::PathBuf;
 
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::tensor::{for_each_block, hash_tensors};
-use crate::{FORMAT_VERSION, Tensor, atomic, sealed};
+use crate::{FORMAT_VERSION, Place, Tensor, sealed};
 
 /// Why a checkpoint or the newest state could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +22,8 @@ pub enum CheckpointError {
     },
     /// The file is truncated, changed or not ours.
     #[error(
-        "`{}` is damaged: found {found}, expected {expected}: remove it and `state-newest.safetensors` and run again, \
-         training makes the same bits anew",
+        "`{}` is damaged: found {found}, expected {expected}: remove it and the newest state beside it (`state-….safetensors`) and \
+         run again, training makes the same bits anew",
         path.display()
     )]
     Damaged {
@@ -140,12 +140,28 @@ pub(crate) struct Identity {
 /// Names and shapes of the tensors of a file, in the order of the file.
 pub(crate) type Layout = Vec<(String, Vec<usize>)>;
 
-/// Writes `tensors` as a whole or not at all; their hash in `identity` must be that of [`hash_tensors`].
-pub(crate) fn write(path: &Path, identity: &Identity, tensors: &[Tensor]) -> Result<(), CheckpointError> {
+/// How a file that is there already is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It stays.
+    Keep,
+    /// It is replaced.
+    Replace,
+}
+
+/// Writes `tensors` as a whole or not at all; their hash in `identity` must be that of [`hash_tensors`]. Says whether
+/// the file was written.
+pub(crate) fn write(
+    place: &Place,
+    key: &str,
+    identity: &Identity,
+    tensors: &[Tensor],
+    existing: Existing,
+) -> Result<bool, CheckpointError> {
     let mut header = encode_header(identity, tensors)?;
     // The format wants the data aligned; the crate `safetensors` pads with spaces, too.
     header.resize(header.len().next_multiple_of(8), b' ');
-    atomic::replace(path, |out| {
+    let mut content = |out: &mut dyn io::Write| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
         for tensor in tensors {
@@ -158,8 +174,11 @@ pub(crate) fn write(path: &Path, identity: &Identity, tensors: &[Tensor]) -> Res
             written?;
         }
         Ok(())
-    })?;
-    Ok(())
+    };
+    match existing {
+        Existing::Keep => Ok(place.backend().create(key, &mut content)?),
+        Existing::Replace => Ok(place.backend().replace(key, &mut content).map(|()| true)?),
+    }
 }
 
 fn encode_header(identity: &Identity, tensors: &[Tensor]) -> Result<Vec<u8>, CheckpointError> {
@@ -208,14 +227,15 @@ fn encode_header(identity: &Identity, tensors: &[Tensor]) -> Result<Vec<u8>, Che
 }
 
 /// Reads the identity and the layout, not the tensors; their hash is what the file says, not checked.
-pub(crate) fn read_header(path: &Path) -> Result<(Identity, Layout), CheckpointError> {
-    let (_, identity, layout) = open(path)?;
+pub(crate) fn read_header(place: &Place, key: &str) -> Result<(Identity, Layout), CheckpointError> {
+    let (_, identity, layout) = open(place, key)?;
     Ok((identity, layout))
 }
 
 /// Reads a file and verifies its hashes.
-pub(crate) fn read(path: &Path) -> Result<(Identity, Vec<Tensor>), CheckpointError> {
-    let (mut file, identity, layout) = open(path)?;
+pub(crate) fn read(place: &Place, key: &str) -> Result<(Identity, Vec<Tensor>), CheckpointError> {
+    let (mut file, identity, layout) = open(place, key)?;
+    let path = place.path(key);
     let mut tensors = Vec::with_capacity(layout.len());
     let mut bytes = vec![0; 1 << 16];
     for (name, shape) in layout {
@@ -223,7 +243,7 @@ pub(crate) fn read(path: &Path) -> Result<(Identity, Vec<Tensor>), CheckpointErr
         let mut values = Vec::new();
         // The header was found to agree with the length of the file, but even an honest length may exceed the memory.
         values.try_reserve_exact(n_values).map_err(|_| CheckpointError::OutOfMemory {
-            path: path.to_owned(),
+            path: path.clone(),
             tensor: name.clone(),
             bytes: n_values as u64 * 4,
         })?;
@@ -237,7 +257,7 @@ pub(crate) fn read(path: &Path) -> Result<(Identity, Vec<Tensor>), CheckpointErr
     let found = hash_tensors(&tensors);
     if found != identity.tensors {
         return Err(CheckpointError::Damaged {
-            path: path.to_owned(),
+            path,
             found: format!("tensors of hash {found}"),
             expected: identity.tensors,
         });
@@ -246,15 +266,12 @@ pub(crate) fn read(path: &Path) -> Result<(Identity, Vec<Tensor>), CheckpointErr
 }
 
 /// Opens a file, checks all sizes against its length, and stops at the first byte of the first tensor.
-fn open(path: &Path) -> Result<(fs_err::File, Identity, Layout), CheckpointError> {
-    let mut file = match fs_err::File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(CheckpointError::Missing { path: path.to_owned() });
-        }
-        other => other?,
+fn open(place: &Place, key: &str) -> Result<(Box<dyn Read + Send>, Identity, Layout), CheckpointError> {
+    let path = place.path(key);
+    let Some((mut file, n_bytes)) = place.backend().open(key)? else {
+        return Err(CheckpointError::Missing { path });
     };
-    let damaged = |found: String, expected: String| CheckpointError::Damaged { path: path.to_owned(), found, expected };
-    let n_bytes = file.metadata()?.len();
+    let damaged = |found: String, expected: String| CheckpointError::Damaged { path: path.clone(), found, expected };
     if n_bytes < 8 {
         return Err(damaged(format!("{n_bytes} bytes"), "a header length of 8 bytes".to_owned()));
     }
@@ -281,7 +298,7 @@ fn open(path: &Path) -> Result<(fs_err::File, Identity, Layout), CheckpointError
             damaged("no `ontogeny` in its metadata".to_owned(), "a file that ontogeny wrote".to_owned())
         })?;
     let identity: Identity = sealed::unseal(seal.as_bytes()).map_err(|fault| match fault {
-        sealed::Fault::Newer(found) => CheckpointError::NewerFormat { path: path.to_owned(), found },
+        sealed::Fault::Newer(found) => CheckpointError::NewerFormat { path: path.clone(), found },
         sealed::Fault::Damaged(found) => damaged(found, "a sealed identity".to_owned()),
     })?;
     let mut layout: Vec<(&TensorInfo, String)> = Vec::new();
@@ -301,6 +318,8 @@ fn open(path: &Path) -> Result<(fs_err::File, Identity, Layout), CheckpointError
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FILE: &str = "a.safetensors";
 
     fn small() -> (Identity, Vec<Tensor>) {
         let tensors = vec![
@@ -329,10 +348,11 @@ mod tests {
     #[test]
     fn tensors_come_back_bit_for_bit_and_other_readers_can_read_them() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.safetensors");
+        let path = folder.path().join(FILE);
+        let place = Place::from(folder.path());
         let (identity, tensors) = small();
-        write(&path, &identity, &tensors).unwrap();
-        let (read_identity, read_tensors) = read(&path).unwrap();
+        assert!(write(&place, FILE, &identity, &tensors, Existing::Keep).unwrap());
+        let (read_identity, read_tensors) = read(&place, FILE).unwrap();
         assert_eq!(read_identity, identity);
         assert_eq!(bits(&read_tensors), bits(&tensors));
 
@@ -342,16 +362,18 @@ mod tests {
         assert_eq!((z.shape(), z.dtype()), (&[2, 2][..], Dtype::F32));
         assert_eq!(z.data()[..4], 1.5_f32.to_le_bytes());
 
-        write(&path, &identity, &tensors).unwrap();
+        assert!(!write(&place, FILE, &identity, &[], Existing::Keep).unwrap());
+        assert!(write(&place, FILE, &identity, &tensors, Existing::Replace).unwrap());
         assert_eq!(fs_err::read(&path).unwrap(), bytes, "the same tensors give the same bytes");
     }
 
     #[test]
     fn every_flipped_bit_and_every_truncation_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.safetensors");
+        let path = folder.path().join(FILE);
+        let place = Place::from(folder.path());
         let (identity, tensors) = small();
-        write(&path, &identity, &tensors).unwrap();
+        assert!(write(&place, FILE, &identity, &tensors, Existing::Keep).unwrap());
         let bytes = fs_err::read(&path).unwrap();
         for at in 0..bytes.len() {
             // Another bit at each byte; all eight would write thousands of files.
@@ -359,19 +381,20 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << bit;
             fs_err::write(&path, &flipped).unwrap();
-            let error = read(&path).err().unwrap_or_else(|| panic!("byte {at} bit {bit} unnoticed"));
+            let error = read(&place, FILE).err().unwrap_or_else(|| panic!("byte {at} bit {bit} unnoticed"));
             assert!(error.to_string().contains("a.safetensors"), "{error}");
         }
         for length in 0..bytes.len() {
             fs_err::write(&path, &bytes[..length]).unwrap();
-            assert!(read(&path).is_err(), "{length} of {} bytes", bytes.len());
+            assert!(read(&place, FILE).is_err(), "{length} of {} bytes", bytes.len());
         }
     }
 
     #[test]
     fn hostile_headers_are_refused_before_memory_is_taken() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.safetensors");
+        let path = folder.path().join(FILE);
+        let place = Place::from(folder.path());
         let file = |header: &str| {
             let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
             bytes.extend(header.as_bytes());
@@ -395,7 +418,7 @@ mod tests {
             ("not JSON", file("x")),
         ] {
             fs_err::write(&path, bytes).unwrap();
-            let error = read(&path).unwrap_err();
+            let error = read(&place, FILE).unwrap_err();
             assert!(matches!(error, CheckpointError::Damaged { .. }), "{what}: {error}");
         }
     }
@@ -403,14 +426,15 @@ mod tests {
     #[test]
     fn tensors_that_cannot_be_saved_are_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.safetensors");
+        let path = folder.path().join(FILE);
+        let place = Place::from(folder.path());
         let (identity, _) = small();
         for tensors in [
             vec![Tensor::new("bad", vec![3], vec![0.0; 2])],
             vec![Tensor::new("bad", vec![usize::MAX, 2], vec![])],
             vec![Tensor::new("bad", vec![1], vec![0.0]), Tensor::new("bad", vec![1], vec![0.0])],
         ] {
-            let error = write(&path, &identity, &tensors).unwrap_err();
+            let error = write(&place, FILE, &identity, &tensors, Existing::Keep).unwrap_err();
             assert!(error.to_string().contains("`bad`"), "{error}");
             assert!(!path.exists());
         }

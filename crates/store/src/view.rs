@@ -5,9 +5,11 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::grid::{self, Labels};
+use crate::measures::Plans;
+use crate::shelf::{Shelf, Wanted};
 use crate::{
     Coordinate, Lookup, MeasurePlan, MissingReason, Nested, Observable, Outcome, Record, RecordArray, RecordError,
-    RunFolder, RunInfo, RunView, SealedError, Status, WorkItem, record_files,
+    RunFolder, RunInfo, RunView, SealedError, Status, WorkItem,
 };
 
 /// A run as its results show it.
@@ -28,6 +30,15 @@ pub struct Problem {
     pub step: u64,
     /// What was found in which file, and what was expected.
     pub reason: MissingReason,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &*self.measure {
+            "" => self.reason.fmt(f),
+            measure => write!(f, "`{measure}` at step {}: {}", self.step, self.reason),
+        }
+    }
 }
 
 /// Why a run cannot be read together.
@@ -92,28 +103,42 @@ impl Measured {
     }
 }
 
-/// Reads the records of all planned measurements.
-pub(crate) fn load(folder: &RunFolder) -> Result<BTreeMap<String, Measured>, ViewError> {
-    let mut measured = BTreeMap::new();
-    let records_folder = folder.records_folder();
-    for (measure, plan) in folder.measures()? {
-        let mut dims_by_array: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let mut records = Vec::with_capacity(plan.steps.len());
-        for (&step, key) in &plan.steps {
-            records.push(match record_files::get(&records_folder, &measure, step, key.as_ref())? {
-                Lookup::Missing(reason) => Err(reason),
-                Lookup::Found(record) => match other_dims(&record, &mut dims_by_array) {
-                    None => Ok(*record),
-                    Some(found) => Err(MissingReason::Damaged {
-                        path: record_files::path(&records_folder, &measure, step)?,
-                        found,
-                    }),
-                },
-            });
+/// Reads the records of the planned measurements.
+pub(crate) fn load(folder: &RunFolder) -> Result<(BTreeMap<String, Measured>, Vec<Problem>), ViewError> {
+    let plans = folder.measures()?;
+    loop {
+        let shelf = folder.shelf()?;
+        if let Some(measured) = load_from(&shelf, &plans, Wanted::Estimates)? {
+            let mut problems = problems(&measured);
+            let whole = |reason: &MissingReason| Problem { measure: String::new(), step: 0, reason: reason.clone() };
+            problems.extend(shelf.problems().iter().map(whole));
+            return Ok((measured, problems));
         }
-        measured.insert(measure, Measured { plan, records });
     }
-    Ok(measured)
+}
+
+/// Reads the planned records from a shelf; `None` where it is outdated.
+pub(crate) fn load_from(
+    shelf: &Shelf,
+    plans: &Plans,
+    arrays: Wanted,
+) -> Result<Option<BTreeMap<String, Measured>>, RecordError> {
+    let mut measured = BTreeMap::new();
+    for (measure, plan) in plans {
+        let wanted = plan.steps.iter().map(|(&step, key)| (&**measure, step, key.as_ref()));
+        let Some(found) = shelf.lookup_all(wanted, arrays)? else { return Ok(None) };
+        let mut dims_by_array: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let records = found.into_iter().map(|lookup| match lookup {
+            Lookup::Missing(reason) => Err(reason),
+            Lookup::Found(record) => match other_dims(&record, &mut dims_by_array) {
+                None => Ok(*record),
+                Some(found) => Err(MissingReason::Damaged { path: shelf.path(measure), found }),
+            },
+        });
+        let records = records.collect();
+        measured.insert(measure.clone(), Measured { plan: plan.clone(), records });
+    }
+    Ok(Some(measured))
 }
 
 /// Says where an array has other dimensions than in the records before; one dense array could not hold both.
@@ -133,7 +158,7 @@ fn other_dims(record: &Record, dims_by_array: &mut BTreeMap<String, Vec<String>>
 }
 
 /// All files that are there and do not count.
-pub(crate) fn problems(measured: &BTreeMap<String, Measured>) -> Vec<Problem> {
+fn problems(measured: &BTreeMap<String, Measured>) -> Vec<Problem> {
     missing(measured)
         .filter(|(_, _, reason)| **reason != MissingReason::NoRecord)
         .map(|(measure, step, reason)| Problem { measure: measure.to_owned(), step, reason: reason.clone() })
@@ -152,23 +177,22 @@ fn missing(measured: &BTreeMap<String, Measured>) -> impl Iterator<Item = (&str,
 
 /// Everything planned that has no record yet, by measurement, then by step.
 pub(crate) fn work_list(folder: &RunFolder) -> Result<Vec<WorkItem>, ViewError> {
-    Ok(missing(&load(folder)?)
+    Ok(missing(&load(folder)?.0)
         .map(|(measure, step, reason)| WorkItem { measure: measure.to_owned(), step, reason: reason.clone() })
         .collect())
 }
 
 /// Reads a run together.
 pub(crate) fn assemble(folder: &RunFolder) -> Result<View, ViewError> {
-    let measured = load(folder)?;
-    let problems = problems(&measured);
+    let (measured, problems) = load(folder)?;
     let mut checkpoints = folder.checkpoint_steps()?;
     checkpoints.extend(folder.imported()?.iter().map(|imported| imported.step));
     checkpoints.sort_unstable();
     checkpoints.dedup();
     let mut observables = BTreeMap::new();
     for (measure, m) in measured {
-        let observable = observable(&m)
-            .ok_or_else(|| ViewError::TooLarge { folder: folder.path().to_owned(), measure: measure.clone() })?;
+        let observable =
+            observable(&m).ok_or_else(|| ViewError::TooLarge { folder: folder.path(), measure: measure.clone() })?;
         observables.insert(measure, observable);
     }
     let analysis = folder.analysis()?;

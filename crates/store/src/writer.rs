@@ -1,50 +1,31 @@
-//! A run folder as its one writer sees it: holding a [`RunWriter`] is holding the lock.
+//! A run as its workers see it: any number of them at once, each holding a [`RunWriter`].
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::events::EventLog;
-use crate::lock::Lock;
+use crate::crew::Crew;
+use crate::folder::IMPORTED_FILE;
 use crate::measures::{ANALYSIS_FILE, PLANS_FILE};
 use crate::{
-    Analysis, CheckpointError, Imported, LockError, Manifest, ManifestError, MeasurePlan, Problem, Record, RecordError,
-    RunFolder, SealedError, State, Tensor, Written, ZarrError, atomic, checkpoint, lock, manifest, name, record_files,
-    sealed, state, zarr,
+    Analysis, CheckpointError, Claim, FORMAT_VERSION, Imported, Manifest, ManifestError, MeasurePlan, Place, Record,
+    RecordError, RunFolder, SealError, SealedError, State, Tensor, Worker, Written, checkpoint, crew, events, manifest,
+    name, record_files, seal, sealed, state,
 };
 
-/// A run on disk, for writing; there is at most one at a time. Its methods may be called from several threads.
+/// A run, for writing. Its methods may be called from several threads, and other workers may write at the same time.
 #[derive(Debug)]
 pub struct RunWriter {
-    // Dropped in this order: the lock goes last.
     folder: RunFolder,
-    events: EventLog,
-    _lock: Lock,
+    crew: Crew,
 }
 
 /// Why a run could not be opened for writing.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It is not a run, damaged, or newer.
+    /// It is not a run, damaged, newer, or a run of other checkpoints.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// Another process writes to it, or it cannot be written to.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// A file could not be written; the message names it.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-/// Why a run could not be created.
-#[derive(Debug, thiserror::Error)]
-pub enum CreateError {
-    /// There is a run already.
-    #[error("`{}` is a run already, expected a new or empty folder: open it, or choose another folder", folder.display())]
-    Exists {
-        /// The folder.
-        folder: PathBuf,
-    },
     /// The folder holds something else.
     #[error("`{}` holds `{found}` and is not a run, expected a new or empty folder: choose another folder", folder.display())]
     NotEmpty {
@@ -53,58 +34,75 @@ pub enum CreateError {
         /// The first thing found in it, by name.
         found: String,
     },
-    /// The manifest has no TOML form or cannot be written.
+    /// Others are at work on it with another configuration.
+    #[error(
+        "`{}` is being worked on by process {} on {}, since {}: found another configuration than that worker has, expected the \
+         same: wait for it to end, or run the same file with the same settings",
+        folder.display(), worker.pid, worker.host, worker.since
+    )]
+    OtherConfiguration {
+        /// The run.
+        folder: PathBuf,
+        /// One of those at work.
+        worker: Worker,
+    },
+    /// A list of the run is newer or damaged.
     #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// Another process writes to the folder, or it cannot be written to.
-    #[error(transparent)]
-    Lock(#[from] LockError),
+    Sealed(#[from] SealedError),
     /// A file could not be written; the message names it.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 impl RunWriter {
-    /// Creates a run in a new or empty folder; its parents are created as needed.
+    /// Joins the run that `manifest` describes, creating it in a new or empty folder if there is none.
+    ///
+    /// Where the configuration changed since, as when a measurement was added, the manifest on disk is replaced; its
+    /// instruction set stays that of the first checkpoints.
     ///
     /// # Errors
-    /// Where there is a run or anything else already, or the folder cannot be written to.
-    pub fn create(path: impl Into<PathBuf>, manifest: &Manifest) -> Result<Self, CreateError> {
-        let path = path.into();
-        manifest::encode(&path, manifest)?;
-        fs_err::create_dir_all(&path)?;
-        check_empty(&path)?;
-        let lock = Lock::take(&path)?;
-        // Another process may have created the run between the check and the lock.
-        check_empty(&path)?;
-        manifest::write(&path, manifest)?;
-        Ok(Self::prepare(path, manifest.clone(), lock)?)
+    /// Where the folder holds something else, other checkpoints or a newer run, cannot be written to, or others work on
+    /// the run with another configuration.
+    pub fn join(place: impl Into<Place>, manifest: &Manifest) -> Result<Self, OpenError> {
+        let place = place.into();
+        manifest::encode(&place, manifest)?;
+        let mut existing = read_manifest(&place)?;
+        // Before anything is written into a folder that may be somebody's home.
+        match &existing {
+            Some((found, _)) => check_trajectory(&place, found, manifest)?,
+            None => check_empty(&place)?,
+        }
+        let crew = Crew::join(&place, &manifest.intent())?;
+        if existing.is_none() && !manifest::create(&place, manifest)? {
+            // Another worker was faster.
+            existing = read_manifest(&place)?;
+        }
+        let Some((found, format)) = existing else {
+            return Ok(Self { folder: RunFolder::with_manifest(place, manifest.clone()), crew });
+        };
+        check_trajectory(&place, &found, manifest)?;
+        if found.intent() == manifest.intent() {
+            if format < FORMAT_VERSION {
+                manifest::replace(&place, &found)?;
+            }
+            return Ok(Self { folder: RunFolder::with_manifest(place, found), crew });
+        }
+        if let Some(worker) = crew.others()?.into_iter().find(|worker| worker.intent != manifest.intent()) {
+            return Err(OpenError::OtherConfiguration { folder: place.path(""), worker });
+        }
+        let manifest = Manifest { instruction_set: found.instruction_set, ..manifest.clone() };
+        manifest::replace(&place, &manifest)?;
+        Ok(Self { folder: RunFolder::with_manifest(place, manifest), crew })
     }
 
-    /// Opens the run at `path` for writing and removes what a killed writer left behind.
+    /// Joins the run at a path or place as it is.
     ///
     /// # Errors
-    /// Where it is not a run, another process writes to it, or it cannot be written to.
-    pub fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
-        let path = path.into();
-        // Before the lock, so that a folder that is not a run stays as it is.
-        manifest::read(&path)?;
-        let lock = Lock::take(&path)?;
-        let manifest = manifest::read(&path)?;
-        Ok(Self::prepare(path, manifest, lock)?)
-    }
-
-    fn prepare(path: PathBuf, manifest: Manifest, lock: Lock) -> io::Result<Self> {
-        let folder = RunFolder::with_manifest(path, manifest);
-        let (checkpoints, records) = (folder.checkpoints_folder(), folder.records_folder());
-        atomic::clean(folder.path(), false)?;
-        atomic::clean(&checkpoints, false)?;
-        atomic::clean(&records, true)?;
-        fs_err::create_dir_all(checkpoints)?;
-        fs_err::create_dir_all(records)?;
-        atomic::sync_folder(folder.path())?;
-        let events = EventLog::open(folder.path())?;
-        Ok(Self { folder, events, _lock: lock })
+    /// As for [`join`](Self::join); where there is no run.
+    pub fn open(place: impl Into<Place>) -> Result<Self, OpenError> {
+        let place = place.into();
+        let (manifest, _) = manifest::read(&place)?;
+        Self::join(place, &manifest)
     }
 
     /// The run, for reading.
@@ -112,24 +110,27 @@ impl RunWriter {
         &self.folder
     }
 
-    /// Replaces the manifest, as when a measurement was added to the configuration.
+    fn place(&self) -> &Place {
+        self.folder.place()
+    }
+
+    /// The other workers that are alive.
     ///
     /// # Errors
-    /// [`ManifestError::OtherTrajectory`] where the trajectory changed although something was saved under the old one.
-    pub fn update_manifest(&mut self, manifest: Manifest) -> Result<(), ManifestError> {
-        let found = &self.folder.manifest().trajectory;
-        let has_saved =
-            !self.folder.checkpoint_steps()?.is_empty() || state::path(&self.folder.checkpoints_folder()).exists();
-        if manifest.trajectory != *found && has_saved {
-            return Err(ManifestError::OtherTrajectory {
-                path: self.folder.path().join(manifest::FILE),
-                found: found.clone(),
-                expected: manifest.trajectory,
-            });
-        }
-        manifest::write(self.folder.path(), &manifest)?;
-        self.folder.set_manifest(manifest);
-        Ok(())
+    /// Where the place cannot be read.
+    pub fn others(&self) -> io::Result<Vec<Worker>> {
+        self.crew.others()
+    }
+
+    /// Claims a unit of work, by a name that can be a file name; `None` while a living worker holds it.
+    ///
+    /// A holder that died is succeeded under the next attempt number. Another may have finished the unit just before, so
+    /// look for its result once more when the claim is held. Nothing depends on a claim but that work is not done twice.
+    ///
+    /// # Errors
+    /// Where the place cannot be read or written.
+    pub fn claim(&self, unit: &str) -> io::Result<Option<Claim>> {
+        self.crew.claim(unit)
     }
 
     /// Creates the checkpoint of `step`, or verifies that the one already there holds the same bits.
@@ -139,17 +140,15 @@ impl RunWriter {
     /// # Errors
     /// [`CheckpointError::Differs`] where a whole checkpoint with other bits exists; it is left as it is.
     pub fn write_checkpoint(&self, step: u64, tensors: &[Tensor]) -> Result<Written, CheckpointError> {
-        let folder = &self.folder;
-        checkpoint::write(&folder.checkpoints_folder(), &folder.manifest().trajectory, step, tensors)
+        checkpoint::write(self.place(), &self.folder.manifest().trajectory, step, tensors)
     }
 
-    /// Replaces the newest training state, which must hold the weights too.
+    /// Writes the newest training state, which must hold the weights too, and removes older ones.
     ///
     /// # Errors
     /// Where a tensor's values do not fit its shape, names repeat, or the file cannot be written.
     pub fn write_state(&self, state: &State) -> Result<(), CheckpointError> {
-        let folder = &self.folder;
-        state::write(&folder.checkpoints_folder(), &folder.manifest().trajectory, state)
+        state::write(self.place(), &self.folder.manifest().trajectory, state)
     }
 
     /// Replaces the list of checkpoints kept elsewhere; it is sorted by step.
@@ -159,15 +158,15 @@ impl RunWriter {
     pub fn write_imported(&self, imported: &[Imported]) -> Result<(), SealedError> {
         let mut by_step = imported.to_vec();
         by_step.sort_by_key(|checkpoint| checkpoint.step);
-        sealed::write(&self.folder.imported_file(), &by_step)
+        sealed::write(self.place(), IMPORTED_FILE, &by_step)
     }
 
-    /// Writes the record of one finished unit of work; a stale or damaged one in its place is replaced.
+    /// Creates the record of one finished unit of work; a damaged one in its place is replaced.
     ///
     /// # Errors
     /// Where names or shapes are impossible, a whole record with the same key holds another result, or a newer one is there.
     pub fn put_record(&self, record: &Record) -> Result<(), RecordError> {
-        record_files::put(&self.folder.records_folder(), record)
+        record_files::put(self.place(), record)
     }
 
     /// Replaces the plan of measurements, by name.
@@ -178,7 +177,7 @@ impl RunWriter {
         for measure in measures.keys() {
             name::check_measure(measure).map_err(|why| RecordError::InvalidName { name: measure.clone(), why })?;
         }
-        let written = sealed::write(&self.folder.path().join(PLANS_FILE), measures);
+        let written = sealed::write(self.place(), PLANS_FILE, measures);
         written.map_err(|error| match error {
             SealedError::Io(error) => error.into(),
             other => RecordError::Io(io::Error::other(other)),
@@ -190,18 +189,26 @@ impl RunWriter {
     /// # Errors
     /// Where the file cannot be written.
     pub fn write_analysis(&self, analysis: &Analysis) -> Result<(), SealedError> {
-        sealed::write(&self.folder.path().join(ANALYSIS_FILE), analysis)
+        sealed::write(self.place(), ANALYSIS_FILE, analysis)
     }
 
-    /// Writes `measurements.zarr` anew from the records and swaps it in; returns what could not be believed.
+    /// Seals all loose records of planned measurements into Zarr arrays and makes `measurements.zarr` stand for them.
+    /// Readers see all records at every moment, loose or sealed; one that is damaged is left out, and then missing.
     ///
-    /// A reader sees the old tree, for an instant none, then the new one; never half of one. A reader that keeps an old
-    /// tree open and has not loaded its values must open it again.
+    /// Claim it first: two workers that seal at once both do it right, but one in vain.
     ///
     /// # Errors
-    /// Where the records cannot be read or the tree not written; the old tree then stays.
-    pub fn write_zarr(&self) -> Result<Vec<Problem>, ZarrError> {
-        zarr::write(&self.folder)
+    /// Where the records cannot be read or the arrays not written; everything then stays as it is.
+    pub fn seal(&self) -> Result<(), SealError> {
+        seal::seal(&self.folder)
+    }
+
+    /// Removes the leases of workers that are gone.
+    ///
+    /// # Errors
+    /// Where the place cannot be read or written.
+    pub fn remove_old_leases(&self) -> io::Result<()> {
+        crew::remove_old_leases(self.place())
     }
 
     /// Appends an event with the present time.
@@ -209,21 +216,38 @@ impl RunWriter {
     /// # Errors
     /// Where the line cannot be written.
     pub fn event(&self, kind: &str, fields: serde_json::Map<String, serde_json::Value>) -> io::Result<()> {
-        self.events.append(kind, fields)
+        events::append(self.place(), kind, fields)
     }
 }
 
-/// A folder in which a run may be created holds nothing but what a run killed in its creation leaves.
-fn check_empty(folder: &Path) -> Result<(), CreateError> {
-    let mut found = Vec::new();
-    for entry in fs_err::read_dir(folder)? {
-        found.push(entry?.file_name().to_string_lossy().into_owned());
+fn read_manifest(place: &Place) -> Result<Option<(Manifest, u32)>, ManifestError> {
+    match manifest::read(place) {
+        Ok(found) => Ok(Some(found)),
+        Err(ManifestError::NotARun { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
-    found.sort();
-    let folder = folder.to_owned();
-    if found.iter().any(|name| name == manifest::FILE) {
-        return Err(CreateError::Exists { folder });
+}
+
+/// Refuses a run of other checkpoints; what was measured of them would be lost.
+fn check_trajectory(place: &Place, found: &Manifest, expected: &Manifest) -> Result<(), OpenError> {
+    if found.trajectory == expected.trajectory {
+        return Ok(());
     }
-    found.retain(|name| name != lock::FILE && !name.starts_with(atomic::TEMPORARY_PREFIX));
-    found.into_iter().next().map_or(Ok(()), |found| Err(CreateError::NotEmpty { folder, found }))
+    let folder = RunFolder::with_manifest(place.clone(), found.clone());
+    let has_saved = !folder.checkpoint_steps()?.is_empty() || state::exists(place)? || !folder.imported()?.is_empty();
+    if has_saved {
+        let path = place.path(manifest::FILE);
+        let (found, expected) = (found.trajectory.clone(), expected.trajectory.clone());
+        return Err(ManifestError::OtherTrajectory { path, found, expected }.into());
+    }
+    Ok(())
+}
+
+/// A folder in which a run may be created holds nothing but what workers leave that were killed while creating it.
+fn check_empty(place: &Place) -> Result<(), OpenError> {
+    let mut found: Vec<String> = place.backend().entries("")?.into_iter().map(|(name, _)| name).collect();
+    found.sort_unstable();
+    found.retain(|name| name != crate::place::WORKERS && name != crew::LEASES);
+    let folder = place.path("");
+    found.into_iter().next().map_or(Ok(()), |found| Err(OpenError::NotEmpty { folder, found }))
 }

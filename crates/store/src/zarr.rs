@@ -1,28 +1,25 @@
-//! `measurements.zarr`: the records as Zarr v3 arrays that `xarray.open_datatree` reads; derived, and made anew at will.
+//! The tree of Zarr v3 arrays in which records are sealed, as `xarray.open_datatree` reads it.
 //!
 //! One group per measurement. Dimensions are `step` and those of the records; each has a coordinate array. `value` and
 //! `standard_error` hold what was done, NaN elsewhere; `status` (with `verdict` and `reason`) says why. Other arrays
-//! (traces, …) are kept for refused steps too, since they show why. Details stand in the subgroup `details`.
+//! (traces, …) are kept for refused steps too, since they show why. Details stand in the subgroup `details`: all numbers in
+//! one array, all words in another, since an array costs two files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use zarrs::array::codec::ZstdCodec;
 use zarrs::array::data_type;
 use zarrs::array::{ArrayBuilder, Element};
-use zarrs::filesystem::FilesystemStore;
 use zarrs::group::GroupBuilder;
+use zarrs::storage::store::MemoryStore;
+use zarrs::storage::{ListableStorageTraits as _, ReadableStorageTraits as _, StoreKey, WritableStorageTraits as _};
 
-use crate::atomic::{self, TEMPORARY_PREFIX};
 use crate::grid::{self, Labels};
-use crate::view::{self, Measured};
-use crate::{Coordinate, Detail, FORMAT_VERSION, Problem, RunFolder, Status, ViewError};
-
-/// Name of the tree in the run folder.
-pub(crate) const FOLDER: &str = "measurements.zarr";
+use crate::seal::SealError;
+use crate::view::Measured;
+use crate::{Coordinate, Detail, FORMAT_VERSION, Place, RunFolder, Status, ViewError};
 
 /// Values in one compressed chunk, if a step does not hold more; a chunk is what a reader decompresses at least.
 const CHUNK_VALUES: usize = 1 << 13;
@@ -30,58 +27,27 @@ const CHUNK_VALUES: usize = 1 << 13;
 /// Values in one shard, if a chunk does not hold more; a shard is one file.
 const SHARD_VALUES: usize = 1 << 22;
 
-/// Why `measurements.zarr` could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum ZarrError {
-    /// The records could not be read together.
-    #[error(transparent)]
-    View(#[from] ViewError),
-    /// A group or array could not be written.
-    #[error("failed to write `{node}` of `{}`: {source}: free space or fix the permissions, then run again", path.display())]
-    Node {
-        /// The tree being written.
-        path: PathBuf,
-        /// The group or array.
-        node: String,
-        /// What went wrong.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A file could not be written; the message names it.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-/// Writes the tree beside the old one and swaps it in; returns the records that could not be believed.
-pub(crate) fn write(folder: &RunFolder) -> Result<Vec<Problem>, ZarrError> {
-    let measured = view::load(folder)?;
-    let temporary = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempdir_in(folder.path())?;
-    let new = temporary.path().join(FOLDER);
-    fs_err::create_dir(&new)?;
-    let store = FilesystemStore::new(&new).map_err(|e| node_error(&new, "/", e))?;
-    let mut tree = Tree { path: new, store: Arc::new(store), nodes: Vec::new() };
+/// Writes the tree under `root`, which nobody knows yet; returns the hash of each file.
+pub(crate) fn write(
+    folder: &RunFolder,
+    root: &str,
+    measured: &BTreeMap<String, Measured>,
+) -> Result<BTreeMap<String, String>, SealError> {
+    let mut tree = Tree { store: Arc::new(MemoryStore::new()), nodes: Vec::new() };
     let manifest = folder.manifest();
-    let root = json!({
+    let attributes = json!({
         "title": manifest.title, "ontogeny_format_version": FORMAT_VERSION, "ontogeny_version": manifest.version,
         "instruction_set": manifest.instruction_set, "seed": manifest.seed, "command": manifest.command,
     });
-    tree.group("/", root)?;
-    for (measure, measured) in &measured {
-        write_measure(&mut tree, measure, measured, folder.path())?;
+    tree.group("/", attributes)?;
+    for (measure, measured) in measured {
+        write_measure(&mut tree, measure, measured, folder)?;
     }
     tree.consolidate()?;
-    sync_tree(&tree.path)?;
-
-    let target = folder.path().join(FOLDER);
-    if target.exists() {
-        fs_err::rename(&target, temporary.path().join("old"))?;
-    }
-    fs_err::rename(&tree.path, &target)?;
-    atomic::sync_folder(folder.path())?;
-    // Dropping `temporary` removes the old tree; if that fails, taking the lock cleans it up.
-    Ok(view::problems(&measured))
+    tree.save(folder.place(), root)
 }
 
-fn write_measure(tree: &mut Tree, measure: &str, measured: &Measured, run: &Path) -> Result<(), ZarrError> {
+fn write_measure(tree: &mut Tree, measure: &str, measured: &Measured, run: &RunFolder) -> Result<(), SealError> {
     let group = format!("/{measure}");
     let plan = &measured.plan;
     tree.group(&group, json!({ "kind": plan.kind, "unit": plan.unit, "description": plan.description }))?;
@@ -92,7 +58,7 @@ fn write_measure(tree: &mut Tree, measure: &str, measured: &Measured, run: &Path
     for name in names {
         let first = measured.arrays(name).next().expect("the name comes from one of these arrays").2;
         let shape = grid::shape(steps.len(), &first.dims, &labels)
-            .ok_or_else(|| ViewError::TooLarge { folder: run.to_owned(), measure: measure.to_owned() })?;
+            .ok_or_else(|| ViewError::TooLarge { folder: run.path(), measure: measure.to_owned() })?;
         let is_estimate = name == "value" || name == "standard_error";
         let arrays = measured.arrays(name).filter(|(_, counts, _)| *counts || !is_estimate);
         let values = grid::dense(&shape, &first.dims, &labels, arrays.map(|(step_idx, _, array)| (step_idx, array)));
@@ -107,7 +73,7 @@ fn write_measure(tree: &mut Tree, measure: &str, measured: &Measured, run: &Path
     write_details(tree, &group, measured)
 }
 
-fn write_status(tree: &mut Tree, group: &str, status: &[Status]) -> Result<(), ZarrError> {
+fn write_status(tree: &mut Tree, group: &str, status: &[Status]) -> Result<(), SealError> {
     let codes: Vec<u8> = status
         .iter()
         .map(|status| match status {
@@ -127,46 +93,56 @@ fn write_status(tree: &mut Tree, group: &str, status: &[Status]) -> Result<(), Z
     tree.texts(&format!("{group}/reason"), "step", reason)
 }
 
-/// Each detail over steps: numbers where all are numbers, else texts.
-fn write_details(tree: &mut Tree, group: &str, measured: &Measured) -> Result<(), ZarrError> {
+/// Numbers over (step, `detail`) and words over (step, `word`). A detail that is a word at some step is one at all.
+fn write_details(tree: &mut Tree, group: &str, measured: &Measured) -> Result<(), SealError> {
     let n_steps = measured.records.len();
-    let mut details: BTreeMap<&str, Vec<Option<&Detail>>> = BTreeMap::new();
-    for (step_idx, record) in measured.records.iter().enumerate() {
-        for (name, detail) in record.iter().flat_map(|r| &r.details) {
-            details.entry(name).or_insert_with(|| vec![None; n_steps])[step_idx] = Some(detail);
+    let mut numbers: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    let mut words: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let all = || measured.records.iter().enumerate().flat_map(|(i, r)| r.iter().map(move |r| (i, &r.details)));
+    for (_, details) in all() {
+        for name in details.iter().filter(|(_, d)| matches!(d, Detail::Text(_))).map(|(name, _)| name) {
+            words.entry(name).or_insert_with(|| vec![String::new(); n_steps]);
         }
     }
-    if details.is_empty() {
+    for (step_idx, details) in all() {
+        for (name, detail) in details {
+            match (detail, words.get_mut(&**name)) {
+                (Detail::Text(text), Some(by_step)) => by_step[step_idx].clone_from(text),
+                (Detail::Number(Some(number)), Some(by_step)) => by_step[step_idx] = number.to_string(),
+                (Detail::Number(Some(number)), None) => {
+                    numbers.entry(name).or_insert_with(|| vec![f64::NAN; n_steps])[step_idx] = *number;
+                }
+                _ => {}
+            }
+        }
+    }
+    if numbers.is_empty() && words.is_empty() {
         return Ok(());
     }
-    tree.group(&format!("{group}/details"), json!({}))?;
-    for (name, by_step) in details {
-        let path = format!("{group}/details/{name}");
-        if by_step.iter().any(|detail| matches!(detail, Some(Detail::Text(_)))) {
-            let texts = by_step.iter().map(|detail| match detail {
-                Some(Detail::Text(text)) => text.clone(),
-                Some(Detail::Number(Some(number))) => number.to_string(),
-                Some(Detail::Number(None)) | None => String::new(),
-            });
-            tree.texts(&path, "step", texts.collect())?;
-        } else {
-            let numbers: Vec<f64> = by_step
-                .iter()
-                .map(|detail| match detail {
-                    Some(Detail::Number(Some(number))) => *number,
-                    _ => f64::NAN,
-                })
-                .collect();
-            tree.floats(&path, &["step"], &[n_steps], &numbers, json!({}))?;
-        }
+    let group = format!("{group}/details");
+    tree.group(&group, json!({}))?;
+    if !numbers.is_empty() {
+        let names: Vec<Coordinate> = numbers.keys().map(|&name| Coordinate::Text(name.to_owned())).collect();
+        let by_step: Vec<f64> = (0..n_steps).flat_map(|i| numbers.values().map(move |column| column[i])).collect();
+        let shape = [n_steps, names.len()];
+        tree.floats(&format!("{group}/number"), &["step", "detail"], &shape, &by_step, json!({}))?;
+        tree.labels(&format!("{group}/detail"), "detail", &names)?;
     }
-    Ok(())
+    if !words.is_empty() {
+        let names: Vec<Coordinate> = words.keys().map(|&name| Coordinate::Text(name.to_owned())).collect();
+        let by_step: Vec<String> =
+            (0..n_steps).flat_map(|i| words.values().map(move |column| column[i].clone())).collect();
+        let (path, shape) = (format!("{group}/text"), [n_steps, names.len()]);
+        tree.plain(&path, &["step", "word"], &shape, ArrayType::Text, by_step, json!({}))?;
+        tree.labels(&format!("{group}/word"), "word", &names)?;
+    }
+    let steps: Vec<Coordinate> = measured.steps().into_iter().map(Coordinate::Number).collect();
+    tree.labels(&format!("{group}/step"), "step", &steps)
 }
 
 /// A Zarr tree being written, with the paths of its nodes for the consolidated metadata.
 struct Tree {
-    path: PathBuf,
-    store: Arc<FilesystemStore>,
+    store: Arc<MemoryStore>,
     nodes: Vec<String>,
 }
 
@@ -178,11 +154,11 @@ enum ArrayType {
 }
 
 impl Tree {
-    fn group(&mut self, node: &str, attributes: Value) -> Result<(), ZarrError> {
+    fn group(&mut self, node: &str, attributes: Value) -> Result<(), SealError> {
         let mut builder = GroupBuilder::new();
         builder.attributes(into_map(attributes));
-        let group = builder.build(self.store.clone(), node).map_err(|e| node_error(&self.path, node, e))?;
-        group.store_metadata().map_err(|e| node_error(&self.path, node, e))?;
+        let group = builder.build(self.store.clone(), node).map_err(|e| node_error(node, e))?;
+        group.store_metadata().map_err(|e| node_error(node, e))?;
         self.nodes.push(node.to_owned());
         Ok(())
     }
@@ -195,7 +171,7 @@ impl Tree {
         shape: &[usize],
         values: &[f64],
         attributes: Value,
-    ) -> Result<(), ZarrError> {
+    ) -> Result<(), SealError> {
         let per_step = shape[1..].iter().product::<usize>().max(1);
         let chunk_steps = (CHUNK_VALUES / per_step).clamp(1, shape[0].max(1));
         // A shard holds whole chunks; it may reach beyond the array.
@@ -223,7 +199,7 @@ impl Tree {
         of: ArrayType,
         values: Vec<T>,
         attributes: Value,
-    ) -> Result<(), ZarrError> {
+    ) -> Result<(), SealError> {
         let chunk: Vec<u64> = shape.iter().map(|&n| n.max(1) as u64).collect();
         let builder = match of {
             ArrayType::Text => ArrayBuilder::new(to_u64(shape), &chunk[..], data_type::string(), ""),
@@ -233,12 +209,12 @@ impl Tree {
         self.array(builder, node, dims, shape, values, attributes)
     }
 
-    fn texts(&mut self, node: &str, dim: &str, texts: Vec<String>) -> Result<(), ZarrError> {
+    fn texts(&mut self, node: &str, dim: &str, texts: Vec<String>) -> Result<(), SealError> {
         self.plain(node, &[dim], &[texts.len()], ArrayType::Text, texts, json!({}))
     }
 
     /// Coordinates: int64 where all labels are numbers that fit, else texts.
-    fn labels(&mut self, node: &str, dim: &str, labels: &[Coordinate]) -> Result<(), ZarrError> {
+    fn labels(&mut self, node: &str, dim: &str, labels: &[Coordinate]) -> Result<(), SealError> {
         let numbers: Option<Vec<i64>> = labels
             .iter()
             .map(|label| match label {
@@ -260,15 +236,15 @@ impl Tree {
         shape: &[usize],
         values: Vec<T>,
         attributes: Value,
-    ) -> Result<(), ZarrError> {
+    ) -> Result<(), SealError> {
         builder
             .bytes_to_bytes_codecs(vec![Arc::new(ZstdCodec::new(3, true))])
             .dimension_names(Some(dims.iter().copied()))
             .attributes(into_map(attributes));
-        let array = builder.build(self.store.clone(), node).map_err(|e| node_error(&self.path, node, e))?;
-        array.store_metadata().map_err(|e| node_error(&self.path, node, e))?;
+        let array = builder.build(self.store.clone(), node).map_err(|e| node_error(node, e))?;
+        array.store_metadata().map_err(|e| node_error(node, e))?;
         if !shape.contains(&0) {
-            array.store_array_subset(&array.subset_all(), values).map_err(|e| node_error(&self.path, node, e))?;
+            array.store_array_subset(&array.subset_all(), values).map_err(|e| node_error(node, e))?;
         }
         self.nodes.push(node.to_owned());
         Ok(())
@@ -277,25 +253,38 @@ impl Tree {
     /// Copies the metadata of all nodes into the root, as xarray wants it.
     ///
     /// By hand and raw: the consolidation of zarrs 0.23 writes the string codec in a form that zarr-python refuses.
-    fn consolidate(&self) -> Result<(), ZarrError> {
-        let read = |node: &str| -> Result<Value, ZarrError> {
-            let file = self.path.join(node.trim_start_matches('/')).join("zarr.json");
-            let bytes = fs_err::read(&file)?;
-            serde_json::from_slice(&bytes).map_err(|e| node_error(&self.path, node, e))
-        };
+    fn consolidate(&self) -> Result<(), SealError> {
         let mut children = Map::new();
         for node in self.nodes.iter().filter(|node| *node != "/") {
-            children.insert(node.trim_start_matches('/').to_owned(), read(node)?);
+            children.insert(node.trim_start_matches('/').to_owned(), self.metadata(node)?);
         }
-        let mut root = read("/")?;
+        let mut root = self.metadata("/")?;
         root["consolidated_metadata"] = json!({ "kind": "inline", "must_understand": false, "metadata": children });
-        fs_err::write(self.path.join("zarr.json"), root.to_string())?;
-        Ok(())
+        let key = StoreKey::new("zarr.json").map_err(|e| node_error("/", e))?;
+        self.store.set(&key, root.to_string().into_bytes().into()).map_err(|e| node_error("/", e))
+    }
+
+    fn metadata(&self, node: &str) -> Result<Value, SealError> {
+        let name = format!("{node}/zarr.json").trim_start_matches('/').to_owned();
+        let key = StoreKey::new(name).map_err(|e| node_error(node, e))?;
+        let bytes = self.store.get(&key).map_err(|e| node_error(node, e))?.unwrap_or_default();
+        serde_json::from_slice(&bytes).map_err(|e| node_error(node, e))
+    }
+
+    /// Writes all files under `root` of the place.
+    fn save(&self, place: &Place, root: &str) -> Result<BTreeMap<String, String>, SealError> {
+        let mut hashes = BTreeMap::new();
+        for key in self.store.list().map_err(|e| node_error("/", e))? {
+            let bytes = self.store.get(&key).map_err(|e| node_error(key.as_str(), e))?.unwrap_or_default();
+            place.replace(&format!("{root}/{}", key.as_str()), &bytes)?;
+            hashes.insert(key.as_str().to_owned(), blake3::hash(&bytes).to_hex().to_string());
+        }
+        Ok(hashes)
     }
 }
 
-fn node_error(path: &Path, node: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ZarrError {
-    ZarrError::Node { path: path.to_owned(), node: node.to_owned(), source: source.into() }
+fn node_error(node: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SealError {
+    SealError::Node { node: node.to_owned(), source: source.into() }
 }
 
 fn into_map(value: Value) -> Map<String, Value> {
@@ -304,17 +293,4 @@ fn into_map(value: Value) -> Map<String, Value> {
 
 fn to_u64(shape: &[usize]) -> Vec<u64> {
     shape.iter().map(|&n| n as u64).collect()
-}
-
-/// Forces a tree to the disk, files before the folders that name them.
-fn sync_tree(folder: &Path) -> io::Result<()> {
-    for entry in fs_err::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            sync_tree(&entry.path())?;
-        } else {
-            fs_err::File::open(entry.path())?.sync_all()?;
-        }
-    }
-    atomic::sync_folder(folder)
 }

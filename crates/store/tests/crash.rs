@@ -44,7 +44,7 @@ fn child_that_writes_until_it_is_killed() {
         writer.write_checkpoint(step, &weights(step)).unwrap();
         writer.write_state(&state(step)).unwrap();
         // Only the newest two are looked at; the disk need not hold them all.
-        let old = run_file(writer.folder().path(), step.saturating_sub(2));
+        let old = run_file(&writer.folder().path(), step.saturating_sub(2));
         if old.exists() {
             fs_err::remove_file(old).unwrap();
         }
@@ -79,7 +79,7 @@ fn growing_bytes(run: &Path) -> Option<u64> {
 fn a_writer_killed_at_any_moment_leaves_a_run_that_resumes_with_the_same_bits() {
     let scratch = tempfile::tempdir().unwrap();
     let run = scratch.path().join("run");
-    drop(RunWriter::create(&run, &manifest()).unwrap());
+    drop(RunWriter::join(&run, &manifest()).unwrap());
     let n_bytes = N_VALUES as u64 * 4;
     let mut killed_while_writing = 0;
     // Moments by the size of the file being written, from just made to nearly complete; and the moments
@@ -124,7 +124,7 @@ fn a_writer_killed_at_any_moment_leaves_a_run_that_resumes_with_the_same_bits() 
         assert_eq!(found, (done > 0).then(|| state(done)), "round {round}");
         assert!(done == newest(&run) || done + 1 == newest(&run), "round {round}: the checkpoint comes first");
 
-        // The dead writer holds no lock, its remains go, and going on finds the same bits.
+        // The dead writer holds nothing, its remains go, and going on finds the same bits.
         let writer = RunWriter::open(&run).unwrap();
         assert_eq!(growing_bytes(&run), None, "round {round}");
         let expected = if newest(&run) == done { Written::Created } else { Written::Verified };

@@ -1,11 +1,11 @@
-//! Run folders from outside: creating, opening, locking, resuming, reading together, and every kind of bad folder.
+//! Runs in local folders: what is on the disk, who may write there, damage of every kind, and older formats.
 #![expect(clippy::unwrap_used, reason = "clippy spares only the test functions, not their helpers")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ontogeny_store::{
-    Analysis, CheckpointError, Coordinate, CreateError, Detail, Imported, KeyParts, LockError, Manifest, ManifestError,
+    Analysis, CheckpointError, Coordinate, Detail, FORMAT_VERSION, Imported, KeyParts, Manifest, ManifestError,
     MeasurePlan, MissingReason, OpenError, Outcome, Record, RecordArray, RecordKey, RunFolder, RunWriter, State,
     Status, Tensor, Written, hash_tensors,
 };
@@ -67,6 +67,16 @@ fn plan(steps: &[u64]) -> BTreeMap<String, MeasurePlan> {
     BTreeMap::from([("loss".to_owned(), plan)])
 }
 
+/// The one loose record at a step.
+fn record_file(run: &RunFolder, step: u64) -> PathBuf {
+    let start = format!("step-{step:08}.");
+    let files = fs_err::read_dir(run.path().join("records/loss")).unwrap().map(|entry| entry.unwrap().path());
+    let mut found = files.filter(|file| file.file_name().unwrap().to_str().unwrap().starts_with(&start));
+    let file = found.next().unwrap();
+    assert_eq!(found.next(), None);
+    file
+}
+
 /// Every file under `folder` with its bytes.
 fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
@@ -82,42 +92,6 @@ fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn a_run_is_written_and_read_under_a_path_with_spaces_and_unicode() {
-    let scratch = tempfile::tempdir().unwrap();
-    let path = scratch.path().join("läuft gut/run “1” λ̂");
-    let writer = RunWriter::create(&path, &manifest()).unwrap();
-    for step in [100, 0, 20] {
-        assert_eq!(writer.write_checkpoint(step, &weights(step)).unwrap(), Written::Created);
-        let counters = BTreeMap::from([("epoch".to_owned(), step)]);
-        writer.write_state(&State { step, tensors: weights(step), counters }).unwrap();
-    }
-    let run = RunFolder::open(&path).unwrap();
-    assert_eq!(run.manifest(), &manifest());
-    assert_eq!(run.checkpoint_steps().unwrap(), [0, 20, 100]);
-    let checkpoint = run.read_checkpoint(20).unwrap();
-    assert_eq!((checkpoint.tensors, checkpoint.hash), (weights(20), hash_tensors(&weights(20))));
-    let header = run.checkpoint_header(20).unwrap();
-    assert_eq!(header.tensors, [("w".to_owned(), vec![2, 2]), ("b".to_owned(), vec![])]);
-    let state = run.read_state().unwrap().unwrap();
-    assert_eq!((state.step, state.counters["epoch"], state.tensors), (20, 20, weights(20)));
-    assert!(matches!(run.read_checkpoint(50), Err(CheckpointError::Missing { .. })));
-}
-
-#[test]
-fn a_second_writer_is_refused_and_readers_are_not() {
-    let scratch = tempfile::tempdir().unwrap();
-    let path = scratch.path().join("run");
-    let writer = RunWriter::create(&path, &manifest()).unwrap();
-    let refusal = RunWriter::open(&path).unwrap_err();
-    let OpenError::Lock(LockError::Held { holder: Some(holder), .. }) = &refusal else { panic!("{refusal:?}") };
-    assert_eq!(holder.pid, std::process::id());
-    assert!(refusal.to_string().contains(&holder.pid.to_string()));
-    RunFolder::open(&path).unwrap().view().unwrap();
-    drop(writer);
-    RunWriter::open(&path).unwrap();
-}
-
-#[test]
 fn folders_that_are_no_runs_are_refused_and_left_alone() {
     let scratch = tempfile::tempdir().unwrap();
     let other = scratch.path().join("other");
@@ -130,34 +104,38 @@ fn folders_that_are_no_runs_are_refused_and_left_alone() {
         assert!(error.to_string().contains("is not a run"), "{error}");
     }
     assert!(
-        matches!(RunWriter::create(&other, &manifest()), Err(CreateError::NotEmpty { found, .. }) if found == "thesis.tex")
+        matches!(RunWriter::join(&other, &manifest()), Err(OpenError::NotEmpty { found, .. }) if found == "thesis.tex")
     );
     assert_eq!(snapshot(scratch.path()), before);
 
     let run = scratch.path().join("run");
-    drop(RunWriter::create(&run, &manifest()).unwrap());
-    assert!(matches!(RunWriter::create(&run, &manifest()), Err(CreateError::Exists { .. })));
+    drop(RunWriter::join(&run, &manifest()).unwrap());
+    assert_eq!(RunWriter::open(&run).unwrap().folder().manifest(), &manifest());
 }
 
 #[test]
 fn a_run_killed_in_its_creation_can_be_created_again() {
     let scratch = tempfile::tempdir().unwrap();
-    fs_err::write(scratch.path().join("lock"), "").unwrap();
-    fs_err::write(scratch.path().join(".ontogeny-tmp-abc"), "format_ver").unwrap();
-    RunWriter::create(scratch.path(), &manifest()).unwrap();
-    assert!(!scratch.path().join(".ontogeny-tmp-abc").exists());
+    let left = [".ontogeny-tmp-dead~abc", "workers/dead", "leases/train.00001"].map(|name| scratch.path().join(name));
+    for file in &left {
+        fs_err::create_dir_all(file.parent().unwrap()).unwrap();
+        fs_err::write(file, "format_ver").unwrap();
+    }
+    let writer = RunWriter::join(scratch.path(), &manifest()).unwrap();
+    assert_eq!(writer.claim("train").unwrap().unwrap().attempt(), 2, "a torn lease is a dead worker's");
+    assert!(!left.iter().any(|file| file.exists()), "the claim removed the leases with its own");
 }
 
 #[test]
 fn a_newer_run_is_refused_before_anything_is_written() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("run");
-    drop(RunWriter::create(&path, &manifest()).unwrap());
+    drop(RunWriter::join(&path, &manifest()).unwrap());
     let file = path.join("run.toml");
     let text = fs_err::read_to_string(&file).unwrap();
-    fs_err::write(&file, text.replace("format_version = 1", "format_version = 2")).unwrap();
+    fs_err::write(&file, text.replace("format_version = 2", "format_version = 3")).unwrap();
     let before = snapshot(&path);
-    assert!(matches!(RunFolder::open(&path), Err(ManifestError::NewerFormat { found: 2, .. })));
+    assert!(matches!(RunFolder::open(&path), Err(ManifestError::NewerFormat { found: 3, .. })));
     assert!(matches!(RunWriter::open(&path), Err(OpenError::Manifest(ManifestError::NewerFormat { .. }))));
     assert_eq!(snapshot(&path), before);
 }
@@ -166,31 +144,34 @@ fn a_newer_run_is_refused_before_anything_is_written() {
 fn swapped_checkpoints_are_recognised_by_step_run_and_kind() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("run");
-    let writer = RunWriter::create(&path, &manifest()).unwrap();
+    let writer = RunWriter::join(&path, &manifest()).unwrap();
     writer.write_checkpoint(1, &weights(1)).unwrap();
     writer.write_state(&State { step: 1, tensors: weights(1), counters: BTreeMap::new() }).unwrap();
     let other_path = scratch.path().join("other");
-    let other = RunWriter::create(&other_path, &Manifest { trajectory: "two".to_owned(), ..manifest() }).unwrap();
+    let other = RunWriter::join(&other_path, &Manifest { trajectory: "two".to_owned(), ..manifest() }).unwrap();
     other.write_checkpoint(4, &weights(1)).unwrap();
     other.write_state(&State { step: 4, tensors: weights(1), counters: BTreeMap::new() }).unwrap();
 
     let file = |folder: &Path, name: &str| folder.join("checkpoints").join(format!("{name}.safetensors"));
     fs_err::copy(file(&path, "step-00000001"), file(&path, "step-00000002")).unwrap();
-    fs_err::copy(file(&path, "state-newest"), file(&path, "step-00000003")).unwrap();
+    fs_err::copy(file(&path, "state-step-00000001"), file(&path, "step-00000003")).unwrap();
     fs_err::copy(file(&other_path, "step-00000004"), file(&path, "step-00000004")).unwrap();
     let run = writer.folder();
     assert!(matches!(run.read_checkpoint(2), Err(CheckpointError::OtherStep { found: 1, expected: 2, .. })));
     assert!(matches!(run.read_checkpoint(3), Err(CheckpointError::Damaged { .. })));
     assert!(matches!(run.read_checkpoint(4), Err(CheckpointError::OtherTrajectory { .. })));
     run.read_checkpoint(1).unwrap();
-    fs_err::copy(file(&other_path, "state-newest"), file(&path, "state-newest")).unwrap();
+    fs_err::copy(file(&other_path, "state-step-00000004"), file(&path, "state-step-00000004")).unwrap();
     assert!(matches!(run.read_state(), Err(CheckpointError::OtherTrajectory { .. })));
+    fs_err::remove_file(file(&path, "state-step-00000004")).unwrap();
+    fs_err::rename(file(&path, "state-step-00000001"), file(&path, "state-step-00000002")).unwrap();
+    assert!(matches!(run.read_state(), Err(CheckpointError::Damaged { .. })));
 }
 
 #[test]
 fn a_checkpoint_is_created_verified_repaired_or_defended() {
     let scratch = tempfile::tempdir().unwrap();
-    let writer = RunWriter::create(scratch.path().join("run"), &manifest()).unwrap();
+    let writer = RunWriter::join(scratch.path().join("run"), &manifest()).unwrap();
     let file = writer.folder().path().join("checkpoints/step-00000007.safetensors");
     assert_eq!(writer.write_checkpoint(7, &weights(7)).unwrap(), Written::Created);
     let bytes = fs_err::read(&file).unwrap();
@@ -207,25 +188,33 @@ fn a_checkpoint_is_created_verified_repaired_or_defended() {
 fn the_trajectory_may_change_only_while_nothing_is_saved() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("run");
-    let mut writer = RunWriter::create(&path, &manifest()).unwrap();
     let changed = |title: &str, trajectory: &str| Manifest {
         title: title.to_owned(),
         trajectory: trajectory.to_owned(),
+        configuration: format!("title = \"{title}\"\n").parse().unwrap(),
+        instruction_set: title.to_owned(),
         ..manifest()
     };
-    writer.update_manifest(changed("a", "two")).unwrap();
+    drop(RunWriter::join(&path, &manifest()).unwrap());
+    let writer = RunWriter::join(&path, &changed("a", "two")).unwrap();
     writer.write_checkpoint(1, &weights(1)).unwrap();
-    let error = writer.update_manifest(changed("b", "three")).unwrap_err();
-    assert!(matches!(error, ManifestError::OtherTrajectory { .. }), "{error}");
-    writer.update_manifest(changed("c", "two")).unwrap();
-    assert_eq!(RunFolder::open(&path).unwrap().manifest().title, "c");
-    writer.folder().read_checkpoint(1).unwrap();
+    drop(writer);
+    let error = RunWriter::join(&path, &changed("b", "three")).unwrap_err();
+    assert!(matches!(error, OpenError::Manifest(ManifestError::OtherTrajectory { .. })), "{error}");
+    drop(RunWriter::join(&path, &changed("c", "two")).unwrap());
+    let run = RunFolder::open(&path).unwrap();
+    assert_eq!(
+        (&*run.manifest().title, &*run.manifest().instruction_set),
+        ("c", ""),
+        "the first instruction set stays"
+    );
+    run.read_checkpoint(1).unwrap();
 }
 
 #[test]
 fn records_become_observables_and_what_is_missing_is_the_work_list() {
     let scratch = tempfile::tempdir().unwrap();
-    let writer = RunWriter::create(scratch.path().join("run"), &manifest()).unwrap();
+    let writer = RunWriter::join(scratch.path().join("run"), &manifest()).unwrap();
     let steps = [0, 10, 20, 30];
     for step in [0, 10] {
         writer.write_checkpoint(step, &weights(step)).unwrap();
@@ -241,8 +230,7 @@ fn records_become_observables_and_what_is_missing_is_the_work_list() {
     writer.put_record(&record(10, refused, [9.0, 9.0])).unwrap();
     writer.put_record(&record(20, Outcome::Done, [1.0, 2.0])).unwrap();
     writer.write_analysis(&Analysis::default()).unwrap();
-    let stale = writer.folder().path().join("records/loss/step-00000020.json");
-    fs_err::write(&stale, "{").unwrap();
+    fs_err::write(record_file(writer.folder(), 20), "{").unwrap();
 
     let work = writer.folder().work_list().unwrap();
     let missing: Vec<(u64, bool)> =
@@ -276,7 +264,7 @@ fn records_become_observables_and_what_is_missing_is_the_work_list() {
 #[test]
 fn records_of_another_layout_are_a_problem_of_theirs_alone() {
     let scratch = tempfile::tempdir().unwrap();
-    let writer = RunWriter::create(scratch.path().join("run"), &manifest()).unwrap();
+    let writer = RunWriter::join(scratch.path().join("run"), &manifest()).unwrap();
     writer.write_measures(&plan(&[0, 1])).unwrap();
     writer.put_record(&record(0, Outcome::Done, [1.0, 2.0])).unwrap();
     let mut other = record(1, Outcome::Done, [1.0, 2.0]);
@@ -288,13 +276,13 @@ fn records_of_another_layout_are_a_problem_of_theirs_alone() {
     let view = writer.folder().view().unwrap();
     assert_eq!(view.results.observables["loss"].status, [Status::Done, Status::Missing]);
     assert!(view.problems[0].reason.to_string().contains("head"), "{}", view.problems[0].reason);
-    writer.write_zarr().unwrap();
+    writer.seal().unwrap();
 }
 
 #[test]
 fn names_that_would_leave_the_folder_are_refused() {
     let scratch = tempfile::tempdir().unwrap();
-    let writer = RunWriter::create(scratch.path().join("run"), &manifest()).unwrap();
+    let writer = RunWriter::join(scratch.path().join("run"), &manifest()).unwrap();
     let before = snapshot(scratch.path());
     for name in ["../x", "/tmp/x", "a/b", "..", "", "a\\b"] {
         let mut escaping = record(0, Outcome::Done, [1.0, 2.0]);
@@ -309,20 +297,20 @@ fn names_that_would_leave_the_folder_are_refused() {
 }
 
 #[test]
-fn identical_runs_have_identical_bytes_but_for_events_and_lock() {
+fn identical_runs_have_identical_bytes_but_for_events_and_workers() {
     let scratch = tempfile::tempdir().unwrap();
     let make = |name: &str| {
         let path = scratch.path().join(name);
-        let writer = RunWriter::create(&path, &manifest()).unwrap();
+        let writer = RunWriter::join(&path, &manifest()).unwrap();
         writer.write_checkpoint(0, &weights(0)).unwrap();
         writer.write_state(&State { step: 0, tensors: weights(0), counters: BTreeMap::new() }).unwrap();
         writer.write_measures(&plan(&[0])).unwrap();
         writer.put_record(&record(0, Outcome::Done, [1.0, 2.0])).unwrap();
         writer.write_analysis(&Analysis::default()).unwrap();
-        writer.write_zarr().unwrap();
+        writer.seal().unwrap();
         let files = snapshot(&path);
         let relative = files.into_iter().map(|(file, bytes)| (file.strip_prefix(&path).unwrap().to_owned(), bytes));
-        relative.filter(|(file, _)| file != Path::new("lock")).collect::<BTreeMap<_, _>>()
+        relative.filter(|(file, _)| !file.starts_with("workers")).collect::<BTreeMap<_, _>>()
     };
     let first = make("first");
     assert!(first.len() > 10, "{:?}", first.keys());
@@ -334,7 +322,7 @@ fn events_are_appended_over_sessions() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("run");
     let fields = |n: u64| serde_json::Map::from_iter([("step".to_owned(), n.into())]);
-    RunWriter::create(&path, &manifest()).unwrap().event("started", fields(0)).unwrap();
+    RunWriter::join(&path, &manifest()).unwrap().event("started", fields(0)).unwrap();
     RunWriter::open(&path).unwrap().event("resumed", fields(5)).unwrap();
     let events = RunFolder::open(&path).unwrap().events().unwrap().events;
     let told: Vec<_> = events.iter().map(|e| (&*e.kind, e.fields["step"].as_u64().unwrap())).collect();
@@ -347,13 +335,13 @@ fn a_read_only_run_is_read_without_a_trace_and_refused_to_writers() {
     use std::os::unix::fs::PermissionsExt;
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("run");
-    let writer = RunWriter::create(&path, &manifest()).unwrap();
+    let writer = RunWriter::join(&path, &manifest()).unwrap();
     writer.write_checkpoint(0, &weights(0)).unwrap();
     writer.write_measures(&plan(&[0])).unwrap();
     writer.put_record(&record(0, Outcome::Done, [1.0, 2.0])).unwrap();
     drop(writer);
     let set = |mode: u32| {
-        for at in [path.clone(), path.join("checkpoints"), path.join("records"), path.join("lock")] {
+        for at in [path.clone(), path.join("checkpoints"), path.join("records"), path.join("workers")] {
             fs_err::set_permissions(at, PermissionsExt::from_mode(mode)).unwrap();
         }
     };
@@ -366,8 +354,8 @@ fn a_read_only_run_is_read_without_a_trace_and_refused_to_writers() {
     // The superuser may write anywhere; only for others is there something to refuse.
     if fs_err::write(path.join("probe"), "").is_err() {
         let error = RunWriter::open(&path).unwrap_err();
-        assert!(matches!(&error, OpenError::Lock(LockError::Io(_))), "{error:?}");
-        assert!(error.to_string().contains("lock"), "{error}");
+        assert!(matches!(&error, OpenError::Io(_)), "{error:?}");
+        assert!(error.to_string().contains("workers"), "{error}");
     }
     set(0o755);
 }
@@ -375,13 +363,183 @@ fn a_read_only_run_is_read_without_a_trace_and_refused_to_writers() {
 #[test]
 fn a_folder_that_cannot_be_written_to_is_named_and_the_run_stays_readable() {
     let scratch = tempfile::tempdir().unwrap();
-    let writer = RunWriter::create(scratch.path().join("run"), &manifest()).unwrap();
+    let writer = RunWriter::join(scratch.path().join("run"), &manifest()).unwrap();
     let run = writer.folder().path().to_owned();
     // A file in place of a folder fails for everyone, the superuser included.
-    fs_err::remove_dir(run.join("checkpoints")).unwrap();
     fs_err::write(run.join("checkpoints"), "").unwrap();
     let error = writer.write_checkpoint(0, &weights(0)).unwrap_err();
     assert!(error.to_string().contains("checkpoints"), "{error}");
     fs_err::remove_file(run.join("checkpoints")).unwrap();
     assert_eq!(RunFolder::open(&run).unwrap().view().unwrap().results.checkpoints, [0_u64; 0]);
+}
+
+#[test]
+fn a_loose_record_truncated_flipped_or_swapped_is_missing_with_a_reason_and_made_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    let writer = RunWriter::join(scratch.path().join("run"), &manifest()).unwrap();
+    let run = writer.folder();
+    let [first, second] = [7, 8].map(|step| record(step, Outcome::Done, [1.0, 2.0]));
+    let missing = || match run.record("loss", 7, &first.key).unwrap() {
+        ontogeny_store::Lookup::Missing(reason) => reason.to_string(),
+        ontogeny_store::Lookup::Found(found) => panic!("found {found:?}"),
+    };
+    assert_eq!(missing(), "no record yet");
+    writer.put_record(&first).unwrap();
+    writer.put_record(&second).unwrap();
+    let file = record_file(run, 7);
+    let bytes = fs_err::read(&file).unwrap();
+    let flipped = String::from_utf8(bytes.clone()).unwrap().replace("2.0", "3.0").into_bytes();
+    let swapped = fs_err::read(record_file(run, 8)).unwrap();
+    for (damage, word) in [(&bytes[..bytes.len() / 2], "sealed JSON"), (&flipped, "hash"), (&swapped, "at step 8")] {
+        fs_err::write(&file, damage).unwrap();
+        assert!(missing().contains("damaged") && missing().contains(word), "{}", missing());
+        writer.put_record(&first).unwrap();
+        assert_eq!(fs_err::read(&file).unwrap(), bytes, "made again");
+    }
+}
+
+#[test]
+fn sealed_records_whose_arrays_are_damaged_are_missing_and_the_others_are_not() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("run");
+    let writer = RunWriter::join(&path, &manifest()).unwrap();
+    writer.write_measures(&plan(&[0, 1, 2])).unwrap();
+    for step in [0, 1, 2] {
+        writer.put_record(&record(step, Outcome::Done, [step as f64, 2.0])).unwrap();
+    }
+    writer.seal().unwrap();
+    let shard = path.join("measurements.zarr/loss/value/c/0/0");
+    let bytes = fs_err::read(&shard).unwrap();
+    let mut n_noticed = 0;
+    for at in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        fs_err::write(&shard, &flipped).unwrap();
+        let view = RunFolder::open(&path).unwrap().view().unwrap();
+        let loss = &view.results.observables["loss"];
+        // Whatever is not noticed has the right values.
+        for (step, (status, value)) in loss.status.iter().zip(loss.series(0)).enumerate() {
+            assert!(*status == Status::Missing || value.0 == Some(step as f64), "byte {at}: {status:?} {value:?}");
+        }
+        let n_missing = loss.status.iter().filter(|status| **status == Status::Missing).count();
+        assert_eq!(view.problems.len(), n_missing);
+        n_noticed += usize::from(n_missing > 0);
+    }
+    assert!(n_noticed > bytes.len() / 2, "{n_noticed} of {}", bytes.len());
+
+    // What is missing is made again, and stands from then on.
+    fs_err::write(&shard, &bytes[..bytes.len() / 2]).unwrap();
+    let writer = RunWriter::open(&path).unwrap();
+    let work = writer.folder().work_list().unwrap();
+    assert_eq!(work.len(), 3);
+    assert!(work[0].reason.to_string().contains("loss/value"), "{}", work[0].reason);
+    for step in [0, 1, 2] {
+        writer.put_record(&record(step, Outcome::Done, [step as f64, 2.0])).unwrap();
+    }
+    writer.seal().unwrap();
+    assert_eq!(RunFolder::open(&path).unwrap().work_list().unwrap(), []);
+}
+
+#[test]
+fn a_damaged_index_costs_what_was_sealed_since_the_one_before_and_says_so() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("run");
+    let writer = RunWriter::join(&path, &manifest()).unwrap();
+    writer.write_measures(&plan(&[0, 1])).unwrap();
+    for step in [0, 1] {
+        writer.put_record(&record(step, Outcome::Done, [1.0, 2.0])).unwrap();
+        writer.seal().unwrap();
+    }
+    let index = path.join("sealed/00000002.json");
+    let bytes = fs_err::read(&index).unwrap();
+    fs_err::write(&index, &bytes[..bytes.len() - 9]).unwrap();
+    let view = RunFolder::open(&path).unwrap().view().unwrap();
+    assert_eq!(view.results.observables["loss"].status, [Status::Done, Status::Missing]);
+    assert!(view.problems[0].reason.to_string().contains("00000002.json"), "{:?}", view.problems);
+    writer.put_record(&record(1, Outcome::Done, [1.0, 2.0])).unwrap();
+    writer.seal().unwrap();
+    assert_eq!(RunFolder::open(&path).unwrap().view().unwrap().problems, []);
+
+    let newer = String::from_utf8(bytes).unwrap().replacen("\"format_version\":2", "\"format_version\":3", 1);
+    fs_err::write(path.join("sealed/00000009.json"), newer).unwrap();
+    let error = RunFolder::open(&path).unwrap().view().unwrap_err().to_string();
+    assert!(error.contains("00000009.json") && error.contains("format version 3"), "{error}");
+}
+
+#[test]
+fn a_newer_record_is_neither_read_nor_replaced() {
+    let scratch = tempfile::tempdir().unwrap();
+    let writer = RunWriter::join(scratch.path().join("run"), &manifest()).unwrap();
+    let record = record(7, Outcome::Done, [1.0, 2.0]);
+    writer.put_record(&record).unwrap();
+    let file = record_file(writer.folder(), 7);
+    let newer = fs_err::read_to_string(&file).unwrap().replacen("\"format_version\":2", "\"format_version\":3", 1);
+    fs_err::write(&file, &newer).unwrap();
+    let error = writer.put_record(&record).unwrap_err();
+    assert!(matches!(error, ontogeny_store::RecordError::NewerFormat { found: 3, .. }), "{error}");
+    assert_eq!(fs_err::read_to_string(&file).unwrap(), newer);
+}
+
+#[test]
+fn a_run_of_format_1_is_read_and_becomes_format_2_when_a_worker_joins() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("run");
+    // Format 1 as it was: the same files, under other names, and arrays that were only a copy of the records.
+    let writer = RunWriter::join(&path, &manifest()).unwrap();
+    writer.write_checkpoint(0, &weights(0)).unwrap();
+    writer.write_state(&State { step: 0, tensors: weights(0), counters: BTreeMap::new() }).unwrap();
+    writer.write_measures(&plan(&[0, 1])).unwrap();
+    for step in [0, 1] {
+        writer.put_record(&record(step, Outcome::Done, [step as f64, 2.0])).unwrap();
+        fs_err::rename(record_file(writer.folder(), step), path.join(format!("records/loss/step-{step:08}.json")))
+            .unwrap();
+    }
+    drop(writer);
+    let in_checkpoints = |name: &str| path.join("checkpoints").join(name);
+    fs_err::rename(in_checkpoints("state-step-00000000.safetensors"), in_checkpoints("state-newest.safetensors"))
+        .unwrap();
+    fs_err::create_dir_all(path.join("measurements.zarr/loss")).unwrap();
+    let text = fs_err::read_to_string(path.join("run.toml")).unwrap();
+    let body = text.lines().skip(2).collect::<Vec<_>>().join("\n") + "\n";
+    let body = body.replace("format_version = 2", "format_version = 1");
+    let head = text.lines().next().unwrap();
+    let hash = blake3::hash(body.as_bytes());
+    fs_err::write(path.join("run.toml"), format!("{head}\nblake3 = \"{hash}\"\n{body}")).unwrap();
+    for file in ["records/loss/step-00000000.json", "records/loss/step-00000001.json", "measures.json"] {
+        let file = path.join(file);
+        let text = fs_err::read_to_string(&file).unwrap();
+        fs_err::write(&file, text.replacen("\"format_version\":2", "\"format_version\":1", 1)).unwrap();
+    }
+
+    let before = snapshot(&path);
+    let view = RunFolder::open(&path).unwrap().view().unwrap();
+    assert_eq!(view.results.observables["loss"].status, [Status::Done, Status::Done]);
+    assert_eq!(snapshot(&path), before, "reading changes nothing");
+
+    let writer = RunWriter::open(&path).unwrap();
+    assert!(
+        fs_err::read_to_string(path.join("run.toml")).unwrap().contains(&format!("format_version = {FORMAT_VERSION}"))
+    );
+    assert_eq!(writer.folder().read_state().unwrap().unwrap().tensors, weights(0));
+    writer.write_state(&State { step: 1, tensors: weights(1), counters: BTreeMap::new() }).unwrap();
+    assert!(!in_checkpoints("state-newest.safetensors").exists());
+    writer.seal().unwrap();
+    assert_eq!(RunFolder::open(&path).unwrap().view().unwrap(), view);
+    assert_eq!(fs_err::read_dir(path.join("records/loss")).unwrap().count(), 0);
+    assert!(path.join("measurements.zarr/loss/value/zarr.json").exists());
+}
+
+#[test]
+fn a_hundred_thousand_checkpoints_are_listed_by_their_names_alone() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("run");
+    let writer = RunWriter::join(&path, &manifest()).unwrap();
+    fs_err::create_dir_all(path.join("checkpoints")).unwrap();
+    let n = 100_000;
+    for step in 0..n {
+        // Empty files: listing must not look into them.
+        std::fs::File::create(path.join(format!("checkpoints/step-{:08}.safetensors", step * 7))).unwrap();
+    }
+    let steps = writer.folder().checkpoint_steps().unwrap();
+    assert_eq!((steps.len() as u64, steps[1], steps[99_999]), (n, 7, 699_993));
 }

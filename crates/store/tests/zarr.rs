@@ -64,8 +64,7 @@ fn llc(step: u64) -> Record {
 }
 
 fn make(path: &Path) -> RunWriter {
-    let writer =
-        RunWriter::create(path, &Manifest { title: "Zarr".to_owned(), seed: 7, ..Manifest::default() }).unwrap();
+    let writer = RunWriter::join(path, &Manifest { title: "Zarr".to_owned(), seed: 7, ..Manifest::default() }).unwrap();
     let plan = |kind: &str, steps: &[u64]| MeasurePlan {
         kind: kind.to_owned(),
         unit: "nats".to_owned(),
@@ -116,9 +115,9 @@ fn xarray_reads_what_the_view_says() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("a run");
     let writer = make(&path);
-    writer.write_zarr().unwrap();
-    // A second time, over the first.
-    assert_eq!(writer.write_zarr().unwrap(), []);
+    writer.seal().unwrap();
+    // A second time, with nothing new.
+    writer.seal().unwrap();
 
     // What `trace` should be; numbers that JSON cannot hold as text, which Python's float() reads.
     let exact = |value: f64| {
@@ -153,18 +152,15 @@ fn xarray_reads_what_the_view_says() {
 }
 
 #[test]
-fn the_tree_is_replaced_whole_and_leaves_nothing_behind() {
+fn sealing_leaves_few_files() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("run");
     let writer = make(&path);
-    writer.write_zarr().unwrap();
-    let stray = path.join("measurements.zarr/stray");
-    fs_err::write(&stray, "").unwrap();
-    writer.write_zarr().unwrap();
-    assert!(!stray.exists());
+    writer.seal().unwrap();
     let names = fs_err::read_dir(&path).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.filter(|name| name.starts_with('.')).count(), 0);
     // A shard is one file: the trace of four steps is not a file per step.
     let shards = fs_err::read_dir(path.join("measurements.zarr/llc/trace/c")).unwrap().count();
     assert_eq!(shards, 1);
+    assert_eq!(fs_err::read_dir(path.join("records/llc")).unwrap().count(), 0);
 }

@@ -93,7 +93,7 @@ pub(crate) fn analyse(
         .into_iter()
         .map(|b| Boundary { step: b.step, lower: b.lower, upper: b.upper, observables: b.observables })
         .collect();
-    (Analysis { transitions: kept, stages }, left_out)
+    (Analysis { transitions: kept, stages, ..Analysis::default() }, left_out)
 }
 
 /// The largest fall of the training loss is memorisation where the test loss falls later; that later fall is grokking.

@@ -78,7 +78,7 @@ pub enum StudyError {
     /// `[stages]` names a series that does not exist.
     #[error("in [stages]: {0}")]
     Stages(String),
-    /// The folder cannot be created, opened, or belongs to another writer.
+    /// The folder cannot be created or opened, or others work on it with another configuration.
     #[error("{0}")]
     Folder(String),
     /// The store failed.
@@ -111,6 +111,6 @@ macro_rules! from_store {
 }
 
 from_store! {
-    Folder: store::CreateError, store::OpenError, store::ManifestError, store::LockError;
-    Store: store::CheckpointError, store::RecordError, store::SealedError, store::ImportedError, store::ViewError, store::ZarrError;
+    Folder: store::OpenError, store::ManifestError;
+    Store: store::CheckpointError, store::RecordError, store::SealedError, store::ImportedError, store::ViewError, store::SealError;
 }

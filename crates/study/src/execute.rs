@@ -1,22 +1,20 @@
-//! Executing a run: one thread trains, the other cores measure what is there; everything finished is kept at once.
+//! Executing a run, together with whoever else works on it: training, measuring what is there, and the conclusion.
 
-use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
 
 use ontogeny_graph::Isa;
-use ontogeny_store::{Lookup, MissingReason, Outcome, Record, RunWriter, State, Tensor};
-use ontogeny_zoo::{TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer};
+use ontogeny_store::{Analysis, Claim, Place, RunWriter, SealedError};
 
 use crate::analysis::analyse;
+use crate::board::{Board, Next};
 use crate::event::{Event, Refusal, Summary};
 use crate::instruments::Instruments;
 use crate::sections::MeasureConfig;
-use crate::{Run, Source, StudyError, import};
+use crate::{Run, Source, StudyError};
 
 /// How to execute, as opposed to what: nothing here changes a result.
 #[derive(Clone, Copy)]
@@ -29,76 +27,60 @@ pub struct Options<'a> {
     pub cancel: &'a AtomicBool,
 }
 
+/// How often a worker looks whether others have finished something.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Rounds of measuring what was found damaged at the end; a disk that spoils what is written to it needs no more.
+const ROUNDS: usize = 3;
+
 impl Run {
-    /// Does whatever is missing in `directory`, which is created if need be.
+    /// Does whatever is missing in `place`, which is created if need be. Any number of processes may do so at once: they
+    /// share the work, and all of them return when all of it is done.
     ///
     /// # Errors
-    /// Another writer at work, a folder of another run, a training or measurement that failed, an interruption. The
-    /// folder stays readable, and the same call continues.
-    pub fn execute(&self, directory: &Path, options: &Options<'_>) -> Result<Summary, StudyError> {
-        let writer = self.open(directory, options)?;
+    /// A place of another run or with workers of another configuration, a training or measurement that failed, an
+    /// interruption. The run stays readable, and the same call continues.
+    pub fn execute(&self, place: impl Into<Place>, options: &Options<'_>) -> Result<Summary, StudyError> {
+        let place = place.into();
+        let writer = self.join(&place, options)?;
         let plans = self.plans(Some(writer.folder()))?;
-        let n_total: usize = plans.values().map(|plan| plan.steps.len()).sum();
-        let n_missing = n_total - count_done(&writer, &plans)?;
-        let existing = match &self.file.source {
-            Source::Train(_) => writer.folder().checkpoint_steps().map_err(StudyError::Io)?,
-            Source::Import(_) => self.steps.clone(),
-        };
+        writer.write_measures(&plans)?;
+        let mut board = Board::new(self, &writer, options)?;
         (options.observer)(&Event::Opened {
             title: self.file.title.clone(),
-            directory: directory.display().to_string(),
-            n_checkpoints: existing.len(),
-            n_missing,
+            directory: place.to_string(),
+            n_checkpoints: board.n_available(),
+            n_missing: board.n_missing(),
         });
-        writer.write_measures(&plans)?;
-
-        let (new_checkpoint, new_checkpoints) = mpsc::channel();
-        thread::scope(|scope| {
-            let trainer = match &self.file.source {
-                Source::Train(config) => {
-                    let writer = &writer;
-                    Some(scope.spawn(move || self.train(writer, config, &new_checkpoint, options)))
-                }
-                Source::Import(_) => {
-                    drop(new_checkpoint);
-                    None
-                }
-            };
-            let measured = self.measure_all(&writer, n_missing, &existing, &new_checkpoints, options);
-            if measured.is_err() {
-                options.cancel.store(true, Ordering::Relaxed);
+        for _ in 0..ROUNDS {
+            self.work(&writer, &mut board, options)?;
+            if let Some(summary) = self.conclude(&writer, options)? {
+                return Ok(summary);
             }
-            let trained = trainer.map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            match (trained, measured) {
-                // The first cause, not its consequence on the other thread.
-                (Some(Err(error)), Err(other)) if error.is_interruption() => Err(other),
-                (Some(Err(error)), _) | (_, Err(error)) => Err(error),
-                _ => Ok(()),
-            }
-        })?;
-        self.conclude(&writer, options)
+            board.look_closely(&writer, options)?;
+        }
+        let missing = writer.folder().work_list()?;
+        let reasons: Vec<String> = missing.iter().take(3).map(|item| item.reason.to_string()).collect();
+        Err(StudyError::Store(format!(
+            "measurements do not stay as they are written: {}; check the disk of `{place}`",
+            reasons.join("; ")
+        )))
     }
 
-    fn open(&self, directory: &Path, options: &Options<'_>) -> Result<RunWriter, StudyError> {
-        let exists = directory.join("run.toml").exists();
-        let mut writer =
-            if exists { RunWriter::open(directory)? } else { RunWriter::create(directory, &self.manifest)? };
-        if exists {
-            let old = writer.folder().manifest();
-            self.check_same_run(writer.folder())?;
-            if old.instruction_set != self.manifest.instruction_set {
-                let message = format!(
-                    "the run was begun on {}, this is {}: numbers made from here on may differ in the last bits; continue \
-                     on a processor like the first to keep them",
-                    old.instruction_set, self.manifest.instruction_set
-                );
-                (options.observer)(&Event::Notice { message });
-            }
-            let mut manifest = self.manifest.clone();
-            manifest.instruction_set.clone_from(&old.instruction_set);
-            if manifest != *old {
-                writer.update_manifest(manifest)?;
-            }
+    fn join(&self, place: &Place, options: &Options<'_>) -> Result<RunWriter, StudyError> {
+        let writer = RunWriter::join(place, &self.manifest)?;
+        let begun_on = &writer.folder().manifest().instruction_set;
+        if *begun_on != self.manifest.instruction_set {
+            let message = format!(
+                "the run was begun on {begun_on}, this is {}: numbers made from here on may differ in the last bits; continue \
+                 on a processor like the first to keep them",
+                self.manifest.instruction_set
+            );
+            (options.observer)(&Event::Notice { message });
+        }
+        for other in writer.others().map_err(StudyError::Io)? {
+            let message = format!("sharing the work with process {} on {}", other.pid, other.host);
+            (options.observer)(&Event::Notice { message });
         }
         if !self.imported.is_empty() {
             writer.write_imported(&self.imported)?;
@@ -110,201 +92,112 @@ impl Run {
         Ok(writer)
     }
 
-    /// Trains from the newest state; every checkpoint is announced once it is safe on the disk.
-    fn train(
-        &self,
-        writer: &RunWriter,
-        config: &TrainConfig,
-        announce: &mpsc::Sender<u64>,
-        options: &Options<'_>,
-    ) -> Result<(), StudyError> {
-        let split = self.task.split("train").expect("checked when the run was prepared");
-        let mut trainer = Trainer::new(&self.model, &split.data, config, self.file.seed)?;
-        let mut state = match writer.folder().read_state()? {
-            Some(saved) => {
-                let mut tensors = saved.tensors;
-                let weights = tensors.iter().position(|t| t.name == WEIGHTS).map(|at| tensors.swap_remove(at).values);
-                let buffers = tensors.into_iter().map(|t| (t.name, t.values)).collect();
-                trainer.resume(saved.step, weights.unwrap_or_default(), buffers)?
-            }
-            None => trainer.start(self.model.initial_weights(self.file.seed))?,
-        };
-        let outcome = trainer.run(&mut state, |event| match event {
-            TrainEvent::Checkpoint(state) => {
-                self.save(writer, state)?;
-                // Nobody listens once measuring has failed; the training then stops at its next step.
-                let _ = announce.send(state.step);
-                Ok(ControlFlow::Continue(()))
-            }
-            TrainEvent::Step { step, n_steps, loss } => {
-                (options.observer)(&Event::Trained { step: step + 1, n_steps, loss });
-                let stop = options.cancel.load(Ordering::Relaxed);
-                Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-            }
-        });
-        match outcome {
-            Ok(TrainOutcome::Finished) => Ok(()),
-            Ok(TrainOutcome::Stopped) => Err(StudyError::Interrupted),
-            Err(TrainError::Caller(error)) => Err(error),
-            Err(error) => Err(StudyError::Training(describe(&error))),
-        }
-    }
-
-    fn save(&self, writer: &RunWriter, state: &TrainState) -> Result<(), StudyError> {
-        let tensors: Vec<Tensor> = self
-            .model
-            .tensors(&state.weights)
-            .map(|(param, values)| Tensor::new(param.name.clone(), param.shape.clone(), values.to_vec()))
-            .collect();
-        writer.write_checkpoint(state.step, &tensors)?;
-        let flat = |name: &str, values: &[f32]| Tensor::new(name, vec![values.len()], values.to_vec());
-        let mut tensors = vec![flat(WEIGHTS, &state.weights)];
-        tensors.extend(state.buffers.iter().map(|(name, values)| flat(name, values)));
-        writer.write_state(&State { step: state.step, tensors, counters: BTreeMap::new() })?;
-        Ok(())
-    }
-
-    /// Measures every checkpoint, existing ones first, new ones as they are announced.
-    fn measure_all(
-        &self,
-        writer: &RunWriter,
-        n_total: usize,
-        existing: &[u64],
-        new_checkpoints: &mpsc::Receiver<u64>,
-        options: &Options<'_>,
-    ) -> Result<(), StudyError> {
-        if n_total == 0 {
-            // Nothing to measure; let the training finish.
-            while new_checkpoints.recv().is_ok() {}
-            return Ok(());
-        }
-        let mut instruments = Instruments::new(self)?;
-        let mut n_done = 0;
-        let mut is_training = matches!(self.file.source, Source::Train(_));
-        let mut available: Vec<u64> = existing.to_vec();
-        for &step in &self.steps {
-            while !available.contains(&step) && is_training {
-                match new_checkpoints.recv() {
-                    Ok(new) => available.push(new),
-                    Err(mpsc::RecvError) => is_training = false,
-                }
-            }
-            loop {
-                match new_checkpoints.try_recv() {
-                    Ok(new) => available.push(new),
-                    Err(mpsc::TryRecvError::Empty) => break,
-                    Err(mpsc::TryRecvError::Disconnected) => {
-                        is_training = false;
-                        break;
+    /// Trains if nobody else does, and measures whatever is there and not claimed, until all of it is done by someone.
+    fn work(&self, writer: &RunWriter, board: &mut Board<'_>, options: &Options<'_>) -> Result<(), StudyError> {
+        let (announce, announced) = mpsc::channel();
+        thread::scope(|scope| {
+            let mut trainer: Option<ScopedJoinHandle<'_, Result<(), StudyError>>> = None;
+            let mut measure = || -> Result<(), StudyError> {
+                let mut instruments = None;
+                let mut has_trained = false;
+                loop {
+                    if let Some(finished) = trainer.take_if(|trainer| trainer.is_finished()) {
+                        joined(finished)?;
+                        has_trained = true;
+                        board.refresh(writer)?;
+                    }
+                    if options.cancel.load(Ordering::Relaxed) {
+                        return Err(StudyError::Interrupted);
+                    }
+                    if trainer.is_none()
+                        && let Some(step) = board.first_checkpoint_to_come()
+                        && let Source::Train(config) = &self.file.source
+                    {
+                        if has_trained {
+                            return Err(no_checkpoint(writer, step));
+                        }
+                        if let Some(claim) = writer.claim("train").map_err(StudyError::Io)? {
+                            tell_taken_over("the training", &claim, writer, options)?;
+                            let announce = announce.clone();
+                            trainer = Some(scope.spawn(move || {
+                                let _claim = claim;
+                                self.train(writer, config, &announce, options)
+                            }));
+                        }
+                    }
+                    match board.next(writer)? {
+                        Next::Unit { at, claim } => {
+                            let instruments = match &mut instruments {
+                                Some(made) => made,
+                                none => none.insert(Instruments::new(self)?),
+                            };
+                            let reserved = usize::from(trainer.is_some());
+                            let threads = NonZero::new(options.threads.get().saturating_sub(reserved));
+                            let threads = threads.unwrap_or(NonZero::<usize>::MIN);
+                            board.measure(writer, instruments, at, &claim, threads, options)?;
+                        }
+                        Next::Done if trainer.is_none() && board.first_checkpoint_to_come().is_none() => return Ok(()),
+                        Next::Done | Next::Wait => {
+                            // Our own trainer says when there is something new; of others we have to look.
+                            let _ = announced.recv_timeout(POLL);
+                            while announced.try_recv().is_ok() {}
+                            board.refresh(writer)?;
+                        }
                     }
                 }
+            };
+            let measured = measure();
+            if measured.is_err() {
+                options.cancel.store(true, Ordering::Relaxed);
             }
-            if !available.contains(&step) {
-                if options.cancel.load(Ordering::Relaxed) {
-                    return Err(StudyError::Interrupted);
-                }
-                // Where the training failed, its own error comes before this one.
-                return Err(StudyError::Store(format!(
-                    "`{}` has no checkpoint of step {step}, although the training is past it: found a file that was \
-                     removed, expected every step of the schedule: put it back, or remove \
-                     `checkpoints/state-newest.safetensors` and run again, training makes the same bits anew",
-                    writer.folder().path().display()
-                )));
+            match (trainer.map(joined), measured) {
+                // The first cause, not its consequence on the other thread.
+                (Some(Err(error)), Err(other)) if error.is_interruption() => Err(other),
+                (Some(Err(error)), _) | (_, Err(error)) => Err(error),
+                _ => Ok(()),
             }
-            let reserved = usize::from(is_training);
-            let threads = NonZero::new(options.threads.get().saturating_sub(reserved)).unwrap_or(NonZero::<usize>::MIN);
-            self.measure_step(writer, &mut instruments, step, (&mut n_done, n_total), threads, options)?;
-        }
-        Ok(())
+        })
     }
 
-    fn measure_step(
-        &self,
-        writer: &RunWriter,
-        instruments: &mut Instruments<'_>,
-        step: u64,
-        (n_done, n_total): (&mut usize, usize),
-        threads: NonZero<usize>,
-        options: &Options<'_>,
-    ) -> Result<(), StudyError> {
-        let tensors = match self.imported.iter().find(|checkpoint| checkpoint.step == step) {
-            Some(checkpoint) => checkpoint.blake3.clone(),
-            None => writer.folder().checkpoint_header(step)?.hash,
-        };
-        let mut weights: Option<Vec<f32>> = None;
-        for measure in &self.file.measures {
-            let key = self.key(measure, &tensors);
-            match writer.folder().record(&measure.name, step, &key)? {
-                Lookup::Found(_) => continue,
-                Lookup::Missing(reason @ MissingReason::Damaged { .. }) => {
-                    let message = format!("{reason}; `{}` at step {step} is made again", measure.name);
-                    (options.observer)(&Event::Notice { message });
-                }
-                Lookup::Missing(_) => {}
-            }
+    /// Seals the records, and looks for transitions and stages unless that was done in the same records; `None` where
+    /// something is missing after all.
+    fn conclude(&self, writer: &RunWriter, options: &Options<'_>) -> Result<Option<Summary>, StudyError> {
+        let _claim = loop {
             if options.cancel.load(Ordering::Relaxed) {
                 return Err(StudyError::Interrupted);
             }
-            if weights.is_none() {
-                weights = Some(self.weights_at(writer, step)?);
+            match writer.claim("conclude").map_err(StudyError::Io)? {
+                Some(claim) => break claim,
+                None => thread::sleep(POLL),
             }
-            let weights = weights.as_deref().unwrap_or_default();
-            let progress = |share: f64| {
-                (options.observer)(&Event::Measuring {
-                    measure: measure.name.clone(),
-                    step,
-                    n_done: *n_done,
-                    n_total,
-                    share,
-                });
-            };
-            let reading = instruments.measure(measure, step, weights, threads, &progress, options.cancel)?;
-            let refused = match &reading.outcome {
-                Outcome::Refused { verdict, reason } => Some(format!("{verdict}: {reason}")),
-                Outcome::Done => None,
-            };
-            writer.put_record(&Record {
-                key,
-                measure: measure.name.clone(),
-                kind: measure.observable.kind().to_owned(),
-                algorithm_version: measure.observable.algorithm_version(),
-                step,
-                outcome: reading.outcome,
-                arrays: reading.arrays,
-                details: reading.details,
-            })?;
-            *n_done += 1;
-            (options.observer)(&Event::Measured {
-                measure: measure.name.clone(),
-                step,
-                n_done: *n_done,
-                n_total,
-                refused,
-            });
+        };
+        let plans = self.plans(Some(writer.folder()))?;
+        writer.write_measures(&plans)?;
+        writer.seal()?;
+        if let Err(error @ SealedError::Damaged { .. }) = writer.folder().analysis() {
+            (options.observer)(&Event::Notice { message: format!("{error}; it is made again now") });
+            writer.write_analysis(&Analysis::default())?;
         }
-        Ok(())
-    }
-
-    fn weights_at(&self, writer: &RunWriter, step: u64) -> Result<Vec<f32>, StudyError> {
-        if let (Source::Import(config), Some(checkpoint)) =
-            (&self.file.source, self.imported.iter().find(|checkpoint| checkpoint.step == step))
-        {
-            checkpoint.verify()?;
-            return import::weights(config, &self.model, &checkpoint.path);
+        let seen = writer.folder().view()?;
+        for problem in &seen.problems {
+            (options.observer)(&Event::Notice { message: problem.to_string() });
         }
-        let checkpoint = writer.folder().read_checkpoint(step)?;
-        import::flat(&self.model, step, &checkpoint.tensors)
-    }
-
-    /// Looks for transitions and stages in what is measured, and writes the arrays for other programs.
-    fn conclude(&self, writer: &RunWriter, options: &Options<'_>) -> Result<Summary, StudyError> {
-        writer.write_measures(&self.plans(Some(writer.folder()))?)?;
-        let mut view = writer.folder().view()?.results;
-        let (analysis, left_out) = analyse(&view, &self.file.stages, u64::from(self.file.seed), options.threads);
-        writer.write_analysis(&analysis)?;
-        if !left_out.is_empty() {
-            let message = format!("not looked at for transitions: {}", left_out.join("; "));
-            (options.observer)(&Event::Notice { message });
+        let mut view = seen.results;
+        let is_missing = |status: &ontogeny_store::Status| *status == ontogeny_store::Status::Missing;
+        if view.observables.values().any(|observable| observable.status.iter().any(is_missing)) {
+            return Ok(None);
+        }
+        let basis = self.basis(&plans);
+        let mut analysis = writer.folder().analysis()?;
+        if analysis.basis != basis {
+            let left_out;
+            (analysis, left_out) = analyse(&view, &self.file.stages, u64::from(self.file.seed), options.threads);
+            analysis.basis = basis;
+            writer.write_analysis(&analysis)?;
+            if !left_out.is_empty() {
+                let message = format!("not looked at for transitions: {}", left_out.join("; "));
+                (options.observer)(&Event::Notice { message });
+            }
         }
         view.transitions.clone_from(&analysis.transitions);
         view.stages.clone_from(&analysis.stages);
@@ -312,31 +205,45 @@ impl Run {
             n_transitions: analysis.transitions.len(),
             n_boundaries: analysis.stages.len(),
         });
-        for problem in writer.write_zarr()? {
-            let message = format!("`{}` at step {}: {}", problem.measure, problem.step, problem.reason);
-            (options.observer)(&Event::Notice { message });
-        }
         let refusals = refusals(&view, &self.file.measures);
+        writer.remove_old_leases().map_err(StudyError::Io)?;
         writer.event("finished", serde_json::Map::new()).map_err(StudyError::Io)?;
-        Ok(Summary { view, analysis, refusals })
+        Ok(Some(Summary { view, analysis, refusals }))
     }
 }
 
-/// Measurements whose record is there and whole.
-fn count_done(writer: &RunWriter, plans: &BTreeMap<String, ontogeny_store::MeasurePlan>) -> Result<usize, StudyError> {
-    let mut n_done = 0;
-    for (name, plan) in plans {
-        for (&step, key) in &plan.steps {
-            if let Some(key) = key {
-                n_done += usize::from(writer.folder().record(name, step, key)?.into_record().is_some());
-            }
-        }
+/// Says that a unit was held by a worker that is gone.
+pub(crate) fn tell_taken_over(
+    unit: &str,
+    claim: &Claim,
+    writer: &RunWriter,
+    options: &Options<'_>,
+) -> Result<(), StudyError> {
+    if claim.attempt() == 1 {
+        return Ok(());
     }
-    Ok(n_done)
+    let from = claim.previous().map_or_else(|| "a worker".to_owned(), |w| format!("process {} on {}", w.pid, w.host));
+    let message = format!("{unit} is taken over from {from}, which is gone (attempt {})", claim.attempt());
+    (options.observer)(&Event::Notice { message });
+    let mut fields = serde_json::Map::new();
+    fields.insert("unit".to_owned(), unit.into());
+    fields.insert("from".to_owned(), from.into());
+    fields.insert("attempt".to_owned(), claim.attempt().into());
+    writer.event("taken_over", fields).map_err(StudyError::Io)
 }
 
-/// Name of the flat weights in a saved state.
-const WEIGHTS: &str = "weights";
+fn joined(trainer: ScopedJoinHandle<'_, Result<(), StudyError>>) -> Result<(), StudyError> {
+    trainer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn no_checkpoint(writer: &RunWriter, step: u64) -> StudyError {
+    StudyError::Store(format!(
+        "`{}` has no checkpoint of step {step}, although the training is past it: found a file that was removed, expected \
+         every step of the schedule: put it back, or remove the state in `checkpoints` (`state-….safetensors`) and run \
+         again, training makes the same bits anew",
+        writer.folder().path().display()
+    ))
+}
 
 fn refusals(view: &ontogeny_store::RunView, measures: &[MeasureConfig]) -> Vec<Refusal> {
     let mut refusals = Vec::new();
@@ -350,15 +257,4 @@ fn refusals(view: &ontogeny_store::RunView, measures: &[MeasureConfig]) -> Vec<R
         }
     }
     refusals
-}
-
-/// An error with its causes on one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }

@@ -3,9 +3,10 @@
 //! [`RunFile::read`] parses and checks a file; [`Run::prepare`] resolves data, network and measurements; its work list
 //! is what a dry run prints; [`Run::execute`] trains or imports, measures, detects transitions and stages, and leaves
 //! everything in the run's folder. It is idempotent: a second call finds nothing to do, a killed one is continued with
-//! the same bits.
+//! the same bits, and several at once share the work.
 
 mod analysis;
+mod board;
 mod error;
 mod event;
 mod execute;
@@ -17,6 +18,7 @@ mod prepare;
 mod run_file;
 mod sections;
 mod toml_source;
+mod training;
 
 pub use error::StudyError;
 pub use event::{Event, Refusal, Summary};

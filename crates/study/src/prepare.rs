@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ontogeny_graph::Isa;
-use ontogeny_store::{Imported, KeyParts, Manifest, ManifestError, MeasurePlan, RecordKey, RunFolder};
+use ontogeny_store::{Imported, KeyParts, Manifest, ManifestError, MeasurePlan, Place, RecordKey, RunFolder};
 use ontogeny_zoo::{Model, Task, Trainer};
 
 use crate::instruments::Instruments;
 use crate::sections::{MeasureConfig, ObservableConfig};
 use crate::{RunFile, Source, StudyError, import};
+
+/// Version of the detector of transitions and stages: where it is raised, finished runs are looked at again.
+const DETECTOR_VERSION: u32 = 2;
 
 /// A run that is ready to be executed.
 #[derive(Debug)]
@@ -30,8 +33,8 @@ pub struct Run {
 pub struct WorkSummary {
     /// Title of the run.
     pub title: String,
-    /// Its folder.
-    pub directory: PathBuf,
+    /// Its folder, or its address.
+    pub directory: String,
     /// Parameters of the network.
     pub n_parameters: usize,
     /// Examples by split.
@@ -99,12 +102,13 @@ impl Run {
         self.file.report.write
     }
 
-    /// What is missing in `directory`, without writing anything.
+    /// What is missing in `place`, without writing anything.
     ///
     /// # Errors
     /// A folder that exists and is not this run.
-    pub fn work(&self, directory: &Path) -> Result<WorkSummary, StudyError> {
-        let folder = match RunFolder::open(directory) {
+    pub fn work_to_do(&self, place: impl Into<Place>) -> Result<WorkSummary, StudyError> {
+        let place = place.into();
+        let folder = match RunFolder::open(&place) {
             Ok(folder) => Some(folder),
             Err(ManifestError::NotARun { .. }) => None,
             Err(error) => return Err(error.into()),
@@ -114,11 +118,18 @@ impl Run {
         }
         let plans = self.plans(folder.as_ref())?;
         let mut measures = Vec::new();
+        let mut shelf = folder.as_ref().map(RunFolder::shelf).transpose()?;
         for (name, plan) in &plans {
             let mut missing = 0;
             for (&step, key) in &plan.steps {
-                let found = match (&folder, key) {
-                    (Some(folder), Some(key)) => folder.record(name, step, key)?.into_record().is_some(),
+                let found = match (&folder, &mut shelf, key) {
+                    (Some(folder), Some(shelf), Some(key)) => loop {
+                        match shelf.find(name, step, key)? {
+                            Some(lookup) => break lookup.into_record().is_some(),
+                            // Sealed by another worker since.
+                            None => *shelf = folder.shelf()?,
+                        }
+                    },
                     _ => false,
                 };
                 missing += usize::from(!found);
@@ -137,7 +148,7 @@ impl Run {
         };
         Ok(WorkSummary {
             title: self.file.title.clone(),
-            directory: directory.to_owned(),
+            directory: place.to_string(),
             n_parameters: self.model.space().len(),
             splits: self.task.splits.iter().map(|split| (split.name.to_owned(), split.data.len())).collect(),
             training,
@@ -147,13 +158,13 @@ impl Run {
     }
 
     /// Refuses a folder whose checkpoints are those of another run; records of it would be lost.
-    pub(crate) fn check_same_run(&self, folder: &RunFolder) -> Result<(), StudyError> {
+    fn check_same_run(&self, folder: &RunFolder) -> Result<(), StudyError> {
         let (found, expected) = (&folder.manifest().trajectory, &self.manifest.trajectory);
         let is_empty = folder.checkpoint_steps().map_err(StudyError::Io)?.is_empty() && folder.imported()?.is_empty();
         if found == expected || is_empty {
             return Ok(());
         }
-        let path = folder.path().join("run.toml");
+        let path = folder.place().path("run.toml");
         Err(ManifestError::OtherTrajectory { path, found: found.clone(), expected: expected.clone() }.into())
     }
 
@@ -180,6 +191,13 @@ impl Run {
             );
         }
         Ok(plans)
+    }
+
+    /// Hash of everything the analysis depends on.
+    pub(crate) fn basis(&self, plans: &BTreeMap<String, MeasurePlan>) -> String {
+        let keys: Vec<_> = plans.iter().map(|(name, plan)| (name, &plan.steps)).collect();
+        let text = serde_json::json!([DETECTOR_VERSION, keys, self.file.stages, self.file.seed]).to_string();
+        blake3::hash(text.as_bytes()).to_hex().to_string()
     }
 
     /// Hash of everything a measurement of one checkpoint depends on.

@@ -64,14 +64,21 @@ fn execute(run: &Run, directory: &Path, n_threads: usize, n_events: usize) -> Re
 /// Checkpoints, state, records and analysis of a run, by file.
 fn findings(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
-    for folder in ["", "checkpoints", "records/loss", "records/weight_norm", "records/llc"] {
-        for entry in fs_err::read_dir(directory.join(folder)).unwrap() {
+    let mut folders =
+        vec![directory.join("checkpoints"), directory.join("records"), directory.join("measurements.zarr")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            let name = path.strip_prefix(directory).unwrap().to_string_lossy().into_owned();
-            if path.is_file() && !matches!(name.as_str(), "events.jsonl" | "lock") {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(directory).unwrap().to_string_lossy().into_owned();
                 found.insert(name, fs_err::read(&path).unwrap());
             }
         }
+    }
+    for name in ["run.toml", "analysis.json", "measures.json"] {
+        found.insert(name.to_owned(), fs_err::read(directory.join(name)).unwrap());
     }
     found
 }

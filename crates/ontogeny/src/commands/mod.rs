@@ -5,7 +5,9 @@ mod report;
 mod run;
 mod show;
 
-use ontogeny_store::{ManifestError, ViewError};
+use std::path::Path;
+
+use ontogeny_store::{ManifestError, Place, ViewError};
 use ontogeny_study::StudyError;
 use ontogeny_zoo::ReadError;
 
@@ -17,6 +19,20 @@ pub(crate) fn dispatch(arguments: &Cli) -> Result<u8, CommandError> {
         Command::Show(args) => show::show(args),
         Command::Report(args) => report::report(args),
         Command::Inspect(args) => inspect::inspect(args),
+    }
+}
+
+/// Where a run is: a folder, or an address `s3://bucket/prefix`.
+fn place(path: &Path) -> std::io::Result<Place> {
+    match path.to_str().filter(|text| text.starts_with("s3://")) {
+        None => Ok(Place::local(path)),
+        #[cfg(feature = "s3")]
+        Some(address) => Place::s3(address),
+        #[cfg(not(feature = "s3"))]
+        Some(address) => Err(std::io::Error::other(format!(
+            "`{address}`: found an address in an object store, expected a folder: this ontogeny was built without them; build it with \
+             `--features s3`"
+        ))),
     }
 }
 

@@ -2,18 +2,22 @@
 
 use ontogeny_store::{RunFolder, write_file};
 
-use super::CommandError;
+use super::run::REPORT;
+use super::{CommandError, place};
 use crate::cli::{ReportArgs, exit};
 use crate::terminal::{print, say};
 
 pub(crate) fn report(args: &ReportArgs) -> Result<u8, CommandError> {
-    let view = RunFolder::open(&args.dir)?.view()?;
+    let place = place(&args.dir)?;
+    let view = RunFolder::open(&place)?.view()?;
     for problem in &view.problems {
-        say(&format!("note: `{}` at step {}: {}", problem.measure, problem.step, problem.reason));
+        say(&format!("note: {problem}"));
     }
-    let path = args.out.clone().unwrap_or_else(|| args.dir.join("report.html"));
-    // Absolute, because the folder of a bare file name would be an empty path.
-    write_file(&path, ontogeny_web::report(&view.results).as_bytes())?;
+    let report = ontogeny_web::report(&view.results);
+    let path = match &args.out {
+        Some(path) => write_file(path, report.as_bytes()).map(|()| path.clone())?,
+        None => place.write(REPORT, report.as_bytes()).map(|()| place.path(REPORT))?,
+    };
     print(&path.display().to_string());
     Ok(exit::DONE)
 }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use ontogeny_store::Transition;
+use ontogeny_store::{Place, Transition};
 use ontogeny_study::{Options, Overrides, Run, RunFile, Scale, Summary, WorkSummary};
 
-use super::CommandError;
+use super::{CommandError, place};
 use crate::cli::{RunArgs, ScaleArg, exit};
 use crate::progress::Reporter;
 use crate::terminal::{grouped, number, print, say};
+
+/// Name of the report in the run.
+pub(super) const REPORT: &str = "report.html";
 
 pub(crate) fn run(args: &RunArgs) -> Result<u8, CommandError> {
     let scale = match args.scale {
@@ -22,8 +25,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CommandError> {
     let file = RunFile::read(&args.file, &overrides)?;
     let run = Run::prepare(file, &command_line(args))?;
     let directory = args.out.clone().unwrap_or_else(|| run.default_directory());
+    let place = place(&directory)?;
     if args.dry_run {
-        let work = run.work(&directory)?;
+        let work = run.work_to_do(&place)?;
         print_work(&work, args.json)?;
         return Ok(exit::DONE);
     }
@@ -35,19 +39,18 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CommandError> {
     let reporter = Reporter::new(args.json);
     let threads = args.threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN));
     let observer = |event: &ontogeny_study::Event| reporter.on(event);
-    let outcome = run.execute(&directory, &Options { threads, observer: &observer, cancel: &cancel });
+    let outcome = run.execute(&place, &Options { threads, observer: &observer, cancel: &cancel });
     reporter.finish();
     let summary = outcome?;
 
-    let report = directory.join("report.html");
     if run.writes_report() {
-        ontogeny_store::write_file(&report, ontogeny_web::report(&summary.view).as_bytes())?;
+        place.write(REPORT, ontogeny_web::report(&summary.view).as_bytes())?;
     }
     if args.json {
-        print_json(&summary, &directory)?;
+        print_json(&summary, &place)?;
     } else {
         if run.writes_report() {
-            say(&format!("  report   {}", report.display()));
+            say(&format!("  report   {}", place.path(REPORT).display()));
         }
         print_summary(&summary);
     }
@@ -91,7 +94,7 @@ fn print_work(work: &WorkSummary, json: bool) -> Result<(), CommandError> {
         print(&serde_json::to_string(&object)?);
         return Ok(());
     }
-    print(&format!("{}  →  {}", work.title, work.directory.display()));
+    print(&format!("{}  →  {}", work.title, work.directory));
     let splits: Vec<String> = work.splits.iter().map(|(name, n)| format!("{name} {}", grouped(*n as f64))).collect();
     print(&format!("  network    {} parameters", grouped(work.n_parameters as f64)));
     print(&format!("  examples   {}", splits.join(", ")));
@@ -109,9 +112,9 @@ fn print_work(work: &WorkSummary, json: bool) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn print_json(summary: &Summary, directory: &std::path::Path) -> Result<(), CommandError> {
+fn print_json(summary: &Summary, place: &Place) -> Result<(), CommandError> {
     let object = serde_json::json!({
-        "event": "finished", "directory": directory, "transitions": summary.analysis.transitions,
+        "event": "finished", "directory": place.to_string(), "transitions": summary.analysis.transitions,
         "stages": summary.analysis.stages, "refused": summary.refusals,
     });
     print(&serde_json::to_string(&object)?);

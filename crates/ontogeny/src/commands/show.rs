@@ -3,8 +3,8 @@
 use comfy_table::{CellAlignment, Table, presets};
 use ontogeny_store::{Detail, Observable, RunFolder, RunView, Status};
 
-use super::CommandError;
 use super::run::print_transitions;
+use super::{CommandError, place};
 use crate::cli::{ShowArgs, exit};
 use crate::terminal::{grouped, number, print, say};
 
@@ -12,9 +12,9 @@ use crate::terminal::{grouped, number, print, say};
 const MAX_COLUMNS: usize = 10;
 
 pub(crate) fn show(args: &ShowArgs) -> Result<u8, CommandError> {
-    let view = RunFolder::open(&args.dir)?.view()?;
+    let view = RunFolder::open(place(&args.dir)?)?.view()?;
     for problem in &view.problems {
-        say(&format!("note: `{}` at step {}: {}", problem.measure, problem.step, problem.reason));
+        say(&format!("note: {problem}"));
     }
     if args.json {
         print(&serde_json::to_string(&view.results)?);

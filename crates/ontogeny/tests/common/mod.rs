@@ -128,13 +128,7 @@ impl Workplace {
 
     /// Everything a run found, by file: checkpoints, optimiser state, records, analysis. Not what says where or when.
     pub(crate) fn findings(&self, run: &str) -> BTreeMap<String, Vec<u8>> {
-        let mut files = files(&self.path(run));
-        files.retain(|name, _| {
-            ["checkpoints/", "records/"].iter().any(|part| name.starts_with(part))
-                || matches!(name.as_str(), "analysis.json" | "measures.json")
-        });
-        assert!(!files.is_empty(), "no findings in {run}");
-        files
+        findings(&self.path(run))
     }
 }
 
@@ -155,13 +149,37 @@ impl Outcome {
     }
 }
 
-/// The content of every file under `folder`, by its path within.
+/// Checkpoints, optimiser state, records and analysis of a run, by file. How often its records were sealed is no finding,
+/// so those of the newest generation stand here under names without its number.
+pub(crate) fn findings(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    let all = files(run);
+    let newest = all.keys().filter(|name| name.starts_with("sealed/")).next_back().expect("a finished run is sealed");
+    let mut index: Value = serde_json::from_slice(&all[newest]).expect("JSON");
+    let tree = index["content"]["tree"].take().as_str().expect("a name").to_owned();
+    index["blake3"].take();
+    let mut found = BTreeMap::from([("sealed".to_owned(), index.to_string().into_bytes())]);
+    for (name, bytes) in all {
+        if let Some(file) = name.strip_prefix(&tree) {
+            found.insert(format!("tree{file}"), bytes);
+        } else if ["checkpoints/", "records/"].iter().any(|part| name.starts_with(part))
+            || matches!(name.as_str(), "analysis.json" | "measures.json")
+        {
+            found.insert(name, bytes);
+        }
+    }
+    found
+}
+
+/// The content of every file under `folder`, by its path within; links are not followed.
 pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
         for entry in fs_err::read_dir(&next).expect("a folder that can be read") {
             let path = entry.expect("an entry").path();
+            if path.is_symlink() {
+                continue;
+            }
             if path.is_dir() {
                 folders.push(path);
             } else {

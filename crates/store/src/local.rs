@@ -1,0 +1,436 @@
+//! A run in a local folder: whole files by temporary file, flush and rename; workers known by a lock that dies with them.
+
+use std::fs::TryLockError;
+use std::io::{self, BufWriter, Read, Seek as _, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use tempfile::NamedTempFile;
+
+use crate::place::{Backend, Presence, WORKERS, WriteContent};
+
+/// Start of the name of every temporary file; nothing with it is ever read.
+const TEMPORARY_PREFIX: &str = ".ontogeny-tmp-";
+
+/// The log of a run.
+const LOG: &str = "events.jsonl";
+
+/// A folder, with the worker in whose name its temporary files are made.
+#[derive(Debug)]
+pub(crate) struct LocalFolder {
+    root: PathBuf,
+    worker: OnceLock<String>,
+    log: Mutex<Option<fs_err::File>>,
+}
+
+/// Replaces the file at `path` by `bytes`, as a whole or not at all, and flushes it to the disk.
+///
+/// # Errors
+/// Where it cannot be written; the message names it.
+pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    LocalFolder::new(folder_of(path).to_owned()).replace(&name, &mut |out| out.write_all(bytes))
+}
+
+impl LocalFolder {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root, worker: OnceLock::new(), log: Mutex::new(None) }
+    }
+
+    fn locate(&self, key: &str) -> PathBuf {
+        if key.is_empty() { self.root.clone() } else { self.root.join(key) }
+    }
+
+    /// The content in a flushed temporary file beside `path`.
+    fn write_beside(&self, path: &Path, is_durable: bool, write: WriteContent<'_>) -> io::Result<NamedTempFile> {
+        let folder = folder_of(path);
+        if !folder.is_dir() {
+            make_folder(folder)?;
+        }
+        let owner = self.worker.get().map_or("", String::as_str);
+        let prefix = format!("{TEMPORARY_PREFIX}{owner}~");
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix);
+        // Temporary files are private by default; a run is as readable as the umask allows.
+        #[cfg(unix)]
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        #[cfg(unix)]
+        builder.permissions(permissions);
+        let temporary = builder.tempfile_in(folder).map_err(|error| bare(&error))?;
+        // The size of the buffer bounds what one system call writes; the number is not important.
+        let mut buffer = BufWriter::with_capacity(1 << 18, temporary.as_file());
+        write(&mut buffer).and_then(|()| buffer.flush())?;
+        drop(buffer);
+        if is_durable {
+            temporary.as_file().sync_all()?;
+        }
+        Ok(temporary)
+    }
+
+    fn create_with(&self, key: &str, is_durable: bool, write: WriteContent<'_>) -> io::Result<bool> {
+        let path = self.locate(key);
+        let temporary = self.write_beside(&path, is_durable, write).map_err(|e| at(&path, &e))?;
+        match temporary.persist_noclobber(&path) {
+            Ok(_) if is_durable => sync_folder(folder_of(&path)).map(|()| true),
+            Ok(_) => Ok(true),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(at(&path, &error.error)),
+        }
+    }
+
+    fn tidy_folder(&self, folder: &Path, is_alone: bool) -> io::Result<()> {
+        for entry in read_folder(folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(owned) = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY_PREFIX)) else {
+                if entry.file_type()?.is_dir() {
+                    self.tidy_folder(&entry.path(), is_alone)?;
+                }
+                continue;
+            };
+            let owner = owned.split_once('~').map_or("", |(owner, _)| owner);
+            // What nobody signed may belong to anybody who is there.
+            let is_left = if owner.is_empty() { is_alone } else { !self.is_alive(owner)? };
+            if is_left && self.worker.get().map(String::as_str) != Some(owner) {
+                remove_all(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Backend for LocalFolder {
+    fn open(&self, key: &str) -> io::Result<Option<(Box<dyn Read + Send>, u64)>> {
+        match fs_err::File::open(self.locate(key)) {
+            Ok(file) => {
+                let length = file.metadata()?.len();
+                Ok(Some((Box::new(file), length)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create(&self, key: &str, write: WriteContent<'_>) -> io::Result<bool> {
+        self.create_with(key, true, write)
+    }
+
+    fn replace(&self, key: &str, write: WriteContent<'_>) -> io::Result<()> {
+        let path = self.locate(key);
+        let temporary = self.write_beside(&path, true, write).map_err(|e| at(&path, &e))?;
+        temporary.persist(&path).map_err(|e| at(&path, &e.error))?;
+        sync_folder(folder_of(&path))
+    }
+
+    fn mark(&self, key: &str, bytes: &[u8]) -> io::Result<bool> {
+        self.create_with(key, false, &mut |out| out.write_all(bytes))
+    }
+
+    fn remove(&self, key: &str) -> io::Result<()> {
+        remove_all(&self.locate(key))
+    }
+
+    fn entries(&self, folder: &str) -> io::Result<Vec<(String, bool)>> {
+        let mut entries = Vec::new();
+        for entry in read_folder(&self.locate(folder))? {
+            let entry = entry?;
+            // A name that is not Unicode is none of ours.
+            if let Ok(name) = entry.file_name().into_string()
+                && !name.starts_with(TEMPORARY_PREFIX)
+            {
+                entries.push((name, entry.file_type()?.is_dir()));
+            }
+        }
+        Ok(entries)
+    }
+
+    fn append(&self, line: &[u8]) -> io::Result<()> {
+        // A panic elsewhere cannot leave the file half-written: the guard is held over one write of whole lines.
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match &mut *log {
+            Some(file) => file,
+            none => {
+                let mut options = fs_err::OpenOptions::new();
+                let mut file = options.read(true).append(true).create(true).open(self.locate(LOG))?;
+                if ends_torn(&mut file)? {
+                    // A killed worker's last line stays alone on its line, for readers to skip.
+                    file.write_all(b"\n")?;
+                }
+                none.insert(file)
+            }
+        };
+        file.write_all(line)
+    }
+
+    fn log(&self) -> io::Result<Vec<u8>> {
+        match fs_err::read(self.locate(LOG)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    fn enlist(&self, worker: &str, card: &[u8]) -> io::Result<Box<dyn Presence>> {
+        let _ = self.worker.set(worker.to_owned());
+        let path = self.locate(&format!("{WORKERS}/{worker}"));
+        let temporary = self.write_beside(&path, false, &mut |out| out.write_all(card)).map_err(|e| at(&path, &e))?;
+        // Locked before it has its name, so that nobody ever sees the card of a living worker unlocked.
+        temporary.as_file().try_lock().map_err(|error| {
+            let message = format!("failed to lock file `{}`: {error}", path.display());
+            io::Error::other(message)
+        })?;
+        let file = temporary.persist(&path).map_err(|e| at(&path, &e.error))?;
+        Ok(Box::new(LockedCard { path, _file: file }))
+    }
+
+    fn is_alive(&self, worker: &str) -> io::Result<bool> {
+        let path = self.locate(&format!("{WORKERS}/{worker}"));
+        let file = match fs_err::File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(at(&path, &error)),
+        }
+    }
+
+    fn point(&self, name: &str, target: &str) -> io::Result<()> {
+        let path = self.locate(name);
+        if std::fs::read_link(&path).is_ok_and(|found| found == Path::new(target)) {
+            return Ok(());
+        }
+        // Beside it and renamed over it, so that the name always stands for something whole.
+        let owner = self.worker.get().map_or("", String::as_str);
+        let temporary = self.locate(&format!("{TEMPORARY_PREFIX}{owner}~{name}"));
+        remove_all(&temporary)?;
+        #[cfg(unix)]
+        {
+            match fs_err::os::unix::fs::symlink(target, &temporary) {
+                // Some file systems have no links; the folder is then found under its own name.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(()),
+                other => other?,
+            }
+            if path.is_dir() && !path.is_symlink() {
+                remove_all(&path)?;
+            }
+            fs_err::rename(&temporary, &path)?;
+            sync_folder(&self.root)?;
+        }
+        let _ = (path, target);
+        Ok(())
+    }
+
+    fn tidy(&self) -> io::Result<()> {
+        let me = self.worker.get().map(String::as_str);
+        let mut is_alone = true;
+        for (worker, _) in self.entries(WORKERS)? {
+            if Some(&*worker) != me {
+                if self.is_alive(&worker)? {
+                    is_alone = false;
+                } else {
+                    self.remove(&format!("{WORKERS}/{worker}"))?;
+                }
+            }
+        }
+        self.tidy_folder(&self.root, is_alone)
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.locate(key)
+    }
+}
+
+/// The card of a living worker: the system frees its lock when the process ends, however it ends.
+#[derive(Debug)]
+struct LockedCard {
+    path: PathBuf,
+    _file: std::fs::File,
+}
+
+impl Presence for LockedCard {}
+
+impl Drop for LockedCard {
+    fn drop(&mut self) {
+        // Where this fails, the lock is gone with the file all the same.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The parent of a bare file name is the empty path, which cannot be opened.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Without the name of the temporary file, which is nobody's to know.
+fn bare(error: &io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .or_else(|| {
+            let inner = std::error::Error::source(error.get_ref()?)?;
+            inner.downcast_ref::<io::Error>()?.raw_os_error()
+        })
+        .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+}
+
+/// An error that names the file, and says what to do where that is known.
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ": free some space and run again; everything finished is kept"
+        }
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            ": make the folder writable, or choose another one"
+        }
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("failed to write file `{}`: {error}{remedy}", path.display()))
+}
+
+/// Makes a folder with its parents, each flushed into the one above it.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|a| !a.as_os_str().is_empty() && !a.is_dir()).collect();
+    fs_err::create_dir_all(folder)?;
+    missing.iter().rev().try_for_each(|made| sync_folder(folder_of(made)))
+}
+
+/// Makes renames in `folder` survive a power cut.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    // Windows cannot open a folder as a file, and orders its renames itself.
+    if cfg!(unix) { fs_err::File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// The entries of a folder; none where it does not exist or vanishes.
+fn read_folder(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<fs_err::DirEntry>>> {
+    match fs_err::read_dir(folder) {
+        Ok(entries) => Ok(Some(entries).into_iter().flatten()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a file, a link, or a folder with all in it; nothing there is no error, for another may be faster.
+fn remove_all(path: &Path) -> io::Result<()> {
+    let removed = match fs_err::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs_err::remove_dir_all(path),
+        Ok(_) => fs_err::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn ends_torn(file: &mut fs_err::File) -> io::Result<bool> {
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs_err::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = LocalFolder::new(folder.path().to_owned());
+        let path = folder.path().join("a");
+        write_file(&path, b"old").unwrap();
+        let mut torn = |out: &mut dyn Write| {
+            out.write_all(b"half of the ne")?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        };
+        for error in [local.replace("a", &mut torn).unwrap_err(), local.create("b", &mut torn).unwrap_err()] {
+            assert!(error.to_string().contains(folder.path().to_str().unwrap()), "{error}");
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        }
+        assert_eq!(fs_err::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["a"]);
+    }
+
+    #[test]
+    fn tidying_removes_what_the_dead_left_and_nothing_of_the_living() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let (mine, theirs) = (LocalFolder::new(root.to_owned()), LocalFolder::new(root.to_owned()));
+        let _me = mine.enlist("me", b"").unwrap();
+        let them = theirs.enlist("them", b"").unwrap();
+        let deep = root.join("records/loss");
+        fs_err::create_dir_all(&deep).unwrap();
+        for owner in ["me", "them", "dead", ""] {
+            fs_err::write(deep.join(format!("{TEMPORARY_PREFIX}{owner}~1")), "x").unwrap();
+        }
+        fs_err::write(deep.join("step-00000001.json"), "x").unwrap();
+        fs_err::write(root.join("workers/dead"), "x").unwrap();
+        mine.tidy().unwrap();
+        let left = |owners: &[&str]| -> Vec<String> {
+            let mut names: Vec<String> = owners.iter().map(|owner| format!("{TEMPORARY_PREFIX}{owner}~1")).collect();
+            names.push("step-00000001.json".to_owned());
+            names.sort();
+            names
+        };
+        assert_eq!(names(&deep), left(&["me", "them", ""]), "the unsigned file may be theirs");
+        assert_eq!(names(&root.join("workers")), ["me", "them"]);
+        drop(them);
+        mine.tidy().unwrap();
+        assert_eq!(names(&deep), left(&["me"]));
+        assert_eq!(mine.entries("records/loss").unwrap(), [("step-00000001.json".to_owned(), false)]);
+    }
+
+    #[test]
+    fn the_log_takes_lines_of_several_writers_and_leaves_a_torn_one_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs_err::write(folder.path().join(LOG), "whole\ntorn").unwrap();
+        let writers: Vec<LocalFolder> = (0..4).map(|_| LocalFolder::new(folder.path().to_owned())).collect();
+        writers[0].append(b"first\n").unwrap();
+        std::thread::scope(|scope| {
+            for writer in &writers {
+                scope.spawn(move || (0..50).for_each(|_| writer.append(b"a line\n").unwrap()));
+            }
+        });
+        let text = String::from_utf8(writers[0].log().unwrap()).unwrap();
+        assert!(text.starts_with("whole\ntorn\nfirst\n"), "{text}");
+        assert_eq!(text.lines().filter(|line| *line == "a line").count(), 200);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_points_to_the_newest_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = LocalFolder::new(folder.path().to_owned());
+        fs_err::create_dir_all(folder.path().join("m/old format")).unwrap();
+        for target in ["trees/1", "trees/2"] {
+            local.replace(&format!("{target}/file"), &mut |out| out.write_all(target.as_bytes())).unwrap();
+            local.point("m", target).unwrap();
+            assert_eq!(fs_err::read_to_string(folder.path().join("m/file")).unwrap(), target);
+        }
+        assert_eq!(names(folder.path()), ["m", "trees"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_are_as_readable_as_any_other_new_file() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let plain = folder.path().join("plain");
+        let ours = folder.path().join("ours");
+        fs_err::write(&plain, "").unwrap();
+        write_file(&ours, b"").unwrap();
+        let mode = |path| fs_err::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&plain));
+    }
+}

@@ -1,0 +1,224 @@
+//! What is to be measured, what of it is done by anyone, and what this worker does next.
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::atomic::Ordering;
+
+use ontogeny_store::{Claim, Lookup, MissingReason, Outcome, Record, RecordKey, RunWriter};
+
+use crate::event::Event;
+use crate::execute::{Options, tell_taken_over};
+use crate::instruments::Instruments;
+use crate::{Run, Source, StudyError, import};
+
+/// All units of work of a run, step by step, as this worker knows them.
+pub(crate) struct Board<'a> {
+    run: &'a Run,
+    units: Vec<Unit>,
+    /// Units before this one are done.
+    first: usize,
+    /// Hash of each checkpoint that exists.
+    checkpoints: BTreeMap<u64, String>,
+    /// Units that were missing when the work began, and those of them that are done.
+    n_total: usize,
+    n_done: usize,
+    /// The weights used last.
+    weights: Option<(u64, Vec<f32>)>,
+}
+
+/// One measurement at one checkpoint.
+struct Unit {
+    /// Index of the measurement in the run file.
+    measure: usize,
+    step: u64,
+    /// Known once the checkpoint exists.
+    key: Option<RecordKey>,
+    is_done: bool,
+}
+
+/// What there is to do.
+pub(crate) enum Next {
+    /// This unit, which is now claimed.
+    Unit { at: usize, claim: Claim },
+    /// Nothing now; others are at it, or checkpoints are still to come.
+    Wait,
+    /// Nothing, ever.
+    Done,
+}
+
+impl<'a> Board<'a> {
+    pub(crate) fn new(run: &'a Run, writer: &RunWriter, options: &Options<'_>) -> Result<Self, StudyError> {
+        let at_step = |&step| (0..run.file.measures.len()).map(move |measure| (measure, step));
+        let unit = |(measure, step)| Unit { measure, step, key: None, is_done: false };
+        let units = run.steps.iter().flat_map(at_step).map(unit).collect();
+        let checkpoints = run.imported.iter().map(|c| (c.step, c.blake3.clone())).collect();
+        let mut board = Self { run, units, first: 0, checkpoints, n_total: 0, n_done: 0, weights: None };
+        board.look_closely(writer, options)?;
+        Ok(board)
+    }
+
+    /// Checkpoints that exist.
+    pub(crate) fn n_available(&self) -> usize {
+        self.checkpoints.len()
+    }
+
+    /// Measurements to make, those of checkpoints to come included.
+    pub(crate) fn n_missing(&self) -> usize {
+        self.n_total - self.n_done
+    }
+
+    /// The first step of the schedule that has no checkpoint.
+    pub(crate) fn first_checkpoint_to_come(&self) -> Option<u64> {
+        self.run.steps.iter().copied().find(|step| !self.checkpoints.contains_key(step))
+    }
+
+    /// Reads and verifies every record anew; what is damaged is said, and counts as not done.
+    pub(crate) fn look_closely(&mut self, writer: &RunWriter, options: &Options<'_>) -> Result<(), StudyError> {
+        self.find_checkpoints(writer)?;
+        let mut shelf = writer.folder().shelf()?;
+        for unit in &mut self.units {
+            let Some(key) = &unit.key else { continue };
+            let measure = &self.run.file.measures[unit.measure].name;
+            let lookup = loop {
+                match shelf.find(measure, unit.step, key)? {
+                    Some(lookup) => break lookup,
+                    None => shelf = writer.folder().shelf()?,
+                }
+            };
+            unit.is_done = matches!(lookup, Lookup::Found(_));
+            if let Lookup::Missing(reason @ MissingReason::Damaged { .. }) = lookup {
+                let message = format!("`{measure}` at step {}: {reason}", unit.step);
+                let mut fields = serde_json::Map::new();
+                fields.insert("message".to_owned(), message.clone().into());
+                writer.event("damaged", fields).map_err(StudyError::Io)?;
+                (options.observer)(&Event::Notice { message });
+            }
+        }
+        self.first = 0;
+        self.n_total = self.units.iter().filter(|unit| !unit.is_done).count();
+        self.n_done = 0;
+        Ok(())
+    }
+
+    /// Learns of new checkpoints and of records that others made.
+    pub(crate) fn refresh(&mut self, writer: &RunWriter) -> Result<(), StudyError> {
+        self.find_checkpoints(writer)?;
+        let shelf = writer.folder().shelf()?;
+        for unit in &mut self.units[self.first..] {
+            let measure = &self.run.file.measures[unit.measure].name;
+            if !unit.is_done && unit.key.as_ref().is_some_and(|key| shelf.has(measure, unit.step, key)) {
+                unit.is_done = true;
+                self.n_done += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn find_checkpoints(&mut self, writer: &RunWriter) -> Result<(), StudyError> {
+        if matches!(self.run.file.source, Source::Train(_)) {
+            for step in writer.folder().checkpoint_steps().map_err(StudyError::Io)? {
+                if !self.checkpoints.contains_key(&step) {
+                    self.checkpoints.insert(step, writer.folder().checkpoint_header(step)?.hash);
+                }
+            }
+        }
+        for unit in self.units[self.first..].iter_mut().filter(|unit| unit.key.is_none()) {
+            let hash = self.checkpoints.get(&unit.step);
+            unit.key = hash.map(|hash| self.run.key(&self.run.file.measures[unit.measure], hash));
+        }
+        Ok(())
+    }
+
+    /// Claims the first unit that is neither done nor held by another worker.
+    pub(crate) fn next(&mut self, writer: &RunWriter) -> Result<Next, StudyError> {
+        while self.units.get(self.first).is_some_and(|unit| unit.is_done) {
+            self.first += 1;
+        }
+        for at in self.first..self.units.len() {
+            let unit = &self.units[at];
+            let (Some(key), false) = (&unit.key, unit.is_done) else { continue };
+            let measure = &self.run.file.measures[unit.measure].name;
+            let name = format!("{measure}.step-{:08}", unit.step);
+            let Some(claim) = writer.claim(&name).map_err(StudyError::Io)? else { continue };
+            // Another may have finished it since we looked last.
+            if is_made(writer, measure, unit.step, key)? {
+                self.units[at].is_done = true;
+                self.n_done += 1;
+                continue;
+            }
+            return Ok(Next::Unit { at, claim });
+        }
+        Ok(if self.first == self.units.len() { Next::Done } else { Next::Wait })
+    }
+
+    /// Measures a claimed unit and keeps the record.
+    pub(crate) fn measure(
+        &mut self,
+        writer: &RunWriter,
+        instruments: &mut Instruments<'_>,
+        at: usize,
+        claim: &Claim,
+        threads: NonZero<usize>,
+        options: &Options<'_>,
+    ) -> Result<(), StudyError> {
+        if options.cancel.load(Ordering::Relaxed) {
+            return Err(StudyError::Interrupted);
+        }
+        let run = self.run;
+        let (step, key) = (self.units[at].step, self.units[at].key.clone());
+        let key = key.expect("only units whose checkpoint exists are claimed");
+        let measure = &run.file.measures[self.units[at].measure];
+        tell_taken_over(&format!("`{}` at step {step}", measure.name), claim, writer, options)?;
+        if self.weights.as_ref().is_none_or(|(of, _)| *of != step) {
+            self.weights = Some((step, weights_at(run, writer, step)?));
+        }
+        let weights = self.weights.as_ref().map(|(_, weights)| &weights[..]).unwrap_or_default();
+        let (n_done, n_total) = (self.n_done, self.n_total);
+        let progress = |share: f64| {
+            (options.observer)(&Event::Measuring { measure: measure.name.clone(), step, n_done, n_total, share });
+        };
+        let reading = instruments.measure(measure, step, weights, threads, &progress, options.cancel)?;
+        let refused = match &reading.outcome {
+            Outcome::Refused { verdict, reason } => Some(format!("{verdict}: {reason}")),
+            Outcome::Done => None,
+        };
+        writer.put_record(&Record {
+            key,
+            measure: measure.name.clone(),
+            kind: measure.observable.kind().to_owned(),
+            algorithm_version: measure.observable.algorithm_version(),
+            step,
+            outcome: reading.outcome,
+            arrays: reading.arrays,
+            details: reading.details,
+        })?;
+        self.units[at].is_done = true;
+        self.n_done += 1;
+        (options.observer)(&Event::Measured {
+            measure: measure.name.clone(),
+            step,
+            n_done: self.n_done,
+            n_total,
+            refused,
+        });
+        Ok(())
+    }
+}
+
+/// Whether there is a whole record.
+fn is_made(writer: &RunWriter, measure: &str, step: u64, key: &RecordKey) -> Result<bool, StudyError> {
+    let folder = writer.folder();
+    // By name first, which is cheap; a record that is there may still be damaged.
+    Ok(folder.has_record(measure, step, key)? && folder.record(measure, step, key)?.into_record().is_some())
+}
+
+fn weights_at(run: &Run, writer: &RunWriter, step: u64) -> Result<Vec<f32>, StudyError> {
+    if let (Source::Import(config), Some(checkpoint)) =
+        (&run.file.source, run.imported.iter().find(|checkpoint| checkpoint.step == step))
+    {
+        checkpoint.verify()?;
+        return import::weights(config, &run.model, &checkpoint.path);
+    }
+    let checkpoint = writer.folder().read_checkpoint(step)?;
+    import::flat(&run.model, step, &checkpoint.tensors)
+}

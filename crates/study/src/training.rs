@@ -1,0 +1,83 @@
+//! Training inside a run: from the newest state, every checkpoint kept at once.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+
+use ontogeny_store::{RunWriter, State, Tensor};
+use ontogeny_zoo::{TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer};
+
+use crate::event::Event;
+use crate::execute::Options;
+use crate::{Run, StudyError};
+
+/// Name of the flat weights in a saved state.
+const WEIGHTS: &str = "weights";
+
+impl Run {
+    /// Trains from the newest state; every checkpoint is announced once it is safe on the disk.
+    pub(crate) fn train(
+        &self,
+        writer: &RunWriter,
+        config: &TrainConfig,
+        announce: &mpsc::Sender<u64>,
+        options: &Options<'_>,
+    ) -> Result<(), StudyError> {
+        let split = self.task.split("train").expect("checked when the run was prepared");
+        let mut trainer = Trainer::new(&self.model, &split.data, config, self.file.seed)?;
+        let mut state = match writer.folder().read_state()? {
+            Some(saved) => {
+                let mut tensors = saved.tensors;
+                let weights = tensors.iter().position(|t| t.name == WEIGHTS).map(|at| tensors.swap_remove(at).values);
+                let buffers = tensors.into_iter().map(|t| (t.name, t.values)).collect();
+                trainer.resume(saved.step, weights.unwrap_or_default(), buffers)?
+            }
+            None => trainer.start(self.model.initial_weights(self.file.seed))?,
+        };
+        let outcome = trainer.run(&mut state, |event| match event {
+            TrainEvent::Checkpoint(state) => {
+                self.save(writer, state)?;
+                // Nobody listens once measuring has failed; the training then stops at its next step.
+                let _ = announce.send(state.step);
+                Ok(ControlFlow::Continue(()))
+            }
+            TrainEvent::Step { step, n_steps, loss } => {
+                (options.observer)(&Event::Trained { step: step + 1, n_steps, loss });
+                let stop = options.cancel.load(Ordering::Relaxed);
+                Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            }
+        });
+        match outcome {
+            Ok(TrainOutcome::Finished) => Ok(()),
+            Ok(TrainOutcome::Stopped) => Err(StudyError::Interrupted),
+            Err(TrainError::Caller(error)) => Err(error),
+            Err(error) => Err(StudyError::Training(describe(&error))),
+        }
+    }
+
+    fn save(&self, writer: &RunWriter, state: &TrainState) -> Result<(), StudyError> {
+        let tensors: Vec<Tensor> = self
+            .model
+            .tensors(&state.weights)
+            .map(|(param, values)| Tensor::new(param.name.clone(), param.shape.clone(), values.to_vec()))
+            .collect();
+        writer.write_checkpoint(state.step, &tensors)?;
+        let flat = |name: &str, values: &[f32]| Tensor::new(name, vec![values.len()], values.to_vec());
+        let mut tensors = vec![flat(WEIGHTS, &state.weights)];
+        tensors.extend(state.buffers.iter().map(|(name, values)| flat(name, values)));
+        writer.write_state(&State { step: state.step, tensors, counters: BTreeMap::new() })?;
+        Ok(())
+    }
+}
+
+/// An error with its causes on one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
