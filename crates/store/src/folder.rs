@@ -85,6 +85,14 @@ impl RunFolder {
         state::read(&self.place, &self.manifest.trajectory)
     }
 
+    /// The step of the newest training state, which is not read; `None` before the first was saved.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn state_step(&self) -> Result<Option<u64>, CheckpointError> {
+        state::newest_step(&self.place)
+    }
+
     /// Checkpoints kept elsewhere, by step ascending.
     ///
     /// # Errors

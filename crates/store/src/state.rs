@@ -35,6 +35,18 @@ pub(crate) fn steps(place: &Place) -> std::io::Result<Vec<u64>> {
     Ok(steps)
 }
 
+/// The step of the newest state, by its name where that says it; `None` before the first was saved.
+pub(crate) fn newest_step(place: &Place) -> Result<Option<u64>, CheckpointError> {
+    if let Some(step) = steps(place)?.pop() {
+        return Ok(Some(step));
+    }
+    match tensor_file::read_header(place, &format!("{FOLDER}/{FORMAT_1}")) {
+        Ok((identity, _)) => Ok(Some(identity.step)),
+        Err(CheckpointError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether there is a state of any format.
 pub(crate) fn exists(place: &Place) -> std::io::Result<bool> {
     Ok(!steps(place)?.is_empty() || place.files(FOLDER)?.iter().any(|file| file == FORMAT_1))

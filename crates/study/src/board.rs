@@ -19,6 +19,8 @@ pub(crate) struct Board<'a> {
     first: usize,
     /// Hash of each checkpoint that exists.
     checkpoints: BTreeMap<u64, String>,
+    /// Whether the state after the last step is there, with which the training can be continued one day.
+    has_last_state: bool,
     /// Units that were missing when the work began, and those of them that are done.
     n_total: usize,
     n_done: usize,
@@ -52,7 +54,8 @@ impl<'a> Board<'a> {
         let unit = |(measure, step)| Unit { measure, step, key: None, is_done: false };
         let units = run.steps.iter().flat_map(at_step).map(unit).collect();
         let checkpoints = run.imported.iter().map(|c| (c.step, c.blake3.clone())).collect();
-        let mut board = Self { run, units, first: 0, checkpoints, n_total: 0, n_done: 0, weights: None };
+        let mut board =
+            Self { run, units, first: 0, checkpoints, has_last_state: false, n_total: 0, n_done: 0, weights: None };
         board.look_closely(writer, options)?;
         Ok(board)
     }
@@ -67,14 +70,19 @@ impl<'a> Board<'a> {
         self.n_total - self.n_done
     }
 
-    /// The first step of the schedule that has no checkpoint.
+    /// The first step of the schedule that has no checkpoint, or the last where its state is missing.
     pub(crate) fn first_checkpoint_to_come(&self) -> Option<u64> {
-        self.run.steps.iter().copied().find(|step| !self.checkpoints.contains_key(step))
+        let missing = self.run.steps.iter().copied().find(|step| !self.checkpoints.contains_key(step));
+        missing.or_else(|| self.run.steps.last().copied().filter(|_| !self.has_last_state))
     }
 
     /// Reads and verifies every record anew; what is damaged is said, and counts as not done.
     pub(crate) fn look_closely(&mut self, writer: &RunWriter, options: &Options<'_>) -> Result<(), StudyError> {
         self.find_checkpoints(writer)?;
+        if self.first_checkpoint_to_come().is_none() && matches!(self.run.file.source, Source::Train(_)) {
+            // Nobody will need it in this run, but it is better to hear of damage today.
+            writer.folder().read_state()?;
+        }
         let mut shelf = writer.folder().shelf()?;
         for unit in &mut self.units {
             let Some(key) = &unit.key else { continue };
@@ -115,7 +123,9 @@ impl<'a> Board<'a> {
     }
 
     fn find_checkpoints(&mut self, writer: &RunWriter) -> Result<(), StudyError> {
-        if matches!(self.run.file.source, Source::Train(_)) {
+        self.has_last_state = true;
+        if let Source::Train(config) = &self.run.file.source {
+            self.has_last_state = writer.folder().state_step()?.is_some_and(|step| step >= config.steps);
             for step in writer.folder().checkpoint_steps().map_err(StudyError::Io)? {
                 if !self.checkpoints.contains_key(&step) {
                     self.checkpoints.insert(step, writer.folder().checkpoint_header(step)?.hash);
