@@ -1,12 +1,14 @@
 //! One file for each command.
 
 mod inspect;
+mod new;
 mod report;
 mod run;
 mod show;
+mod stages;
 
 use ontogeny_store::{ManifestError, ViewError};
-use ontogeny_study::StudyError;
+use ontogeny_study::{SeriesFileError, StudyError};
 use ontogeny_zoo::ReadError;
 
 use crate::cli::{Cli, Command, exit};
@@ -16,6 +18,8 @@ pub(crate) fn dispatch(arguments: &Cli) -> Result<u8, CommandError> {
         Command::Run(args) => run::run(args),
         Command::Show(args) => show::show(args),
         Command::Report(args) => report::report(args),
+        Command::Stages(args) => stages::stages(args),
+        Command::New(args) => new::new(args),
         Command::Inspect(args) => inspect::inspect(args),
     }
 }
@@ -25,6 +29,10 @@ pub(crate) fn dispatch(arguments: &Cli) -> Result<u8, CommandError> {
 pub(crate) enum CommandError {
     #[error("{0}")]
     Study(#[from] StudyError),
+    #[error("{0}")]
+    Series(#[from] SeriesFileError),
+    #[error("{0}")]
+    Arguments(String),
     #[error("{0}")]
     Manifest(#[from] ManifestError),
     #[error("{0}")]
