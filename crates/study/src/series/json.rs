@@ -298,9 +298,9 @@ mod tests {
             json(r#"{"step":[1,2],"loss":{"test":[0.5,true]},"heads":[[1,2,3],[4,5,6]],"lr":0.1,"tags":["a"]}"#);
         let source = source.unwrap();
         let expected: [(&str, &[usize], &[f64]); 3] = [
-            ("heads", &[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
-            ("loss.test", &[2], &[0.5, 1.0]),
             ("step", &[2], &[1.0, 2.0]),
+            ("loss.test", &[2], &[0.5, 1.0]),
+            ("heads", &[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
         ];
         assert_eq!(arrays(&source), expected);
         assert_eq!(source.notices, ["not arrays of numbers, and skipped: `lr`, `tags`"]);
