@@ -255,7 +255,6 @@ fn mistakes_end_with_two_and_name_their_place() {
 
 /// Files of other people: that they are read, not what is found in them.
 #[test]
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn published_files_are_read_or_refused_for_a_reason() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let here = Workplace::new();

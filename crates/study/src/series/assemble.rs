@@ -166,8 +166,8 @@ impl<'a> Reading<'a> {
         let mut names: Vec<&str> =
             chosen.iter().flat_map(|one| one.components.iter().map(|(_, name)| name.as_str())).collect();
         names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(self.wrong(format!("two series are called `{}`; rename one", pair[0])));
+        if let Some([twice, _]) = names.array_windows().find(|[a, b]| a == b) {
+            return Err(self.wrong(format!("two series are called `{twice}`; rename one")));
         }
         let mut series = Vec::new();
         let mut short = Vec::new();
@@ -371,9 +371,9 @@ impl<'a> Reading<'a> {
         for (index, full_name) in &one.components {
             let first = index / stride * stride * n_times + index % stride;
             let mut points = Vec::with_capacity(n_times);
-            for at in 0..n_times {
+            for (at, &step) in steps.iter().enumerate() {
                 let place = first + at * stride;
-                let (value, step) = (array.values[place], steps[at]);
+                let value = array.values[place];
                 if !value.is_finite() {
                     n_lost += 1;
                 } else if step.is_nan() {
