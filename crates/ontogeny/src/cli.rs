@@ -105,16 +105,17 @@ pub(crate) struct ReportArgs {
     pub(crate) out: Option<PathBuf>,
 }
 
+// Paragraphs are one line each: clap wraps them to the terminal.
 const STAGES_HELP: &str = "\
-A file is a table with one column for each series (CSV, TSV; .gz too), arrays (NPZ, NPY), or JSON: an object of arrays, an
-array of records, or one record on each line. Long tables, with several series below each other, must be split first.
+A file is a table with one column for each series (CSV, TSV; .gz too), arrays (NPZ, NPY), or JSON: an object of arrays, \
+an array of records, or one record on each line. Long tables, with several series below each other, must be split first.
 
-A column, array or key called step, epoch, x or t is the axis: in a table the first column, else one called step or epoch.
-Without an axis, value i (from 0) stands at step (i + 1)*K, see --every. In an array the longest axis is time; others become
-components NAME[i]. NAME_se holds the standard errors of NAME. Values that are missing or not finite are left out, and
-series of fewer than 20 points as well; stderr says which. A step that occurs twice in a series is an error.
+A column, array or key called step, epoch, x or t is the axis: in a table the first column, else one called step or \
+epoch. Without an axis, value i (from 0) stands at step (i + 1)*K, see --every. In an array the longest axis is time; \
+others become components NAME[i]. NAME_se holds the standard errors of NAME. Values that are missing or not finite are \
+left out, and series of fewer than 20 points as well; stderr says which. A step that occurs twice in a series is an error.
 
-One correction covers the transitions of all series of a call. Of a run, the series that its own analysis watches are
+One correction covers the transitions of all series of a call. Of a run, the series that its own analysis watches are \
 looked at unless --series names others.
 
 Examples:

@@ -104,7 +104,8 @@ fn the_presets_say_every_key() {
         for part in common::TINY.split("\n\n").filter(|part| !part.starts_with(&format!("[{section}"))) {
             let is_source = part.starts_with("[train]") && section == "import";
             if !is_source && !part.starts_with("[scale") {
-                file += &format!("{part}\n\n");
+                file.push_str(part);
+                file.push_str("\n\n");
             }
         }
         here.write("wrong.toml", format!("{file}\n{text}\n"));

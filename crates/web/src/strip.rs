@@ -13,7 +13,7 @@ const HEAD: usize = 22;
 /// More transitions than this are drawn as marks without words; the table has the words.
 const MOST_WORDS: usize = 10;
 /// Longer names of transitions are shortened, in characters; hovering shows them whole.
-const LONGEST_WORDS: usize = 26;
+const LONGEST_WORDS: usize = 22;
 
 /// The whole `<figure>`.
 pub(crate) fn strip(frame: &Frame<'_>) -> String {
@@ -73,7 +73,7 @@ pub(crate) fn svg(frame: &Frame<'_>) -> String {
         );
         if transitions.len() <= MOST_WORDS {
             let words = shortened(transition.label.as_ref().unwrap_or(&transition.observable));
-            let (edge, dx, anchor) = if at > 55.0 { (from.min(at), -9, "end") } else { (to.max(at), 9, "start") };
+            let (edge, dx, anchor) = if at > 40.0 { (from.min(at), -9, "end") } else { (to.max(at), 9, "start") };
             let _ = write!(
                 svg,
                 "<text class=\"event\" x=\"{edge}%\" dx=\"{dx}\" y=\"{y}\" dy=\".35em\" text-anchor=\"{anchor}\">{} <tspan class=\"quiet\">{}</tspan></text>",
