@@ -180,9 +180,10 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 fn every(text: &str) -> Result<Every, String> {
     let (names, number) = text.rsplit_once('=').map_or((None, text), |(name, number)| (Some(name.trim()), number));
-    let steps = number.trim().parse::<f64>().ok().filter(|k| k.is_finite() && *k > 0.0);
-    let steps =
-        steps.ok_or_else(|| format!("`{number}` is no number above 0; expected K or NAME=K, such as loss=100"))?;
+    let steps = number.trim().parse::<f64>().ok().filter(|k| *k > 0.0 && *k <= 1e9);
+    let steps = steps.ok_or_else(|| {
+        format!("`{number}` is no number above 0 and at most 1e9; expected K or NAME=K, such as loss=100")
+    })?;
     let names = names.map(|name| name.parse::<NameGlob>().map_err(|error| error.to_string())).transpose()?;
     Ok(Every { names, steps })
 }

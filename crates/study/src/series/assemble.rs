@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ontogeny_stats::Series;
-
 use super::json::component;
+use super::points::{Point, check_selection, listed, logarithm, series_of};
 use super::{Array, MIN_FILE_POINTS, NamedSeries, Rows, SeriesFile, SeriesFileError, SeriesSettings, Source};
-use crate::toml_source::nearest;
 
 /// Names of an axis, in lower case; of several in one file the first here is taken.
 const AXES: [&str; 4] = ["step", "epoch", "x", "t"];
 /// Those that are never measurements: beside another axis they are a second clock.
 const CLOCKS: [&str; 2] = ["step", "epoch"];
+/// Beyond this, squares overflow.
+const MAX_VALUE: f64 = 1e100;
+/// Beyond this, neighbouring steps could no longer be told apart.
+const MAX_STEP: f64 = 1e15;
 /// More are a mistake, or a matter for a script.
 const MAX_SERIES: usize = 10_000;
 
@@ -26,74 +28,6 @@ pub(super) fn assemble(path: &Path, source: Source, settings: &SeriesSettings) -
     let series = reading.all()?;
     let title = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(SeriesFile { title, series, notices: reading.notices, seed: 0 })
-}
-
-/// Checks that every pattern of `--series` fits one of `names`, which are pairs of a series and the array it is from.
-pub(super) fn check_selection(
-    path: &Path,
-    settings: &SeriesSettings,
-    names: &[(String, &str)],
-) -> Result<(), SeriesFileError> {
-    for glob in &settings.select {
-        if !names.iter().any(|(name, array)| glob.matches(name) || glob.matches(array)) {
-            let text = glob.to_string();
-            let hint = match nearest(&text, names.iter().map(|(name, _)| name.as_str())) {
-                Some(name) => format!("did you mean `{name}`?"),
-                None => format!("there are {}", listed(names.iter().map(|(name, _)| name.as_str()))),
-            };
-            return Err(SeriesFileError::content(path, format!("no series fits `{text}`; {hint}")));
-        }
-    }
-    Ok(())
-}
-
-/// The logarithm of values, with that of their errors.
-pub(super) fn logarithm(path: &Path, name: &str, points: &mut [Point]) -> Result<(), SeriesFileError> {
-    for point in points {
-        if point.value <= 0.0 {
-            let message = format!(
-                "`{name}` is {} at step {}, which has no logarithm; leave out --log-values, or choose other series with \
-                 --series",
-                point.value, point.step
-            );
-            return Err(SeriesFileError::content(path, message));
-        }
-        // d ln y = dy / y.
-        point.error /= point.value;
-        point.value = point.value.ln();
-    }
-    Ok(())
-}
-
-/// The series of checked points, with errors where there are any.
-pub(super) fn series_of(path: &Path, name: &str, points: &[Point]) -> Result<Series, SeriesFileError> {
-    let wrong = |error| SeriesFileError::content(path, format!("`{name}`: {error}"));
-    let column = |of: fn(&Point) -> f64| points.iter().map(of).collect::<Vec<f64>>();
-    let series = Series::new(column(|p| p.step), column(|p| p.value)).map_err(wrong)?;
-    if points.iter().any(|p| p.error > 0.0) {
-        series.with_errors(column(|p| p.error)).map_err(wrong)
-    } else {
-        Ok(series)
-    }
-}
-
-/// One value of a series.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Point {
-    pub(super) step: f64,
-    pub(super) value: f64,
-    /// Standard error; 0 where it is not known.
-    pub(super) error: f64,
-    /// Index along time, for messages.
-    pub(super) at: usize,
-}
-
-/// Up to twelve names.
-pub(super) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let all: Vec<String> = names.map(|name| format!("`{name}`")).collect();
-    let shown = all.len().min(12);
-    let more = if shown < all.len() { format!(" and {} more", all.len() - shown) } else { String::new() };
-    format!("{}{more}", all[..shown].join(", "))
 }
 
 struct Reading<'a> {
@@ -380,11 +314,16 @@ impl<'a> Reading<'a> {
                     n_without_step += 1;
                 } else {
                     let error = error_at(at, place).filter(|e| !e.is_nan()).unwrap_or(0.0);
-                    if !(error >= 0.0 && error.is_finite()) {
-                        let place = self.place(array, at);
-                        return Err(self.wrong(format!(
-                            "the standard error of `{full_name}` at {place} is {error}; expected a finite number of at least 0"
-                        )));
+                    let place = || self.place(array, at);
+                    if !(0.0..=MAX_VALUE).contains(&error) {
+                        let (place, range) = (place(), format!("expected 0 to {MAX_VALUE:e}"));
+                        return Err(
+                            self.wrong(format!("the standard error of `{full_name}` at {place} is {error}; {range}"))
+                        );
+                    }
+                    if value.abs() > MAX_VALUE {
+                        let (place, range) = (place(), format!("expected at most {MAX_VALUE:e} in size; rescale it"));
+                        return Err(self.wrong(format!("`{full_name}` at {place} is {value:e}; {range}")));
                     }
                     points.push(Point { step, value, error, at });
                 }
@@ -429,10 +368,10 @@ impl<'a> Reading<'a> {
         };
         let wrong = |at: usize, step: f64| {
             let place = self.place(axis, at);
-            self.wrong(format!("`{}` at {place} is {step}; a step is a finite number of at least 0", axis.name))
+            self.wrong(format!("`{}` at {place} is {step}; a step is a number from 0 to {MAX_STEP:e}", axis.name))
         };
         for (at, &step) in axis.values.iter().enumerate() {
-            if step < 0.0 || step.is_infinite() {
+            if step < 0.0 || step > MAX_STEP {
                 return Err(wrong(at, step));
             }
         }
@@ -606,6 +545,10 @@ mod tests {
         let time = SeriesSettings { time_axis: Some(0), ..SeriesSettings::default() };
         assert!(file(many, &time).unwrap_err().contains("would be 10001 series"));
         // The product of these extents is 0, that of two of them beyond any integer.
+        let mut high = ramp(20);
+        high[3] = -1e300;
+        let error = file(vec![array("y", &[20], high)], &SeriesSettings::default()).unwrap_err();
+        assert!(error.contains("`y` at index 3 is -1e300; expected at most 1e100"), "{error}");
         let hollow = vec![array("a", &[0, 1 << 40, 1 << 40, 1 << 40], vec![]), array("y", &[20], ramp(20))];
         assert_eq!(names(&file(hollow, &SeriesSettings::default()).unwrap()), ["y"]);
     }

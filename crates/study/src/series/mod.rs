@@ -9,6 +9,7 @@ mod error;
 mod json;
 mod name_glob;
 mod npz;
+mod points;
 mod run;
 mod text;
 
@@ -41,7 +42,7 @@ pub struct SeriesSettings {
 pub struct Every {
     /// For which names; all unless given.
     pub names: Option<NameGlob>,
-    /// Steps from value to value, finite and above 0.
+    /// Steps from value to value, above 0 and at most 1e9.
     pub steps: f64,
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use ontogeny_stats::MIN_TRANSITION_POINTS;
 use ontogeny_store::RunFolder;
 
-use super::assemble::{Point, check_selection, logarithm, series_of};
+use super::points::{Point, check_selection, logarithm, series_of};
 use super::{NamedSeries, SeriesFile, SeriesFileError, SeriesSettings};
 use crate::analysis::all_series;
 

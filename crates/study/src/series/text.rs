@@ -10,6 +10,9 @@ use super::{SeriesFileError, Source, csv, json};
 /// Longer texts are refused before they fill memory; packed files count by what they unpack to.
 const MAX_BYTES: u64 = 1 << 30;
 
+/// A whole JSON document takes several times its length in memory; JSON lines do not.
+const MAX_DOCUMENT_BYTES: usize = 256 << 20;
+
 /// Reads a text file, given its first bytes.
 ///
 /// # Errors
@@ -50,6 +53,10 @@ pub(super) fn read(path: &Path, head: &[u8]) -> Result<Source, SeriesFileError> 
     if has(&[".jsonl", ".ndjson"]) {
         json::read_lines(path, text)
     } else if has(&[".json"]) || (!has(&[".csv", ".tsv"]) && text.trim_start().starts_with(['{', '['])) {
+        if text.len() > MAX_DOCUMENT_BYTES {
+            let most = MAX_DOCUMENT_BYTES >> 20;
+            return Err(wrong(format!("is one JSON document of more than {most} MiB; save it as .jsonl or .npz")));
+        }
         json::read(path, text)
     } else {
         csv::read(path, text, has(&[".tsv"]))
