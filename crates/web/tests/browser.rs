@@ -134,7 +134,7 @@ fn curves_with_long_names_over_fractions_of_a_step_fit_a_phone() {
         unit: String::new(),
         // Whole steps, steps below 1 and steps between.
         steps: (0..40).map(|i| f64::from(i) * [1.0, 0.01, 2.5][at]).collect(),
-        values: (0..40).map(|i| f64::from(i)).collect(),
+        values: (0..40).map(f64::from).collect(),
         standard_errors: None,
     };
     let transition = |i: usize| ontogeny_store::Transition {

@@ -74,5 +74,5 @@ pub(crate) fn new(args: &NewArgs) -> Result<u8, CommandError> {
 }
 
 fn time(minutes: f64) -> String {
-    if minutes < 1.0 { format!("{:.0} s", minutes * 60.0) } else { format!("{minutes:.0} min") }
+    if minutes < 1.0 { format!("{:.0} s", minutes * 60.0) } else { format!("{minutes} min") }
 }

@@ -371,7 +371,7 @@ impl<'a> Reading<'a> {
             self.wrong(format!("`{}` at {place} is {step}; a step is a number from 0 to {MAX_STEP:e}", axis.name))
         };
         for (at, &step) in axis.values.iter().enumerate() {
-            if step < 0.0 || step > MAX_STEP {
+            if !step.is_nan() && !(0.0..=MAX_STEP).contains(&step) {
                 return Err(wrong(at, step));
             }
         }
