@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ontogeny_study::{Every, NameGlob};
 
 /// Exit codes, as promised in the README.
 pub(crate) mod exit {
@@ -42,6 +43,15 @@ pub(crate) enum Command {
     /// Write the report of a run: one self-contained HTML file
     #[command(after_help = "Example: ontogeny report runs/grokking-3f9a --out grokking.html")]
     Report(ReportArgs),
+    /// Find transitions and stages in any series: a CSV, TSV, NPZ, NPY or JSON file, or a run
+    #[command(
+        after_help = "Example: ontogeny stages losses.csv --series 'loss*' --plot losses.html",
+        after_long_help = STAGES_HELP
+    )]
+    Stages(StagesArgs),
+    /// List the presets, or print one as a commented run file to start from
+    #[command(after_help = "Example: ontogeny new grokking > my.toml")]
+    New(NewArgs),
     /// The tensors of a .safetensors, .pt, .pth, .npz or .npy file
     #[command(after_help = "Example: ontogeny inspect model.pt --json")]
     Inspect(InspectArgs),
@@ -95,6 +105,63 @@ pub(crate) struct ReportArgs {
     pub(crate) out: Option<PathBuf>,
 }
 
+// Paragraphs are one line each: clap wraps them to the terminal.
+const STAGES_HELP: &str = "\
+A file is a table with one column for each series (CSV, TSV; .gz too), arrays (NPZ, NPY), or JSON: an object of arrays, \
+an array of records, or one record on each line. Long tables, with several series below each other, must be split first.
+
+A column, array or key called step, epoch, x or t is the axis: in a table the first column, else one called step or \
+epoch. Without an axis, value i (from 0) stands at step (i + 1)*K, see --every. In an array the longest axis is time; \
+others become components NAME[i]. NAME_se holds the standard errors of NAME. Values that are missing or not finite are \
+left out, and series of fewer than 20 points as well; stderr says which. A step that occurs twice in a series is an error.
+
+One correction covers the transitions of all series of a call. Of a run, the series that its own analysis watches are \
+looked at unless --series names others.
+
+Examples:
+  ontogeny stages losses.csv --series 'loss*' --plot losses.html
+  ontogeny stages curves.npz --every 100 --every 'test_*=1000' --json
+  ontogeny stages runs/grokking-3f9a --series llc.full --series 'fourier.*'";
+
+#[derive(Debug, Args)]
+pub(crate) struct StagesArgs {
+    /// The file, or the folder of a run
+    pub(crate) path: PathBuf,
+    /// Look only at these series: a name, with * and ? as wildcards; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) series: Vec<NameGlob>,
+    /// Steps from value to value where the file names none, for all or for the arrays that NAME fits; may be repeated
+    #[arg(long, value_name = "[NAME=]K", value_parser = every)]
+    pub(crate) every: Vec<Every>,
+    /// Which axis of an array is time, from 0 (or -1 from the end) [default: the longest]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) time_axis: Option<i64>,
+    /// Analyse the natural logarithm of the values, which must be positive
+    #[arg(long)]
+    pub(crate) log_values: bool,
+    /// Draw the series with what was found: .html for a page, .svg for one picture
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Print as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Seed of the simulations behind p-values and intervals [default: that of the run; 0 for a file]
+    #[arg(long, value_name = "SEED")]
+    pub(crate) seed: Option<u64>,
+    /// Threads [default: one for each core]; the result does not depend on them
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<std::num::NonZero<usize>>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    /// Name of a preset; without it, the presets are listed
+    pub(crate) preset: Option<String>,
+    /// Print as JSON: the list, or the preset with its text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// The file
@@ -109,4 +176,14 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
         _ => Err(format!("`{text}` has no `=`; expected KEY=VALUE, such as train.steps=1000")),
     }
+}
+
+fn every(text: &str) -> Result<Every, String> {
+    let (names, number) = text.rsplit_once('=').map_or((None, text), |(name, number)| (Some(name.trim()), number));
+    let steps = number.trim().parse::<f64>().ok().filter(|k| *k > 0.0 && *k <= 1e9);
+    let steps = steps.ok_or_else(|| {
+        format!("`{number}` is no number above 0 and at most 1e9; expected K or NAME=K, such as loss=100")
+    })?;
+    let names = names.map(|name| name.parse::<NameGlob>().map_err(|error| error.to_string())).transpose()?;
+    Ok(Every { names, steps })
 }

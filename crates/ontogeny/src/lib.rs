@@ -54,8 +54,8 @@
 //! | [`observe`] | losses, norms, Fourier progress measures |
 //! | [`stats`] | chain diagnostics, transitions, stages |
 //! | [`store`] | runs on disk |
-//! | [`study`] | run files and their execution |
-//! | [`web`] | the report |
+//! | [`study`] | run files and their execution; series from CSV, NPZ and JSON files |
+//! | [`web`] | the report, and pictures of any series |
 
 pub use ontogeny_graph as graph;
 pub use ontogeny_observe as observe;
@@ -72,6 +72,6 @@ pub mod prelude {
     pub use ontogeny_posterior::{Estimate, Llc, Objective, Restriction, Sampler, Verdict};
     pub use ontogeny_stats::{Series, TransitionSettings, transitions};
     pub use ontogeny_store::{RunFolder, RunView};
-    pub use ontogeny_study::{OpenedRun as Run, RunFile};
+    pub use ontogeny_study::{OpenedRun as Run, RunFile, SeriesSettings, detect, read_series};
     pub use ontogeny_zoo::{Model, NetworkConfig, TaskConfig, Trainer};
 }

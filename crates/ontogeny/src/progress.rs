@@ -29,7 +29,7 @@ pub(crate) struct Lines {
     measure: Pace,
 }
 
-struct Pace {
+pub(crate) struct Pace {
     last: Option<Instant>,
     first: Option<(Instant, f64)>,
 }
@@ -47,11 +47,6 @@ impl Reporter {
             return Self::Lines(Mutex::new(Lines { begun: Instant::now(), train: pace(), measure: pace() }));
         }
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-        let style = |template: &str| {
-            ProgressStyle::with_template(template)
-                .unwrap_or_else(|_| ProgressStyle::default_bar())
-                .progress_chars("█░░")
-        };
         let train = all.add(ProgressBar::new(0));
         train.set_style(style("  train    {bar:20} {pos:>6}/{len:<6} {msg:32} {eta} left"));
         let measure = all.add(ProgressBar::new(0));
@@ -86,6 +81,52 @@ impl Reporter {
             bars.measure.finish_and_clear();
         }
     }
+}
+
+/// Progress of one kind of work, counted: a bar on a terminal, else a line every few seconds.
+pub(crate) enum Counter {
+    Bar(ProgressBar),
+    Lines { what: &'static str, pace: Mutex<Pace> },
+}
+
+impl Counter {
+    pub(crate) fn new(what: &'static str) -> Self {
+        if !std::io::stderr().is_terminal() {
+            let now = Some(Instant::now());
+            // Short work is not worth a line.
+            return Self::Lines { what, pace: Mutex::new(Pace { last: now, first: now.map(|now| (now, 0.0)) }) };
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
+        bar.set_style(style(&format!("  {what:<8} {{bar:20}} {{pos:>6}}/{{len:<6}} {{eta}} left")));
+        Self::Bar(bar)
+    }
+
+    pub(crate) fn on(&self, n_done: usize, n_all: usize) {
+        match self {
+            Self::Bar(bar) => {
+                bar.set_length(n_all as u64);
+                bar.set_position(n_done as u64);
+            }
+            Self::Lines { what, pace } => {
+                let mut pace = pace.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if let Some(left) = pace.due(n_done as f64 / n_all.max(1) as f64) {
+                    terminal::say(&format!("  {what:<8} {n_done}/{n_all}  {left}"));
+                }
+            }
+        }
+    }
+
+    /// Removes the bar.
+    pub(crate) fn finish(&self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("█░░")
 }
 
 impl Bars {

@@ -2,29 +2,24 @@
 
 use std::num::NonZero;
 
-use ontogeny_posterior::in_parallel;
-use ontogeny_stats::{
-    Series, StageSettings, TransitionSettings, benjamini_hochberg, consensus, stage_boundaries, transitions,
-};
-use ontogeny_store::{Analysis, Boundary, Coordinate, Observable, RunView, Transition};
+use ontogeny_stats::Series;
+use ontogeny_store::{Analysis, Coordinate, Observable, RunView, Transition};
 
+use crate::detect::{self, Sought};
 use crate::sections::StagesConfig;
-
-/// Share of transitions found by chance that is accepted over the whole run.
-const FALSE_DISCOVERY_RATE: f64 = 0.05;
 
 /// Counts and norms follow the other series, and overlapping sets of pairs would say everything three times.
 const REPEATS: [&str; 5] =
     ["sum_of_squares", "n_key_frequencies", "all", "restricted_loss_train", "restricted_loss_test"];
 
 /// A series of a run by its address.
-struct Watched {
-    address: String,
+pub(crate) struct Watched {
+    pub(crate) address: String,
     kind: String,
-    unit: String,
+    pub(crate) unit: String,
     /// Whether it is looked at when nobody names it.
-    by_default: bool,
-    series: Series,
+    pub(crate) by_default: bool,
+    pub(crate) series: Series,
 }
 
 /// Looks for transitions in all losses, accuracies, learning coefficients and progress measures, and for stages in the
@@ -37,67 +32,30 @@ pub(crate) fn analyse(
     threads: NonZero<usize>,
 ) -> (Analysis, Vec<String>) {
     let all = all_series(view);
-    let watched: Vec<&Watched> = all.iter().filter(|series| series.by_default).collect();
-    let settings = TransitionSettings { seed, ..TransitionSettings::default() };
-    // Every candidate comes back; the correction over all series decides.
-    let candidates = TransitionSettings { alpha: 1.0, ..settings };
-    let mut left_out = Vec::new();
-    let looked = in_parallel(watched.len(), threads, |i| transitions(&watched[i].series, &candidates));
-    let found: Vec<Vec<ontogeny_stats::Transition>> = looked
-        .into_iter()
-        .zip(&watched)
-        .map(|(result, watched)| {
-            result.unwrap_or_else(|error| {
-                left_out.push(format!("{} ({error})", watched.address));
-                Vec::new()
-            })
-        })
-        .collect();
-    let flat: Vec<(usize, &ontogeny_stats::Transition)> =
-        found.iter().enumerate().flat_map(|(i, list)| list.iter().map(move |t| (i, t))).collect();
-    let n_tests = flat.len() + found.iter().filter(|list| list.is_empty()).count();
-    let p_values: Vec<f64> = flat.iter().map(|(_, t)| t.p_value).collect();
-    let corrected = benjamini_hochberg(&p_values, n_tests);
-    let mut kept: Vec<Transition> = flat
-        .iter()
-        .zip(corrected)
-        .filter(|(_, q)| *q <= FALSE_DISCOVERY_RATE)
-        .map(|((i, t), q)| Transition {
-            observable: watched[*i].address.clone(),
-            label: None,
-            step: t.step,
-            lower: t.lower,
-            upper: t.upper,
-            width_decades: t.width_decades,
-            size: t.size,
-            unit: watched[*i].unit.clone(),
-            p_value: q,
-        })
-        .collect();
-    kept.sort_by(|a, b| a.step.total_cmp(&b.step).then_with(|| a.observable.cmp(&b.observable)));
-    label(&mut kept);
-
-    let chosen: Vec<&Watched> = all
+    let watched: Vec<Sought<'_>> = all.iter().filter(|watched| watched.by_default).map(Watched::sought).collect();
+    let (mut found, left_out) = detect::transitions(&watched, seed, threads, &|| ());
+    label(&mut found);
+    let chosen: Vec<Sought<'_>> = all
         .iter()
         .filter(|watched| match &stages.observables {
             Some(wanted) => wanted.contains(&watched.address),
             None => watched.by_default && matches!(watched.kind.as_str(), "loss" | "llc"),
         })
+        .map(Watched::sought)
         .collect();
-    let settings = StageSettings { seed, ..StageSettings::default() };
     // What is too short for transitions is too short for stages, and has been named.
-    let boundaries = in_parallel(chosen.len(), threads, |i| {
-        (chosen[i].address.clone(), stage_boundaries(&chosen[i].series, &settings).unwrap_or_default())
-    });
-    let stages = consensus(&boundaries)
-        .into_iter()
-        .map(|b| Boundary { step: b.step, lower: b.lower, upper: b.upper, observables: b.observables })
-        .collect();
-    (Analysis { transitions: kept, stages, ..Analysis::default() }, left_out)
+    let boundaries = detect::boundaries(&chosen, seed, threads, &|| ());
+    (Analysis { transitions: found, stages: detect::agreed(&boundaries), ..Analysis::default() }, left_out)
+}
+
+impl Watched {
+    fn sought(&self) -> Sought<'_> {
+        Sought { name: &self.address, unit: &self.unit, series: &self.series }
+    }
 }
 
 /// The largest fall of the training loss is memorisation where the test loss falls later; that later fall is grokking.
-fn label(found: &mut [Transition]) {
+pub(crate) fn label(found: &mut [Transition]) {
     let largest_fall = |found: &[Transition], address: &str| {
         let falls = found.iter().enumerate().filter(|(_, t)| t.observable == address && t.size < 0.0);
         falls.min_by(|a, b| a.1.size.total_cmp(&b.1.size)).map(|(i, _)| i)
@@ -112,7 +70,7 @@ fn label(found: &mut [Transition]) {
 }
 
 /// Every series of a run.
-fn all_series(view: &RunView) -> Vec<Watched> {
+pub(crate) fn all_series(view: &RunView) -> Vec<Watched> {
     let measures: Vec<Components> = view
         .observables
         .iter()

@@ -4,9 +4,12 @@
 //! is what a dry run prints; [`Run::execute`] trains or imports, measures, detects transitions and stages, and leaves
 //! everything in the run's folder. It is idempotent: a second call finds nothing to do, a killed one is continued with
 //! the same bits, and several at once share the work.
+//!
+//! [`read_series`] and [`detect`] do the last of that for curves from anywhere: CSV, NPZ and JSON files as well as runs.
 
 mod analysis;
 mod board;
+mod detect;
 mod error;
 mod event;
 mod execute;
@@ -17,9 +20,11 @@ mod opened;
 mod prepare;
 mod run_file;
 mod sections;
+mod series;
 mod toml_source;
 mod training;
 
+pub use detect::{Detection, Found, detect};
 pub use error::StudyError;
 pub use event::{Event, Refusal, Summary};
 pub use execute::Options;
@@ -27,4 +32,7 @@ pub use opened::OpenedRun;
 pub use prepare::{Run, WorkSummary};
 pub use run_file::{RunFile, Source};
 pub use sections::{ImportConfig, LlcConfig, MeasureConfig, ObservableConfig, ReportConfig, StagesConfig, StepRule};
-pub use toml_source::{Overrides, RunFileError, Scale};
+pub use series::{
+    Every, MIN_FILE_POINTS, NameGlob, NamedSeries, SeriesFile, SeriesFileError, SeriesSettings, read_series,
+};
+pub use toml_source::{Overrides, RunFileError, Scale, nearest};

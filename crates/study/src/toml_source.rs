@@ -219,7 +219,7 @@ impl Text<'_> {
 }
 
 /// The candidate with the smallest edit distance, if it is near enough to be a slip.
-pub(crate) fn nearest<'n>(name: &str, candidates: impl Iterator<Item = &'n str>) -> Option<String> {
+pub fn nearest<'n>(name: &str, candidates: impl Iterator<Item = &'n str>) -> Option<String> {
     candidates
         .map(|candidate| (strsim::levenshtein(name, candidate), candidate))
         .min()

@@ -1,7 +1,5 @@
 //! The axes: one step axis for the whole page, and value axes that are linear or logarithmic.
 
-use ontogeny_store::RunView;
-
 use crate::number;
 
 /// Percent of the width kept free at either end, so that marks at the first and last step stay whole.
@@ -13,14 +11,14 @@ const CHARACTER: f64 = 6.2;
 
 /// The axis that all figures share: ln(1 + t/s), which shows step 0.
 ///
-/// s is the first positive checkpoint (1 on logarithmic schedules, giving ln(t + 1)); with checkpoints
+/// s is the first positive step measured (1 on logarithmic schedules, giving ln(t + 1)); with checkpoints
 /// every 1,000 steps ln(t + 1) would spend two thirds of the page on the way to the first of them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StepAxis {
     /// The scale s.
     pub scale: f64,
-    /// First and last checkpoint.
-    pub steps: (u64, u64),
+    /// First and last step measured.
+    pub steps: (f64, f64),
 }
 
 /// A labelled place on an axis; `at` in percent of its length, from the left or from the top.
@@ -31,17 +29,17 @@ pub(crate) struct Tick {
 }
 
 impl StepAxis {
-    /// The axis of a run; `None` without checkpoints.
-    pub(crate) fn of(view: &RunView) -> Option<Self> {
-        let first = *view.checkpoints.iter().min()?;
-        let last = *view.checkpoints.iter().max()?;
-        let scale = view.checkpoints.iter().filter(|step| **step > 0).min().map_or(1.0, |step| *step as f64);
+    /// The axis that shows all of these steps; `None` without any.
+    pub(crate) fn of(steps: impl Iterator<Item = f64> + Clone) -> Option<Self> {
+        let first = steps.clone().min_by(f64::total_cmp)?;
+        let last = steps.clone().max_by(f64::total_cmp)?;
+        let scale = steps.filter(|step| *step > 0.0).min_by(f64::total_cmp).unwrap_or(1.0);
         Some(Self { scale, steps: (first, last) })
     }
 
     /// Where a step stands, in percent of the width, from the left; clamped to the axis.
     pub(crate) fn position(&self, step: f64) -> f64 {
-        let (low, high) = (self.warp(self.steps.0 as f64), self.warp(self.steps.1 as f64));
+        let (low, high) = (self.warp(self.steps.0), self.warp(self.steps.1));
         if high <= low || !step.is_finite() {
             return 50.0;
         }
@@ -53,23 +51,25 @@ impl StepAxis {
     pub(crate) fn ticks(&self) -> Vec<Tick> {
         let (first, last) = self.steps;
         if first == last {
-            return vec![Tick { at: 50.0, label: number::count(first) }];
+            return vec![Tick { at: 50.0, label: number::step(first) }];
         }
-        let decades: Vec<u64> = (0..19).map(|exponent| 10u64.pow(exponent)).take_while(|d| *d <= last).collect();
-        let between = decades.iter().flat_map(|d| [2, 5].map(|factor| d.saturating_mul(factor)));
-        let mut kept: Vec<u64> = Vec::new();
-        for step in [0].into_iter().chain(decades.iter().rev().copied()).chain(between) {
-            let fits = |other: &u64| {
-                let characters = number::count(*other).len() + number::count(step).len();
-                let gap = (self.position(step as f64) - self.position(*other as f64)).abs() / 100.0 * NARROWEST_PLOT;
+        // Steps below 1 are fractions of an epoch.
+        let least = self.scale.log10().floor().clamp(-9.0, 0.0) as i32;
+        let decades: Vec<f64> = (least..19).map(|exponent| 10f64.powi(exponent)).take_while(|d| *d <= last).collect();
+        let between = decades.iter().flat_map(|d| [2.0, 5.0].map(|factor| d * factor));
+        let mut kept: Vec<f64> = Vec::new();
+        for step in [0.0].into_iter().chain(decades.iter().rev().copied()).chain(between) {
+            let fits = |other: &f64| {
+                let characters = number::step(*other).len() + number::step(step).len();
+                let gap = (self.position(step) - self.position(*other)).abs() / 100.0 * NARROWEST_PLOT;
                 gap > characters as f64 * CHARACTER / 2.0 + CHARACTER
             };
             if (first..=last).contains(&step) && kept.iter().all(fits) {
                 kept.push(step);
             }
         }
-        kept.sort_unstable();
-        kept.iter().map(|step| Tick { at: self.position(*step as f64), label: number::count(*step) }).collect()
+        kept.sort_unstable_by(f64::total_cmp);
+        kept.iter().map(|step| Tick { at: self.position(*step), label: number::step(*step) }).collect()
     }
 
     fn warp(&self, step: f64) -> f64 {
@@ -182,8 +182,8 @@ fn nice_interval(rough: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn axis(scale: f64, steps: (u64, u64)) -> StepAxis {
-        StepAxis { scale, steps }
+    fn axis(scale: f64, steps: (u32, u32)) -> StepAxis {
+        StepAxis { scale, steps: (steps.0.into(), steps.1.into()) }
     }
 
     #[test]

@@ -6,28 +6,32 @@
 
 use std::fmt::Write as _;
 
-use ontogeny_store::{RunView, Transition};
+use ontogeny_store::{Boundary, RunView, Transition};
 
 use crate::axis::{StepAxis, Tick, ValueAxis};
 use crate::number;
 use crate::text::escape;
 
-/// The run as the background of every figure.
+/// What every figure stands on: the axis, and what was found along it.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame<'a> {
     pub axis: StepAxis,
-    pub view: &'a RunView,
+    pub transitions: &'a [Transition],
+    pub boundaries: &'a [Boundary],
+    /// What goes through the stages: `run`, or `series`.
+    pub subject: &'static str,
 }
 
 impl<'a> Frame<'a> {
     /// The frame of a run; `None` without checkpoints.
     pub(crate) fn of(view: &'a RunView) -> Option<Self> {
-        Some(Self { axis: StepAxis::of(view)?, view })
+        let axis = StepAxis::of(view.checkpoints.iter().map(|step| *step as f64))?;
+        Some(Self { axis, transitions: &view.transitions, boundaries: &view.stages, subject: "run" })
     }
 
     /// Ends of all stages in percent of the width; without boundaries the whole run is one stage.
     pub(crate) fn stages(&self) -> Vec<(f64, f64)> {
-        let inner = self.view.stages.iter().map(|boundary| self.axis.position(boundary.step));
+        let inner = self.boundaries.iter().map(|boundary| self.axis.position(boundary.step));
         let mut edges: Vec<f64> = [0.0].into_iter().chain(inner).chain([100.0]).collect();
         edges.sort_by(f64::total_cmp);
         edges.windows(2).map(|edge| (edge[0], edge[1])).collect()
@@ -65,7 +69,7 @@ impl<'a> Frame<'a> {
     /// A short mark at the top of the frame for each transition of one of these series.
     pub(crate) fn transition_marks(&self, series: &[(String, String)]) -> String {
         let mut svg = String::new();
-        for transition in &self.view.transitions {
+        for transition in self.transitions {
             let Some((_, class)) = series.iter().find(|(address, _)| *address == transition.observable) else {
                 continue;
             };
@@ -87,7 +91,7 @@ impl<'a> Frame<'a> {
     /// The span of steps in words, for text alternatives.
     pub(crate) fn span(&self) -> String {
         let (first, last) = self.axis.steps;
-        format!("steps {} to {}", number::count(first), number::count(last))
+        format!("steps {} to {}", number::step(first), number::step(last))
     }
 }
 

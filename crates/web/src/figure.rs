@@ -46,11 +46,11 @@ pub(crate) fn lines(panel: &Panel, frame: &Frame<'_>) -> String {
 
 /// Title, unit and what is measured.
 pub(crate) fn caption(panel: &Panel) -> String {
-    let mut html = format!(
-        "<figcaption><h3>{} <span class=\"unit\">{}</span></h3>",
-        escape(&panel.title),
-        escape(unit_name(&panel.unit))
-    );
+    let mut html = format!("<figcaption><h3>{}", escape(&panel.title));
+    if !panel.unit.is_empty() {
+        let _ = write!(html, " <span class=\"unit\">{}</span>", escape(unit_name(&panel.unit)));
+    }
+    html.push_str("</h3>");
     if !panel.description.is_empty() {
         let _ = write!(html, "<p>{}</p>", escape(&panel.description));
     }
@@ -65,11 +65,12 @@ pub(crate) fn data(panel: &Panel) -> (Csv, Vec<(usize, Option<usize>)>) {
     let mut header = vec!["step".to_owned()];
     let mut columns = Vec::new();
     for series in &panel.series {
-        header.push(format!("{} ({})", series.address, unit_name(&panel.unit)));
+        let in_unit = if panel.unit.is_empty() { String::new() } else { format!(" ({})", unit_name(&panel.unit)) };
+        header.push(format!("{}{in_unit}", series.address));
         let value_column = header.len() - 1;
         let has_errors = series.points.iter().any(|p| p.standard_error.is_some());
         if has_errors {
-            header.push(format!("{} standard error ({})", series.address, unit_name(&panel.unit)));
+            header.push(format!("{} standard error{in_unit}", series.address));
         }
         columns.push((value_column, has_errors.then_some(value_column + 1)));
     }
@@ -104,11 +105,11 @@ pub(crate) fn foot(panel: &Panel) -> String {
 /// Names and colours of the series, with their values at the cursor: at first the last checkpoint.
 fn key(panel: &Panel) -> String {
     let (_, columns) = data(panel);
-    let last_step = panel.steps().last().copied().unwrap_or(0);
+    let last_step = panel.steps().last().copied().unwrap_or(0.0);
     let mut html = format!(
         "<div class=\"key\" data-unit=\"{}\"><span class=\"at\">step <b>{}</b></span>",
         escape(&unit_suffix(&panel.unit)),
-        number::count(last_step)
+        number::step(last_step)
     );
     for (index, (series, (value, error))) in panel.series.iter().zip(columns).enumerate() {
         let at_end = series.points.iter().find(|p| p.step == last_step);
@@ -140,7 +141,7 @@ fn reading(point: Option<&Point>, unit: &str) -> String {
 }
 
 /// The axes on offer, the better one first.
-fn scales(panel: &Panel) -> Vec<Scale> {
+pub(crate) fn scales(panel: &Panel) -> Vec<Scale> {
     let values: Vec<f64> = panel.series.iter().flat_map(|s| s.measured().map(|(_, v)| v)).collect();
     let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
     let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -164,7 +165,7 @@ pub(crate) fn refusals(panel: &Panel, frame: &Frame<'_>) -> String {
     let mut html = String::from("<div class=\"refusals\"><span class=\"lane-name\">refused</span>");
     for (measurement, step, reason) in refusals {
         let index = panel.series.iter().position(|s| s.measurement == measurement).unwrap_or(0);
-        let at = frame.axis.position(step as f64);
+        let at = frame.axis.position(step);
         // The tip opens to the side where there is room.
         let side = match at {
             ..34.0 => "",
@@ -177,7 +178,7 @@ pub(crate) fn refusals(panel: &Panel, frame: &Frame<'_>) -> String {
             chart::series_class(index),
             round(at),
             escape(measurement),
-            number::count(step),
+            number::step(step),
             escape(reason)
         );
     }
@@ -185,12 +186,16 @@ pub(crate) fn refusals(panel: &Panel, frame: &Frame<'_>) -> String {
     html
 }
 
-fn svg(panel: &Panel, frame: &Frame<'_>, scale: Scale) -> String {
+/// The drawing alone.
+pub(crate) fn svg(panel: &Panel, frame: &Frame<'_>, scale: Scale) -> String {
     let axis = value_axis(panel, scale);
     let description = format!("{}-{}-text", panel.id, if scale == Scale::Log { "log" } else { "linear" });
     let mut svg = format!(
         "<svg class=\"chart\" role=\"img\" aria-label=\"{}\" aria-describedby=\"{description}\"><desc id=\"{description}\">{}</desc>",
-        escape(&format!("{}, {}, over {}", panel.title, unit_name(&panel.unit), frame.span())),
+        escape(&match panel.unit.as_str() {
+            "" => format!("{}, over {}", panel.title, frame.span()),
+            unit => format!("{}, {}, over {}", panel.title, unit_name(unit), frame.span()),
+        }),
         escape(&alternative(panel)),
     );
     svg.push_str(&frame.bands());
@@ -223,7 +228,7 @@ fn value_axis(panel: &Panel, scale: Scale) -> ValueAxis {
 
 /// One series: shaded interval, error bars, line and faint points. Lines and bands stop where a value is missing.
 fn curve(series: &Series, class: &str, frame: &Frame<'_>, axis: &ValueAxis) -> String {
-    let x = |point: &Point| tenths(10.0 * frame.axis.position(point.step as f64));
+    let x = |point: &Point| tenths(10.0 * frame.axis.position(point.step));
     let y = |value: f64| tenths(10.0 * axis.position(value));
     let (mut band, mut bars, mut line, mut dots, mut lone) =
         (String::new(), String::new(), String::new(), String::new(), String::new());
@@ -272,7 +277,7 @@ fn tenths(x: f64) -> f64 {
 fn alternative(panel: &Panel) -> String {
     let value =
         |point: &Point, v: f64| format!("{}{}", number::estimate(v, point.standard_error), unit_suffix(&panel.unit));
-    let at = |point: &Point, v: f64| format!("{} at step {}", value(point, v), number::count(point.step));
+    let at = |point: &Point, v: f64| format!("{} at step {}", value(point, v), number::step(point.step));
     let mut sentences: Vec<String> = Vec::new();
     for series in &panel.series {
         let points: Vec<(&Point, f64)> = series.measured().collect();

@@ -77,7 +77,7 @@ impl Shades {
 /// Cells as one path for each colour; neighbours of one colour in a row are one rectangle.
 fn cells(panel: &Panel, frame: &Frame<'_>, shades: &Shades) -> String {
     let steps = panel.steps();
-    let edges = edges(&steps.iter().map(|s| 10.0 * frame.axis.position(*s as f64)).collect::<Vec<_>>());
+    let edges = edges(&steps.iter().map(|s| 10.0 * frame.axis.position(*s)).collect::<Vec<_>>());
     let row_height = 1000.0 / panel.series.len() as f64;
     let mut paths = vec![String::new(); LEVELS];
     for (row, series) in panel.series.iter().enumerate() {
@@ -85,7 +85,8 @@ fn cells(panel: &Panel, frame: &Frame<'_>, shades: &Shades) -> String {
         let levels: Vec<Option<usize>> = steps
             .iter()
             .map(|step| {
-                let point = series.points.binary_search_by_key(step, |p| p.step).ok().map(|at| &series.points[at]);
+                let point =
+                    series.points.binary_search_by(|p| p.step.total_cmp(step)).ok().map(|at| &series.points[at]);
                 point.and_then(|p| p.value).map(|v| shades.level(v))
             })
             .collect();
@@ -132,13 +133,13 @@ fn row_labels(panel: &Panel) -> String {
 /// The colour scale, and the largest component at the cursor.
 fn legend(panel: &Panel, shades: &Shades) -> String {
     let unit = unit_suffix(&panel.unit);
-    let last_step = panel.steps().last().copied().unwrap_or(0);
+    let last_step = panel.steps().last().copied().unwrap_or(0.0);
     let largest =
         largest(panel, last_step).map_or("–".to_owned(), |(label, v)| format!("{label}: {}{unit}", number::value(v)));
     let mut html = format!(
         "<div class=\"key\" data-unit=\"{}\"><span class=\"at\">step <b>{}</b></span><span class=\"entry shades\">",
         escape(&unit),
-        number::count(last_step)
+        number::step(last_step)
     );
     if shades.low <= shades.high {
         let _ = write!(html, "{} <span class=\"ramp\" aria-hidden=\"true\">", escape(&number::value(shades.low)));
@@ -156,7 +157,7 @@ fn legend(panel: &Panel, shades: &Shades) -> String {
     html
 }
 
-fn largest(panel: &Panel, step: u64) -> Option<(&str, f64)> {
+fn largest(panel: &Panel, step: f64) -> Option<(&str, f64)> {
     let here = panel.series.iter().filter_map(|s| {
         let point: &Point = s.points.iter().find(|p| p.step == step)?;
         Some((s.label.as_str(), point.value?))
@@ -176,7 +177,7 @@ fn alternative(panel: &Panel) -> String {
             let _ = write!(
                 words,
                 " At the {name}, step {}, the largest is {label} with {}{}.",
-                number::count(*step),
+                number::step(*step),
                 number::value(value),
                 unit_suffix(&panel.unit)
             );

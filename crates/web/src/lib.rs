@@ -2,6 +2,7 @@
 //!
 //! [`report`] takes what the store knows of a run and returns the page. Every figure is static SVG on one step axis,
 //! with the stages as bands; a small inline script adds a cursor that moves on all figures at once.
+//! [`curves_page`] and [`curves_svg`] draw any series in the same way, as a page or as one picture.
 //! Nothing here reads files or knows how a number was measured.
 //!
 //! ```
@@ -13,6 +14,7 @@
 mod axis;
 mod chart;
 mod csv;
+mod curves;
 mod figure;
 mod heatmap;
 mod number;
@@ -26,4 +28,5 @@ mod text;
 #[cfg(test)]
 mod sample;
 
+pub use curves::{Curve, Curves, curves_page, curves_svg};
 pub use page::report;

@@ -10,9 +10,15 @@ pub(crate) fn count(n: u64) -> String {
     group(&n.to_string())
 }
 
-/// A step that need not be a whole number: whole from 100 on, one decimal below.
+/// A step that need not be a whole number: whole from 100 on, one decimal below, two digits below 1.
 pub(crate) fn step(step: f64) -> String {
-    if step.abs() >= 100.0 || step.fract() == 0.0 { group(&format!("{step:.0}")) } else { trim(&format!("{step:.1}")) }
+    if step.abs() >= 100.0 || step.fract() == 0.0 {
+        group(&format!("{step:.0}"))
+    } else if step.abs() < 1.0 {
+        significant(step, 2)
+    } else {
+        trim(&format!("{step:.1}"))
+    }
 }
 
 /// A number without an error, to four significant digits: `0.996`, `1,234`, `3.1 × 10⁻⁷`.
@@ -165,7 +171,7 @@ mod tests {
             ["1", "0.51", "1.2 × 10⁻⁹"]
         );
         assert_eq!([count(7), count(3000), count(1_234_567)], ["7", "3,000", "1,234,567"]);
-        assert_eq!([step(89.6), step(1900.4), step(3.0)], ["89.6", "1,900", "3"]);
+        assert_eq!([step(89.6), step(1900.4), step(3.0), step(0.053)], ["89.6", "1,900", "3", "0.053"]);
         assert_eq!([p_value(1e-9), p_value(0.0031), p_value(0.25)], ["< 0.0001", "0.0031", "0.25"]);
         assert_eq!([change(3.9), change(-3.9)], ["+3.9", "−3.9"]);
     }

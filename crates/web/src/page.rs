@@ -14,8 +14,11 @@ use crate::summary;
 use crate::table;
 use crate::text::escape;
 
-const STYLE: &str = include_str!("style.css");
+const STYLE: &str = concat!(include_str!("palette.css"), include_str!("figure.css"), include_str!("style.css"));
 const SCRIPT: &str = include_str!("script.js");
+/// Where the table of transitions would stand.
+const NOT_RECORDED: &str =
+    "No transition is recorded: either the run was not searched for any, or none was significant.";
 /// Nothing may be loaded from anywhere: the page is what it is.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
@@ -26,18 +29,10 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 /// Values that are not finite are treated as missing, and all strings of the run are escaped.
 /// The size grows by about 100 bytes for each value and error (500 checkpoints of ten series: under 2 MB).
 pub fn report(view: &RunView) -> String {
-    let title = escape(&view.run.title);
-    let mut html = String::new();
-    html.push_str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
-    let _ = write!(html, "<meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">");
-    html.push_str(
-        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"data:,\">",
-    );
-    let _ = write!(html, "<title>{title}</title><style>{STYLE}</style></head>");
-    let _ = write!(html, "<body><main{}>", cursor_data(view));
-    let _ =
-        write!(html, "<header><h1>{title}</h1><p class=\"summary\">{}</p></header>", escape(&summary::sentence(view)));
-    if let Some(frame) = Frame::of(view) {
+    let frame = Frame::of(view);
+    let steps: Vec<f64> = view.checkpoints.iter().map(|step| *step as f64).collect();
+    let mut html = head(&view.run.title, &summary::sentence(view), frame.as_ref(), &steps);
+    if let Some(frame) = frame {
         html.push_str(&strip::strip(&frame));
         html.push_str(&how_to_read(view));
         for section in panel::sections(view) {
@@ -50,23 +45,40 @@ pub fn report(view: &RunView) -> String {
             }
             html.push_str("</section>");
         }
-        html.push_str(&table::transitions(view));
+        html.push_str(&table::transitions(&view.transitions, &view.stages, NOT_RECORDED));
         html.push_str(&table::estimates(view));
     }
     html.push_str(&table::provenance(&view.run));
-    html.push_str("<p id=\"spoken\" role=\"status\" aria-live=\"polite\"></p></main>");
-    let _ = write!(html, "<script>{SCRIPT}</script></body></html>");
-    html.push('\n');
+    html.push_str(&foot());
     html
 }
 
-/// What the script needs to place the cursor: checkpoints, and scale and ends of the step axis.
-fn cursor_data(view: &RunView) -> String {
-    let Some(frame) = Frame::of(view) else {
-        return String::new();
-    };
-    let steps: Vec<String> = view.checkpoints.iter().map(u64::to_string).collect();
-    let axis = frame.axis;
+/// Everything above the first figure; `steps` are the places of the cursor.
+pub(crate) fn head(title: &str, summary: &str, frame: Option<&Frame<'_>>, steps: &[f64]) -> String {
+    let title = escape(title);
+    let mut html = String::new();
+    html.push_str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
+    let _ = write!(html, "<meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">");
+    html.push_str(
+        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"data:,\">",
+    );
+    let _ = write!(html, "<title>{title}</title><style>{STYLE}</style></head>");
+    let _ = write!(html, "<body><main{}>", frame.map_or_else(String::new, |frame| cursor_data(frame, steps)));
+    let _ = write!(html, "<header><h1>{title}</h1><p class=\"summary\">{}</p></header>", escape(summary));
+    html
+}
+
+/// Everything below the last table.
+pub(crate) fn foot() -> String {
+    format!(
+        "<p id=\"spoken\" role=\"status\" aria-live=\"polite\"></p></main><script>{SCRIPT}</script></body></html>\n"
+    )
+}
+
+/// What the script needs to place the cursor: its steps, and scale and ends of the step axis.
+fn cursor_data(frame: &Frame<'_>, steps: &[f64]) -> String {
+    let steps: Vec<String> = steps.iter().map(f64::to_string).collect();
+    let axis = &frame.axis;
     format!(
         " data-steps=\"{}\" data-scale=\"{}\" data-first=\"{}\" data-last=\"{}\"",
         steps.join(","),

@@ -55,7 +55,7 @@ pub(crate) struct Series {
 /// A series at one step.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Point {
-    pub step: u64,
+    pub step: f64,
     /// Finite, or absent.
     pub value: Option<f64>,
     /// Finite and not negative, or absent.
@@ -86,16 +86,16 @@ impl Series {
 
 impl Panel {
     /// Steps at which any of the series has a row, ascending.
-    pub(crate) fn steps(&self) -> Vec<u64> {
-        let mut steps: Vec<u64> = self.series.iter().flat_map(|s| s.points.iter().map(|p| p.step)).collect();
-        steps.sort_unstable();
+    pub(crate) fn steps(&self) -> Vec<f64> {
+        let mut steps: Vec<f64> = self.series.iter().flat_map(|s| s.points.iter().map(|p| p.step)).collect();
+        steps.sort_unstable_by(f64::total_cmp);
         steps.dedup();
         steps
     }
 
     /// Refused estimates, one for each measurement and step: measurement, step, reason.
-    pub(crate) fn refusals(&self) -> Vec<(&str, u64, &str)> {
-        let mut refusals: Vec<(&str, u64, &str)> = Vec::new();
+    pub(crate) fn refusals(&self) -> Vec<(&str, f64, &str)> {
+        let mut refusals: Vec<(&str, f64, &str)> = Vec::new();
         let mut seen: Vec<&str> = Vec::new();
         for series in &self.series {
             if seen.contains(&series.measurement.as_str()) {
@@ -168,14 +168,14 @@ pub(crate) fn series_of(name: &str, observable: &Observable, checkpoints: &[u64]
                         _ => None,
                     };
                     Point {
-                        step: *step,
+                        step: *step as f64,
                         value: value.filter(|v| v.is_finite() && refusal.is_none()),
                         standard_error: se.filter(|v| v.is_finite() && *v >= 0.0 && refusal.is_none()),
                         refusal,
                     }
                 });
             let mut points: Vec<Point> = points.collect();
-            points.sort_by_key(|p| p.step);
+            points.sort_by(|a, b| a.step.total_cmp(&b.step));
             let address = if label.is_empty() { name.to_owned() } else { format!("{name}.{label}") };
             let label = if label.is_empty() { name.to_owned() } else { label };
             Series { address, label, measurement: name.to_owned(), points }

@@ -42,6 +42,10 @@
     if (k >= -3 && k < 6) return trim(group(minus(x.toFixed(Math.max(0, 3 - k)))));
     return `${trim(minus(x.toExponential(3).split("e")[0]))} × ${power(k)}`;
   };
+  const stepText = (step) => {
+    if (step >= 100 || Number.isInteger(step)) return group(step.toFixed(0));
+    return step < 1 ? String(Number(step.toPrecision(2))) : trim(step.toFixed(1));
+  };
   const estimate = (x, se) => {
     if (!(se > 0)) return value(x);
     const kError = exponent(se, 1);
@@ -100,7 +104,7 @@
         cursor.setAttribute("x2", position(step) + "%");
       }
       if (!key) continue;
-      key.querySelector(".at b").textContent = group(String(step));
+      key.querySelector(".at b").textContent = stepText(step);
       for (const output of key.querySelectorAll("output")) {
         output.textContent = reading(output, rows.get(step), header, key.dataset.unit);
       }
@@ -126,7 +130,7 @@
       if (to === undefined) return;
       event.preventDefault();
       moveTo(to);
-      document.getElementById("spoken").textContent = key ? key.innerText.replace(/\s+/g, " ") : `step ${group(String(steps[current]))}`;
+      document.getElementById("spoken").textContent = key ? key.innerText.replace(/\s+/g, " ") : `step ${stepText(steps[current])}`;
     });
   }
 })();

@@ -12,17 +12,33 @@ const ROW: usize = 19;
 const HEAD: usize = 22;
 /// More transitions than this are drawn as marks without words; the table has the words.
 const MOST_WORDS: usize = 10;
+/// Longer names of transitions are shortened, in characters; hovering shows them whole.
+const LONGEST_WORDS: usize = 22;
 
 /// The whole `<figure>`.
 pub(crate) fn strip(frame: &Frame<'_>) -> String {
-    let transitions = &frame.view.transitions;
-    let row = if transitions.len() > MOST_WORDS { 7 } else { ROW };
-    let height = HEAD + 4 + row * transitions.len().max(1);
-    let mut svg = format!(
-        "<figure id=\"life\"><div class=\"plot\" tabindex=\"0\" role=\"group\" aria-label=\"Life of the run; left and right arrow keys move the cursor\">\
-         <div class=\"frame only\" style=\"height:{height}px\"><svg class=\"chart\" role=\"img\" aria-label=\"{}\">",
-        escape(&alternative(frame))
-    );
+    format!(
+        "<figure id=\"life\"><div class=\"plot\" tabindex=\"0\" role=\"group\" aria-label=\"Life of the {}; left and right arrow keys move the cursor\">\
+         <div class=\"frame only\" style=\"height:{}px\">{}</div></div></figure>",
+        frame.subject,
+        height(frame),
+        svg(frame)
+    )
+}
+
+/// Height of the drawing, in pixels, without the labels of its axis.
+pub(crate) fn height(frame: &Frame<'_>) -> usize {
+    HEAD + 4 + row(frame) * frame.transitions.len().max(1)
+}
+
+fn row(frame: &Frame<'_>) -> usize {
+    if frame.transitions.len() > MOST_WORDS { 7 } else { ROW }
+}
+
+/// The drawing alone.
+pub(crate) fn svg(frame: &Frame<'_>) -> String {
+    let (transitions, row) = (frame.transitions, row(frame));
+    let mut svg = format!("<svg class=\"chart\" role=\"img\" aria-label=\"{}\">", escape(&alternative(frame)));
     svg.push_str(&frame.bands());
     let stages = frame.stages();
     if stages.len() > 1 {
@@ -36,7 +52,7 @@ pub(crate) fn strip(frame: &Frame<'_>) -> String {
             );
         }
     }
-    for boundary in &frame.view.stages {
+    for boundary in frame.boundaries {
         let (from, to) = (frame.axis.position(boundary.lower), frame.axis.position(boundary.upper));
         let _ = write!(
             svg,
@@ -56,12 +72,12 @@ pub(crate) fn strip(frame: &Frame<'_>) -> String {
             escape(&chart::transition_words(transition))
         );
         if transitions.len() <= MOST_WORDS {
-            let words = transition.label.as_ref().unwrap_or(&transition.observable);
-            let (edge, dx, anchor) = if at > 55.0 { (from.min(at), -9, "end") } else { (to.max(at), 9, "start") };
+            let words = shortened(transition.label.as_ref().unwrap_or(&transition.observable));
+            let (edge, dx, anchor) = if at > 40.0 { (from.min(at), -9, "end") } else { (to.max(at), 9, "start") };
             let _ = write!(
                 svg,
                 "<text class=\"event\" x=\"{edge}%\" dx=\"{dx}\" y=\"{y}\" dy=\".35em\" text-anchor=\"{anchor}\">{} <tspan class=\"quiet\">{}</tspan></text>",
-                escape(words),
+                escape(&words),
                 number::step(transition.step)
             );
         }
@@ -75,14 +91,25 @@ pub(crate) fn strip(frame: &Frame<'_>) -> String {
     }
     svg.push_str(&frame.step_axis());
     svg.push_str(Frame::cursor());
-    svg.push_str("</svg></div></div></figure>");
+    svg.push_str("</svg>");
     svg
 }
 
+/// The end of a name too long for a narrow screen: beginnings are what names share.
+fn shortened(name: &str) -> String {
+    let n = name.chars().count();
+    if n <= LONGEST_WORDS {
+        name.to_owned()
+    } else {
+        format!("…{}", name.chars().skip(n + 1 - LONGEST_WORDS).collect::<String>())
+    }
+}
+
 fn alternative(frame: &Frame<'_>) -> String {
-    let transitions: Vec<String> = frame.view.transitions.iter().map(chart::transition_words).collect();
-    let boundaries: Vec<String> = frame.view.stages.iter().map(|b| number::step(b.step)).collect();
-    let mut words = format!("Life of the run, {}: {}", frame.span(), counted(transitions.len(), "transition"));
+    let transitions: Vec<String> = frame.transitions.iter().map(chart::transition_words).collect();
+    let boundaries: Vec<String> = frame.boundaries.iter().map(|b| number::step(b.step)).collect();
+    let mut words =
+        format!("Life of the {}, {}: {}", frame.subject, frame.span(), counted(transitions.len(), "transition"));
     if !transitions.is_empty() {
         let _ = write!(words, " ({})", transitions.join("; "));
     }

@@ -87,12 +87,12 @@ fn ended(llc: &Series, unit: &str) -> Option<String> {
     let peak_words = if highest.step == last.step {
         String::new()
     } else {
-        format!(" after a peak of {} at step {}", estimate(peak, highest.standard_error), number::count(highest.step))
+        format!(" after a peak of {} at step {}", estimate(peak, highest.standard_error), number::step(highest.step))
     };
     Some(format!(
         "the learning coefficient was {} at step {}{peak_words}",
         estimate(end, last.standard_error),
-        number::count(last.step)
+        number::step(last.step)
     ))
 }
 

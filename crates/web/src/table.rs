@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use ontogeny_store::{Detail, Observable, RunInfo, RunView, Status};
+use ontogeny_store::{Boundary, Detail, Observable, RunInfo, RunView, Status, Transition};
 
 use crate::csv::{self, Csv};
 use crate::number;
@@ -29,13 +29,11 @@ const KNOWN: [(&str, &str); 12] = [
 /// More rows than this scroll inside their table.
 const LONG: usize = 40;
 
-/// Transitions and stage boundaries.
-pub(crate) fn transitions(view: &RunView) -> String {
+/// Transitions and stage boundaries; `none` is said in place of the transitions where there are none.
+pub(crate) fn transitions(transitions: &[Transition], stages: &[Boundary], none: &str) -> String {
     let mut html = String::from("<section><h2>Transitions and stages</h2>");
-    if view.transitions.is_empty() {
-        html.push_str(
-            "<p>No transition is recorded: either the run was not searched for any, or none was significant.</p>",
-        );
+    if transitions.is_empty() {
+        let _ = write!(html, "<p>{none}</p>");
     } else {
         let header = ["transition", "observable", "step", "95 % interval", "width (decades)", "size", "p"];
         let mut table = Table::new(&header);
@@ -44,7 +42,7 @@ pub(crate) fn transitions(view: &RunView) -> String {
                 .map(String::from)
                 .to_vec(),
         );
-        for t in &view.transitions {
+        for t in transitions {
             table.row(&[
                 t.label.clone().unwrap_or_else(|| "–".to_owned()),
                 t.observable.clone(),
@@ -61,10 +59,10 @@ pub(crate) fn transitions(view: &RunView) -> String {
         html.push_str(&table.html("Transitions"));
         let _ = write!(html, "<p class=\"foot\">{}</p>", data.link("transitions", "Transitions as CSV"));
     }
-    if !view.stages.is_empty() {
+    if !stages.is_empty() {
         let mut table = Table::new(&["boundary between", "step", "95 % interval", "agreed by"]);
         let mut data = Csv::new(["step", "lower", "upper", "observables"].map(String::from).to_vec());
-        for (index, b) in view.stages.iter().enumerate() {
+        for (index, b) in stages.iter().enumerate() {
             table.row(&[
                 format!("stages {} and {}", index + 1, index + 2),
                 number::step(b.step),
@@ -121,7 +119,7 @@ fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String
         let mut row = vec![number::count(*step)];
         let mut data_row = vec![step.to_string()];
         for s in series {
-            let point = s.points.iter().find(|p| p.step == *step);
+            let point = s.points.iter().find(|p| p.step == *step as f64);
             let (value, se) = point.map_or((None, None), |p| (p.value, p.standard_error));
             row.push(value.map_or("–".to_owned(), |v| number::estimate(v, se)));
             data_row.extend([csv::cell(value), csv::cell(se)]);
@@ -305,9 +303,9 @@ mod tests {
     #[test]
     fn transitions_carry_units_intervals_and_p_values() {
         let view = sample::grokking(24, 0);
-        let html = transitions(&view);
+        let html = transitions(&view.transitions, &view.stages, "none");
         assert!(html.contains("<td>loss.train</td><td class=\"n\">90</td><td>[80, 105]</td><td class=\"n\">0.42</td><td class=\"n\">−3.9 nats</td><td class=\"n\">&lt; 0.0001</td>"), "{html}");
-        let none = transitions(&RunView { transitions: Vec::new(), stages: Vec::new(), ..view });
-        assert!(none.contains("No transition is recorded") && !none.contains("<table>"));
+        let none = transitions(&[], &[], "No transition was found.");
+        assert!(none.contains("<p>No transition was found.</p>") && !none.contains("<table>"));
     }
 }

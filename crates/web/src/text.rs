@@ -25,9 +25,9 @@ pub(crate) fn slug(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect()
 }
 
-/// A unit as it is read in a sentence: `1` is the unit of a pure number.
+/// A unit as it is read in a sentence: `1` is the unit of a pure number; an unknown unit is empty and not named.
 pub(crate) fn unit_name(unit: &str) -> &str {
-    if unit == "1" || unit.is_empty() { "dimensionless" } else { unit }
+    if unit == "1" { "dimensionless" } else { unit }
 }
 
 /// A unit as it follows a number: with its space, or nothing for a pure number.

@@ -9,7 +9,8 @@ mod sample;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ontogeny_store::{RunView, Status};
+use ontogeny_store::Status;
+use ontogeny_web::{Curve, Curves, curves_page, report};
 
 /// Waits for the frame, then for one more turn of the event loop, and reports the result of `check` or its error.
 const WRAPPER: &str = r#"<!doctype html><meta charset="utf-8"><title>waiting</title>
@@ -39,15 +40,15 @@ fn chromium() -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Opens the report of `view` in a frame of this width and returns what `check` (JavaScript statements) returned.
+/// Opens `page` in a frame of this width and returns what `check` (JavaScript statements) returned.
 #[expect(clippy::print_stdout, reason = "a skipped test says so")]
-fn in_browser(view: &RunView, width: u32, check: &str) -> Option<serde_json::Value> {
+fn in_browser(page: &str, width: u32, check: &str) -> Option<serde_json::Value> {
     let Some(browser) = chromium() else {
         println!("skipped: no Chromium on the PATH");
         return None;
     };
     let folder = tempfile::tempdir().expect("a folder for the pages");
-    fs_err::write(folder.path().join("report.html"), ontogeny_web::report(view)).expect("the report can be written");
+    fs_err::write(folder.path().join("report.html"), page).expect("the report can be written");
     let wrapper = WRAPPER.replace("WIDTH", &width.to_string()).replace("CHECK", check);
     fs_err::write(folder.path().join("wrapper.html"), wrapper).expect("the wrapper can be written");
     let dom = dump_dom(&browser, folder.path());
@@ -81,7 +82,7 @@ fn no_page_is_wider_than_its_window() {
         view.run.command = format!("ontogeny run {}", "x".repeat(300));
         view.run.title = "Ü".repeat(120);
         let check = "return { page: doc.documentElement.scrollWidth, window: doc.documentElement.clientWidth, letters: Math.min(...[...doc.querySelectorAll('text')].map((t) => parseFloat(win.getComputedStyle(t).fontSize))) };";
-        let Some(seen) = in_browser(&view, width, check) else {
+        let Some(seen) = in_browser(&report(&view), width, check) else {
             return;
         };
         assert!(seen["page"].as_u64() <= seen["window"].as_u64(), "{width} px, {n_checkpoints} checkpoints: {seen}");
@@ -108,7 +109,7 @@ fn the_cursor_moves_on_all_figures_and_reads_the_data() {
         const box = doc.querySelector("#llc .frame.only .chart").getBoundingClientRect();
         doc.querySelector("#llc .plot").dispatchEvent(new win.PointerEvent("pointermove", { clientX: box.left + box.width * 0.5, clientY: box.top + 9, bubbles: true }));
         return { drawn, end, home, middle: { cursors: cursors(), steps: steps() } };"##;
-    let Some(seen) = in_browser(&view, 800, check) else {
+    let Some(seen) = in_browser(&report(&view), 800, check) else {
         return;
     };
     assert_eq!(seen["drawn"], seen["end"]["readings"], "the script and the drawn page must write numbers alike");
@@ -126,13 +127,48 @@ fn the_cursor_moves_on_all_figures_and_reads_the_data() {
 }
 
 #[test]
+fn curves_with_long_names_over_fractions_of_a_step_fit_a_phone() {
+    let name = |at: usize| format!("a_very_long_name_with_no_place_to_break_in_it_{at}");
+    let curve = |at: usize| Curve {
+        name: name(at),
+        unit: String::new(),
+        // Whole steps, steps below 1 and steps between.
+        steps: (0..40).map(|i| f64::from(i) * [1.0, 0.01, 2.5][at]).collect(),
+        values: (0..40).map(f64::from).collect(),
+        standard_errors: None,
+    };
+    let transition = |i: usize| ontogeny_store::Transition {
+        observable: name(i % 3),
+        step: 0.1 * 2_f64.powi(i as i32),
+        ..sample::grokking(24, 0).transitions[0].clone()
+    };
+    let page = curves_page(&Curves {
+        title: "curves.npz".to_owned(),
+        curves: (0..3).map(curve).collect(),
+        transitions: (0..9).map(transition).collect(),
+        stages: vec![],
+    });
+    let check = r##"
+        const fits = () => doc.documentElement.scrollWidth <= doc.documentElement.clientWidth;
+        const key = (name) => doc.querySelector("#curve-0 .plot").dispatchEvent(new win.KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
+        const at = () => [...new Set([...doc.querySelectorAll(".key .at b")].map((b) => b.textContent))];
+        const seen = [fits()];
+        for (const move of ["Home", "ArrowRight", "ArrowRight", "End", "ArrowLeft"]) { key(move); seen.push(...at()); }
+        return seen;"##;
+    let Some(seen) = in_browser(&page, 360, check) else {
+        return;
+    };
+    assert_eq!(seen, serde_json::json!([true, "0", "0.01", "0.02", "97.5", "95"]));
+}
+
+#[test]
 fn the_axis_box_switches_between_logarithmic_and_linear() {
     let check = r##"
         const shown = () => [...doc.querySelectorAll("#loss .frame")].filter((f) => f.getBoundingClientRect().height > 0).map((f) => f.classList.contains("log"));
         const before = shown();
         doc.getElementById("loss-linear").click();
         return { before, after: shown() };"##;
-    let Some(seen) = in_browser(&sample::grokking(24, 0), 360, check) else {
+    let Some(seen) = in_browser(&report(&sample::grokking(24, 0)), 360, check) else {
         return;
     };
     assert_eq!(seen, serde_json::json!({ "before": [true], "after": [false] }));
@@ -149,7 +185,7 @@ fn the_reason_of_a_refusal_opens_inside_the_window() {
             if (doc.documentElement.scrollWidth > doc.documentElement.clientWidth) overflow.push(mark.style.left);
         }
         return overflow;"#;
-    let Some(seen) = in_browser(&sample::grokking(24, 24), 360, check) else {
+    let Some(seen) = in_browser(&report(&sample::grokking(24, 24)), 360, check) else {
         return;
     };
     assert_eq!(seen, serde_json::json!([]));
@@ -168,7 +204,7 @@ fn every_link_saves_its_data_and_every_figure_has_words() {
             unreachable: [...doc.querySelectorAll(".scroll, .plot, .refused, pre")].filter((e) => e.tabIndex < 0).length,
             reason: doc.querySelector("#llc .refused").getAttribute("aria-label"),
         };"##;
-    let Some(seen) = in_browser(&view, 800, check) else {
+    let Some(seen) = in_browser(&report(&view), 800, check) else {
         return;
     };
     let rows = seen["rows"].as_array().unwrap();
@@ -197,7 +233,7 @@ fn hostile_words_run_nothing() {
     llc.unit = hostile.to_owned();
     llc.status[0] = Status::Refused { verdict: hostile.to_owned(), reason: String::new() };
     let check = "return { images: doc.images.length, scripts: doc.scripts.length, heading: doc.querySelector('h1').textContent, title: document.title };";
-    let Some(seen) = in_browser(&view, 800, check) else {
+    let Some(seen) = in_browser(&report(&view), 800, check) else {
         return;
     };
     assert_eq!(seen["heading"], hostile);

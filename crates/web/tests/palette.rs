@@ -1,6 +1,7 @@
 //! The colours of the report, checked by arithmetic: told apart by every kind of colour vision, and visible on the page.
 
-const STYLE: &str = include_str!("../src/style.css");
+const STYLE: &str =
+    concat!(include_str!("../src/palette.css"), include_str!("../src/figure.css"), include_str!("../src/style.css"));
 
 /// Linear RGB as it reaches eyes of each kind: normal, protan, deutan, tritan at full severity
 /// (Machado, Oliveira and Fernandes 2009, table 1).

@@ -50,10 +50,10 @@ mod tasks;
 mod train;
 
 pub use formats::{
-    DType, Description, FileFormat, FloatStats, Layout, LayoutError, NameMap, NamedTensor, NonFinite, PickleScanError,
-    ReadError, Scalar, ScalarValue, ShapeDifferences, ShapeMismatch, TensorData, TensorFile, TensorSummary,
-    UnmatchedName, Unread, WeightTensor, check_finite, check_finite_weights, describe, match_shapes, read_tensors,
-    scan_pickle, to_canonical,
+    Array, DType, Description, FileFormat, FloatStats, Layout, LayoutError, NameMap, NamedTensor, NonFinite,
+    PickleScanError, ReadError, Scalar, ScalarValue, ShapeDifferences, ShapeMismatch, TensorData, TensorFile,
+    TensorSummary, UnmatchedName, Unread, WeightTensor, check_finite, check_finite_weights, describe, match_shapes,
+    read_arrays, read_tensors, scan_pickle, to_canonical,
 };
 pub use model::{Interface, Model, Nodes, Read, VectorLoss};
 pub use networks::{Activation, MlpConfig, NetworkConfig, Normalization, Positions, TransformerConfig};

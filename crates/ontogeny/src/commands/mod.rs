@@ -1,14 +1,16 @@
 //! One file for each command.
 
 mod inspect;
+mod new;
 mod report;
 mod run;
 mod show;
+mod stages;
 
 use std::path::Path;
 
 use ontogeny_store::{ManifestError, Place, ViewError};
-use ontogeny_study::StudyError;
+use ontogeny_study::{SeriesFileError, StudyError};
 use ontogeny_zoo::ReadError;
 
 use crate::cli::{Cli, Command, exit};
@@ -18,6 +20,8 @@ pub(crate) fn dispatch(arguments: &Cli) -> Result<u8, CommandError> {
         Command::Run(args) => run::run(args),
         Command::Show(args) => show::show(args),
         Command::Report(args) => report::report(args),
+        Command::Stages(args) => stages::stages(args),
+        Command::New(args) => new::new(args),
         Command::Inspect(args) => inspect::inspect(args),
     }
 }
@@ -41,6 +45,10 @@ fn place(path: &Path) -> std::io::Result<Place> {
 pub(crate) enum CommandError {
     #[error("{0}")]
     Study(#[from] StudyError),
+    #[error("{0}")]
+    Series(#[from] SeriesFileError),
+    #[error("{0}")]
+    Arguments(String),
     #[error("{0}")]
     Manifest(#[from] ManifestError),
     #[error("{0}")]

@@ -51,6 +51,26 @@ pub(super) fn decode(bytes: &[u8], dtype: DType, order: ByteOrder) -> Result<Ten
     })
 }
 
+/// Values of `bytes` in double precision, which holds every stored type exactly but integers beyond 2⁵³: those are
+/// rounded to nearest.
+pub(super) fn decode_wide(bytes: &[u8], dtype: DType, order: ByteOrder) -> Vec<f64> {
+    match dtype {
+        DType::F64 => elements(bytes, order, f64::from_le_bytes),
+        DType::F32 => elements(bytes, order, |b| f32::from_le_bytes(b).into()),
+        DType::F16 => elements(bytes, order, |b| f16::from_le_bytes(b).into()),
+        DType::Bf16 => elements(bytes, order, |b| bf16::from_le_bytes(b).into()),
+        DType::I64 => elements(bytes, order, |b| i64::from_le_bytes(b) as f64),
+        DType::I32 => elements(bytes, order, |b| i32::from_le_bytes(b).into()),
+        DType::I16 => elements(bytes, order, |b| i16::from_le_bytes(b).into()),
+        DType::I8 => elements(bytes, order, |b| i8::from_le_bytes(b).into()),
+        DType::U64 => elements(bytes, order, |b| u64::from_le_bytes(b) as f64),
+        DType::U32 => elements(bytes, order, |b| u32::from_le_bytes(b).into()),
+        DType::U16 => elements(bytes, order, |b| u16::from_le_bytes(b).into()),
+        DType::U8 => elements(bytes, order, |b| u8::from_le_bytes(b).into()),
+        DType::Bool => bytes.iter().map(|&byte| f64::from(u8::from(byte != 0))).collect(),
+    }
+}
+
 fn elements<T, const N: usize>(bytes: &[u8], order: ByteOrder, from_le_bytes: impl Fn([u8; N]) -> T) -> Vec<T> {
     let (chunks, rest) = bytes.as_chunks::<N>();
     debug_assert!(rest.is_empty(), "the caller checks the length");
@@ -70,13 +90,14 @@ fn elements<T, const N: usize>(bytes: &[u8], order: ByteOrder, from_le_bytes: im
 /// Row-major values of a tensor whose values lie in column-major (Fortran) order.
 pub(super) fn from_column_major(data: TensorData, shape: &[usize]) -> TensorData {
     match data {
-        TensorData::F32(values) => TensorData::F32(reordered(&values, shape)),
-        TensorData::I64(values) => TensorData::I64(reordered(&values, shape)),
-        TensorData::Bool(values) => TensorData::Bool(reordered(&values, shape)),
+        TensorData::F32(values) => TensorData::F32(row_major(&values, shape)),
+        TensorData::I64(values) => TensorData::I64(row_major(&values, shape)),
+        TensorData::Bool(values) => TensorData::Bool(row_major(&values, shape)),
     }
 }
 
-fn reordered<T: Copy>(values: &[T], shape: &[usize]) -> Vec<T> {
+/// Row-major order of values that lie in column-major order.
+pub(super) fn row_major<T: Copy>(values: &[T], shape: &[usize]) -> Vec<T> {
     let strides: Vec<usize> = shape
         .iter()
         .scan(1, |stride, &extent| {
@@ -124,6 +145,17 @@ mod tests {
     fn byte_order_is_honoured() {
         assert_eq!(decode(&[1, 2], DType::I16, ByteOrder::Little), Ok(TensorData::I64(vec![0x0201])));
         assert_eq!(decode(&[1, 2], DType::I16, ByteOrder::Big), Ok(TensorData::I64(vec![0x0102])));
+    }
+
+    #[test]
+    fn doubles_keep_all_their_digits_in_either_order() {
+        let x = 0.1_f64 + 1e-16;
+        assert_eq!(decode_wide(&x.to_le_bytes(), DType::F64, ByteOrder::Little), [x]);
+        assert_eq!(decode_wide(&x.to_be_bytes(), DType::F64, ByteOrder::Big), [x]);
+        let step = (1_i64 << 53) - 1;
+        assert_eq!(decode_wide(&step.to_be_bytes(), DType::I64, ByteOrder::Big), [step as f64]);
+        assert_eq!(decode_wide(&[0x00, 0x3e, 0x00, 0xc0], DType::F16, ByteOrder::Little), [1.5, -2.0]);
+        assert_eq!(decode_wide(&[0, 1, 7], DType::Bool, ByteOrder::Little), [0.0, 1.0, 1.0]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use finite::{NonFinite, check_finite, check_finite_weights};
 pub use layout::{Layout, LayoutError, NameMap, WeightTensor, to_canonical};
 pub use match_shapes::{ShapeDifferences, ShapeMismatch, UnmatchedName, match_shapes};
 pub use pickle_scan::{PickleScanError, scan_pickle};
-pub use tensor::{DType, FileFormat, NamedTensor, Scalar, ScalarValue, TensorData, TensorFile, Unread};
+pub use tensor::{Array, DType, FileFormat, NamedTensor, Scalar, ScalarValue, TensorData, TensorFile, Unread};
 
 use std::io::Read;
 use std::path::Path;
@@ -59,6 +59,49 @@ pub fn read_tensors(path: impl AsRef<Path>) -> Result<TensorFile, ReadError> {
     })
 }
 
+/// Reads every array of an `.npz` or `.npy` file in double precision, sorted by name, and what was left unread.
+///
+/// [`read_tensors`] is for weights and keeps `f32`; this is for measurements, which may need all their digits.
+///
+/// # Errors
+///
+/// [`ReadError`] as [`read_tensors`]; also for a file of another format.
+pub fn read_arrays(path: impl AsRef<Path>) -> Result<(Vec<Array>, Vec<Unread>), ReadError> {
+    let path = path.as_ref();
+    let (file_bytes, head) = head(path)?;
+    let mut allowance = Allowance::for_file(path, file_bytes);
+    let mut unread = Vec::new();
+    let unrecognised =
+        || ReadError::Unrecognised { path: path.to_owned(), found: "no NumPy array or archive".to_owned() };
+    let mut arrays = match Container::detect(path, &head)? {
+        Container::Zip => {
+            let mut archive = Archive::open(path)?;
+            npy::read_wide(path, Some(&mut archive), file_bytes, &mut allowance, &mut unread)?
+        }
+        Container::Npy => npy::read_wide(path, None, file_bytes, &mut allowance, &mut unread)?,
+        Container::LegacyPytorch | Container::Safetensors => return Err(unrecognised()),
+    };
+    arrays.sort_by(|a, b| a.name.cmp(&b.name));
+    if let Some(pair) = arrays.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(ReadError::DuplicateName { path: path.to_owned(), name: pair[0].name.clone() });
+    }
+    unread.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok((arrays, unread))
+}
+
+/// Length and first bytes of a regular file.
+fn head(path: &Path) -> Result<(u64, Vec<u8>), ReadError> {
+    let io = |source| ReadError::Io { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
+    if !metadata.is_file() {
+        return Err(ReadError::NotAFile { path: path.to_owned() });
+    }
+    let mut head = Vec::new();
+    file.by_ref().take(HEAD_BYTES).read_to_end(&mut head).map_err(io)?;
+    Ok((metadata.len(), head))
+}
+
 /// What a reader found besides the tensors it handed over.
 struct Contents {
     format: FileFormat,
@@ -69,15 +112,7 @@ struct Contents {
 
 /// Hands each tensor of `path` to `sink`, in the file's order, so that a caller can hold one at a time.
 fn visit(path: &Path, sink: &mut dyn FnMut(NamedTensor)) -> Result<Contents, ReadError> {
-    let io = |source| ReadError::Io { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
-    if !metadata.is_file() {
-        return Err(ReadError::NotAFile { path: path.to_owned() });
-    }
-    let file_bytes = metadata.len();
-    let mut head = Vec::new();
-    file.by_ref().take(HEAD_BYTES).read_to_end(&mut head).map_err(io)?;
+    let (file_bytes, head) = head(path)?;
     let mut allowance = Allowance::for_file(path, file_bytes);
     let mut scalars = Vec::new();
     let mut unread = Vec::new();

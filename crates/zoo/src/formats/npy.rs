@@ -5,10 +5,10 @@ use std::path::Path;
 
 use fs_err::File;
 
-use super::decode::{ByteOrder, decode, from_column_major, n_elements};
+use super::decode::{ByteOrder, decode, decode_wide, from_column_major, n_elements, row_major};
 use super::error::ReadError;
 use super::limits::Allowance;
-use super::tensor::{DType, NamedTensor, Unread};
+use super::tensor::{Array, DType, NamedTensor, Unread};
 use super::zip_archive::Archive;
 
 /// First bytes of every `.npy` file.
@@ -17,12 +17,55 @@ pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 /// Longest header read; NumPy itself stops at 10,000 unless told otherwise.
 const MAX_HEADER_BYTES: usize = 1 << 16;
 
-/// Reads the arrays of an `.npz` archive; they are named after their entries, without `.npy`.
+/// Reads the tensors of an `.npz` archive; they are named after their entries, without `.npy`.
 pub(super) fn read_npz(
     path: &Path,
     archive: &mut Archive,
     allowance: &mut Allowance,
     sink: &mut dyn FnMut(NamedTensor),
+    unread: &mut Vec<Unread>,
+) -> Result<(), ReadError> {
+    each_of_npz(path, archive, allowance, &mut |stored| stored.tensor(path).map(&mut *sink), unread)
+}
+
+/// Reads an `.npy` file; its one tensor is named after the file.
+pub(super) fn read_npy(
+    path: &Path,
+    file_bytes: u64,
+    allowance: &mut Allowance,
+    sink: &mut dyn FnMut(NamedTensor),
+    unread: &mut Vec<Unread>,
+) -> Result<(), ReadError> {
+    the_one_of_npy(path, file_bytes, allowance, &mut |stored| stored.tensor(path).map(&mut *sink), unread)
+}
+
+/// Reads the arrays of an `.npz` or `.npy` file with all digits of their doubles.
+pub(super) fn read_wide(
+    path: &Path,
+    archive: Option<&mut Archive>,
+    file_bytes: u64,
+    allowance: &mut Allowance,
+    unread: &mut Vec<Unread>,
+) -> Result<Vec<Array>, ReadError> {
+    let mut arrays = Vec::new();
+    let mut sink = |stored: Stored| {
+        arrays.push(stored.wide());
+        Ok(())
+    };
+    match archive {
+        Some(archive) => each_of_npz(path, archive, allowance, &mut sink, unread)?,
+        None => the_one_of_npy(path, file_bytes, allowance, &mut sink, unread)?,
+    }
+    Ok(arrays)
+}
+
+type Sink<'s> = &'s mut dyn FnMut(Stored) -> Result<(), ReadError>;
+
+fn each_of_npz(
+    path: &Path,
+    archive: &mut Archive,
+    allowance: &mut Allowance,
+    sink: Sink<'_>,
     unread: &mut Vec<Unread>,
 ) -> Result<(), ReadError> {
     for index in 0..archive.names().len() {
@@ -32,34 +75,62 @@ pub(super) fn read_npz(
             continue;
         };
         let (entry, n_bytes) = archive.entry(index)?;
-        read_array(path, name, entry, n_bytes, allowance, sink, unread)?;
+        if let Some(stored) = read_array(path, name, entry, n_bytes, allowance, unread)? {
+            sink(stored)?;
+        }
     }
     Ok(())
 }
 
-/// Reads an `.npy` file; its one array is named after the file.
-pub(super) fn read_npy(
+fn the_one_of_npy(
     path: &Path,
     file_bytes: u64,
     allowance: &mut Allowance,
-    sink: &mut dyn FnMut(NamedTensor),
+    sink: Sink<'_>,
     unread: &mut Vec<Unread>,
 ) -> Result<(), ReadError> {
     let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
     let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    read_array(path, &name, BufReader::new(file), file_bytes, allowance, sink, unread)
+    read_array(path, &name, BufReader::new(file), file_bytes, allowance, unread)?.map_or(Ok(()), sink)
 }
 
-/// Reads one array from a stream of `n_bytes` bytes.
+/// One array as its file has it.
+struct Stored {
+    name: String,
+    dtype: DType,
+    order: ByteOrder,
+    fortran_order: bool,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Stored {
+    fn tensor(self, path: &Path) -> Result<NamedTensor, ReadError> {
+        let data = decode(&self.bytes, self.dtype, self.order).map_err(|value| ReadError::Tensor {
+            path: path.to_owned(),
+            tensor: self.name.clone(),
+            reason: format!("holds {value}, beyond the largest i64"),
+        })?;
+        let data = if self.fortran_order { from_column_major(data, &self.shape) } else { data };
+        Ok(NamedTensor { name: self.name, shape: self.shape, dtype: self.dtype, data })
+    }
+
+    fn wide(self) -> Array {
+        let values = decode_wide(&self.bytes, self.dtype, self.order);
+        let values = if self.fortran_order { row_major(&values, &self.shape) } else { values };
+        Array { name: self.name, shape: self.shape, values }
+    }
+}
+
+/// Reads one array from a stream of `n_bytes` bytes; `None` where it was added to `unread` instead.
 fn read_array(
     path: &Path,
     name: &str,
     mut stream: impl Read,
     n_bytes: u64,
     allowance: &mut Allowance,
-    sink: &mut dyn FnMut(NamedTensor),
     unread: &mut Vec<Unread>,
-) -> Result<(), ReadError> {
+) -> Result<Option<Stored>, ReadError> {
     let wrong = |reason: String| ReadError::Tensor { path: path.to_owned(), tensor: name.to_owned(), reason };
     let unreadable = |error: std::io::Error| wrong(error.to_string());
     let header = read_header(&mut stream).map_err(wrong)?;
@@ -67,7 +138,7 @@ fn read_array(
         Ok(found) => found,
         Err(reason) => {
             unread.push(Unread { name: name.to_owned(), reason });
-            return Ok(());
+            return Ok(None);
         }
     };
     let shape = header.shape;
@@ -85,10 +156,8 @@ fn read_array(
     if stream.read(&mut [0]).map_err(unreadable)? != 0 {
         return Err(wrong(format!("more than the {data_bytes} bytes of its shape {shape:?} follow")));
     }
-    let data = decode(&bytes, dtype, order).map_err(|value| wrong(format!("holds {value}, beyond the largest i64")))?;
-    let data = if header.fortran_order { from_column_major(data, &shape) } else { data };
-    sink(NamedTensor { name: name.to_owned(), shape, dtype, data });
-    Ok(())
+    let fortran_order = header.fortran_order;
+    Ok(Some(Stored { name: name.to_owned(), dtype, order, fortran_order, shape, bytes }))
 }
 
 struct Header {

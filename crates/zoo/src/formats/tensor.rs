@@ -102,6 +102,17 @@ fn update_in_blocks<T: Copy, const N: usize>(
     }
 }
 
+/// One array of an `.npz` or `.npy` file with all its digits: series of measurements, not weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// Name of the entry without `.npy`, or of the file.
+    pub name: String,
+    /// Extents, outermost first; empty for a single number.
+    pub shape: Vec<usize>,
+    /// Values in row-major order, as many as the product of `shape`. Integers beyond 2⁵³ are rounded.
+    pub values: Vec<f64>,
+}
+
 /// Values of a tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TensorData {

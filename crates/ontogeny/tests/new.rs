@@ -1,0 +1,124 @@
+//! `ontogeny new`: every preset is a run file that runs as it is, and together they say every key.
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
+
+mod common;
+
+use std::path::Path;
+
+use common::Workplace;
+use serde_json::Value;
+
+fn presets(here: &Workplace) -> Vec<Value> {
+    let listed = here.call(&["new", "--json"]);
+    listed.expect(0, &[]);
+    serde_json::from_str::<Value>(&listed.stdout).unwrap().as_array().unwrap().clone()
+}
+
+#[test]
+fn presets_are_listed_and_print_as_they_are() {
+    let here = Workplace::new();
+    let list = here.call(&["new"]);
+    list.expect(0, &[]);
+    let presets = presets(&here);
+    assert!(presets.len() >= 4);
+    for preset in presets {
+        let (name, description) = (preset["name"].as_str().unwrap(), preset["description"].as_str().unwrap());
+        assert!(list.stdout.contains(name) && list.stdout.contains(description), "{name}");
+        assert!(preset["minutes"].as_f64().unwrap() > 0.0);
+        let printed = here.call(&["new", name]);
+        printed.expect(0, &[]);
+        let json = here.call(&["new", name, "--json"]).json_lines();
+        assert_eq!(json[0]["toml"].as_str().unwrap(), printed.stdout, "{name}");
+    }
+}
+
+#[test]
+fn the_example_is_the_preset() {
+    let here = Workplace::new();
+    let example = fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/grokking.toml"));
+    let Ok(example) = example else { return }; // only a copy of the crate without its workspace lacks it
+    assert_eq!(here.call(&["new", "grokking"]).stdout, example);
+}
+
+#[test]
+fn every_preset_passes_a_dry_run_or_names_the_files_it_waits_for() {
+    let here = Workplace::new();
+    for preset in presets(&here) {
+        let name = preset["name"].as_str().unwrap();
+        here.write("my.toml", here.call(&["new", name]).stdout);
+        let checked = here.call(&["run", "my.toml", "--dry-run"]);
+        if name == "import" {
+            checked.expect(2, &["no file matches", "checkpoints/model_step_*.pt"]);
+        } else {
+            checked.expect(0, &[]);
+        }
+    }
+}
+
+#[test]
+fn the_small_preset_runs_to_its_report() {
+    let here = Workplace::new();
+    here.write("my.toml", here.call(&["new", "grokking-small"]).stdout);
+    here.call(&["run", "my.toml", "--scale", "small", "--out", "r"]).expect(0, &[]);
+    assert!(here.path("r/report.html").exists());
+}
+
+#[test]
+fn an_unknown_preset_names_the_known_ones() {
+    let here = Workplace::new();
+    let there = "there are grokking, grokking-small, import, llc";
+    here.call(&["new", "groking"]).expect(2, &["`groking`", there, "did you mean `grokking`?"]);
+    let far = here.call(&["new", "something-else"]);
+    far.expect(2, &[there]);
+    assert!(!far.stderr.contains("did you mean"), "{}", far.stderr);
+}
+
+/// Every key that a run file knows, as its error for an unknown key lists them.
+#[test]
+fn the_presets_say_every_key() {
+    let here = Workplace::new();
+    let all: String = presets(&here).iter().map(|p| here.call(&["new", p["name"].as_str().unwrap()]).stdout).collect();
+    // A line may be a key, or a key that is commented out because it shows its default.
+    let says = |key: &str| {
+        let line_says = |line: &str| {
+            let line = line.trim_start().trim_start_matches("# ");
+            line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='))
+                || line.contains(&format!("`{key}`"))
+        };
+        all.lines().any(line_says)
+    };
+    let sections = [
+        ("task", "[task]\nkind = \"modular_arithmetic\"\nnokey = 1"),
+        ("network", "[network]\nkind = \"transformer\"\nnokey = 1"),
+        ("network", "[network]\nkind = \"mlp\"\nnokey = 1"),
+        ("train", "[train]\nnokey = 1"),
+        ("import", "[import]\nnokey = 1"),
+        ("measure.llc", "[measure.llc]\nnokey = 1"),
+        ("stages", "[stages]\nnokey = 1"),
+        ("report", "[report]\nnokey = 1"),
+    ];
+    let mut n_keys = 0;
+    for (section, text) in sections {
+        // The other sections are whole, so that the mistake is the first one found.
+        let mut file = String::new();
+        for part in common::TINY.split("\n\n").filter(|part| !part.starts_with(&format!("[{section}"))) {
+            let is_source = part.starts_with("[train]") && section == "import";
+            if !is_source && !part.starts_with("[scale") {
+                file.push_str(part);
+                file.push_str("\n\n");
+            }
+        }
+        here.write("wrong.toml", format!("{file}\n{text}\n"));
+        let refused = here.call(&["run", "wrong.toml", "--dry-run"]);
+        refused.expect(2, &["nokey"]);
+        let keys = refused.stderr.split("expected").nth(1).unwrap_or_default();
+        for key in keys.split('`').skip(1).step_by(2) {
+            n_keys += 1;
+            assert!(says(key), "no preset says `{key}` of [{section}]");
+        }
+    }
+    assert!(n_keys > 50, "the errors list {n_keys} keys");
+    for key in ["title", "seed", "observable", "refused"] {
+        assert!(says(key), "no preset says `{key}`");
+    }
+}

@@ -1,0 +1,169 @@
+//! Transitions and stages of any set of series, with one correction for all of them.
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ontogeny_posterior::in_parallel;
+use ontogeny_stats::{Series, StageSettings, TransitionSettings, benjamini_hochberg, consensus, stage_boundaries};
+use ontogeny_store::{Boundary, Transition};
+use serde::Serialize;
+
+use crate::analysis::label;
+use crate::series::NamedSeries;
+
+/// Share of transitions found by chance that is accepted over all series together.
+const FALSE_DISCOVERY_RATE: f64 = 0.05;
+
+/// What was found in a set of series.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Detection {
+    /// By name of the series; those in which nothing was found are there, with empty lists.
+    pub series: BTreeMap<String, Found>,
+    /// The transitions of all series by step, each with the name of its series in `observable`.
+    pub transitions: Vec<Transition>,
+    /// The boundaries on which series agree, by step, each with the names of those series.
+    pub stages: Vec<Boundary>,
+}
+
+/// What was found in one series.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Found {
+    /// Its transitions, by step.
+    pub transitions: Vec<Transition>,
+    /// Its own stage boundaries, by step.
+    pub stages: Vec<Boundary>,
+}
+
+/// Looks for transitions and stages in every series. Names must be different; each series needs at least eight points,
+/// and one with fewer has nothing found in it.
+///
+/// One Benjamini–Hochberg correction (false discovery rate 5 %) covers the transitions of all series of the call, so
+/// what is found in one depends on which others are looked at. The same seed gives the same bits on any number of
+/// threads. `progress` hears how many of how many searches are done, from any thread.
+///
+/// ```
+/// use std::num::NonZero;
+/// use std::path::Path;
+/// use ontogeny_study::{SeriesSettings, detect, read_series};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("curves.csv");
+/// # let rows = (1..200).map(|t| format!("{t},{}\n", 4.0 / (1.0 + (f64::from(t) / 40.0).powi(6))));
+/// # fs_err::write(&path, format!("step,loss\n{}", rows.collect::<String>()))?;
+/// let file = read_series(&path, &SeriesSettings::default())?; // step,loss
+/// let found = detect(&file.series, 0, NonZero::<usize>::MIN, &|_, _| ());
+/// assert_eq!(found.series["loss"].transitions.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn detect(
+    series: &[NamedSeries],
+    seed: u64,
+    threads: NonZero<usize>,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Detection {
+    let sought: Vec<Sought<'_>> =
+        series.iter().map(|s| Sought { name: &s.name, unit: &s.unit, series: &s.series }).collect();
+    let (n_done, n_all) = (AtomicUsize::new(0), 2 * sought.len());
+    let tick = || progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, n_all);
+    let (mut found, _) = transitions(&sought, seed, threads, &tick);
+    label(&mut found);
+    let boundaries = boundaries(&sought, seed, threads, &tick);
+    let mut by_series: BTreeMap<String, Found> = series.iter().map(|s| (s.name.clone(), Found::default())).collect();
+    for transition in &found {
+        by_series.entry(transition.observable.clone()).or_default().transitions.push(transition.clone());
+    }
+    for (name, own) in &boundaries {
+        let described = |b: &ontogeny_stats::Boundary| boundary(b.step, b.lower, b.upper, vec![name.clone()]);
+        by_series.entry(name.clone()).or_default().stages = own.iter().map(described).collect();
+    }
+    Detection { series: by_series, transitions: found, stages: agreed(&boundaries) }
+}
+
+/// A series to look at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sought<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) unit: &'a str,
+    pub(crate) series: &'a Series,
+}
+
+/// The transitions of all series that survive the correction, by step, and the series that could not be looked at, each
+/// with the reason. `tick` is called after each series.
+pub(crate) fn transitions(
+    sought: &[Sought<'_>],
+    seed: u64,
+    threads: NonZero<usize>,
+    tick: &(dyn Fn() + Sync),
+) -> (Vec<Transition>, Vec<String>) {
+    // Every candidate comes back; the correction over all series decides.
+    let settings = TransitionSettings { seed, alpha: 1.0, ..TransitionSettings::default() };
+    let looked = in_parallel(sought.len(), threads, |i| {
+        let found = ontogeny_stats::transitions(sought[i].series, &settings);
+        tick();
+        found
+    });
+    let mut left_out = Vec::new();
+    let found: Vec<Vec<ontogeny_stats::Transition>> = looked
+        .into_iter()
+        .zip(sought)
+        .map(|(result, series)| {
+            result.unwrap_or_else(|error| {
+                left_out.push(format!("{} ({error})", series.name));
+                Vec::new()
+            })
+        })
+        .collect();
+    let flat: Vec<(&Sought<'_>, &ontogeny_stats::Transition)> =
+        sought.iter().zip(&found).flat_map(|(series, list)| list.iter().map(move |t| (series, t))).collect();
+    let n_tests = flat.len() + found.iter().filter(|list| list.is_empty()).count();
+    let p_values: Vec<f64> = flat.iter().map(|(_, t)| t.p_value).collect();
+    let corrected = benjamini_hochberg(&p_values, n_tests);
+    let mut kept: Vec<Transition> = flat
+        .iter()
+        .zip(corrected)
+        .filter(|(_, q)| *q <= FALSE_DISCOVERY_RATE)
+        .map(|((series, t), q)| transition(series, t, q))
+        .collect();
+    kept.sort_by(|a, b| a.step.total_cmp(&b.step).then_with(|| a.observable.cmp(&b.observable)));
+    (kept, left_out)
+}
+
+/// The stage boundaries of each series by its name; none where it is too short. `tick` is called after each series.
+pub(crate) fn boundaries(
+    sought: &[Sought<'_>],
+    seed: u64,
+    threads: NonZero<usize>,
+    tick: &(dyn Fn() + Sync),
+) -> Vec<(String, Vec<ontogeny_stats::Boundary>)> {
+    let settings = StageSettings { seed, ..StageSettings::default() };
+    in_parallel(sought.len(), threads, |i| {
+        let found = stage_boundaries(sought[i].series, &settings).unwrap_or_default();
+        tick();
+        (sought[i].name.to_owned(), found)
+    })
+}
+
+/// The boundaries on which several series agree.
+pub(crate) fn agreed(boundaries: &[(String, Vec<ontogeny_stats::Boundary>)]) -> Vec<Boundary> {
+    consensus(boundaries).into_iter().map(|b| boundary(b.step, b.lower, b.upper, b.observables)).collect()
+}
+
+/// A transition as results show it, with its corrected p-value: the one place where the two types meet.
+fn transition(series: &Sought<'_>, t: &ontogeny_stats::Transition, q: f64) -> Transition {
+    Transition {
+        observable: series.name.to_owned(),
+        label: None,
+        step: t.step,
+        lower: t.lower,
+        upper: t.upper,
+        width_decades: t.width_decades,
+        size: t.size,
+        unit: series.unit.to_owned(),
+        p_value: q,
+    }
+}
+
+fn boundary(step: f64, lower: f64, upper: f64, observables: Vec<String>) -> Boundary {
+    Boundary { step, lower, upper, observables }
+}
