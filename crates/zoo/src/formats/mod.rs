@@ -70,12 +70,13 @@ struct Contents {
 /// Hands each tensor of `path` to `sink`, in the file's order, so that a caller can hold one at a time.
 fn visit(path: &Path, sink: &mut dyn FnMut(NamedTensor)) -> Result<Contents, ReadError> {
     let io = |source| ReadError::Io { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
+    // Before it is opened: to open a pipe is to wait for somebody to write.
+    let metadata = fs_err::metadata(path).map_err(io)?;
     if !metadata.is_file() {
         return Err(ReadError::NotAFile { path: path.to_owned() });
     }
     let file_bytes = metadata.len();
+    let mut file = File::open(path).map_err(io)?;
     let mut head = Vec::new();
     file.by_ref().take(HEAD_BYTES).read_to_end(&mut head).map_err(io)?;
     let mut allowance = Allowance::for_file(path, file_bytes);

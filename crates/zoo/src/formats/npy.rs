@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fs_err::File;
 
-use super::decode::{ByteOrder, decode, from_column_major, n_elements};
+use super::decode::{ByteOrder, DecodeError, decode, from_column_major, memory_bytes, n_elements, read_bytes};
 use super::error::ReadError;
 use super::limits::Allowance;
 use super::tensor::{DType, NamedTensor, Unread};
@@ -16,6 +16,9 @@ pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// Longest header read; NumPy itself stops at 10,000 unless told otherwise.
 const MAX_HEADER_BYTES: usize = 1 << 16;
+
+/// Most axes read, as in NumPy 2. To bring values in order takes a step for each axis.
+const MAX_AXES: usize = 64;
 
 /// Reads the arrays of an `.npz` archive; they are named after their entries, without `.npy`.
 pub(super) fn read_npz(
@@ -71,6 +74,12 @@ fn read_array(
         }
     };
     let shape = header.shape;
+    if shape.len() > MAX_AXES {
+        return Err(wrong(format!(
+            "it has {} axes, expected at most {MAX_AXES}, which is NumPy's own limit",
+            shape.len()
+        )));
+    }
     let n = n_elements(&shape, dtype)
         .ok_or_else(|| wrong(format!("its shape {shape:?} is beyond what memory can hold")))?;
     let data_bytes = n * dtype.n_bytes();
@@ -78,15 +87,17 @@ fn read_array(
     if data_bytes as u64 != found {
         return Err(wrong(format!("shape {shape:?} of {dtype} needs {data_bytes} bytes, found {found}")));
     }
-    allowance.claim(name, data_bytes as u64)?;
-    let mut bytes = vec![0; data_bytes];
-    stream.read_exact(&mut bytes).map_err(unreadable)?;
+    allowance.claim(name, memory_bytes(n, dtype))?;
+    let bytes = read_bytes(&mut stream, data_bytes).map_err(unreadable)?;
     // Reading to the very end makes a zip entry compare its checksum.
     if stream.read(&mut [0]).map_err(unreadable)? != 0 {
         return Err(wrong(format!("more than the {data_bytes} bytes of its shape {shape:?} follow")));
     }
-    let data = decode(&bytes, dtype, order).map_err(|value| wrong(format!("holds {value}, beyond the largest i64")))?;
-    let data = if header.fortran_order { from_column_major(data, &shape) } else { data };
+    let undecodable = |error: DecodeError| wrong(error.to_string());
+    let mut data = decode(&bytes, dtype, order).map_err(undecodable)?;
+    if header.fortran_order {
+        data = from_column_major(data, &shape).map_err(undecodable)?;
+    }
     sink(NamedTensor { name: name.to_owned(), shape, dtype, data });
     Ok(())
 }
