@@ -1,6 +1,6 @@
 //! Sealed JSON: a file that carries its format version and the hash of its own content.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -63,11 +63,21 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Sealed
 
 /// The bytes of a file; `None` where there is none.
 pub(crate) fn read_if_exists(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs_err::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    // Before it is opened: to open a pipe is to wait for somebody to write.
+    let n_bytes = match fs_err::metadata(path) {
+        Ok(metadata) if metadata.is_file() => metadata.len(),
+        Ok(_) => return Err(io::Error::other(format!("`{}` is not a regular file", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    let room = usize::try_from(n_bytes).unwrap_or(usize::MAX);
+    bytes.try_reserve_exact(room).map_err(|_| {
+        let message = format!("`{}` has {n_bytes} bytes, more than memory can hold", path.display());
+        io::Error::new(io::ErrorKind::OutOfMemory, message)
+    })?;
+    fs_err::File::open(path)?.read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 /// What is wrong with sealed bytes.
