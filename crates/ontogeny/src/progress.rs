@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ontogeny_study::Event;
 
-use crate::terminal;
+use crate::terminal::{self, harmless};
 
 /// A sink for events.
 pub(crate) enum Reporter {
@@ -133,10 +133,10 @@ impl Bars {
     fn on(&self, event: &Event) {
         match event {
             Event::Opened { title, directory, .. } => {
-                let _ = self.all.println(format!("{title}  →  {directory}"));
+                let _ = self.all.println(harmless(&format!("{title}  →  {directory}")));
             }
             Event::Notice { message } => {
-                let _ = self.all.println(format!("  note: {message}"));
+                let _ = self.all.println(harmless(&format!("  note: {message}")));
             }
             Event::Trained { step, n_steps, loss } => {
                 self.train.set_length(*n_steps);

@@ -1,17 +1,29 @@
 //! The only door to the terminal: data on stdout, talk on stderr.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 /// A line of data. A closed pipe (`ontogeny show … | head`) is not an error.
 pub(crate) fn print(line: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}");
+    let _ = writeln!(out, "{}", harmless(line));
 }
 
 /// A line of talk.
 pub(crate) fn say(line: &str) {
     let mut err = std::io::stderr().lock();
-    let _ = writeln!(err, "{line}");
+    let _ = writeln!(err, "{}", harmless(line));
+}
+
+/// The text with control characters other than line feeds spelled out: names in files may hold commands to a terminal.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let is_harmful = |c: char| c.is_control() && c != '\n';
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    // As JSON spells them, because data may be JSON.
+    let spelled = |c: char| if is_harmful(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    Cow::Owned(text.chars().map(spelled).collect())
 }
 
 /// A number with four significant digits, grouped where it is large.
@@ -52,6 +64,12 @@ pub(crate) fn grouped(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_are_spelled_out() {
+        assert_eq!(harmless("a\nb é"), "a\nb é");
+        assert_eq!(harmless("\x1b[2Ja\u{9b}\r"), "\\u001b[2Ja\\u009b\\u000d");
+    }
 
     #[test]
     fn numbers_read_well() {

@@ -101,14 +101,31 @@ impl LocalFolder {
 
 impl Backend for LocalFolder {
     fn open(&self, key: &str) -> io::Result<Option<(Box<dyn Read + Send>, u64)>> {
-        match fs_err::File::open(self.locate(key)) {
-            Ok(file) => {
-                let length = file.metadata()?.len();
-                Ok(Some((Box::new(file), length)))
+        let path = self.locate(key);
+        // Before it is opened: to open a pipe is to wait for somebody to write.
+        match fs_err::metadata(&path) {
+            Ok(metadata) if !metadata.is_file() => {
+                Err(io::Error::other(format!("`{}` is not a regular file", path.display())))
             }
+            Ok(metadata) => match fs_err::File::open(path) {
+                Ok(file) => Ok(Some((Box::new(file), metadata.len()))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn read(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
+        let Some((mut file, n_bytes)) = self.open(key)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(usize::try_from(n_bytes).unwrap_or(usize::MAX)).map_err(|_| {
+            let message = format!("`{}` has {n_bytes} bytes, more than memory can hold", self.locate(key).display());
+            io::Error::new(io::ErrorKind::OutOfMemory, message)
+        })?;
+        file.read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
     }
 
     fn create(&self, key: &str, write: WriteContent<'_>) -> io::Result<bool> {

@@ -172,6 +172,10 @@ impl Backend for Objects {
         }
     }
 
+    fn read(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
+        self.shared.get(key)
+    }
+
     fn create(&self, key: &str, write: WriteContent<'_>) -> io::Result<bool> {
         self.shared.put(key, Self::content(write)?, PutMode::Create)
     }

@@ -21,6 +21,9 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// Opens a file with its length; `None` where there is none.
     fn open(&self, key: &str) -> io::Result<Option<(Box<dyn Read + Send>, u64)>>;
 
+    /// Reads a file; `None` where there is none.
+    fn read(&self, key: &str) -> io::Result<Option<Vec<u8>>>;
+
     /// Creates a file as a whole, safe on the disk when this returns; `false`, and nothing changed, where there is one.
     fn create(&self, key: &str, write: WriteContent<'_>) -> io::Result<bool>;
 
@@ -88,15 +91,7 @@ impl Place {
     }
 
     pub(crate) fn read(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
-        let Some((mut file, length)) = self.backend.open(key)? else { return Ok(None) };
-        let mut bytes = Vec::new();
-        // The length is a hint: a file may grow, and a lying one must not take the memory.
-        bytes.try_reserve(usize::try_from(length).unwrap_or(usize::MAX)).map_err(|_| {
-            let message = format!("no memory for the {length} bytes of `{}`", self.path(key).display());
-            io::Error::new(io::ErrorKind::OutOfMemory, message)
-        })?;
-        file.read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
+        self.backend.read(key)
     }
 
     pub(crate) fn create(&self, key: &str, bytes: &[u8]) -> io::Result<bool> {

@@ -146,7 +146,8 @@ pub(crate) fn list(place: &Place) -> io::Result<Loose> {
 
 /// The file name of a record.
 pub(crate) fn file_name(step: u64, key: &RecordKey) -> String {
-    let digits = &key.as_str()[..KEY_DIGITS.min(key.as_str().len())];
+    // Of characters, not bytes: a plan that was changed by hand may hold any text for a key.
+    let digits: String = key.as_str().chars().take(KEY_DIGITS).collect();
     format!("{}.{digits}{SUFFIX}", name::step_stem(step))
 }
 

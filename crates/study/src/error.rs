@@ -1,5 +1,7 @@
 //! Everything that can end a run early, and what it means to the caller.
 
+use std::path::{Path, PathBuf};
+
 use ontogeny_observe::ObserveError;
 use ontogeny_posterior::{LlcError, ObjectiveError};
 use ontogeny_store as store;
@@ -14,6 +16,14 @@ pub enum StudyError {
     /// A mistake in the run file.
     #[error(transparent)]
     RunFile(#[from] RunFileError),
+    /// A mistake that shows only with the data or the network, in the run file that is named.
+    #[error("{}: {source}", path.display())]
+    InRunFile {
+        /// The run file.
+        path: PathBuf,
+        /// What is wrong in it.
+        source: Box<StudyError>,
+    },
     /// A file that cannot be read or written; the message names it.
     #[error(transparent)]
     Io(std::io::Error),
@@ -93,6 +103,20 @@ pub enum StudyError {
 }
 
 impl StudyError {
+    /// Names the run file, where the mistake is one of its settings.
+    pub(crate) fn in_run_file(self, path: &Path) -> Self {
+        match self {
+            Self::Task(_)
+            | Self::Setting(_)
+            | Self::Trainer(_)
+            | Self::Import(_)
+            | Self::Measure { .. }
+            | Self::Objective(_)
+            | Self::Stages(_) => Self::InRunFile { path: path.to_owned(), source: Box::new(self) },
+            other => other,
+        }
+    }
+
     /// Whether the run was stopped from outside rather than by a mistake.
     pub fn is_interruption(&self) -> bool {
         matches!(self, Self::Interrupted)

@@ -54,6 +54,12 @@ impl Run {
     /// A setting out of range, data or files that are missing or do not fit, a measurement that is not defined for this
     /// network, or a series in `[stages]` that nothing measures.
     pub fn prepare(file: RunFile, command: &str) -> Result<Self, StudyError> {
+        let path = file.path.clone();
+        Self::prepare_unnamed(file, command).map_err(|error| error.in_run_file(&path))
+    }
+
+    /// [`Run::prepare`] with errors that do not name the run file.
+    fn prepare_unnamed(file: RunFile, command: &str) -> Result<Self, StudyError> {
         let task = file.task.prepare(file.seed, file.folder())?;
         let model = Model::new(file.network.clone(), task.interface)?;
         let (steps, imported) = match &file.source {

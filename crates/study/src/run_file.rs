@@ -1,5 +1,6 @@
 //! The run file: what to train or import, what to measure, where to look for stages.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ontogeny_zoo::{NetworkConfig, TaskConfig, TrainConfig};
@@ -44,6 +45,9 @@ pub enum Source {
 
 const KEYS: &[&str] = &["title", "seed", "task", "network", "train", "import", "measure", "stages", "report", "scale"];
 
+/// Longest run file read: a device may never end.
+const MAX_BYTES: u64 = 16 << 20;
+
 impl RunFile {
     /// Reads a run file with overrides.
     ///
@@ -51,7 +55,19 @@ impl RunFile {
     /// A file that cannot be read, or a mistake in it, with its line.
     pub fn read(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Self, StudyError> {
         let path = path.as_ref();
-        let text = fs_err::read_to_string(path).map_err(StudyError::Io)?;
+        let mut bytes = Vec::new();
+        let file = fs_err::File::open(path).map_err(StudyError::Io)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(StudyError::Io)?;
+        let mistake = |line, message| RunFileError { path: path.to_owned(), line, message, hint: None };
+        if bytes.len() as u64 > MAX_BYTES {
+            let message = format!("found more than {MAX_BYTES} bytes, expected a run file, which has some thousands");
+            return Err(mistake(None, message).into());
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = good.split(|&byte| byte == b'\n').count();
+            mistake(Some(line), "found bytes that are no UTF-8, expected TOML, which is UTF-8 text".to_owned())
+        })?;
         Ok(Self::parse(path, &text, overrides)?)
     }
 
@@ -124,7 +140,7 @@ impl RunFile {
     ///
     /// # Errors
     /// A value that TOML cannot hold.
-    pub(crate) fn resolved(&self) -> Result<toml::Table, StudyError> {
+    pub fn resolved(&self) -> Result<toml::Table, StudyError> {
         let mut measures = toml::Table::new();
         for measure in &self.measures {
             let mut table = match &measure.observable {

@@ -43,6 +43,7 @@
 //! ```
 
 mod formats;
+mod memory;
 mod model;
 mod networks;
 mod setting;

@@ -11,7 +11,7 @@ const FLOOR_BYTES: u64 = 64 << 20;
 /// far below the thousandfold of a compressed bomb.
 const FACTOR: u64 = 64;
 
-/// A running account of the bytes that a file's entries claim to unpack to.
+/// A running account of the bytes that a file's entries claim to unpack to, or to take once decoded.
 pub(super) struct Allowance {
     path: PathBuf,
     limit: u64,

@@ -92,11 +92,12 @@ pub fn read_arrays(path: impl AsRef<Path>) -> Result<(Vec<Array>, Vec<Unread>), 
 /// Length and first bytes of a regular file.
 fn head(path: &Path) -> Result<(u64, Vec<u8>), ReadError> {
     let io = |source| ReadError::Io { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
+    // Before it is opened: to open a pipe is to wait for somebody to write.
+    let metadata = fs_err::metadata(path).map_err(io)?;
     if !metadata.is_file() {
         return Err(ReadError::NotAFile { path: path.to_owned() });
     }
+    let mut file = File::open(path).map_err(io)?;
     let mut head = Vec::new();
     file.by_ref().take(HEAD_BYTES).read_to_end(&mut head).map_err(io)?;
     Ok((metadata.len(), head))

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use fs_err::File;
 
-use super::decode::{ByteOrder, decode, decode_wide, from_column_major, n_elements, row_major};
+use super::decode::{
+    ByteOrder, DecodeError, decode, decode_wide, from_column_major, memory_bytes, n_elements, read_bytes, row_major,
+};
 use super::error::ReadError;
 use super::limits::Allowance;
 use super::tensor::{Array, DType, NamedTensor, Unread};
@@ -16,6 +18,9 @@ pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// Longest header read; NumPy itself stops at 10,000 unless told otherwise.
 const MAX_HEADER_BYTES: usize = 1 << 16;
+
+/// Most axes read, as in NumPy 2. To bring values in order takes a step for each axis.
+const MAX_AXES: usize = 64;
 
 /// Reads the tensors of an `.npz` archive; they are named after their entries, without `.npy`.
 pub(super) fn read_npz(
@@ -49,7 +54,7 @@ pub(super) fn read_wide(
 ) -> Result<Vec<Array>, ReadError> {
     let mut arrays = Vec::new();
     let mut sink = |stored: Stored| {
-        arrays.push(stored.wide());
+        arrays.push(stored.wide(path)?);
         Ok(())
     };
     match archive {
@@ -106,19 +111,23 @@ struct Stored {
 
 impl Stored {
     fn tensor(self, path: &Path) -> Result<NamedTensor, ReadError> {
-        let data = decode(&self.bytes, self.dtype, self.order).map_err(|value| ReadError::Tensor {
-            path: path.to_owned(),
-            tensor: self.name.clone(),
-            reason: format!("holds {value}, beyond the largest i64"),
-        })?;
-        let data = if self.fortran_order { from_column_major(data, &self.shape) } else { data };
+        let mut data = decode(&self.bytes, self.dtype, self.order).map_err(|error| self.undecodable(path, error))?;
+        if self.fortran_order {
+            data = from_column_major(data, &self.shape).map_err(|error| self.undecodable(path, error))?;
+        }
         Ok(NamedTensor { name: self.name, shape: self.shape, dtype: self.dtype, data })
     }
 
-    fn wide(self) -> Array {
-        let values = decode_wide(&self.bytes, self.dtype, self.order);
-        let values = if self.fortran_order { row_major(&values, &self.shape) } else { values };
-        Array { name: self.name, shape: self.shape, values }
+    fn wide(self, path: &Path) -> Result<Array, ReadError> {
+        let mut values = decode_wide(&self.bytes, self.dtype, self.order).map_err(|e| self.undecodable(path, e))?;
+        if self.fortran_order {
+            values = row_major(&values, &self.shape).map_err(|error| self.undecodable(path, error))?;
+        }
+        Ok(Array { name: self.name, shape: self.shape, values })
+    }
+
+    fn undecodable(&self, path: &Path, error: DecodeError) -> ReadError {
+        ReadError::Tensor { path: path.to_owned(), tensor: self.name.clone(), reason: error.to_string() }
     }
 }
 
@@ -142,6 +151,12 @@ fn read_array(
         }
     };
     let shape = header.shape;
+    if shape.len() > MAX_AXES {
+        return Err(wrong(format!(
+            "it has {} axes, expected at most {MAX_AXES}, which is NumPy's own limit",
+            shape.len()
+        )));
+    }
     let n = n_elements(&shape, dtype)
         .ok_or_else(|| wrong(format!("its shape {shape:?} is beyond what memory can hold")))?;
     let data_bytes = n * dtype.n_bytes();
@@ -149,9 +164,8 @@ fn read_array(
     if data_bytes as u64 != found {
         return Err(wrong(format!("shape {shape:?} of {dtype} needs {data_bytes} bytes, found {found}")));
     }
-    allowance.claim(name, data_bytes as u64)?;
-    let mut bytes = vec![0; data_bytes];
-    stream.read_exact(&mut bytes).map_err(unreadable)?;
+    allowance.claim(name, memory_bytes(n, dtype))?;
+    let bytes = read_bytes(&mut stream, data_bytes).map_err(unreadable)?;
     // Reading to the very end makes a zip entry compare its checksum.
     if stream.read(&mut [0]).map_err(unreadable)? != 0 {
         return Err(wrong(format!("more than the {data_bytes} bytes of its shape {shape:?} follow")));

@@ -6,12 +6,13 @@ use std::path::Path;
 use fs_err::File;
 use pytorch_reader::{PickleValue, PytorchError, PytorchReader};
 
-use super::decode::{ByteOrder, decode, n_elements};
+use super::decode::{ByteOrder, DecodeError, decode, memory_bytes, n_elements};
 use super::error::ReadError;
 use super::limits::Allowance;
 use super::pickle_scan::scan_pickle;
 use super::tensor::{DType, NamedTensor, Scalar, ScalarValue};
 use super::zip_archive::Archive;
+use crate::memory;
 
 /// Longest pickle read. It describes the tensors and holds none of their values: about 200 bytes for each.
 const MAX_PICKLE_BYTES: u64 = 32 << 20;
@@ -52,6 +53,8 @@ pub(super) fn read_zip(
     if end != pickle.len() {
         return Err(damaged(format!("its data.pkl ends at byte {end} of {}", pickle.len())));
     }
+    // To read a tensor from a compressed storage is to unpack all before it, for each tensor again.
+    archive.check_stored(index)?;
     // The tensor reader compares a storage's checksum only if one tensor spans all of it.
     archive.verify_checksums()?;
     read_scanned(path, allowance, sink, scalars)
@@ -106,13 +109,16 @@ fn read_scanned(
         let n = n_elements(&shape, dtype)
             .ok_or_else(|| wrong(format!("its shape {shape:?} is beyond what memory can hold")))?;
         let n_bytes = n * dtype.n_bytes();
-        allowance.claim(&name, n_bytes as u64)?;
+        allowance.claim(&name, memory_bytes(n, dtype))?;
+        // The reader takes memory without asking whether there is any.
+        if !memory::is_free(n_bytes) {
+            return Err(wrong(DecodeError::OutOfMemory(n_bytes).to_string()));
+        }
         let bytes = tensor.read().map_err(|error| wrong(error.to_string()))?;
         if bytes.len() != n_bytes {
             return Err(wrong(format!("expected {n_bytes} bytes for shape {shape:?}, found {}", bytes.len())));
         }
-        let data = decode(&bytes, dtype, ByteOrder::NATIVE)
-            .map_err(|value| wrong(format!("holds {value}, beyond the largest i64")))?;
+        let data = decode(&bytes, dtype, ByteOrder::NATIVE).map_err(|error| wrong(error.to_string()))?;
         sink(NamedTensor { name, shape, dtype, data });
     }
     Ok(())

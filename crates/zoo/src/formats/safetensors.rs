@@ -12,7 +12,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::decode::{ByteOrder, decode};
+use super::decode::{ByteOrder, decode, read_bytes};
 use super::error::ReadError;
 use super::tensor::{DType, NamedTensor, Unread};
 
@@ -57,13 +57,9 @@ pub(super) fn read(
             file.seek_relative(n_bytes as i64).map_err(io)?;
             continue;
         };
-        let mut bytes = vec![0; n_bytes as usize];
-        file.read_exact(&mut bytes).map_err(io)?;
-        let data = decode(&bytes, dtype, ByteOrder::Little).map_err(|value| ReadError::Tensor {
-            path: path.to_owned(),
-            tensor: name.clone(),
-            reason: format!("holds {value}, beyond the largest i64"),
-        })?;
+        let wrong = |reason: String| ReadError::Tensor { path: path.to_owned(), tensor: name.clone(), reason };
+        let bytes = read_bytes(&mut file, n_bytes as usize).map_err(|error| wrong(error.to_string()))?;
+        let data = decode(&bytes, dtype, ByteOrder::Little).map_err(|error| wrong(error.to_string()))?;
         sink(NamedTensor { name, shape: info.shape, dtype, data });
     }
     Ok(())

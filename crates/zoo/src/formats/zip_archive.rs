@@ -68,6 +68,21 @@ impl Archive {
         Ok((entry, bytes))
     }
 
+    /// Refuses compressed entries, but for number `except`.
+    pub(super) fn check_stored(&mut self, except: usize) -> Result<(), ReadError> {
+        for index in (0..self.names.len()).filter(|&index| index != except) {
+            let damaged = damage(&self.path, &self.names[index]);
+            let raw = self.zip.by_index_raw(index).map_err(|error| damaged(error.to_string()))?;
+            if raw.compression() != CompressionMethod::Stored {
+                return Err(damaged(
+                    "it is compressed, which torch.save never does; load the file in PyTorch and save it again"
+                        .to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Compares the checksum of every entry, without keeping its bytes.
     pub(super) fn verify_checksums(&mut self) -> Result<(), ReadError> {
         for index in 0..self.names.len() {

@@ -70,7 +70,7 @@ pub(super) fn read_indices(path: &Path, key: Option<&str>, n_examples: usize) ->
         }
         read_lines(path, n_examples)?
     } else {
-        read_array(path, key)?
+        read_array(path, key, n_examples)?
     };
     let mut indices = Vec::with_capacity(values.len());
     for (place, value) in values {
@@ -99,6 +99,10 @@ type Placed = (String, i64);
 fn is_text(path: &Path) -> Result<bool, IndexFileError> {
     let io = |source| IndexFileError::Io { path: path.to_owned(), source };
     let mut head = Vec::new();
+    // A pipe or a device may never end.
+    if !fs_err::metadata(path).map_err(io)?.is_file() {
+        return Err(ReadError::NotAFile { path: path.to_owned() }.into());
+    }
     let file = fs_err::File::open(path).map_err(io)?;
     file.take(6).read_to_end(&mut head).map_err(io)?;
     Ok(!head.starts_with(b"PK") && !head.starts_with(b"\x93NUMPY"))
@@ -128,7 +132,7 @@ fn read_lines(path: &Path, n_examples: usize) -> Result<Vec<Placed>, IndexFileEr
     Ok(values)
 }
 
-fn read_array(path: &Path, key: Option<&str>) -> Result<Vec<Placed>, IndexFileError> {
+fn read_array(path: &Path, key: Option<&str>, n_examples: usize) -> Result<Vec<Placed>, IndexFileError> {
     let file = read_tensors(path)?;
     let choice = |found: String| IndexFileError::ArrayChoice {
         path: path.to_owned(),
@@ -144,6 +148,11 @@ fn read_array(path: &Path, key: Option<&str>) -> Result<Vec<Placed>, IndexFileEr
         let found = format!("array `{}` of {}", array.name, array.dtype);
         IndexFileError::ArrayChoice { path: path.to_owned(), found, expected: "an array of integers".to_owned() }
     })?;
+    if values.len() > n_examples {
+        let found = format!("array `{}` of {} values", array.name, values.len());
+        let expected = format!("at most {n_examples}, each training index once");
+        return Err(IndexFileError::ArrayChoice { path: path.to_owned(), found, expected });
+    }
     let place = |i| format!("entry {i} of `{}`", array.name);
     Ok((1..).zip(values).map(|(i, &value)| (place(i), value)).collect())
 }

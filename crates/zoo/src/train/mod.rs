@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use ontogeny_graph::{DataSet, Gradient, Graph, GraphError, Node, Program, RunError, Workspace};
 
 use self::batches::Batches;
-use crate::{Model, Nodes, SettingError};
+use crate::{Model, Nodes, SettingError, memory};
 
 /// Trains a model on a data set; owns the compiled program and its memory.
 #[derive(Debug)]
@@ -71,6 +71,14 @@ pub enum TrainerError {
     /// The graph of model and loss cannot be compiled.
     #[error("failed to compile the training step")]
     Graph(#[from] GraphError),
+    /// More memory than there is.
+    #[error(
+        "a training step needs at least {bytes} bytes of memory, more than are free; make the network or the batch smaller"
+    )]
+    OutOfMemory {
+        /// What it needs.
+        bytes: usize,
+    },
 }
 
 /// Why a saved state cannot be continued.
@@ -136,7 +144,7 @@ impl<'a> Trainer<'a> {
     /// Prepares training of `model` on `data`; `seed` decides the minibatches.
     ///
     /// # Errors
-    /// A setting out of range, or a batch larger than the data.
+    /// A setting out of range, a batch larger than the data, or too little memory.
     pub fn new(model: &Model, data: &'a DataSet, config: &TrainConfig, seed: u32) -> Result<Self, TrainerError> {
         Self::with_loss(model, data, config, seed, |_, nodes| nodes.loss)
     }
@@ -155,9 +163,14 @@ impl<'a> Trainer<'a> {
     ) -> Result<Self, TrainerError> {
         config.check()?;
         let batches = Batches::new(config.batch, data.len(), seed)?;
+        let fits = |bytes| if memory::is_free(bytes) { Ok(()) } else { Err(TrainerError::OutOfMemory { bytes }) };
         let (mut graph, nodes) = model.graph(batches.size());
         let loss = loss(&mut graph, &nodes);
+        graph.check()?;
+        // The weights and their gradient, before anything is made for them.
+        fits(model.space().len().saturating_mul(2 * size_of::<f32>()))?;
         let program = Program::compile(&graph, &[(LOSS, loss)], Gradient::All(loss))?;
+        fits(program.workspace_bytes())?;
         let workspace = Workspace::new(&program);
         Ok(Self { config: config.clone(), data, batches, program, workspace })
     }

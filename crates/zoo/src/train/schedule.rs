@@ -51,7 +51,8 @@ impl CheckpointSchedule {
                 steps.extend((1..=*linear).map(|i| (total * share(i, *linear)).round() as u64));
             }
         }
-        steps.into_iter().collect()
+        // A total beyond 2^53 may round to more than it is.
+        steps.into_iter().map(|step| step.min(n_steps)).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     pub(super) fn check(&self, n_steps: u64) -> Result<(), SettingError> {
