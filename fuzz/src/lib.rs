@@ -63,14 +63,18 @@ pub fn stored_zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
         let offset = archive.len() as u32;
         let length = (bytes.len() as u32).to_le_bytes();
         // Version 2.0, no flags, stored, no date, no checksum, both lengths, length of the name, no extra field.
-        let common =
-            [&[20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &length, &length, &(name.len() as u16).to_le_bytes(), &[0, 0]]
-                .concat();
+        let common = [
+            &[20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
+            &length,
+            &length,
+            &(name.len() as u16).to_le_bytes(),
+            &[0, 0],
+        ]
+        .concat();
         archive.extend([&b"PK\x03\x04"[..], &common, name.as_bytes(), bytes].concat());
         // No comment, disk 0, no attributes.
-        directory.extend(
-            [&b"PK\x01\x02\x14\x00"[..], &common, &[0; 10], &offset.to_le_bytes(), name.as_bytes()].concat(),
-        );
+        directory
+            .extend([&b"PK\x01\x02\x14\x00"[..], &common, &[0; 10], &offset.to_le_bytes(), name.as_bytes()].concat());
     }
     let n_entries = (entries.len() as u16).to_le_bytes();
     let end = [
