@@ -100,7 +100,11 @@ pub fn read_series_as(bytes: &[u8], extension: &str) {
     for settings in [
         SeriesSettings::default(),
         SeriesSettings { time_axis: Some(-1), every: vec![every], log_values: true, ..SeriesSettings::default() },
-        SeriesSettings { time_axis: Some(0), select: vec!["*a*".parse().expect("a pattern")], ..SeriesSettings::default() },
+        SeriesSettings {
+            time_axis: Some(0),
+            select: vec!["*a*".parse().expect("a pattern")],
+            ..SeriesSettings::default()
+        },
     ] {
         match ontogeny_study::read_series(&path, &settings) {
             Err(error) => {
