@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use ontogeny_study::SeriesSettings;
 use ontogeny_zoo::{ReadError, check_finite, describe, read_tensors};
 
 /// Reads `bytes` as a weight file in both of the ways there are, and checks what must hold whatever the bytes are.
@@ -86,4 +87,40 @@ pub fn stored_zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     ]
     .concat();
     [archive, directory, end].concat()
+}
+
+/// Reads `bytes` as a file of series with that extension, in three settings, and checks what must hold of any series.
+///
+/// # Panics
+/// When an error does not name the file, or a series is empty, unsorted or not finite.
+pub fn read_series_as(bytes: &[u8], extension: &str) {
+    let path = scratch().with_extension(extension);
+    fs::write(&path, bytes).expect("the scratch file is written");
+    let every = ontogeny_study::Every { names: None, steps: 7.5 };
+    for settings in [
+        SeriesSettings::default(),
+        SeriesSettings { time_axis: Some(-1), every: vec![every], log_values: true, ..SeriesSettings::default() },
+        SeriesSettings {
+            time_axis: Some(0),
+            select: vec!["*a*".parse().expect("a pattern")],
+            ..SeriesSettings::default()
+        },
+    ] {
+        match ontogeny_study::read_series(&path, &settings) {
+            Err(error) => {
+                let message = error.to_string();
+                assert!(message.contains(&*path.to_string_lossy()), "no file name: {message}");
+                assert!(message.len() < 4096 + 8 * bytes.len(), "a message of {} bytes", message.len());
+            }
+            Ok(file) => {
+                assert!(!file.series.is_empty());
+                for named in &file.series {
+                    let (steps, values) = (named.series.steps(), named.series.values());
+                    assert!(steps.len() == values.len() && !values.is_empty());
+                    assert!(steps.windows(2).all(|pair| pair[0] < pair[1]), "{}: {steps:?}", named.name);
+                    assert!(values.iter().all(|v| v.is_finite()), "{}", named.name);
+                }
+            }
+        }
+    }
 }

@@ -1,5 +1,6 @@
 """Writes the hostile files beside it: python make_hostile.py (needs nothing but Python). Nothing in them is harmful if run."""
 
+import gzip
 import io
 import pathlib
 import struct
@@ -267,6 +268,45 @@ def runs():
     write("runs/unclosed.toml", RUN + 'title2 = "')
 
 
+def series():
+    rows = lambda line, n=30: "".join(line(i) for i in range(n))
+    plain = "step,loss\n" + rows(lambda i: f"{10 * i},{1 / (i + 1)}\n")
+    write("series/ragged.csv", plain + "310,1,2\n")
+    write("series/all_nan.csv", "step,loss\n" + rows(lambda i: f"{i},nan\n"))
+    write("series/step_twice.csv", plain + "290,1\n")
+    write("series/unsorted.csv", "step,loss\n" + rows(lambda i: f"{(7 * i) % 30},{i}\n"))
+    write("series/huge_numbers.csv", "step,loss\n" + rows(lambda i: f"{10**i},{(-1) ** i * 1.7e308}\n", 60))
+    write("series/beyond_f64.csv", "step,loss\n" + rows(lambda i: f"{i},1e999\n"))
+    write("series/negative_steps.csv", "step,loss\n" + rows(lambda i: f"{-i},{i}\n"))
+    write("series/tiny_numbers.csv", "step,loss\n" + rows(lambda i: f"{i},{5e-324 if i < 15 else 1e-323}\n"))
+    write("series/constant.csv", "step,loss\n" + rows(lambda i: f"{i},1\n"))
+    write("series/empty.csv", "")
+    write("series/blank.csv", " \n\n\t\n")
+    write("series/header_only.csv", "step,loss\n")
+    write("series/junk.csv", bytes((i * i * 31 + 7) % 256 for i in range(1000)))
+    write("series/nul_bytes.csv", plain.replace("loss", "lo\0ss"))
+    write("series/control_characters.csv", plain.replace("loss", "\x1b[2Jloss\x07"))
+    write("series/unclosed_quote.csv", 'step,"loss\n' + rows(lambda i: f"{i},1\n"))
+    write("series/same_name_twice.csv", "step,loss,loss\n" + rows(lambda i: f"{i},1,2\n"))
+    write("series/negative_errors.csv", "step,loss,loss_se\n" + rows(lambda i: f"{i},1,-1\n"))
+    write("series/utf16.csv", plain.encode("utf-16"))
+    write("series/text_only.csv", "step,loss\n" + rows(lambda i: f"{i},high\n"))
+    write("series/ragged.json", '{"a":[[1,2],[3]]}')
+    write("series/deep.json", "[" * 20000)
+    write("series/single_value.json", "7")
+    write("series/cut.json", '{"a":[1,2')
+    write("series/dotted_twice.json", '{"b.c":[1],"b":{"c":[1]}}')
+    write("series/mixed.json", '[{"step":1},2]')
+    write("series/huge_numbers.json", '{"a":[' + ",".join(["1e308", "-1e308"] * 15) + "]}")
+    write("series/beyond_f64.json", '{"a":[1e999]}')
+    write("series/broken_line.jsonl", rows(lambda i: f'{{"step":{i},"a":1}}\n') + '{"step":\n{"step":40}\n')
+    packed = gzip.compress(plain.encode(), mtime=0)
+    write("series/cut.csv.gz", packed[:-12])
+    write("series/shape_of_2_40.npy", npy(shape="(1099511627776,)"))
+    write("series/objects.npy", npy(descr="'|O'"))
+
+
 if __name__ == "__main__":
     weights()
     runs()
+    series()

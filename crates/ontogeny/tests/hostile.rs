@@ -137,6 +137,22 @@ fn honest_lengths_beyond_the_memory_are_told() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+#[test]
+fn more_series_than_anybody_wants_take_no_minutes() {
+    let here = Workplace::new();
+    let keys: Vec<String> = (0..100_000).map(|i| format!("\"k{i}\":[1]")).collect();
+    here.write("keys.json", format!("{{{}}}", keys.join(",")));
+    let names: Vec<String> = (0..1_000_000).map(|i| format!("c{i}")).collect();
+    here.write("columns.csv", format!("{}\n{}\n", names.join(","), vec!["1"; 1_000_000].join(",")));
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["stages", "keys.json"], &["keys.json", "100000 series, more than 10000"]),
+        (&["stages", "columns.csv"], &["columns.csv", "1000000 series, more than 10000"]),
+        (&["stages", "/dev/zero"], &["/dev/zero"]),
+    ];
+    let failures: Vec<_> = cases.iter().filter_map(|(arguments, says)| fault(&here, arguments, 2, says)).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
 /// Writes a file that begins with `head` and goes on with `n` zeros that take no room.
 fn sparse(here: &Workplace, name: &str, head: &[&[u8]], n: u64) {
     let head = head.concat();
