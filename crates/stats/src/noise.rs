@@ -90,7 +90,10 @@ impl<'a> NoiseModel<'a> {
     /// of the noise, so their ratio grows with φ. Medians make it blind to steps, and second
     /// differences to trend: the estimator of Chakar et al. (2017, eq. 6), of first differences,
     /// carried over to series with a slope.
-    pub(crate) fn coefficient(&self, y: &[f64]) -> usize {
+    ///
+    /// Stretches whose noise is below `floor` do not count: their contrasts show what the curve
+    /// does.
+    pub(crate) fn coefficient(&self, y: &[f64], floor: f64) -> usize {
         let (near, far) = (self.near.sizes(y), self.far.sizes(y));
         let n_windows = (far.len() / 25).max(1);
         let mut scratch = vec![];
@@ -103,7 +106,8 @@ impl<'a> NoiseModel<'a> {
                 let shift = self.far.lag - 1;
                 let window = window.start + shift..window.end + shift;
                 let near = unexplained(&near[window.clone()], &table.near[window], &mut scratch);
-                if near > 0.0 && far > 0.0 { (far / near).ln() } else { 0.0 }
+                let lifted = |variance: f64| variance.max(0.0) + floor * floor;
+                if floor > 0.0 || near > 0.0 && far > 0.0 { (lifted(far) / lifted(near)).ln() } else { 0.0 }
             };
             (0..n_windows).map(log_ratio).sum()
         };
@@ -323,7 +327,7 @@ mod tests {
             let n = x.len();
             let log = LogSeries { x, y, count: vec![1.0; n], error: vec![error; n] };
             let model = NoiseModel::new(&log);
-            let k = model.coefficient(&log.y);
+            let k = model.coefficient(&log.y, 0.003);
             coefficients += model.phi(k);
             // Of the innovations, which correlated noise shows best.
             let noise = model.noise(&log.y, k);
@@ -367,7 +371,7 @@ mod tests {
     #[test]
     fn moving_medians_are_medians() {
         let mut stream = Stream::new(5, 0, 0);
-        for n in [3, 40, 41, 42, 130] {
+        for n in [3usize, 40, 41, 42, 130] {
             let values: Vec<f64> = (0..n).map(|_| (10.0 * stream.uniform()).round()).collect();
             let found = moving_medians(&values);
             for i in 0..n {

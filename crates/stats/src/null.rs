@@ -6,8 +6,8 @@ use std::ops::Range;
 
 /// 10–90 % widths of the sigmoids tried, in decades.
 const WIDTHS: [f64; 8] = [0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0, 1.5];
-/// Number of centres tried along a candidate.
-const N_CENTRES: usize = 15;
+/// Most centres tried along a candidate.
+const MAX_CENTRES: f64 = 15.0;
 
 /// Best fit of the null, and its misfit (y − fit)ᵀ Σ⁻¹ (y − fit).
 #[derive(Debug, Clone)]
@@ -109,21 +109,20 @@ pub(crate) fn sigmoid_evidence(
         return f64::NEG_INFINITY;
     }
     let mut gain: f64 = 0.0;
-    let shapes: [Shape; 3] = [|z| 1.0 / (1.0 + (-z).exp()), |z| (-(-z).exp()).exp(), |z| 1.0 - (-z.exp()).exp()];
+    let mut sigmoid = vec![0.0; x.len()];
     for width in WIDTHS {
         // ln 81 is the 10–90 % width of the logistic curve of unit scale; the others are near.
         let scale = width * LN_10 / 81f64.ln();
-        for i in 0..N_CENTRES {
-            let share = (i as f64 + 0.5) / N_CENTRES as f64;
+        // Centres a quarter of the width apart are near enough.
+        let n_centres = (4.0 * (range.1 - range.0) / (width * LN_10)).ceil().clamp(3.0, MAX_CENTRES) as usize;
+        for i in 0..n_centres {
+            let share = (i as f64 + 0.5) / n_centres as f64;
             let centre = range.0 + share * (range.1 - range.0);
-            for shape in shapes {
-                let height = |x: &f64| match (x - centre) / scale {
-                    // Within 1e-17 of the ends: most points of a narrow sigmoid.
-                    ..-40.0 => 0.0,
-                    z @ -40.0..40.0 => shape(z),
-                    _ => 1.0,
-                };
-                let basis = whitener.apply(stretch, &x.iter().map(height).collect::<Vec<_>>());
+            for shape in shapes().iter() {
+                for (height, x) in sigmoid.iter_mut().zip(x) {
+                    *height = shape.at((x - centre) / scale);
+                }
+                let basis = whitener.apply(stretch, &sigmoid);
                 let overlap = product(&basis, &target);
                 let (along_one, along_line) = (product(&basis, &one), product(&basis, &line));
                 let norm = product(&basis, &basis) - along_one * along_one - along_line * along_line;
@@ -136,7 +135,35 @@ pub(crate) fn sigmoid_evidence(
     null_misfit - (total - gain).max(0.0)
 }
 
-type Shape = fn(f64) -> f64;
+/// A sigmoid from 0 to 1, tabulated: a straight line between two of its values is within 1e-5.
+struct Shape(Vec<f64>);
+
+/// The tables reach from −REACH to REACH, beyond which the shapes are within 1e-15 of their ends.
+const REACH: f64 = 36.0;
+const PER_UNIT: f64 = 64.0;
+
+impl Shape {
+    fn new(shape: fn(f64) -> f64) -> Self {
+        Self((0..=(2.0 * REACH * PER_UNIT) as u32).map(|i| shape(f64::from(i) / PER_UNIT - REACH)).collect())
+    }
+
+    fn at(&self, z: f64) -> f64 {
+        let place = (z.clamp(-REACH, REACH) + REACH) * PER_UNIT;
+        let below = (place as usize).min(self.0.len() - 2);
+        let (left, right) = (self.0[below], self.0[below + 1]);
+        left + (right - left) * (place - below as f64)
+    }
+}
+
+/// The logistic curve, and the Gompertz curve leaning either way.
+fn shapes() -> &'static [Shape; 3] {
+    static SHAPES: std::sync::OnceLock<[Shape; 3]> = std::sync::OnceLock::new();
+    SHAPES.get_or_init(|| {
+        let curves: [fn(f64) -> f64; 3] =
+            [|z| 1.0 / (1.0 + (-z).exp()), |z| (-(-z).exp()).exp(), |z| 1.0 - (-z.exp()).exp()];
+        curves.map(Shape::new)
+    })
+}
 
 fn product(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()

@@ -17,6 +17,8 @@ const NULL_STREAM: u64 = 1;
 const INTERVAL_STREAM: u64 = 2;
 /// Simulations that reach the evidence of a candidate, after which its p-value is known well enough.
 const ENOUGH: usize = 20;
+/// Series up to this length are short.
+const SHORT: usize = 100;
 /// Standard error of the robust noise coefficient, times √n.
 const COEFFICIENT_ERROR: f64 = 1.7;
 
@@ -146,15 +148,14 @@ impl Detector<'_> {
         if floor == 0.0 {
             return vec![];
         }
-        let k = self.model.coefficient(self.y);
-        let noise = self.model.noise(self.y, k);
+        let noise = self.noise(self.y, floor);
         let view = View::new(self.x, self.y, Whitener::new(&noise.with_floor(floor)), self.settings);
         let found = view.evidence(f64::NEG_INFINITY);
         if found.is_empty() {
             return vec![];
         }
         let evidence: Vec<f64> = found.iter().map(|(_, e)| *e).collect();
-        let p_values = self.p_values(&view, k, floor, &evidence);
+        let p_values = self.p_values(&view, floor, &evidence);
         let kept: Vec<(Hill, f64)> = found.iter().map(|(hill, _)| *hill).zip(p_values).collect();
         let kept: Vec<(Hill, f64)> = kept.into_iter().filter(|(_, p)| *p <= self.settings.alpha).collect();
         if kept.is_empty() {
@@ -188,10 +189,10 @@ impl Detector<'_> {
     /// The p-value of each evidence: how often the strongest candidate of a simulation of the
     /// smooth null reaches it. Simulations end once every candidate was reached [`ENOUGH`] times
     /// (Besag and Clifford 1991): its p-value is then `ENOUGH` / simulations made.
-    fn p_values(&self, view: &View, k: usize, floor: f64, evidence: &[f64]) -> Vec<f64> {
+    fn p_values(&self, view: &View, floor: f64, evidence: &[f64]) -> Vec<f64> {
         let n = self.x.len();
         let null = fit_null(self.x, self.y, &view.whitener, &(0..n));
-        let k = self.null_coefficient(&null.fitted, k, floor);
+        let k = self.null_coefficient(&null.fitted, view, floor);
         let noise = self.model.noise(self.y, k).with_floor(floor);
         let rest: Vec<f64> = self.y.iter().zip(&null.fitted).map(|(y, f)| y - f).collect();
         let misfit: f64 = Whitener::new(&noise).apply(&(0..n), &rest).iter().map(|z| z * z).sum();
@@ -223,10 +224,45 @@ impl Detector<'_> {
         p_values.into_iter().zip(reached).map(|(p, reached)| p.unwrap_or_else(|| of_all(reached))).collect()
     }
 
+    /// The noise of a series. In a short one the contrasts show more of a transition than of the
+    /// noise, so it is estimated once more from the residuals of its segments.
+    fn noise(&self, y: &[f64], floor: f64) -> Noise {
+        let first = self.model.noise(y, self.coefficient(y, floor));
+        if y.len() > SHORT {
+            return first;
+        }
+        let view = View::new(self.x, y, Whitener::new(&first.with_floor(floor)), self.settings);
+        if view.hills.is_empty() {
+            return first;
+        }
+        let rest: Vec<f64> = self.x.iter().zip(y).map(|(&x, y)| y - height(&view.edges, x)).collect();
+        self.model.noise(&rest, self.coefficient(&rest, floor))
+    }
+
+    /// The noise coefficient for costs and evidence: a standard error below the estimate, because a
+    /// transition too narrow for its sampling looks like correlated noise. The p-values make up
+    /// for what is too low, as the simulations are treated alike.
+    fn coefficient(&self, y: &[f64], floor: f64) -> usize {
+        let phi = self.model.phi(self.model.coefficient(y, floor));
+        self.model.index_of((phi - COEFFICIENT_ERROR / (y.len() as f64).sqrt()).max(0.0))
+    }
+
     /// The noise coefficient of the simulations. Were the null true, its residuals would say it
-    /// best (maximum likelihood, freed of its bias of −(2 + 4φ)/n); they take steps for noise, so
-    /// they are believed up to two standard errors above the estimate that is blind to steps.
-    fn null_coefficient(&self, fitted: &[f64], k: usize, floor: f64) -> usize {
+    /// best; they take steps for noise, so they are believed up to two standard errors above what
+    /// the residuals of the segments and the estimate that is blind to steps say.
+    fn null_coefficient(&self, fitted: &[f64], view: &View, floor: f64) -> usize {
+        let n = self.x.len() as f64;
+        let of_null = self.likeliest_coefficient(fitted, 4.0, floor);
+        let segments: Vec<f64> = self.x.iter().map(|&x| height(&view.edges, x)).collect();
+        let of_segments = self.likeliest_coefficient(&segments, 1.0 + view.edges.len() as f64, floor);
+        let robust = self.model.phi(self.model.coefficient(self.y, floor));
+        let middle = robust.max(of_segments).min(1.0);
+        self.model.index_of(of_null.min(middle + 2.0 * ((1.0 - middle * middle).max(0.0) / n).sqrt()))
+    }
+
+    /// The coefficient of greatest likelihood for the residuals of a curve with `n_parameters`,
+    /// freed of its bias of about −(1 + 3φ + p (1 + φ)) / n.
+    fn likeliest_coefficient(&self, fitted: &[f64], n_parameters: f64, floor: f64) -> f64 {
         let n = self.x.len();
         let rest: Vec<f64> = self.y.iter().zip(fitted).map(|(y, f)| y - f).collect();
         let likelihood = |k: usize| {
@@ -237,11 +273,9 @@ impl Detector<'_> {
             -0.5 * n as f64 * white.iter().map(|z| z * z).sum::<f64>().ln() - log_scale
         };
         let values: Vec<f64> = (0..self.model.n_coefficients()).map(likelihood).collect();
-        let best = (0..values.len()).max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap_or(k);
+        let best = (0..values.len()).max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap_or(0);
         let phi = self.model.phi(best);
-        let of_null = phi + (2.0 + 4.0 * phi) / n as f64;
-        let highest = self.model.phi(k) + 2.0 * COEFFICIENT_ERROR / (n as f64).sqrt();
-        self.model.index_of(of_null.min(highest))
+        phi + (1.0 + 3.0 * phi + n_parameters * (1.0 + phi)) / n as f64
     }
 
     /// The strongest evidence in the smooth curve with this noise, all estimates made anew; −∞
@@ -249,7 +283,7 @@ impl Detector<'_> {
     fn strongest(&self, smooth: &[f64], noise: Vec<f64>, needed: f64) -> f64 {
         let y: Vec<f64> = smooth.iter().zip(&noise).map(|(s, e)| s + e).collect();
         let floor = self.settings.resolution * range(&y);
-        let estimated = self.model.noise(&y, self.model.coefficient(&y)).with_floor(floor);
+        let estimated = self.noise(&y, floor).with_floor(floor);
         let whitener = Whitener::new(&estimated);
         // No candidate has more evidence than the misfit of the true curve, which the null holds;
         // in a stretch within the series one point is not whitened by the one before.
