@@ -14,6 +14,10 @@ const N_COEFFICIENTS: usize = 20;
 /// Turns a median absolute deviation of normal numbers into their standard deviation.
 const MAD: f64 = 1.482_602_218_505_602;
 
+/// Variance of the logarithm of a median absolute deviation, times its number of values: 1.36 for
+/// independent normal ones, more for contrasts that share points.
+const MEDIAN_SCATTER: f64 = 2.5;
+
 /// What the noise of a series can look like: first-order autoregression of the original points,
 /// averaged in bins, for each coefficient φ of a grid.
 ///
@@ -140,7 +144,8 @@ impl<'a> NoiseModel<'a> {
             let deviation = MAD * medians[middle];
             (deviation * deviation - known[middle]).max(0.0).sqrt()
         };
-        let levels: Vec<f64> = (0..n).map(level).collect();
+        let mut levels: Vec<f64> = (0..n).map(level).collect();
+        shrink(&mut levels, window_of(m));
         let deviation: Vec<f64> =
             (0..n).map(|i| (self.error[i] + levels[i] * levels[i] * table.variance[i]).sqrt()).collect();
         let correlation = (0..n).map(|i| {
@@ -213,11 +218,41 @@ fn middle(values: &mut [f64]) -> f64 {
     *values.select_nth_unstable_by(at, f64::total_cmp).1
 }
 
-/// Median of the window around each value; windows at the ends are as wide as the others.
+/// Width of the moving window over `n` values.
+fn window_of(n: usize) -> usize {
+    let half = (n / 6).clamp(HALF_WINDOW.0, HALF_WINDOW.1);
+    (2 * half + 1).min(n)
+}
+
+/// The window of a value near an end.
+fn narrowed(i: usize, n: usize) -> Range<usize> {
+    let half = i.min(n - 1 - i).clamp(HALF_WINDOW.0, HALF_WINDOW.1);
+    let width = (2 * half + 1).min(n);
+    let first = i.saturating_sub(half).min(n - width);
+    first..first + width
+}
+
+/// Draws the local levels towards their common one, as far as they scatter no more than medians of
+/// this many values do (James and Stein, on the logarithm).
+fn shrink(levels: &mut [f64], width: usize) {
+    let mut logs: Vec<f64> = levels.iter().filter(|l| **l > 0.0).map(|l| l.ln()).collect();
+    if logs.is_empty() {
+        return;
+    }
+    let common = middle(&mut logs);
+    let scatter = logs.iter().map(|l| (l - common) * (l - common)).sum::<f64>() / logs.len() as f64;
+    let share = (1.0 - MEDIAN_SCATTER / (width as f64 * scatter)).max(0.0);
+    for level in levels.iter_mut().filter(|l| **l > 0.0) {
+        *level = (common + share * (level.ln() - common)).exp();
+    }
+}
+
+/// Median of the window around each value. Windows narrow towards the ends, as far as they may: the
+/// noise of a loss changes most in its first points.
 fn moving_medians(values: &[f64]) -> Vec<f64> {
     let n = values.len();
-    let half = (n / 6).clamp(HALF_WINDOW.0, HALF_WINDOW.1);
-    let width = (2 * half + 1).min(n);
+    let width = window_of(n);
+    let half = width / 2;
     let mut sorted = values[..width].to_vec();
     sorted.sort_by(f64::total_cmp);
     let median = |sorted: &[f64]| f64::midpoint(sorted[(width - 1) / 2], sorted[width / 2]);
@@ -234,7 +269,10 @@ fn moving_medians(values: &[f64]) -> Vec<f64> {
             sorted.copy_within(entering..leaving, entering + 1);
             sorted[entering] = values[first + width - 1];
         }
-        medians[first + half..].fill(median(&sorted));
+        medians[first + half] = median(&sorted);
+    }
+    for i in (0..half.min(n)).chain(n.saturating_sub(half)..n) {
+        medians[i] = crate::order::median(&values[narrowed(i, n)]);
     }
     medians
 }
@@ -375,7 +413,7 @@ mod tests {
             let values: Vec<f64> = (0..n).map(|_| (10.0 * stream.uniform()).round()).collect();
             let found = moving_medians(&values);
             for i in 0..n {
-                let half = (n / 6).clamp(5, 20);
+                let half = i.min(n - 1 - i).clamp(5, (n / 6).clamp(5, 20));
                 let width = (2 * half + 1).min(n);
                 let first = i.saturating_sub(half).min(n - width);
                 assert_eq!(found[i], median(&values[first..first + width]), "{n} {i}");

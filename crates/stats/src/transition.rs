@@ -7,6 +7,7 @@ use crate::order::quantile;
 use crate::random::Stream;
 use crate::segmentation::{Edge, Sums, height, polyline, segment_lines};
 use crate::series::{Series, SeriesError, step_at};
+use std::borrow::Cow;
 use std::f64::consts::LN_10;
 
 /// Fewest points in which transitions are looked for.
@@ -192,8 +193,9 @@ impl Detector<'_> {
     fn p_values(&self, view: &View, floor: f64, evidence: &[f64]) -> Vec<f64> {
         let n = self.x.len();
         let null = fit_null(self.x, self.y, &view.whitener, &(0..n));
+        let sample = self.noise_sample(self.y, floor);
         let k = self.null_coefficient(&null.fitted, view, floor);
-        let noise = self.model.noise(self.y, k).with_floor(floor);
+        let noise = self.model.noise(&sample, k).with_floor(floor);
         let rest: Vec<f64> = self.y.iter().zip(&null.fitted).map(|(y, f)| y - f).collect();
         let misfit: f64 = Whitener::new(&noise).apply(&(0..n), &rest).iter().map(|z| z * z).sum();
         // Under the null its residuals are all noise, and a better measure of it than the local
@@ -224,19 +226,23 @@ impl Detector<'_> {
         p_values.into_iter().zip(reached).map(|(p, reached)| p.unwrap_or_else(|| of_all(reached))).collect()
     }
 
-    /// The noise of a series. In a short one the contrasts show more of a transition than of the
-    /// noise, so it is estimated once more from the residuals of its segments.
+    /// The noise of a series.
     fn noise(&self, y: &[f64], floor: f64) -> Noise {
-        let first = self.model.noise(y, self.coefficient(y, floor));
-        if y.len() > SHORT {
-            return first;
+        let sample = self.noise_sample(y, floor);
+        self.model.noise(&sample, self.coefficient(&sample, floor))
+    }
+
+    /// Values that show the noise: the series itself. In a short one, whose neighbouring points
+    /// show more of a transition than of the noise, the residuals of its segments.
+    fn noise_sample<'a>(&self, y: &'a [f64], floor: f64) -> Cow<'a, [f64]> {
+        if y.len() <= SHORT {
+            let first = self.model.noise(y, self.coefficient(y, floor)).with_floor(floor);
+            let view = View::new(self.x, y, Whitener::new(&first), self.settings);
+            if !view.hills.is_empty() {
+                return self.x.iter().zip(y).map(|(&x, y)| y - height(&view.edges, x)).collect();
+            }
         }
-        let view = View::new(self.x, y, Whitener::new(&first.with_floor(floor)), self.settings);
-        if view.hills.is_empty() {
-            return first;
-        }
-        let rest: Vec<f64> = self.x.iter().zip(y).map(|(&x, y)| y - height(&view.edges, x)).collect();
-        self.model.noise(&rest, self.coefficient(&rest, floor))
+        Cow::Borrowed(y)
     }
 
     /// The noise coefficient for costs and evidence: a standard error below the estimate, because a
@@ -248,16 +254,19 @@ impl Detector<'_> {
     }
 
     /// The noise coefficient of the simulations. Were the null true, its residuals would say it
-    /// best; they take steps for noise, so they are believed up to two standard errors above what
+    /// best (a standard error is added); they take steps for noise, so they are believed up to 2.5 standard errors above what
     /// the residuals of the segments and the estimate that is blind to steps say.
     fn null_coefficient(&self, fitted: &[f64], view: &View, floor: f64) -> usize {
         let n = self.x.len() as f64;
+        let error = |phi: f64| ((1.0 - phi * phi).max(0.0) / n).sqrt();
         let of_null = self.likeliest_coefficient(fitted, 4.0, floor);
+        // Simulations with too little correlation give false alarms; those with too much cost power.
+        let of_null = of_null + error(of_null);
         let segments: Vec<f64> = self.x.iter().map(|&x| height(&view.edges, x)).collect();
         let of_segments = self.likeliest_coefficient(&segments, 1.0 + view.edges.len() as f64, floor);
         let robust = self.model.phi(self.model.coefficient(self.y, floor));
         let middle = robust.max(of_segments).min(1.0);
-        self.model.index_of(of_null.min(middle + 2.0 * ((1.0 - middle * middle).max(0.0) / n).sqrt()))
+        self.model.index_of(of_null.min(middle + 2.5 * error(middle)))
     }
 
     /// The coefficient of greatest likelihood for the residuals of a curve with `n_parameters`,
