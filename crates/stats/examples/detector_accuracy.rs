@@ -72,10 +72,15 @@ fn outcome(row: &Row, seed: u64) -> Outcome {
     let half_way = half_way(series.steps(), series.values());
     for &(centre, width, size) in &change.transitions {
         let distance = |t: &Transition| (t.step / centre).ln().abs();
-        let near = |t: &Transition| t.size * size > 0.0 && (t.start <= centre && centre <= t.end || distance(t) < 0.35 || t.lower <= centre && centre <= t.upper);
-        let nearest = (0..found.len()).filter(|&i| near(&found[i])).min_by(|&a, &b| {
-            distance(&found[a]).total_cmp(&distance(&found[b]))
-        });
+        let near = |t: &Transition| {
+            t.size * size > 0.0
+                && (t.start <= centre && centre <= t.end
+                    || distance(t) < 0.35
+                    || t.lower <= centre && centre <= t.upper)
+        };
+        let nearest = (0..found.len())
+            .filter(|&i| near(&found[i]))
+            .min_by(|&a, &b| distance(&found[a]).total_cmp(&distance(&found[b])));
         if let Some(i) = nearest {
             let t = found.remove(i);
             matches.push(Match {
@@ -115,48 +120,68 @@ fn rows() -> Vec<Row> {
             ] {
                 let relative = if kind.is_relative { "r" } else { "" };
                 let name = format!("sigmoid {width} noise {noise}{relative} phi {}", kind.phi);
-                row(name, sampling, Box::new(move |random| {
-                    let centre = 30.0 * 10f64.powf(random.uniform());
-                    Change { from: 4.0, transitions: vec![(centre, width, -4.0 + 1e-6)], noise, kind }
-                }));
+                row(
+                    name,
+                    sampling,
+                    Box::new(move |random| {
+                        let centre = 30.0 * 10f64.powf(random.uniform());
+                        Change { from: 4.0, transitions: vec![(centre, width, -4.0 + 1e-6)], noise, kind }
+                    }),
+                );
             }
         }
         for decades in [0.1, 0.3] {
             for noise in [0.0, 0.1] {
                 let name = format!("grokking {decades} noise {noise}r");
-                row(name, sampling, Box::new(move |random| {
-                    let rise = 20.0 * 3f64.powf(random.uniform());
-                    let fall = 1000.0 * 1.6f64.powf(random.uniform());
-                    let peak = 10.0 * 4f64.powf(random.uniform());
-                    let transitions = vec![(rise, 2.0 * decades, peak - 4.0), (fall, decades, 1e-7 - peak)];
-                    Change { from: 4.0, transitions, noise, kind: Noise { phi: 0.3, is_relative: true } }
-                }));
+                row(
+                    name,
+                    sampling,
+                    Box::new(move |random| {
+                        let rise = 20.0 * 3f64.powf(random.uniform());
+                        let fall = 1000.0 * 1.6f64.powf(random.uniform());
+                        let peak = 10.0 * 4f64.powf(random.uniform());
+                        let transitions = vec![(rise, 2.0 * decades, peak - 4.0), (fall, decades, 1e-7 - peak)];
+                        Change { from: 4.0, transitions, noise, kind: Noise { phi: 0.3, is_relative: true } }
+                    }),
+                );
             }
         }
         for noise in [0.0, 0.05] {
-            row(format!("two falls noise {noise}"), sampling, Box::new(move |random| {
-                let first = 15.0 * 2f64.powf(random.uniform());
-                let second = 500.0 * 2f64.powf(random.uniform());
-                Change { from: 4.0, transitions: vec![(first, 0.4, -2.5), (second, 0.3, -1.0)], noise, kind: white }
-            }));
+            row(
+                format!("two falls noise {noise}"),
+                sampling,
+                Box::new(move |random| {
+                    let first = 15.0 * 2f64.powf(random.uniform());
+                    let second = 500.0 * 2f64.powf(random.uniform());
+                    Change { from: 4.0, transitions: vec![(first, 0.4, -2.5), (second, 0.3, -1.0)], noise, kind: white }
+                }),
+            );
         }
     }
     for (noise, kind) in [(0.0, white), (0.03, white), (0.05, Noise { phi: 0.6, is_relative: true })] {
-        row(format!("early fall noise {noise}"), Sampling::EveryStep, Box::new(move |random| {
-            // 10 % of the change is reached at step 5 to 9.
-            let width = 0.3 + 0.7 * random.uniform();
-            let start = 5.0 + 4.0 * random.uniform();
-            let centre = (start + 1.0) * 10f64.powf(0.5 * width) - 1.0;
-            Change { from: 4.0, transitions: vec![(centre, width, -4.0 + 1e-6)], noise, kind }
-        }));
+        row(
+            format!("early fall noise {noise}"),
+            Sampling::EveryStep,
+            Box::new(move |random| {
+                // 10 % of the change is reached at step 5 to 9.
+                let width = 0.3 + 0.7 * random.uniform();
+                let start = 5.0 + 4.0 * random.uniform();
+                let centre = (start + 1.0) * 10f64.powf(0.5 * width) - 1.0;
+                Change { from: 4.0, transitions: vec![(centre, width, -4.0 + 1e-6)], noise, kind }
+            }),
+        );
     }
     for phi in [0.0, 0.3, 0.6, 0.9] {
         for (n, height) in [(200, 4.0), (50, 4.0)] {
-            row(format!("step of {height} sd, {n} points, phi {phi}"), Sampling::Points(n), Box::new(move |random| {
-                let centre = 10f64.powf(1.0 + 2.0 * random.uniform());
-                let kind = Noise { phi, is_relative: false };
-                Change { from: 0.0, transitions: vec![(centre, 0.0, height)], noise: 1.0, kind }
-            }));
+            row(
+                format!("step of {height} sd, {n} points, phi {phi}"),
+                Sampling::Points(n),
+                Box::new(move |random| {
+                    let centre = 10f64.powf(1.0 + 2.0 * random.uniform());
+                    let kind = Noise { phi, is_relative: false };
+                    Change { from: 0.0, transitions: vec![(centre, 0.0, height)], noise: 1.0, kind }
+                }),
+            );
         }
     }
     rows

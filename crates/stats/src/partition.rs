@@ -159,11 +159,10 @@ fn best_cuts(n: usize, k: usize, min_size: usize, cost: impl Fn(usize, usize) ->
 
 /// Follows the segments back from the last point, to those that start after the first.
 fn chain(n: usize, mut previous: impl FnMut(usize) -> usize) -> Vec<usize> {
-    let mut cuts: Vec<usize> = std::iter::successors(Some(previous(n)), |&cut| {
-        if cut > 0 { Some(previous(cut)) } else { None }
-    })
-    .take_while(|&cut| cut > 0)
-    .collect();
+    let mut cuts: Vec<usize> =
+        std::iter::successors(Some(previous(n)), |&cut| if cut > 0 { Some(previous(cut)) } else { None })
+            .take_while(|&cut| cut > 0)
+            .collect();
     cuts.reverse();
     cuts
 }
@@ -294,9 +293,8 @@ mod tests {
     #[test]
     fn what_cannot_be_cut() {
         let series = uneven(10, 1);
-        let message = |count, min_points| {
-            partition(&series, SegmentShape::Line, count, min_points).unwrap_err().to_string()
-        };
+        let message =
+            |count, min_points| partition(&series, SegmentShape::Line, count, min_points).unwrap_err().to_string();
         assert_eq!(message(SegmentCount::Exactly(4), 3), "the series has 10 points; at least 12 are needed");
         assert_eq!(
             message(SegmentCount::Penalty(f64::NAN), 1),

@@ -187,7 +187,8 @@ fn without_spikes(values: &[f64]) -> Vec<f64> {
     let mut freed = values.to_vec();
     for width in 1..=SPIKE {
         for i in SPIKE..values.len().saturating_sub(SPIKE + width - 1) {
-            let around: Vec<f64> = freed[i - SPIKE..i].iter().chain(&freed[i + width..i + width + SPIKE]).copied().collect();
+            let around: Vec<f64> =
+                freed[i - SPIKE..i].iter().chain(&freed[i + width..i + width + SPIKE]).copied().collect();
             let (low, high) = (
                 around.iter().copied().fold(f64::INFINITY, f64::min),
                 around.iter().copied().fold(f64::NEG_INFINITY, f64::max),
@@ -265,7 +266,8 @@ mod tests {
             let is_spike = [20, 30, 31].contains(&i);
             assert!(if is_spike { freed[i].abs() <= 1.0 } else { freed[i] == wave[i] }, "{i}: {}", freed[i]);
         }
-        let step: Vec<f64> = (0..60).map(|i| if i < 5 { 10.0 + 0.1 * f64::from(i) } else { 0.1 * f64::from(i) }).collect();
+        let step: Vec<f64> =
+            (0..60).map(|i| if i < 5 { 10.0 + 0.1 * f64::from(i) } else { 0.1 * f64::from(i) }).collect();
         assert_eq!(without_spikes(&step), step);
     }
 

@@ -91,20 +91,23 @@ impl Default for TransitionSettings {
 
 /// The transitions of `series`, in order of time.
 ///
-/// In x = ln(step + 1): the series is cut into straight lines (exactly, at a BIC price); maximal
-/// runs of steep slope of one sign between two plateaus are candidates; the evidence of each is
-/// how much better a sigmoid fits the stretch between its neighbours than a power law or straight
-/// line does. The p-value comes from the same procedure on `null_draws` simulations of the best
-/// smooth null of the whole series, counting the strongest candidate of each: it covers the search
-/// over places, not that over several series. Intervals resample the residuals (wild bootstrap),
-/// and place the centre at random between the two points that enclose it, since nothing was
-/// measured there.
+/// In x = ln(step + 1): the noise is estimated as a first-order autoregression of the original
+/// points with a level that may change, from contrasts that trend and steps hardly enter; the
+/// series is cut into straight lines (exactly, by generalised least squares, at a BIC price);
+/// maximal runs of steep slope of one sign between two plateaus are candidates; the evidence of
+/// each is how much better a sigmoid fits the stretch between its neighbours than a power law or
+/// straight line does, with the covariance of the noise. The p-value comes from the same procedure
+/// on up to `null_draws` simulations of the best smooth null of the whole series with
+/// autoregressive noise, counting the strongest candidate of each: it covers the search over
+/// places, not that over several series. Intervals come from the fitted curve with resampled
+/// autoregressive noise, and place the centre at random between the two points that enclose it,
+/// since nothing was measured there.
 ///
 /// An exponential relaxation in the step counts as a transition, 1.34 decades wide: no power law
 /// of the null is as sharp. Judge by `width_decades` where only sharper ones are wanted.
 ///
-/// The noise is taken for independent from point to point. The cost is
-/// O(`null_draws` · m²) with m = min(n, `max_points`), plus O(n).
+/// Formulas, settings and measured error rates: `docs/detector.md`. The cost is
+/// O(`null_draws` · m²) with m = min(n, `max_points`) at worst, plus O(n).
 ///
 /// # Errors
 /// Fewer than [`MIN_TRANSITION_POINTS`] points, or a setting out of range.
@@ -254,7 +257,7 @@ impl Detector<'_> {
     }
 
     /// The noise coefficient of the simulations. Were the null true, its residuals would say it
-    /// best (a standard error is added); they take steps for noise, so they are believed up to 2.5 standard errors above what
+    /// best (a standard error is added); they take steps for noise, so they are believed up to 3.5 standard errors above what
     /// the residuals of the segments and the estimate that is blind to steps say.
     fn null_coefficient(&self, fitted: &[f64], view: &View, floor: f64) -> usize {
         let n = self.x.len() as f64;
@@ -266,7 +269,7 @@ impl Detector<'_> {
         let of_segments = self.likeliest_coefficient(&segments, 1.0 + view.edges.len() as f64, floor);
         let robust = self.model.phi(self.model.coefficient(self.y, floor));
         let middle = robust.max(of_segments).min(1.0);
-        self.model.index_of(of_null.min(middle + 2.5 * error(middle)))
+        self.model.index_of(of_null.min(middle + 3.5 * error(middle)))
     }
 
     /// The coefficient of greatest likelihood for the residuals of a curve with `n_parameters`,

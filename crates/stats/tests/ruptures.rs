@@ -1,9 +1,7 @@
 //! Optimal partitions against ruptures 1.1.10 (`tests/fixtures/stats/make_ruptures.py`), and the
 //! Nile, whose change is known.
 
-use ontogeny_stats::{
-    SegmentCount, SegmentShape, Series, TransitionSettings, partition, transitions,
-};
+use ontogeny_stats::{SegmentCount, SegmentShape, Series, TransitionSettings, partition, transitions};
 use serde_json::Value;
 
 const CASES: &str = include_str!("../../../tests/fixtures/stats/ruptures.json");

@@ -86,7 +86,15 @@ pub(crate) fn smooth_curve(trend: Trend, sampling: Sampling, noise: Noise, rando
     let levels: Vec<f64> = steps.iter().map(|&t| level(t)).collect();
     let range = levels[0] - levels[levels.len() - 1];
     let size = 0.01 * 30f64.powf(random.uniform());
-    let scale = |level: f64| size * if noise.is_relative { level } else if range > 0.0 { range } else { 1.0 };
+    let scale = |level: f64| {
+        size * if noise.is_relative {
+            level
+        } else if range > 0.0 {
+            range
+        } else {
+            1.0
+        }
+    };
     let innovations = autoregression(steps.len(), noise.phi, random);
     let values = levels.iter().zip(innovations).map(|(&l, e)| l + scale(l) * e).collect();
     Series::new(steps, values).expect("simulated steps increase")
@@ -131,7 +139,11 @@ impl Change {
     /// The curve without noise.
     pub(crate) fn level(&self, step: f64) -> f64 {
         let reached = |(centre, width, size): &(f64, f64, f64)| {
-            if *width == 0.0 { f64::from(u8::from(step >= *centre)) * size } else { size * super::sigmoid(step, *centre, *width) }
+            if *width == 0.0 {
+                f64::from(u8::from(step >= *centre)) * size
+            } else {
+                size * super::sigmoid(step, *centre, *width)
+            }
         };
         self.from + self.transitions.iter().map(reached).sum::<f64>()
     }
