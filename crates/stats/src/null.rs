@@ -46,7 +46,7 @@ pub(crate) fn fit_null(x: &[f64], y: &[f64], whitener: &Whitener, stretch: &Rang
             if misfit < best.misfit && square > 1e-12 * along * along * one_square {
                 let amplitude = overlap / square;
                 let fitted = basis.iter().map(|b| level + amplitude * (b - along)).collect();
-                best = NullFit { misfit, fitted };
+                best = NullFit { fitted, misfit };
             }
         }
     }
@@ -118,7 +118,7 @@ pub(crate) fn sigmoid_evidence(
         for i in 0..n_centres {
             let share = (i as f64 + 0.5) / n_centres as f64;
             let centre = range.0 + share * (range.1 - range.0);
-            for shape in shapes().iter() {
+            for shape in shapes() {
                 for (height, x) in sigmoid.iter_mut().zip(x) {
                     *height = shape.at((x - centre) / scale);
                 }
@@ -171,7 +171,9 @@ fn product(a: &[f64], b: &[f64]) -> f64 {
 
 fn normalise(v: &mut [f64]) {
     let length = product(v, v).sqrt();
-    v.iter_mut().for_each(|v| *v /= length);
+    for v in v.iter_mut() {
+        *v /= length;
+    }
 }
 
 /// Takes the part along the unit vector `u` off `v`.

@@ -143,8 +143,9 @@ fn best_cuts(n: usize, k: usize, min_size: usize, cost: impl Fn(usize, usize) ->
         let mut next = vec![f64::INFINITY; n + 1];
         let mut from = vec![0; n + 1];
         for end in (n_before + 1) * min_size..=n {
-            for start in n_before * min_size..=end - min_size {
-                let total = best[start] + cost(start, end);
+            let last = end - min_size;
+            for (start, before) in best.iter().enumerate().take(last + 1).skip(n_before * min_size) {
+                let total = before + cost(start, end);
                 if total < next[end] {
                     (next[end], from[end]) = (total, start);
                 }

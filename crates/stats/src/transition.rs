@@ -215,7 +215,7 @@ impl Detector<'_> {
                 break;
             }
             let mut stream = Stream::new(self.settings.seed, NULL_STREAM, draw as u64);
-            let strongest = self.strongest(&null.fitted, noise.draw(scale, &mut stream), needed);
+            let strongest = self.strongest(&null.fitted, &noise.draw(scale, &mut stream), needed);
             for ((e, reached), p_value) in evidence.iter().zip(&mut reached).zip(&mut p_values) {
                 if strongest >= *e {
                     *reached += 1;
@@ -292,14 +292,14 @@ impl Detector<'_> {
 
     /// The strongest evidence in the smooth curve with this noise, all estimates made anew; −∞
     /// where nothing was found, or nothing as strong as `needed`.
-    fn strongest(&self, smooth: &[f64], noise: Vec<f64>, needed: f64) -> f64 {
-        let y: Vec<f64> = smooth.iter().zip(&noise).map(|(s, e)| s + e).collect();
+    fn strongest(&self, smooth: &[f64], noise: &[f64], needed: f64) -> f64 {
+        let y: Vec<f64> = smooth.iter().zip(noise).map(|(s, e)| s + e).collect();
         let floor = self.settings.resolution * range(&y);
         let estimated = self.noise(&y, floor).with_floor(floor);
         let whitener = Whitener::new(&estimated);
         // No candidate has more evidence than the misfit of the true curve, which the null holds;
         // in a stretch within the series one point is not whitened by the one before.
-        let misfit: f64 = whitener.apply(&(0..y.len()), &noise).iter().map(|z| z * z).sum();
+        let misfit: f64 = whitener.apply(&(0..y.len()), noise).iter().map(|z| z * z).sum();
         let alone = noise.iter().zip(&whitener.first).map(|(e, f)| (e * f) * (e * f)).fold(0.0, f64::max);
         if misfit + alone < needed {
             return f64::NEG_INFINITY;
