@@ -54,7 +54,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Whether anything is found in noise of unit variance with a step somewhere in its middle half,
 /// and for a true step, whether what is found covers it.
 fn is_found(n_points: usize, phi: f64, height: f64, seed: u64) -> bool {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add((n_points * 100) as u64);
+    // Not by the increment of the generator: that would give every series its neighbour's numbers.
+    let mut state = seed.wrapping_add(1).wrapping_mul(0x2545_f491_4f6c_dd1d).wrapping_add((n_points * 100) as u64);
     let mut uniform = || {
         // SplitMix64 (Steele, Lea and Flood 2014).
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
