@@ -6,6 +6,9 @@ use crate::segmentation::Edge;
 const FLAT_ERRORS: f64 = 2.0;
 /// Share of the steepest slope that still belongs to the ends of a run.
 const FOOT: f64 = 0.05;
+/// Share of the change over a run up to which a plateau beside it belongs to the change. Below a
+/// tenth the places of 10 and 90 % stay within the run.
+const REST: f64 = 0.1;
 
 /// A maximal run of edges of one sign whose slope is at least a given share of its steepest.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,14 +22,17 @@ pub(crate) struct Hill {
 }
 
 impl Hill {
-    /// Change over the run, signed.
+    /// Change from plateau to plateau, signed: over the run, and what the plateaus themselves add.
     pub(crate) fn size(&self, edges: &[Edge]) -> f64 {
-        edges[self.last].y1 - edges[self.first].y0
+        let run = self.run(edges);
+        let (before, after) = self.rests(edges);
+        before + run + after
     }
 
     /// Where `share` of the change is reached, in x.
     pub(crate) fn position(&self, edges: &[Edge], share: f64) -> f64 {
-        let start = edges[self.first].y0;
+        let (before, _) = self.rests(edges);
+        let start = edges[self.first].y0 - before;
         let size = self.size(edges);
         for edge in &edges[self.first..=self.last] {
             // The run has one sign, so the share reached grows from edge to edge.
@@ -36,6 +42,23 @@ impl Hill {
             }
         }
         edges[self.last].x1
+    }
+
+    fn run(&self, edges: &[Edge]) -> f64 {
+        edges[self.last].y1 - edges[self.first].y0
+    }
+
+    /// What is left of the change in the edges before and after the run: the far ends of a sigmoid,
+    /// too gentle for the run. A plateau that moves by more than [`REST`] drifts for other reasons.
+    fn rests(&self, edges: &[Edge]) -> (f64, f64) {
+        let run = self.run(edges);
+        let rest = |edge: Option<&Edge>| {
+            let sure = edge.filter(|e| e.rise().abs() > FLAT_ERRORS * e.rise_error);
+            let rise = sure.map_or(0.0, Edge::rise);
+            if (0.0..=REST).contains(&(rise / run)) { rise } else { 0.0 }
+        };
+        let before = self.first.checked_sub(1).and_then(|i| edges.get(i));
+        (rest(before), rest(edges.get(self.last + 1)))
     }
 }
 
