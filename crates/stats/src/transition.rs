@@ -355,7 +355,7 @@ impl<'a> View<'a> {
         let sums = Sums::new(x, y, &whitener);
         let segments = segment_lines(&sums, settings.penalty * (x.len() as f64).ln());
         let edges = polyline(x, &sums, &segments, settings.jump_errors);
-        let hills = hills(&edges, settings.plateau);
+        let hills = hills(x, &edges, settings.plateau);
         Self { x, y, whitener, edges, hills }
     }
 

@@ -54,6 +54,26 @@ fn memorisation_and_grokking_at_24_checkpoints() {
 }
 
 #[test]
+fn a_drift_towards_a_fall_is_no_part_of_it() {
+    // A straight drift in ln(t + 1) up to the fall, with a share of its steepest slope, then a fall that takes all the rest.
+    let steps: Vec<f64> = (1..=10_000).map(|i| f64::from(i) * 10.0).collect();
+    let (centre, decades, height) = (60_000.0_f64, 0.12, 20.0);
+    let steepest = height * 4.39 / (4.0 * decades * std::f64::consts::LN_10);
+    for share in [0.02, 0.05, 0.1, 0.15, 0.2] {
+        let mut random = Random::new((100.0 * share) as u64);
+        let curve = series(&steps, |t| {
+            let drift = share * steepest * (centre.ln() - t.ln()).min(1.0);
+            (height + drift) * (1.0 - sigmoid(t, centre, decades)) + 0.05 * random.normal()
+        });
+        let found = find(&curve);
+        let fall = found.iter().min_by(|a, b| a.size.total_cmp(&b.size)).unwrap();
+        let width = (fall.end / fall.start).log10();
+        assert!((0.5 * decades..2.0 * decades).contains(&width), "{share}: {width} decades, {fall:?}");
+        assert!((fall.step / centre).log10().abs() < 0.5 * decades, "{share}: {fall:?}");
+    }
+}
+
+#[test]
 fn a_training_loss_logged_every_step() {
     // 5,000 steps; the noise shrinks with the loss, by six orders of magnitude.
     let steps: Vec<f64> = (0..5000).map(f64::from).collect();
