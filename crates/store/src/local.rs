@@ -12,6 +12,10 @@ use crate::place::{Backend, Presence, WORKERS, WriteContent};
 /// Start of the name of every temporary file; nothing with it is ever read.
 const TEMPORARY_PREFIX: &str = ".ontogeny-tmp-";
 
+/// How often a file is written whose temporary file or folder vanishes: another worker tidies up and may take this
+/// process for dead, as when it writes a report after its work is done.
+const ATTEMPTS: usize = 3;
+
 /// The log of a run.
 const LOG: &str = "events.jsonl";
 
@@ -69,12 +73,21 @@ impl LocalFolder {
 
     fn create_with(&self, key: &str, is_durable: bool, write: WriteContent<'_>) -> io::Result<bool> {
         let path = self.locate(key);
-        let temporary = self.write_beside(&path, is_durable, write).map_err(|e| at(&path, &e))?;
-        match temporary.persist_noclobber(&path) {
-            Ok(_) if is_durable => sync_folder(folder_of(&path)).map(|()| true),
+        for _ in 1..ATTEMPTS {
+            match self.try_create(&path, is_durable, write) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other.map_err(|error| at(&path, &error)),
+            }
+        }
+        self.try_create(&path, is_durable, write).map_err(|error| at(&path, &error))
+    }
+
+    fn try_create(&self, path: &Path, is_durable: bool, write: WriteContent<'_>) -> io::Result<bool> {
+        match self.write_beside(path, is_durable, write)?.persist_noclobber(path) {
+            Ok(_) if is_durable => sync_folder(folder_of(path)).map(|()| true),
             Ok(_) => Ok(true),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(at(&path, &error.error)),
+            Err(error) => Err(error.error),
         }
     }
 
@@ -134,9 +147,17 @@ impl Backend for LocalFolder {
 
     fn replace(&self, key: &str, write: WriteContent<'_>) -> io::Result<()> {
         let path = self.locate(key);
-        let temporary = self.write_beside(&path, true, write).map_err(|e| at(&path, &e))?;
-        temporary.persist(&path).map_err(|e| at(&path, &e.error))?;
-        sync_folder(folder_of(&path))
+        let mut attempt = || -> io::Result<()> {
+            self.write_beside(&path, true, write)?.persist(&path).map_err(|error| error.error)?;
+            sync_folder(folder_of(&path))
+        };
+        for _ in 1..ATTEMPTS {
+            match attempt() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other.map_err(|error| at(&path, &error)),
+            }
+        }
+        attempt().map_err(|error| at(&path, &error))
     }
 
     fn mark(&self, key: &str, bytes: &[u8]) -> io::Result<bool> {
@@ -406,6 +427,24 @@ mod tests {
         mine.tidy().unwrap();
         assert_eq!(names(&deep), left(&["me"]));
         assert_eq!(mine.entries("records/loss").unwrap(), [("step-00000001.json".to_owned(), false)]);
+    }
+
+    #[test]
+    fn a_file_is_written_although_its_writer_is_taken_for_dead() {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, other) = (LocalFolder::new(folder.path().to_owned()), LocalFolder::new(folder.path().to_owned()));
+        drop(writer.enlist("gone", b"").unwrap());
+        let mut n_attempts = 0;
+        let mut content = |out: &mut dyn Write| {
+            n_attempts += 1;
+            if n_attempts < 3 {
+                other.tidy()?;
+            }
+            out.write_all(b"whole")
+        };
+        writer.replace("a", &mut content).unwrap();
+        assert_eq!(fs_err::read(folder.path().join("a")).unwrap(), b"whole");
+        assert_eq!((n_attempts, names(folder.path())), (3, vec!["a".to_owned(), "workers".to_owned()]));
     }
 
     #[test]

@@ -323,6 +323,8 @@ mod tests {
                 step: 1900.5,
                 lower: 1800.0,
                 upper: 2000.0,
+                start: 800.0,
+                end: 1600.0,
                 width_decades: 0.3,
                 size: -6.8,
                 unit: "nats".to_owned(),
