@@ -3,7 +3,7 @@
 use std::fs::TryLockError;
 use std::io::{self, BufWriter, Read, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::NamedTempFile;
 
@@ -12,18 +12,17 @@ use crate::place::{Backend, Presence, WORKERS, WriteContent};
 /// Start of the name of every temporary file; nothing with it is ever read.
 const TEMPORARY_PREFIX: &str = ".ontogeny-tmp-";
 
-/// How often a file is written whose temporary file or folder vanishes: another worker tidies up and may take this
-/// process for dead, as when it writes a report after its work is done.
+/// How often a file is written whose temporary file or folder vanishes, as it may when another worker tidies up in the
+/// instant before it is locked.
 const ATTEMPTS: usize = 3;
 
 /// The log of a run.
 const LOG: &str = "events.jsonl";
 
-/// A folder, with the worker in whose name its temporary files are made.
+/// A folder.
 #[derive(Debug)]
 pub(crate) struct LocalFolder {
     root: PathBuf,
-    worker: OnceLock<String>,
     log: Mutex<Option<fs_err::File>>,
 }
 
@@ -38,29 +37,29 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 impl LocalFolder {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, worker: OnceLock::new(), log: Mutex::new(None) }
+        Self { root, log: Mutex::new(None) }
     }
 
     fn locate(&self, key: &str) -> PathBuf {
         if key.is_empty() { self.root.clone() } else { self.root.join(key) }
     }
 
-    /// The content in a flushed temporary file beside `path`.
-    fn write_beside(&self, path: &Path, is_durable: bool, write: WriteContent<'_>) -> io::Result<NamedTempFile> {
+    /// The content in a temporary file beside `path`, which is locked for as long as this process has it open.
+    fn write_beside(path: &Path, is_durable: bool, write: WriteContent<'_>) -> io::Result<NamedTempFile> {
         let folder = folder_of(path);
         if !folder.is_dir() {
             make_folder(folder)?;
         }
-        let owner = self.worker.get().map_or("", String::as_str);
-        let prefix = format!("{TEMPORARY_PREFIX}{owner}~");
         let mut builder = tempfile::Builder::new();
-        builder.prefix(&prefix);
+        builder.prefix(TEMPORARY_PREFIX);
         // Temporary files are private by default; a run is as readable as the umask allows.
         #[cfg(unix)]
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         #[cfg(unix)]
         builder.permissions(permissions);
         let temporary = builder.tempfile_in(folder).map_err(|error| bare(&error))?;
+        // Where the file system has no locks, nobody can tell whose it is, and nobody removes it.
+        let _ = temporary.as_file().try_lock();
         // The size of the buffer bounds what one system call writes; the number is not important.
         let mut buffer = BufWriter::with_capacity(1 << 18, temporary.as_file());
         write(&mut buffer).and_then(|()| buffer.flush())?;
@@ -74,16 +73,16 @@ impl LocalFolder {
     fn create_with(&self, key: &str, is_durable: bool, write: WriteContent<'_>) -> io::Result<bool> {
         let path = self.locate(key);
         for _ in 1..ATTEMPTS {
-            match self.try_create(&path, is_durable, write) {
+            match Self::try_create(&path, is_durable, write) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => return other.map_err(|error| at(&path, &error)),
             }
         }
-        self.try_create(&path, is_durable, write).map_err(|error| at(&path, &error))
+        Self::try_create(&path, is_durable, write).map_err(|error| at(&path, &error))
     }
 
-    fn try_create(&self, path: &Path, is_durable: bool, write: WriteContent<'_>) -> io::Result<bool> {
-        match self.write_beside(path, is_durable, write)?.persist_noclobber(path) {
+    fn try_create(path: &Path, is_durable: bool, write: WriteContent<'_>) -> io::Result<bool> {
+        match Self::write_beside(path, is_durable, write)?.persist_noclobber(path) {
             Ok(_) if is_durable => sync_folder(folder_of(path)).map(|()| true),
             Ok(_) => Ok(true),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -91,21 +90,18 @@ impl LocalFolder {
         }
     }
 
-    fn tidy_folder(&self, folder: &Path, is_alone: bool) -> io::Result<()> {
+    fn tidy_folder(folder: &Path) -> io::Result<()> {
         for entry in read_folder(folder)? {
             let entry = entry?;
-            let name = entry.file_name();
-            let Some(owned) = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY_PREFIX)) else {
-                if entry.file_type()?.is_dir() {
-                    self.tidy_folder(&entry.path(), is_alone)?;
+            let kind = entry.file_type()?;
+            match entry.file_name().to_str() {
+                Some(name) if name.starts_with(TEMPORARY_PREFIX) => {
+                    if !kind.is_file() || is_unlocked(&entry.path())? {
+                        remove_all(&entry.path())?;
+                    }
                 }
-                continue;
-            };
-            let owner = owned.split_once('~').map_or("", |(owner, _)| owner);
-            // What nobody signed may belong to anybody who is there.
-            let is_left = if owner.is_empty() { is_alone } else { !self.is_alive(owner)? };
-            if is_left && self.worker.get().map(String::as_str) != Some(owner) {
-                remove_all(&entry.path())?;
+                _ if kind.is_dir() => Self::tidy_folder(&entry.path())?,
+                _ => {}
             }
         }
         Ok(())
@@ -148,7 +144,7 @@ impl Backend for LocalFolder {
     fn replace(&self, key: &str, write: WriteContent<'_>) -> io::Result<()> {
         let path = self.locate(key);
         let mut attempt = || -> io::Result<()> {
-            self.write_beside(&path, true, write)?.persist(&path).map_err(|error| error.error)?;
+            Self::write_beside(&path, true, write)?.persist(&path).map_err(|error| error.error)?;
             sync_folder(folder_of(&path))
         };
         for _ in 1..ATTEMPTS {
@@ -208,29 +204,21 @@ impl Backend for LocalFolder {
     }
 
     fn enlist(&self, worker: &str, card: &[u8]) -> io::Result<Box<dyn Presence>> {
-        let _ = self.worker.set(worker.to_owned());
         let path = self.locate(&format!("{WORKERS}/{worker}"));
-        let temporary = self.write_beside(&path, false, &mut |out| out.write_all(card)).map_err(|e| at(&path, &e))?;
-        // Locked before it has its name, so that nobody ever sees the card of a living worker unlocked.
-        temporary.as_file().try_lock().map_err(|error| {
-            let message = format!("failed to lock file `{}`: {error}", path.display());
-            io::Error::other(message)
-        })?;
-        let file = temporary.persist(&path).map_err(|e| at(&path, &e.error))?;
-        Ok(Box::new(LockedCard { path, _file: file }))
+        let enlist = || -> io::Result<std::fs::File> {
+            let temporary = Self::write_beside(&path, false, &mut |out| out.write_all(card))?;
+            // It has its lock before its name, so that nobody ever sees the card of a living worker unlocked; here a file
+            // system without locks is an error.
+            temporary.as_file().lock()?;
+            temporary.persist(&path).map_err(|error| error.error)
+        };
+        let file =
+            enlist().or_else(|error| if error.kind() == io::ErrorKind::NotFound { enlist() } else { Err(error) });
+        Ok(Box::new(LockedCard { _file: file.map_err(|error| at(&path, &error))?, path }))
     }
 
     fn is_alive(&self, worker: &str) -> io::Result<bool> {
-        let path = self.locate(&format!("{WORKERS}/{worker}"));
-        let file = match fs_err::File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            other => other?,
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(false),
-            Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(error)) => Err(at(&path, &error)),
-        }
+        is_unlocked(&self.locate(&format!("{WORKERS}/{worker}"))).map(|is_unlocked| !is_unlocked)
     }
 
     fn point(&self, name: &str, target: &str) -> io::Result<()> {
@@ -239,8 +227,7 @@ impl Backend for LocalFolder {
             return Ok(());
         }
         // Beside it and renamed over it, so that the name always stands for something whole.
-        let owner = self.worker.get().map_or("", String::as_str);
-        let temporary = self.locate(&format!("{TEMPORARY_PREFIX}{owner}~{name}"));
+        let temporary = self.locate(&format!("{TEMPORARY_PREFIX}{}-{name}", std::process::id()));
         remove_all(&temporary)?;
         #[cfg(unix)]
         {
@@ -261,18 +248,12 @@ impl Backend for LocalFolder {
     }
 
     fn tidy(&self) -> io::Result<()> {
-        let me = self.worker.get().map(String::as_str);
-        let mut is_alone = true;
         for (worker, _) in self.entries(WORKERS)? {
-            if Some(&*worker) != me {
-                if self.is_alive(&worker)? {
-                    is_alone = false;
-                } else {
-                    self.remove(&format!("{WORKERS}/{worker}"))?;
-                }
+            if !self.is_alive(&worker)? {
+                self.remove(&format!("{WORKERS}/{worker}"))?;
             }
         }
-        self.tidy_folder(&self.root, is_alone)
+        Self::tidy_folder(&self.root)
     }
 
     fn path(&self, key: &str) -> PathBuf {
@@ -293,6 +274,20 @@ impl Drop for LockedCard {
     fn drop(&mut self) {
         // Where this fails, the lock is gone with the file all the same.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Whether nobody has the lock of a file; one that does not exist, or has just vanished, is nobody's.
+fn is_unlocked(path: &Path) -> io::Result<bool> {
+    let file = match fs_err::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        other => other?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+        Err(TryLockError::Error(error)) => Err(at(path, &error)),
     }
 }
 
@@ -405,46 +400,42 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let (mine, theirs) = (LocalFolder::new(root.to_owned()), LocalFolder::new(root.to_owned()));
-        let _me = mine.enlist("me", b"").unwrap();
-        let them = theirs.enlist("them", b"").unwrap();
+        let me = mine.enlist("me", b"").unwrap();
         let deep = root.join("records/loss");
         fs_err::create_dir_all(&deep).unwrap();
-        for owner in ["me", "them", "dead", ""] {
-            fs_err::write(deep.join(format!("{TEMPORARY_PREFIX}{owner}~1")), "x").unwrap();
-        }
-        fs_err::write(deep.join("step-00000001.json"), "x").unwrap();
+        fs_err::write(deep.join(format!("{TEMPORARY_PREFIX}dead")), "x").unwrap();
+        fs_err::create_dir_all(root.join(format!("{TEMPORARY_PREFIX}zarr/inner"))).unwrap();
         fs_err::write(root.join("workers/dead"), "x").unwrap();
-        mine.tidy().unwrap();
-        let left = |owners: &[&str]| -> Vec<String> {
-            let mut names: Vec<String> = owners.iter().map(|owner| format!("{TEMPORARY_PREFIX}{owner}~1")).collect();
-            names.push("step-00000001.json".to_owned());
-            names.sort();
-            names
+        // In the middle of writing a file, everything else is tidied up by another.
+        let mut content = |out: &mut dyn Write| {
+            theirs.tidy()?;
+            out.write_all(b"whole")
         };
-        assert_eq!(names(&deep), left(&["me", "them", ""]), "the unsigned file may be theirs");
-        assert_eq!(names(&root.join("workers")), ["me", "them"]);
-        drop(them);
-        mine.tidy().unwrap();
-        assert_eq!(names(&deep), left(&["me"]));
-        assert_eq!(mine.entries("records/loss").unwrap(), [("step-00000001.json".to_owned(), false)]);
+        assert!(mine.create("records/loss/step-00000001.json", &mut content).unwrap());
+        assert_eq!(names(&deep), ["step-00000001.json"]);
+        assert_eq!(names(root), ["records", "workers"]);
+        assert_eq!(names(&root.join("workers")), ["me"]);
+        assert!(theirs.is_alive("me").unwrap() && !theirs.is_alive("dead").unwrap());
+        drop(me);
+        assert!(!theirs.is_alive("me").unwrap());
     }
 
     #[test]
-    fn a_file_is_written_although_its_writer_is_taken_for_dead() {
+    fn a_file_is_written_although_its_beginning_vanishes() {
         let folder = tempfile::tempdir().unwrap();
-        let (writer, other) = (LocalFolder::new(folder.path().to_owned()), LocalFolder::new(folder.path().to_owned()));
-        drop(writer.enlist("gone", b"").unwrap());
+        let local = LocalFolder::new(folder.path().to_owned());
         let mut n_attempts = 0;
         let mut content = |out: &mut dyn Write| {
             n_attempts += 1;
-            if n_attempts < 3 {
-                other.tidy()?;
+            if n_attempts < ATTEMPTS {
+                for name in names(folder.path()) {
+                    fs_err::remove_file(folder.path().join(name))?;
+                }
             }
             out.write_all(b"whole")
         };
-        writer.replace("a", &mut content).unwrap();
-        assert_eq!(fs_err::read(folder.path().join("a")).unwrap(), b"whole");
-        assert_eq!((n_attempts, names(folder.path())), (3, vec!["a".to_owned(), "workers".to_owned()]));
+        local.replace("a", &mut content).unwrap();
+        assert_eq!((n_attempts, names(folder.path())), (ATTEMPTS, vec!["a".to_owned()]));
     }
 
     #[test]

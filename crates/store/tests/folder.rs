@@ -116,7 +116,7 @@ fn folders_that_are_no_runs_are_refused_and_left_alone() {
 #[test]
 fn a_run_killed_in_its_creation_can_be_created_again() {
     let scratch = tempfile::tempdir().unwrap();
-    let left = [".ontogeny-tmp-dead~abc", "workers/dead", "leases/train.00001"].map(|name| scratch.path().join(name));
+    let left = [".ontogeny-tmp-abc", "workers/dead", "leases/train.00001"].map(|name| scratch.path().join(name));
     for file in &left {
         fs_err::create_dir_all(file.parent().unwrap()).unwrap();
         fs_err::write(file, "format_ver").unwrap();
