@@ -3,10 +3,11 @@
 use std::fs::TryLockError;
 use std::io::{self, BufWriter, Read, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tempfile::NamedTempFile;
 
+use crate::crew;
 use crate::place::{Backend, Presence, WORKERS, WriteContent};
 
 /// Start of the name of every temporary file; nothing with it is ever read.
@@ -15,11 +16,15 @@ const TEMPORARY_PREFIX: &str = ".ontogeny-tmp-";
 /// The log of a run.
 const LOG: &str = "events.jsonl";
 
-/// A folder, with the worker in whose name its temporary files are made.
+/// The living workers of a place in this process.
+type Signatures = Arc<Mutex<Vec<String>>>;
+
+/// A folder, with the workers in whose name its temporary files are made.
 #[derive(Debug)]
 pub(crate) struct LocalFolder {
     root: PathBuf,
-    worker: OnceLock<String>,
+    /// Those of this process who are at work here; the last to come signs.
+    workers: Signatures,
     log: Mutex<Option<fs_err::File>>,
 }
 
@@ -34,7 +39,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 impl LocalFolder {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, worker: OnceLock::new(), log: Mutex::new(None) }
+        Self { root, workers: Signatures::default(), log: Mutex::new(None) }
     }
 
     fn locate(&self, key: &str) -> PathBuf {
@@ -47,8 +52,7 @@ impl LocalFolder {
         if !folder.is_dir() {
             make_folder(folder)?;
         }
-        let owner = self.worker.get().map_or("", String::as_str);
-        let prefix = format!("{TEMPORARY_PREFIX}{owner}~");
+        let prefix = format!("{TEMPORARY_PREFIX}{}~", self.signature());
         let mut builder = tempfile::Builder::new();
         builder.prefix(&prefix);
         // Temporary files are private by default; a run is as readable as the umask allows.
@@ -69,13 +73,21 @@ impl LocalFolder {
 
     fn create_with(&self, key: &str, is_durable: bool, write: WriteContent<'_>) -> io::Result<bool> {
         let path = self.locate(key);
-        let temporary = self.write_beside(&path, is_durable, write).map_err(|e| at(&path, &e))?;
-        match temporary.persist_noclobber(&path) {
+        let written = again_if_removed(|| {
+            let temporary = self.write_beside(&path, is_durable, write)?;
+            temporary.persist_noclobber(&path).map_err(|error| error.error)
+        });
+        match written {
             Ok(_) if is_durable => sync_folder(folder_of(&path)).map(|()| true),
             Ok(_) => Ok(true),
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(at(&path, &error.error)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(at(&path, &error)),
         }
+    }
+
+    /// The worker in whose name a temporary file is made; empty where none is known.
+    fn signature(&self) -> String {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).last().cloned().unwrap_or_default()
     }
 
     fn tidy_folder(&self, folder: &Path, is_alone: bool) -> io::Result<()> {
@@ -91,7 +103,7 @@ impl LocalFolder {
             let owner = owned.split_once('~').map_or("", |(owner, _)| owner);
             // What nobody signed may belong to anybody who is there.
             let is_left = if owner.is_empty() { is_alone } else { !self.is_alive(owner)? };
-            if is_left && self.worker.get().map(String::as_str) != Some(owner) {
+            if is_left {
                 remove_all(&entry.path())?;
             }
         }
@@ -109,10 +121,10 @@ impl Backend for LocalFolder {
             }
             Ok(metadata) => match fs_err::File::open(path) {
                 Ok(file) => Ok(Some((Box::new(file), metadata.len()))),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) if is_gone(&error) => Ok(None),
                 Err(error) => Err(error),
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -124,8 +136,10 @@ impl Backend for LocalFolder {
             let message = format!("`{}` has {n_bytes} bytes, more than memory can hold", self.locate(key).display());
             io::Error::new(io::ErrorKind::OutOfMemory, message)
         })?;
-        file.read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
+        match file.read_to_end(&mut bytes) {
+            Err(error) if is_gone(&error) => Ok(None),
+            read => read.map(|_| Some(bytes)),
+        }
     }
 
     fn create(&self, key: &str, write: WriteContent<'_>) -> io::Result<bool> {
@@ -134,8 +148,11 @@ impl Backend for LocalFolder {
 
     fn replace(&self, key: &str, write: WriteContent<'_>) -> io::Result<()> {
         let path = self.locate(key);
-        let temporary = self.write_beside(&path, true, write).map_err(|e| at(&path, &e))?;
-        temporary.persist(&path).map_err(|e| at(&path, &e.error))?;
+        let written = again_if_removed(|| {
+            let temporary = self.write_beside(&path, true, write)?;
+            temporary.persist(&path).map_err(|error| error.error)
+        });
+        written.map_err(|e| at(&path, &e))?;
         sync_folder(folder_of(&path))
     }
 
@@ -155,7 +172,15 @@ impl Backend for LocalFolder {
             if let Ok(name) = entry.file_name().into_string()
                 && !name.starts_with(TEMPORARY_PREFIX)
             {
-                entries.push((name, entry.file_type()?.is_dir()));
+                let kind = entry.file_type()?;
+                // A link counts as what it leads to; one that leads nowhere, as after a partial copy, as nothing.
+                let is_folder = match kind.is_symlink().then(|| fs_err::metadata(entry.path())) {
+                    None => kind.is_dir(),
+                    Some(Ok(target)) => target.is_dir(),
+                    Some(Err(error)) if is_gone(&error) => continue,
+                    Some(Err(error)) => return Err(error),
+                };
+                entries.push((name, is_folder));
             }
         }
         Ok(entries)
@@ -187,23 +212,31 @@ impl Backend for LocalFolder {
     }
 
     fn enlist(&self, worker: &str, card: &[u8]) -> io::Result<Box<dyn Presence>> {
-        let _ = self.worker.set(worker.to_owned());
         let path = self.locate(&format!("{WORKERS}/{worker}"));
-        let temporary = self.write_beside(&path, false, &mut |out| out.write_all(card)).map_err(|e| at(&path, &e))?;
-        // Locked before it has its name, so that nobody ever sees the card of a living worker unlocked.
-        temporary.as_file().try_lock().map_err(|error| {
-            let message = format!("failed to lock file `{}`: {error}", path.display());
-            io::Error::other(message)
-        })?;
-        let file = temporary.persist(&path).map_err(|e| at(&path, &e.error))?;
-        Ok(Box::new(LockedCard { path, _file: file }))
+        let enlisted = again_if_removed(|| {
+            let temporary = self.write_beside(&path, false, &mut |out| out.write_all(card))?;
+            // Locked before it has its name, so that nobody ever sees the card of a living worker unlocked.
+            temporary.as_file().try_lock().map_err(|error| {
+                let remedy = "put the run on a file system with locks (Lustre: mount with `flock`)";
+                io::Error::other(format!("it cannot be locked: {error}: {remedy}"))
+            })?;
+            temporary.persist(&path).map_err(|error| error.error)
+        });
+        let file = enlisted.map_err(|e| at(&path, &e))?;
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker.to_owned());
+        Ok(Box::new(LockedCard { path, worker: worker.to_owned(), workers: self.workers.clone(), _file: file }))
     }
 
     fn is_alive(&self, worker: &str) -> io::Result<bool> {
         let path = self.locate(&format!("{WORKERS}/{worker}"));
-        let file = match fs_err::File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            other => other?,
+        // Before it is opened: to open a pipe is to wait for somebody to write.
+        let opened = fs_err::metadata(&path)
+            .and_then(|found| if found.is_file() { fs_err::File::open(&path).map(Some) } else { Ok(None) });
+        let file = match opened {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(false),
+            Err(error) if is_gone(&error) => return Ok(false),
+            Err(error) => return Err(error),
         };
         match file.try_lock_shared() {
             Ok(()) => Ok(false),
@@ -212,14 +245,17 @@ impl Backend for LocalFolder {
         }
     }
 
+    fn shows_life(&self, worker: &str) -> io::Result<bool> {
+        self.is_alive(worker)
+    }
+
     fn point(&self, name: &str, target: &str) -> io::Result<()> {
         let path = self.locate(name);
         if std::fs::read_link(&path).is_ok_and(|found| found == Path::new(target)) {
             return Ok(());
         }
         // Beside it and renamed over it, so that the name always stands for something whole.
-        let owner = self.worker.get().map_or("", String::as_str);
-        let temporary = self.locate(&format!("{TEMPORARY_PREFIX}{owner}~{name}"));
+        let temporary = self.locate(&format!("{TEMPORARY_PREFIX}{}~{name}", self.signature()));
         remove_all(&temporary)?;
         #[cfg(unix)]
         {
@@ -240,18 +276,25 @@ impl Backend for LocalFolder {
     }
 
     fn tidy(&self) -> io::Result<()> {
-        let me = self.worker.get().map(String::as_str);
-        let mut is_alone = true;
-        for (worker, _) in self.entries(WORKERS)? {
-            if Some(&*worker) != me {
-                if self.is_alive(&worker)? {
-                    is_alone = false;
-                } else {
-                    self.remove(&format!("{WORKERS}/{worker}"))?;
-                }
+        let mine = self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut is_alone = mine.len() == 1;
+        let mut dead = Vec::new();
+        for (worker, is_folder) in self.entries(WORKERS)? {
+            if mine.contains(&worker) {
+                continue;
+            }
+            if self.is_alive(&worker)? {
+                is_alone = false;
+            } else if !is_folder && crew::is_worker(&worker) {
+                // By its name: a folder that is called `workers` may hold what is dear to somebody.
+                dead.push(worker);
             }
         }
-        self.tidy_folder(&self.root, is_alone)
+        // A run may have many files; they are looked through only where there is something to be found.
+        if is_alone || !dead.is_empty() {
+            self.tidy_folder(&self.root, is_alone)?;
+        }
+        dead.iter().try_for_each(|worker| self.remove(&format!("{WORKERS}/{worker}")))
     }
 
     fn path(&self, key: &str) -> PathBuf {
@@ -263,6 +306,8 @@ impl Backend for LocalFolder {
 #[derive(Debug)]
 struct LockedCard {
     path: PathBuf,
+    worker: String,
+    workers: Signatures,
     _file: std::fs::File,
 }
 
@@ -270,6 +315,7 @@ impl Presence for LockedCard {}
 
 impl Drop for LockedCard {
     fn drop(&mut self) {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).retain(|worker| *worker != self.worker);
         // Where this fails, the lock is gone with the file all the same.
         let _ = std::fs::remove_file(&self.path);
     }
@@ -325,6 +371,26 @@ fn read_folder(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<fs_e
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a file is not there, or not any more: a network file system says so in its own way.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
+}
+
+/// How often a temporary file may vanish before that is an error.
+const ATTEMPTS: usize = 8;
+
+/// Writes again where the temporary file vanished: one who did not see this worker yet, or on another machine took it
+/// for dead, tidied it up.
+fn again_if_removed<T>(mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..ATTEMPTS {
+        match write() {
+            Err(error) if is_gone(&error) => {}
+            other => return other,
+        }
+    }
+    write()
 }
 
 /// Removes a file, a link, or a folder with all in it; nothing there is no error, for another may be faster.
@@ -392,7 +458,8 @@ mod tests {
             fs_err::write(deep.join(format!("{TEMPORARY_PREFIX}{owner}~1")), "x").unwrap();
         }
         fs_err::write(deep.join("step-00000001.json"), "x").unwrap();
-        fs_err::write(root.join("workers/dead"), "x").unwrap();
+        fs_err::write(root.join("workers/host-77-0123abcd"), "x").unwrap();
+        fs_err::write(root.join("workers/notes.txt"), "not ours").unwrap();
         mine.tidy().unwrap();
         let left = |owners: &[&str]| -> Vec<String> {
             let mut names: Vec<String> = owners.iter().map(|owner| format!("{TEMPORARY_PREFIX}{owner}~1")).collect();
@@ -401,7 +468,7 @@ mod tests {
             names
         };
         assert_eq!(names(&deep), left(&["me", "them", ""]), "the unsigned file may be theirs");
-        assert_eq!(names(&root.join("workers")), ["me", "them"]);
+        assert_eq!(names(&root.join("workers")), ["me", "notes.txt", "them"]);
         drop(them);
         mine.tidy().unwrap();
         assert_eq!(names(&deep), left(&["me"]));
@@ -422,6 +489,79 @@ mod tests {
         let text = String::from_utf8(writers[0].log().unwrap()).unwrap();
         assert!(text.starts_with("whole\ntorn\nfirst\n"), "{text}");
         assert_eq!(text.lines().filter(|line| *line == "a line").count(), 200);
+    }
+
+    #[test]
+    fn workers_that_come_at_once_do_not_tidy_each_other_away() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let root = folder.path().to_owned();
+                scope.spawn(move || {
+                    for n in 0..20 {
+                        let local = LocalFolder::new(root.clone());
+                        let _presence = local.enlist(&format!("host-{thread}-{n:08x}"), b"card").unwrap();
+                        local.tidy().unwrap();
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_place_can_be_used_again_and_its_temporary_files_are_those_of_the_living() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mine, theirs) = (LocalFolder::new(folder.path().to_owned()), LocalFolder::new(folder.path().to_owned()));
+        drop(mine.enlist("host-1-00000001", b"").unwrap());
+        let _second = mine.enlist("host-1-00000002", b"").unwrap();
+        let mut slow = |out: &mut dyn Write| {
+            let _other = theirs.enlist("host-2-00000003", b"")?;
+            theirs.tidy()?;
+            out.write_all(b"whole")
+        };
+        assert!(mine.create("file", &mut slow).unwrap());
+        assert_eq!(fs_err::read(folder.path().join("file")).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn what_was_tidied_away_by_mistake_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = LocalFolder::new(folder.path().to_owned());
+        let mut n_attempts = 0;
+        let mut content = |out: &mut dyn Write| {
+            n_attempts += 1;
+            if n_attempts == 1 {
+                for name in names(folder.path()) {
+                    fs_err::remove_file(folder.path().join(name))?;
+                }
+            }
+            out.write_all(b"whole")
+        };
+        assert!(local.create("file", &mut content).unwrap());
+        assert_eq!(fs_err::read(folder.path().join("file")).unwrap(), b"whole");
+        assert_eq!(names(folder.path()), ["file"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_count_as_what_they_lead_to_and_nothing_behind_them_is_removed() {
+        use fs_err::os::unix::fs::symlink;
+        let scratch = tempfile::tempdir().unwrap();
+        let (home, root) = (scratch.path().join("home"), scratch.path().join("run"));
+        fs_err::create_dir_all(home.join("thesis")).unwrap();
+        fs_err::write(home.join("thesis/main.tex"), "x").unwrap();
+        fs_err::create_dir_all(root.join("records")).unwrap();
+        symlink(&home, root.join("workers")).unwrap();
+        symlink(home.join("gone"), root.join("records/dangling")).unwrap();
+        symlink(home.join("thesis"), root.join("records/folder")).unwrap();
+        symlink(home.join("thesis/main.tex"), root.join("records/file")).unwrap();
+        let local = LocalFolder::new(root);
+        let _me = local.enlist("host-1-00000001", b"").unwrap();
+        local.tidy().unwrap();
+        assert_eq!(fs_err::read(home.join("thesis/main.tex")).unwrap(), b"x");
+        let mut entries = local.entries("records").unwrap();
+        entries.sort();
+        assert_eq!(entries, [("file".to_owned(), false), ("folder".to_owned(), true)]);
     }
 
     #[cfg(unix)]
