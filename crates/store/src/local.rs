@@ -201,7 +201,12 @@ impl Backend for LocalFolder {
                 none.insert(file)
             }
         };
-        file.write_all(line)
+        let written = file.write_all(line);
+        if written.is_err() {
+            // Half of the line may be there, as on a full disk; opened anew, the next one begins on a line of its own.
+            *log = None;
+        }
+        written
     }
 
     fn log(&self) -> io::Result<Vec<u8>> {

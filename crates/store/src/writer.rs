@@ -44,7 +44,7 @@ pub enum OpenError {
         /// The run.
         folder: PathBuf,
         /// One of those at work.
-        worker: Worker,
+        worker: Box<Worker>,
     },
     /// A list of the run is newer or damaged.
     #[error(transparent)]
@@ -74,7 +74,7 @@ impl RunWriter {
         // Each makes itself known before it looks for others: of two that come at once, one at least sees the other.
         let crew = Crew::join(&place, &manifest.intent())?;
         if let Some(worker) = crew.with_another_intent()? {
-            return Err(OpenError::OtherConfiguration { folder: place.path(""), worker });
+            return Err(OpenError::OtherConfiguration { folder: place.path(""), worker: Box::new(worker) });
         }
         // What was there before may have been replaced by one who is gone again.
         let existing = match read_manifest(&place)? {
