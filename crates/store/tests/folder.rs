@@ -116,7 +116,8 @@ fn folders_that_are_no_runs_are_refused_and_left_alone() {
 #[test]
 fn a_run_killed_in_its_creation_can_be_created_again() {
     let scratch = tempfile::tempdir().unwrap();
-    let left = [".ontogeny-tmp-abc", "workers/dead", "leases/train.00001"].map(|name| scratch.path().join(name));
+    let left =
+        [".ontogeny-tmp-abc", "workers/host-7-0123abcd", "leases/train.00001"].map(|name| scratch.path().join(name));
     for file in &left {
         fs_err::create_dir_all(file.parent().unwrap()).unwrap();
         fs_err::write(file, "format_ver").unwrap();
@@ -464,6 +465,72 @@ fn a_damaged_index_costs_what_was_sealed_since_the_one_before_and_says_so() {
     fs_err::write(path.join("sealed/00000009.json"), newer).unwrap();
     let error = RunFolder::open(&path).unwrap().view().unwrap_err().to_string();
     assert!(error.contains("00000009.json") && error.contains("format version 3"), "{error}");
+}
+
+#[test]
+fn a_record_of_unknown_settings_costs_those_of_others_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let writer = RunWriter::join(scratch.path().join("run"), &manifest()).unwrap();
+    let (wanted, other) =
+        (record(1, Outcome::Done, [1.0, 2.0]), Record { key: key(7), ..record(1, Outcome::Done, [3.0, 4.0]) });
+    writer.put_record(&wanted).unwrap();
+    writer.put_record(&other).unwrap();
+    // As a worker writes it that did not see the checkpoint yet.
+    let mut early = plan(&[1]);
+    early.get_mut("loss").unwrap().steps.insert(1, None);
+    writer.write_measures(&early).unwrap();
+    writer.seal().unwrap();
+    writer.write_measures(&plan(&[1])).unwrap();
+    assert_eq!(writer.folder().work_list().unwrap(), []);
+    writer.seal().unwrap();
+    assert_eq!(writer.folder().record("loss", 1, &key(1)).unwrap().into_record(), Some(wanted));
+    assert_eq!(fs_err::read_dir(writer.folder().path().join("records/loss")).unwrap().count(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_record_that_leads_nowhere_is_missing_and_nobody_waits_for_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let writer = RunWriter::join(scratch.path().join("run"), &manifest()).unwrap();
+    writer.write_measures(&plan(&[1])).unwrap();
+    writer.put_record(&record(1, Outcome::Done, [1.0, 2.0])).unwrap();
+    let file = record_file(writer.folder(), 1);
+    fs_err::remove_file(&file).unwrap();
+    fs_err::os::unix::fs::symlink("not copied along", &file).unwrap();
+    let work = writer.folder().work_list().unwrap();
+    assert_eq!(work.iter().map(|item| &item.reason).collect::<Vec<_>>(), [&MissingReason::NoRecord]);
+    writer.seal().unwrap();
+    writer.put_record(&record(1, Outcome::Done, [1.0, 2.0])).unwrap();
+    assert_eq!(writer.folder().work_list().unwrap(), []);
+}
+
+#[test]
+fn of_two_configurations_that_come_at_once_one_at_most_gets_in() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("run");
+    let other = Manifest { configuration: "title = \"Another\"\n".parse().unwrap(), ..manifest() };
+    for round in 0..100 {
+        let barrier = std::sync::Barrier::new(2);
+        let joined: Vec<_> = std::thread::scope(|scope| {
+            let join = |manifest: Manifest| {
+                let (barrier, path) = (&barrier, &path);
+                scope.spawn(move || {
+                    barrier.wait();
+                    RunWriter::join(path, &manifest)
+                })
+            };
+            [join(manifest()), join(other.clone())].map(|thread| thread.join().unwrap()).into()
+        });
+        let n_in = joined.iter().filter(|joined| joined.is_ok()).count();
+        assert!(n_in < 2, "round {round}");
+        if let Some(writer) = joined.iter().flatten().next() {
+            let on_disk = RunFolder::open(&path).unwrap().manifest().configuration.clone();
+            assert_eq!(on_disk, writer.folder().manifest().configuration, "round {round}");
+        }
+        for error in joined.iter().filter_map(|joined| joined.as_ref().err()) {
+            assert!(matches!(error, OpenError::OtherConfiguration { .. }), "{error}");
+        }
+    }
 }
 
 #[test]
