@@ -6,13 +6,14 @@ use ontogeny_store::{Boundary, Transition};
 
 use crate::axis::StepAxis;
 use crate::chart::Frame;
+use crate::csv;
 use crate::figure;
 use crate::number;
 use crate::page;
 use crate::panel::{Form, Panel, Point, Series};
 use crate::strip;
 use crate::table;
-use crate::text::{counted, escape, unit_name};
+use crate::text::{counted, escape};
 
 /// Series with the transitions and stages found in them.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,8 +91,7 @@ pub fn curves_svg(curves: &Curves) -> String {
         drawings.push((curves.title.clone(), strip::height(&frame), strip::svg(&frame)));
         for panel in panels(curves) {
             let scale = figure::scales(&panel)[0];
-            let unit = if panel.unit.is_empty() { String::new() } else { format!(" ({})", unit_name(&panel.unit)) };
-            drawings.push((format!("{}{unit}", panel.title), FIGURE, figure::svg(&panel, &frame, scale)));
+            drawings.push((csv::column(&panel.title, &panel.unit), FIGURE, figure::svg(&panel, &frame, scale)));
         }
     }
     let height: usize = drawings.iter().map(|(_, height, _)| ABOVE + height + BELOW).sum();

@@ -58,26 +58,26 @@ pub(crate) fn caption(panel: &Panel) -> String {
     html
 }
 
-/// The data of a panel, wide: a row for each step, a value and an error for each series, then what was refused.
+/// The data of a panel, wide: a row for each step, a value and an error for each series,
+/// then for each measurement with refused estimates a status, `refused: ` and why, or nothing.
 ///
 /// With it, the columns of each series: value and, where there is one, standard error.
 pub(crate) fn data(panel: &Panel) -> (Csv, Vec<(usize, Option<usize>)>) {
     let mut header = vec!["step".to_owned()];
     let mut columns = Vec::new();
     for series in &panel.series {
-        let in_unit = if panel.unit.is_empty() { String::new() } else { format!(" ({})", unit_name(&panel.unit)) };
-        header.push(format!("{}{in_unit}", series.address));
+        header.push(csv::column(&series.address, &panel.unit));
         let value_column = header.len() - 1;
         let has_errors = series.points.iter().any(|p| p.standard_error.is_some());
         if has_errors {
-            header.push(format!("{} standard error{in_unit}", series.address));
+            header.push(csv::column(&format!("{} standard error", series.address), &panel.unit));
         }
         columns.push((value_column, has_errors.then_some(value_column + 1)));
     }
     let refusals = panel.refusals();
-    if !refusals.is_empty() {
-        header.push("refused".to_owned());
-    }
+    let mut refused: Vec<&str> = refusals.iter().map(|(measurement, ..)| *measurement).collect();
+    refused.dedup();
+    header.extend(refused.iter().map(|measurement| format!("{measurement} status")));
     let mut csv = Csv::new(header);
     for step in panel.steps() {
         let mut row = vec![step.to_string()];
@@ -88,10 +88,10 @@ pub(crate) fn data(panel: &Panel) -> (Csv, Vec<(usize, Option<usize>)>) {
                 row.push(csv::cell(point.and_then(|p| p.standard_error)));
             }
         }
-        if !refusals.is_empty() {
-            let here = refusals.iter().filter(|(_, at, _)| *at == step);
-            row.push(here.map(|(name, _, reason)| format!("{name}: {reason}")).collect::<Vec<_>>().join("; "));
-        }
+        row.extend(refused.iter().map(|measurement| {
+            let here = refusals.iter().find(|(name, at, _)| name == measurement && *at == step);
+            here.map_or(String::new(), |(_, _, reason)| format!("refused: {reason}"))
+        }));
         csv.push(row);
     }
     (csv, columns)
@@ -99,7 +99,11 @@ pub(crate) fn data(panel: &Panel) -> (Csv, Vec<(usize, Option<usize>)>) {
 
 /// The link to the data.
 pub(crate) fn foot(panel: &Panel) -> String {
-    format!("<p class=\"foot\">{}</p>", data(panel).0.link(&panel.id, "Data as CSV"))
+    let name = match panel.series.as_slice() {
+        [only] => &only.address,
+        _ => &panel.id,
+    };
+    format!("<p class=\"foot\">{}</p>", data(panel).0.link(name, "Data as CSV"))
 }
 
 /// Names and colours of the series, with their values at the cursor: at first the last checkpoint.
@@ -325,7 +329,7 @@ mod tests {
         let rows: Vec<&str> = text.lines().collect();
         assert_eq!(
             rows[0],
-            "step,llc.full (dimensionless),llc.full standard error (dimensionless),llc_unembed.unembed (dimensionless),llc_unembed.unembed standard error (dimensionless),refused"
+            "step,llc.full (dimensionless),llc.full standard error (dimensionless),llc_unembed.unembed (dimensionless),llc_unembed.unembed standard error (dimensionless),llc status"
         );
         assert_eq!(rows.len(), 25);
         for (at, row) in rows[1..].iter().enumerate() {

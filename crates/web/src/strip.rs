@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::chart::{self, Frame, round};
 use crate::number;
+use crate::table;
 use crate::text::{counted, escape};
 
 /// Height of one transition, in pixels.
@@ -19,10 +20,11 @@ const LONGEST_WORDS: usize = 22;
 pub(crate) fn strip(frame: &Frame<'_>) -> String {
     format!(
         "<figure id=\"life\"><div class=\"plot\" tabindex=\"0\" role=\"group\" aria-label=\"Life of the {}; left and right arrow keys move the cursor\">\
-         <div class=\"frame only\" style=\"height:{}px\">{}</div></div></figure>",
+         <div class=\"frame only\" style=\"height:{}px\">{}</div></div>{}</figure>",
         frame.subject,
         height(frame),
-        svg(frame)
+        svg(frame),
+        table::found(frame.transitions, frame.boundaries)
     )
 }
 

@@ -35,13 +35,8 @@ pub(crate) fn transitions(transitions: &[Transition], stages: &[Boundary], none:
     if transitions.is_empty() {
         let _ = write!(html, "<p>{none}</p>");
     } else {
-        let header = ["transition", "observable", "step", "95 % interval", "width (decades)", "size", "p"];
-        let mut table = Table::new(&header);
-        let mut data = Csv::new(
-            ["transition", "observable", "step", "lower", "upper", "width_decades", "size", "unit", "p_value"]
-                .map(String::from)
-                .to_vec(),
-        );
+        let mut table =
+            Table::new(&["transition", "observable", "step", "95 % interval", "width (decades)", "size", "p"]);
         for t in transitions {
             table.row(&[
                 t.label.clone().unwrap_or_else(|| "–".to_owned()),
@@ -52,16 +47,12 @@ pub(crate) fn transitions(transitions: &[Transition], stages: &[Boundary], none:
                 format!("{}{}", number::change(t.size), unit_suffix(&t.unit)),
                 number::p_value(t.p_value),
             ]);
-            let numbers = [t.step, t.lower, t.upper, t.width_decades, t.size].map(|x| csv::cell(Some(x)));
-            let words = [t.label.clone().unwrap_or_default(), t.observable.clone()];
-            data.push(words.into_iter().chain(numbers).chain([t.unit.clone(), csv::cell(Some(t.p_value))]).collect());
         }
         html.push_str(&table.html("Transitions"));
-        let _ = write!(html, "<p class=\"foot\">{}</p>", data.link("transitions", "Transitions as CSV"));
+        html.push_str(&found(transitions, &[]));
     }
     if !stages.is_empty() {
         let mut table = Table::new(&["boundary between", "step", "95 % interval", "agreed by"]);
-        let mut data = Csv::new(["step", "lower", "upper", "observables"].map(String::from).to_vec());
         for (index, b) in stages.iter().enumerate() {
             table.row(&[
                 format!("stages {} and {}", index + 1, index + 2),
@@ -69,14 +60,47 @@ pub(crate) fn transitions(transitions: &[Transition], stages: &[Boundary], none:
                 format!("[{}, {}]", number::step(b.lower), number::step(b.upper)),
                 b.observables.join(", "),
             ]);
-            let numbers = [b.step, b.lower, b.upper].map(|x| csv::cell(Some(x)));
-            data.push(numbers.into_iter().chain([b.observables.join(" ")]).collect());
         }
         html.push_str(&table.html("Stage boundaries"));
-        let _ = write!(html, "<p class=\"foot\">{}</p>", data.link("stages", "Stage boundaries as CSV"));
+        html.push_str(&found(&[], stages));
     }
     html.push_str("</section>");
     html
+}
+
+/// Links to what was found as CSV, under its table and under the strip; nothing where nothing was found.
+pub(crate) fn found(transitions: &[Transition], stages: &[Boundary]) -> String {
+    let csv = |header: &[&str]| Csv::new(header.iter().map(|h| (*h).to_owned()).collect());
+    let mut links = Vec::new();
+    if !transitions.is_empty() {
+        let mut data = csv(&[
+            "transition",
+            "observable",
+            "step",
+            "lower (step)",
+            "upper (step)",
+            "width (decades)",
+            "size",
+            "unit of size",
+            "p",
+        ]);
+        for t in transitions {
+            let numbers = [t.step, t.lower, t.upper, t.width_decades, t.size].map(|x| csv::cell(Some(x)));
+            let words = [t.label.clone().unwrap_or_default(), t.observable.clone()];
+            let unit = unit_name(&t.unit).to_owned();
+            data.push(words.into_iter().chain(numbers).chain([unit, csv::cell(Some(t.p_value))]).collect());
+        }
+        links.push(data.link("transitions", "Transitions as CSV"));
+    }
+    if !stages.is_empty() {
+        let mut data = csv(&["step", "lower (step)", "upper (step)", "observables"]);
+        for b in stages {
+            let numbers = [b.step, b.lower, b.upper].map(|x| csv::cell(Some(x)));
+            data.push(numbers.into_iter().chain([b.observables.join(" ")]).collect());
+        }
+        links.push(data.link("stages", "Stage boundaries as CSV"));
+    }
+    if links.is_empty() { String::new() } else { format!("<p class=\"foot\">{}</p>", links.join(" ")) }
 }
 
 /// One table for each measurement that comes with errors, diagnostics or refusals.
@@ -105,11 +129,16 @@ fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String
     let mut header = vec!["step".to_owned()];
     let mut data_header = header.clone();
     for s in series {
-        header.push(format!("{} ({})", s.address, unit_name(&observable.unit)));
-        data_header.extend([s.address.clone(), format!("{} standard error", s.address)]);
+        header.push(csv::column(&s.address, &observable.unit));
+        data_header
+            .extend([&s.address, &format!("{} standard error", s.address)].map(|c| csv::column(c, &observable.unit)));
     }
-    header.extend(varying.iter().map(|key| heading(key)));
-    data_header.extend(varying.iter().map(|key| (*key).to_owned()));
+    header.extend(varying.iter().map(|key| heading(key, &observable.unit)));
+    // The key alone names a column of the data, in the unit of its heading.
+    data_header.extend(varying.iter().map(|key| match heading(key, &observable.unit).split_once(" (") {
+        Some((_, unit)) => format!("{key} ({unit}"),
+        None => (*key).to_owned(),
+    }));
     header.push("refused because".to_owned());
     data_header.extend(["status", "reason"].map(String::from));
     let mut table = Table::new(&header.iter().map(String::as_str).collect::<Vec<_>>());
@@ -152,7 +181,7 @@ fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String
     let mut html = format!("<h3>{}</h3>", escape(name));
     if !shared.is_empty() {
         let settings: Vec<String> =
-            shared.iter().map(|(key, value)| format!("{} {value}", escape(&heading(key)))).collect();
+            shared.iter().map(|(key, value)| format!("{} {value}", escape(&heading(key, &observable.unit)))).collect();
         let _ = write!(html, "<p>The same at every step: {}.</p>", settings.join(", "));
     }
     html.push_str(&table.html(&format!("Estimates of {name}")));
@@ -191,11 +220,11 @@ fn words(key: &str, detail: &Detail) -> String {
     }
 }
 
-fn heading(key: &str) -> String {
-    KNOWN
-        .iter()
-        .find(|(known, _)| *known == key)
-        .map_or_else(|| key.replace('_', " "), |(_, heading)| (*heading).to_owned())
+/// The heading of a diagnostic; the error of an estimate has the unit of the estimate.
+fn heading(key: &str, unit: &str) -> String {
+    let known = KNOWN.iter().find(|(known, _)| *known == key);
+    let heading = known.map_or_else(|| key.replace('_', " "), |(_, heading)| (*heading).to_owned());
+    if key == "mcse" { csv::column(&heading, unit) } else { heading }
 }
 
 /// Configuration, versions, hashes and the command that makes the run again.

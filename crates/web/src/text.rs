@@ -20,7 +20,7 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
-/// A name reduced to what may stand in an `id` or a file name: letters, digits, `-` and `_`.
+/// A name reduced to what may stand in an `id`: letters, digits, `-` and `_`.
 pub(crate) fn slug(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect()
 }
