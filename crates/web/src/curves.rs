@@ -79,6 +79,8 @@ const RIGHT: usize = 16;
 /// Room above a drawing for its title and the marks of its transitions, and below it for the labels of its axis.
 const ABOVE: usize = 34;
 const BELOW: usize = 30;
+/// Longer titles are shortened to the width of the picture, in characters.
+const LONGEST_TITLE: usize = 72;
 /// Height of a drawing.
 const FIGURE: usize = 200;
 
@@ -106,7 +108,7 @@ pub fn curves_svg(curves: &Curves) -> String {
             svg,
             "<text class=\"title\" x=\"{LEFT}\" y=\"{}\">{}</text><svg x=\"{LEFT}\" y=\"{}\" width=\"{}\" height=\"{height}\" overflow=\"visible\">{drawing}</svg>",
             top + ABOVE - 16,
-            escape(&title),
+            escape(&strip::shortened(&title, LONGEST_TITLE)),
             top + ABOVE,
             WIDTH - LEFT - RIGHT
         );

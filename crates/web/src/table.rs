@@ -8,7 +8,7 @@ use ontogeny_store::{Boundary, Detail, Observable, RunInfo, RunView, Status, Tra
 use crate::csv::{self, Csv};
 use crate::number;
 use crate::panel::{self, Series};
-use crate::text::{escape, unit_name, unit_suffix};
+use crate::text::{breakable, escape, unit_name, unit_suffix};
 
 /// Diagnostics in the order a reader wants them, with their headings; others follow by name.
 const KNOWN: [(&str, &str); 12] = [
@@ -167,7 +167,16 @@ fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String
             Status::Done => ("done", String::new()),
             Status::Refused { verdict, reason } => ("refused", panel::refusal_words(verdict, reason)),
         };
-        row.push(reason.clone());
+        // The table says the verdict once, also where it is among the diagnostics.
+        let told = observable.details.get(at).and_then(|details| details.get("verdict"));
+        row.push(match status {
+            Status::Refused { verdict, reason }
+                if !reason.is_empty() && told == Some(&Detail::Text(verdict.clone())) =>
+            {
+                reason.clone()
+            }
+            _ => reason.clone(),
+        });
         data_row.extend([state.to_owned(), reason]);
         let is_refused = matches!(status, Status::Refused { .. });
         if is_refused {
@@ -278,7 +287,7 @@ impl Table {
     fn html(&self, name: &str) -> String {
         let is_number = |column: usize| {
             let mut cells = self.rows.iter().map(|(_, cells)| cells[column].as_str()).filter(|c| *c != "–").peekable();
-            cells.peek().is_some() && cells.all(|c| c.starts_with(|c: char| "0123456789+\u{2212}(<".contains(c)))
+            cells.peek().is_some() && cells.all(|c| c.starts_with(|c: char| "0123456789+\u{2212}(<[".contains(c)))
         };
         let numeric: Vec<bool> = (0..self.header.len()).map(is_number).collect();
         let class = |column: usize| if numeric[column] { " class=\"n\"" } else { "" };
@@ -289,13 +298,13 @@ impl Table {
             escape(name)
         );
         for (column, heading) in self.header.iter().enumerate() {
-            let _ = write!(html, "<th scope=\"col\"{}>{}</th>", class(column), escape(heading));
+            let _ = write!(html, "<th scope=\"col\"{}>{}</th>", class(column), breakable(heading));
         }
         html.push_str("</tr></thead><tbody>");
         for (is_refused, cells) in &self.rows {
             html.push_str(if *is_refused { "<tr class=\"refused-row\">" } else { "<tr>" });
             for (column, cell) in cells.iter().enumerate() {
-                let _ = write!(html, "<td{}>{}</td>", class(column), escape(cell));
+                let _ = write!(html, "<td{}>{}</td>", class(column), breakable(cell));
             }
             html.push_str("</tr>");
         }
@@ -314,7 +323,7 @@ mod tests {
         let html = estimates(&sample::grokking(24, 2));
         assert_eq!(html.matches("class=\"refused-row\"").count(), 2);
         assert!(html.contains("<td class=\"n\">–</td><td>not converged</td><td class=\"n\">1.31</td>"));
-        assert!(html.contains("not converged, R̂ 1.31 is above 1.05"));
+        assert!(html.contains("<td>R̂ 1.31 is above 1.05</td>") && !html.contains("<td>not converged, R̂"));
         assert!(html.contains(
             "The same at every step: nβ 193.7, step size ε 2 × 10⁻⁵, localization γ 300, chains 4, draws per chain 200."
         ));
@@ -333,7 +342,7 @@ mod tests {
     fn transitions_carry_units_intervals_and_p_values() {
         let view = sample::grokking(24, 0);
         let html = transitions(&view.transitions, &view.stages, "none");
-        assert!(html.contains("<td>loss.train</td><td class=\"n\">90</td><td>[80, 105]</td><td class=\"n\">0.42</td><td class=\"n\">−3.9 nats</td><td class=\"n\">&lt; 0.0001</td>"), "{html}");
+        assert!(html.contains("<td>loss.train</td><td class=\"n\">90</td><td class=\"n\">[80, 105]</td><td class=\"n\">0.42</td><td class=\"n\">−3.9 nats</td><td class=\"n\">&lt; 0.0001</td>"), "{html}");
         let none = transitions(&[], &[], "No transition was found.");
         assert!(none.contains("<p>No transition was found.</p>") && !none.contains("<table>"));
     }

@@ -20,6 +20,12 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
+/// [`escape`], and a long name may break after its dots and underscores.
+pub(crate) fn breakable(name: &str) -> String {
+    let escaped = escape(name);
+    if name.chars().count() <= 24 { escaped } else { escaped.replace('_', "_<wbr>").replace('.', ".<wbr>") }
+}
+
 /// A name reduced to what may stand in an `id`: letters, digits, `-` and `_`.
 pub(crate) fn slug(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect()
