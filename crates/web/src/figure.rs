@@ -191,8 +191,8 @@ pub(crate) fn refusals(panel: &Panel, frame: &Frame<'_>) -> String {
             _ => " late",
         };
         let when = match marked.len() {
-            1 => format!("at step {}", number::step(*step)),
-            n => format!("{n} times at steps {} to {}", number::step(*step), number::step(last)),
+            1 => format!("at step {} refused", number::step(*step)),
+            n => format!("refused {n} times at steps {} to {}", number::step(*step), number::step(last)),
         };
         let mut reasons: Vec<&str> = marked.iter().map(|(_, _, reason)| *reason).collect();
         reasons.dedup();
@@ -200,7 +200,7 @@ pub(crate) fn refusals(panel: &Panel, frame: &Frame<'_>) -> String {
         reasons.truncate(MOST_REASONS);
         let _ = write!(
             html,
-            "<button type=\"button\" class=\"refused {}{side}\" style=\"left:{}%;width:calc({}% + 14px)\" aria-label=\"{} {when} refused: {}{}\"></button>",
+            "<button type=\"button\" class=\"refused {}{side}\" style=\"left:{}%;width:calc({}% + 14px)\" aria-label=\"{} {when}: {}{}\"></button>",
             chart::series_class(index),
             round(from),
             round(to - from),

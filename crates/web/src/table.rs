@@ -8,7 +8,7 @@ use ontogeny_store::{Boundary, Detail, Observable, RunInfo, RunView, Status, Tra
 use crate::csv::{self, Csv};
 use crate::number;
 use crate::panel::{self, Series};
-use crate::text::{breakable, escape, unit_name, unit_suffix};
+use crate::text::{LONG_NAME, breakable, escape, unit_name, unit_suffix};
 
 /// Diagnostics in the order a reader wants them, with their headings; others follow by name.
 const KNOWN: [(&str, &str); 12] = [
@@ -100,7 +100,7 @@ pub(crate) fn found(transitions: &[Transition], stages: &[Boundary]) -> String {
         }
         links.push(data.link("stages", "Stage boundaries as CSV"));
     }
-    if links.is_empty() { String::new() } else { format!("<p class=\"foot\">{}</p>", links.join(" ")) }
+    if links.is_empty() { String::new() } else { format!("<p class=\"foot\">{}</p>", links.join(" · ")) }
 }
 
 /// One table for each measurement that comes with errors, diagnostics or refusals.
@@ -133,10 +133,11 @@ fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String
         data_header
             .extend([&s.address, &format!("{} standard error", s.address)].map(|c| csv::column(c, &observable.unit)));
     }
-    header.extend(varying.iter().map(|key| heading(key, &observable.unit)));
-    // The key alone names a column of the data, in the unit of its heading.
-    data_header.extend(varying.iter().map(|key| match heading(key, &observable.unit).split_once(" (") {
+    header.extend(varying.iter().map(|key| heading(key)));
+    // The key alone names a column of the data, in the unit of its heading or, of an error, in that of the estimate.
+    data_header.extend(varying.iter().map(|key| match heading(key).split_once(" (") {
         Some((_, unit)) => format!("{key} ({unit}"),
+        None if *key == "mcse" => csv::column(key, &observable.unit),
         None => (*key).to_owned(),
     }));
     header.push("refused because".to_owned());
@@ -190,7 +191,7 @@ fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String
     let mut html = format!("<h3>{}</h3>", escape(name));
     if !shared.is_empty() {
         let settings: Vec<String> =
-            shared.iter().map(|(key, value)| format!("{} {value}", escape(&heading(key, &observable.unit)))).collect();
+            shared.iter().map(|(key, value)| format!("{} {value}", escape(&heading(key)))).collect();
         let _ = write!(html, "<p>The same at every step: {}.</p>", settings.join(", "));
     }
     html.push_str(&table.html(&format!("Estimates of {name}")));
@@ -210,7 +211,7 @@ fn split_details(observable: &Observable) -> (Vec<(&str, String)>, Vec<&str>) {
         let first = present.next();
         let is_setting = rank(key) >= rank("n_beta");
         match first {
-            Some(value) if is_setting && observable.details.len() > 1 && present.all(|v| v == value) => {
+            Some(value) if is_setting && present.all(|v| v == value) => {
                 shared.push((key, escape(&words(key, value))));
             }
             _ => varying.push(key),
@@ -229,11 +230,11 @@ fn words(key: &str, detail: &Detail) -> String {
     }
 }
 
-/// The heading of a diagnostic; the error of an estimate has the unit of the estimate.
-fn heading(key: &str, unit: &str) -> String {
-    let known = KNOWN.iter().find(|(known, _)| *known == key);
-    let heading = known.map_or_else(|| key.replace('_', " "), |(_, heading)| (*heading).to_owned());
-    if key == "mcse" { csv::column(&heading, unit) } else { heading }
+fn heading(key: &str) -> String {
+    KNOWN
+        .iter()
+        .find(|(known, _)| *known == key)
+        .map_or_else(|| key.replace('_', " "), |(_, heading)| (*heading).to_owned())
 }
 
 /// Configuration, versions, hashes and the command that makes the run again.
@@ -304,7 +305,9 @@ impl Table {
         for (is_refused, cells) in &self.rows {
             html.push_str(if *is_refused { "<tr class=\"refused-row\">" } else { "<tr>" });
             for (column, cell) in cells.iter().enumerate() {
-                let _ = write!(html, "<td{}>{}</td>", class(column), breakable(cell));
+                let is_long = !numeric[column] && cell.chars().count() > LONG_NAME;
+                let class = if is_long { " class=\"long\"" } else { class(column) };
+                let _ = write!(html, "<td{class}>{}</td>", breakable(cell));
             }
             html.push_str("</tr>");
         }

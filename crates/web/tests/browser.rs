@@ -141,6 +141,10 @@ const UNREADABLE: &str = r##"
         }
     }
     if (doc.documentElement.scrollWidth > doc.documentElement.clientWidth) wrong.push("wider than the window");
+    for (const table of doc.querySelectorAll(".scroll")) {
+        // A phone scrolls its tables sideways; a page of full width shows them whole.
+        if (win.innerWidth > 800 && table.scrollWidth > table.clientWidth) wrong.push(`cut: ${table.getAttribute("aria-label")}`);
+    }
     return wrong;"##;
 
 #[test]
