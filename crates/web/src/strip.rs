@@ -20,7 +20,7 @@ const LANE: usize = 9;
 const MOST_HEIGHT: usize = 240;
 /// Height of the row of stage numbers, in pixels.
 const HEAD: usize = 22;
-/// More transitions than this are drawn as marks without words, several in a row; the table has the words.
+/// Of more transitions than this only those with a name of their own have words, or none; the others share rows.
 const MOST_WORDS: usize = 10;
 /// Longer names of transitions are shortened, in characters; hovering shows them whole.
 const LONGEST_WORDS: usize = 22;
@@ -64,22 +64,27 @@ struct Words {
 fn layout(frame: &Frame<'_>) -> (Vec<Place>, usize) {
     let top = if frame.boundaries.is_empty() { 4 } else { HEAD };
     let mut places: Vec<Place> = frame.transitions.iter().map(|t| place(t, frame)).collect();
-    let bottom = if places.is_empty() {
-        top + ROW
-    } else if places.len() > MOST_WORDS {
-        pack(&mut places, top)
-    } else {
-        let mut bottom = top;
-        for place in &mut places {
-            let above = if place.words.as_ref().is_some_and(|words| words.dx == 0) { WORDS } else { 0 };
-            place.y = bottom + above + ROW / 2;
-            if let Some(words) = &mut place.words {
-                words.y = place.y - above;
-            }
-            bottom += above + ROW;
-        }
-        bottom
-    };
+    if places.is_empty() {
+        return (places, top + ROW + 4);
+    }
+    // Of too many, those with a name of their own are told.
+    let is_few = places.len() <= MOST_WORDS;
+    let are_few_named = frame.transitions.iter().filter(|t| t.label.is_some()).count() <= MOST_WORDS;
+    let mut bottom = top;
+    let mut untold = Vec::new();
+    for (place, transition) in places.iter_mut().zip(frame.transitions) {
+        let is_told = is_few || (are_few_named && transition.label.is_some());
+        let Some(words) = place.words.as_mut().filter(|_| is_told) else {
+            place.words = None;
+            untold.push(place);
+            continue;
+        };
+        let above = if words.dx == 0 { WORDS } else { 0 };
+        place.y = bottom + above + ROW / 2;
+        words.y = place.y - above;
+        bottom += above + ROW;
+    }
+    bottom = pack(untold, bottom);
     (places, bottom + 4)
 }
 
@@ -104,12 +109,11 @@ fn place(t: &Transition, frame: &Frame<'_>) -> Place {
 }
 
 /// Puts transitions without words into as few rows as keep them apart, and returns where the last one ends.
-fn pack(places: &mut [Place], top: usize) -> usize {
-    let mut order: Vec<usize> = (0..places.len()).collect();
-    order.sort_by(|a, b| places[*a].ends.0.total_cmp(&places[*b].ends.0));
+fn pack(mut places: Vec<&mut Place>, top: usize) -> usize {
+    places.sort_by(|a, b| a.ends.0.total_cmp(&b.ends.0));
     let mut ends: Vec<f64> = Vec::new();
-    for index in order {
-        let (from, to) = places[index].ends;
+    for place in &mut places {
+        let (from, to) = place.ends;
         // Two dots of 7 pixels stand apart on the narrowest screen.
         let lane = ends.iter().position(|end| from - end > 3.0).unwrap_or(ends.len());
         if lane == ends.len() {
@@ -117,8 +121,7 @@ fn pack(places: &mut [Place], top: usize) -> usize {
         } else {
             ends[lane] = to;
         }
-        places[index].y = lane;
-        places[index].words = None;
+        place.y = lane;
     }
     let height = (LANE * ends.len()).min(MOST_HEIGHT);
     for place in places {
@@ -266,6 +269,7 @@ mod tests {
         let transitions: Vec<Transition> = (0..60)
             .map(|i| 10.0 * 1.16_f64.powi(59 - i))
             .map(|step| transition("induction", step, step * 0.8, step * 1.25))
+            .map(|t| Transition { label: None, ..t })
             .collect();
         let frame = frame(&transitions);
         let (places, height) = layout(&frame);
@@ -276,6 +280,12 @@ mod tests {
                 assert!(a.y != b.y || a.ends.0 - b.ends.1 > 3.0 || b.ends.0 - a.ends.1 > 3.0);
             }
         }
+        // Those with a name stand out, unless they are too many themselves.
+        let mut transitions = transitions;
+        transitions[30].label = Some("induction".to_owned());
+        let (places, _) = layout(&self::frame(&transitions));
+        assert!(places.iter().enumerate().all(|(i, place)| place.words.is_some() == (i == 30)));
+        assert!(places.iter().all(|place| place.y >= places[30].y));
         // Five hundred at one step are no page of their own.
         let transitions = vec![transition("induction", 50.0, 40.0, 60.0); 500];
         assert!(super::height(&self::frame(&transitions)) <= MOST_HEIGHT + HEAD);
