@@ -127,7 +127,7 @@ fn the_cursor_moves_on_all_figures_and_reads_the_data() {
 }
 
 /// Statements that collect what a reader cannot read: words outside the window, and words of one drawing on each other.
-const UNREADABLE: &str = r##"
+const UNREADABLE: &str = r#"
     const wrong = [];
     for (const svg of doc.querySelectorAll("svg.chart")) {
         const boxes = [...svg.querySelectorAll("text")].map((t) => [t.textContent, t.getBoundingClientRect()]).filter(([, b]) => b.width > 0);
@@ -145,7 +145,7 @@ const UNREADABLE: &str = r##"
         // A phone scrolls its tables sideways; a page of full width shows them whole.
         if (win.innerWidth > 800 && table.scrollWidth > table.clientWidth) wrong.push(`cut: ${table.getAttribute("aria-label")}`);
     }
-    return wrong;"##;
+    return wrong;"#;
 
 #[test]
 fn no_words_stand_outside_the_window_or_on_other_words() {

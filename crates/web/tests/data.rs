@@ -30,15 +30,22 @@ impl Read {
 /// All links of a piece of a page: file name, table.
 fn links(html: &str) -> Vec<(String, Read)> {
     let attribute = |link: &str, name: &str| {
-        link.split(&format!(" {name}=\"")).nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned()
+        link.split(&format!(" {name}=\""))
+            .nth(1)
+            .and_then(|rest| rest.split('"').next())
+            .expect("an attribute ends")
+            .to_owned()
     };
     let read = |link: &str| {
         let address = attribute(link, "href");
-        let encoded = address.strip_prefix("data:text/csv;charset=utf-8,").unwrap();
-        let text = percent_encoding::percent_decode_str(encoded).decode_utf8().unwrap();
+        let encoded = address.strip_prefix("data:text/csv;charset=utf-8,").expect("an address of data");
+        let text = percent_encoding::percent_decode_str(encoded).decode_utf8().expect("UTF-8");
         let mut reader = csv::Reader::from_reader(text.as_bytes());
-        let header = reader.headers().unwrap().iter().map(String::from).collect();
-        let rows = reader.records().map(|row| row.unwrap().iter().map(String::from).collect()).collect();
+        let header = reader.headers().expect("a header").iter().map(String::from).collect();
+        let rows = reader
+            .records()
+            .map(|row| row.expect("as many cells as the header").iter().map(String::from).collect())
+            .collect();
         (attribute(link, "download"), Read { header, rows })
     };
     html.split("<a class=\"csv\"").skip(1).map(read).collect()
@@ -57,11 +64,11 @@ fn tables(html: &str) -> BTreeMap<String, Read> {
 /// Refused steps, a missing value, and reasons and names that need quotes.
 fn awkward() -> RunView {
     let mut view = sample::grokking(24, 3);
-    let llc = view.observables.get_mut("llc").unwrap();
+    let llc = view.observables.get_mut("llc").expect("the sample has it");
     llc.status[1] = Status::Refused { verdict: "a, \"b\"; llc_unembed: c".into(), reason: "two\nlines".into() };
-    let unembed = view.observables.get_mut("llc_unembed").unwrap();
+    let unembed = view.observables.get_mut("llc_unembed").expect("the sample has it");
     unembed.status[5] = Status::Refused { verdict: String::new(), reason: String::new() };
-    let loss = view.observables.get_mut("loss").unwrap();
+    let loss = view.observables.get_mut("loss").expect("the sample has it");
     loss.values.values[3 * 7 + 1] = None;
     loss.values.values[3 * 8] = Some(f64::NAN);
     loss.values.values[3 * 9] = Some(-1.0 / 3e200);
