@@ -67,9 +67,8 @@ impl RunWriter {
         let place = place.into();
         manifest::encode(&place, manifest)?;
         // Before anything is written into a folder that may be somebody's home.
-        match read_manifest(&place)? {
-            Some((found, _)) => check_trajectory(&place, &found, manifest)?,
-            None => check_empty(&place)?,
+        if let Some((found, _)) = read_manifest_or_empty(&place)? {
+            check_trajectory(&place, &found, manifest)?;
         }
         // Each makes itself known before it looks for others: of two that come at once, one at least sees the other.
         let crew = Crew::join(&place, &manifest.intent())?;
@@ -221,6 +220,18 @@ impl RunWriter {
     pub fn event(&self, kind: &str, fields: serde_json::Map<String, serde_json::Value>) -> io::Result<()> {
         events::append(self.place(), kind, fields)
     }
+}
+
+/// The manifest; `None` where the folder is empty or new.
+fn read_manifest_or_empty(place: &Place) -> Result<Option<(Manifest, u32)>, OpenError> {
+    if let Some(found) = read_manifest(place)? {
+        return Ok(Some(found));
+    }
+    check_empty(place).map(|()| None).or_else(|not_empty| match read_manifest(place)? {
+        // Another worker has created the run between the two looks.
+        Some(found) => Ok(Some(found)),
+        None => Err(not_empty),
+    })
 }
 
 fn read_manifest(place: &Place) -> Result<Option<(Manifest, u32)>, ManifestError> {
