@@ -10,7 +10,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use crate::place::{Place, Presence, WORKERS};
-use crate::{clock, sealed};
+use crate::{clock, name, sealed};
 
 /// A worker, as its card and its leases name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +87,9 @@ impl Crew {
         if self.place.backend().mark(&key(1), &mine)? {
             return Ok(Some(claim(vec![key(1)], 1, None)));
         }
-        let mut attempts: Vec<u32> = self.place.files(LEASES)?.iter().filter_map(|name| attempt(name, unit)).collect();
+        // Folders as well: no lease is one, but its number is taken, and that it cannot be read is told.
+        let entries = self.place.backend().entries(LEASES)?;
+        let mut attempts: Vec<u32> = entries.iter().filter_map(|(name, _)| attempt(name, unit)).collect();
         attempts.sort_unstable();
         let Some(&newest) = attempts.last() else {
             // Released in between: the next look will find the result, or a free unit.
@@ -96,11 +98,14 @@ impl Crew {
         // A lease that cannot be read was torn by a power cut, which its holder did not survive.
         let holder = self.place.read(&key(newest))?.and_then(|bytes| sealed::unseal::<Worker>(&bytes).ok());
         if let Some(holder) = &holder
-            && (holder.id == self.me.id || self.place.backend().is_alive(&holder.id)?)
+            && (holder.id == self.me.id || is_alive(&self.place, &holder.id)?)
         {
             return Ok(None);
         }
-        let next = newest.saturating_add(1);
+        let next = newest.checked_add(1).ok_or_else(|| {
+            let path = self.place.path(&key(newest));
+            io::Error::other(format!("`{}` has the highest number there is: remove it", path.display()))
+        })?;
         if !self.place.backend().mark(&key(next), &mine)? {
             return Ok(None);
         }
@@ -136,11 +141,16 @@ pub(crate) fn remove_old_leases(place: &Place) -> io::Result<()> {
         let key = format!("{LEASES}/{name}");
         let Some(bytes) = place.read(&key)? else { continue };
         let holder = sealed::unseal::<Worker>(&bytes).ok();
-        if !holder.map_or(Ok(false), |holder| place.backend().is_alive(&holder.id))? {
+        if !holder.map_or(Ok(false), |holder| is_alive(place, &holder.id))? {
             place.remove(&key)?;
         }
     }
     Ok(())
+}
+
+/// Whether the worker of a lease is alive; no worker has a name that cannot be a file name.
+fn is_alive(place: &Place, id: &str) -> io::Result<bool> {
+    if name::check(id).is_ok() { place.backend().is_alive(id) } else { Ok(false) }
 }
 
 fn attempt(name: &str, unit: &str) -> Option<u32> {

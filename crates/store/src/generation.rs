@@ -3,7 +3,7 @@
 //! A generation never changes. The next one holds everything of this one and what became loose since; it takes effect
 //! when its index is created, and this one stays until the one after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +16,7 @@ use crate::grid::{self, Labels, Places};
 use crate::record::Values;
 use crate::sealed::{self, Fault};
 use crate::shelf::Wanted;
-use crate::{Coordinate, Detail, MissingReason, Outcome, Place, Record, RecordArray, RecordError, RecordKey};
+use crate::{Coordinate, Detail, MissingReason, Outcome, Place, Record, RecordArray, RecordError, RecordKey, name};
 
 /// Folder of the indices.
 pub(crate) const FOLDER: &str = "sealed";
@@ -103,8 +103,14 @@ pub(crate) fn key(number: u32) -> String {
 
 /// Numbers of all generations, ascending.
 pub(crate) fn numbers(place: &Place) -> std::io::Result<Vec<u32>> {
-    let parse = |file: &String| file.strip_suffix(".json").filter(|n| n.len() == 8)?.parse().ok();
-    Ok(place.files(FOLDER)?.iter().filter_map(parse).collect())
+    // Only the canonical spelling. A folder of such a name is a number that is taken, and an error to read.
+    let parse = |(name, _): &(String, bool)| {
+        let number = name.strip_suffix(".json")?.parse().ok()?;
+        key(number).ends_with(&format!("/{name}")).then_some(number)
+    };
+    let mut numbers: Vec<u32> = place.backend().entries(FOLDER)?.iter().filter_map(parse).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// The newest generation that can be read, and what is wrong with newer ones.
@@ -132,15 +138,39 @@ pub(crate) fn newest(
 }
 
 /// An index whose references hold: its hash says that it is ours, not that it was right.
+///
+/// No name may lead out of the tree, and no label may stand twice, so that an array has at most as many values as the
+/// dense array of its measurement. The rest is checked when a record is made of it.
 fn checked(index: Index) -> Result<Index, Fault> {
-    let entries = index.measures.values().flat_map(|measure| measure.steps.values().flatten());
-    for array in entries.flat_map(|entry| &entry.arrays) {
-        let is_whole = array.labels.len() == array.dims.len() && array.labels.iter().all(|&at| at < index.labels.len());
-        if !is_whole {
-            return Err(Fault::Damaged(format!("array `{}` without its labels", array.name)));
+    let damaged = |found: String| Err(Fault::Damaged(found));
+    let is_name = |name: &str| name::check(name).is_ok();
+    let is_path = |path: &str| path.split('/').all(is_name);
+    if !index.tree.strip_prefix(TREES).and_then(|tree| tree.strip_prefix('/')).is_some_and(is_name) {
+        return damaged(format!("arrays in `{}`, expected a folder in `{TREES}`", index.tree));
+    }
+    if let Some(file) = index.files.keys().find(|file| !is_path(file)) {
+        return damaged(format!("a file `{file}`, expected one of the tree"));
+    }
+    if let Some(at) = index.labels.iter().position(|labels| has_twice(labels)) {
+        return damaged(format!("a label twice in list {at}"));
+    }
+    for (measure, array) in index.measures.iter().flat_map(|(name, measure)| {
+        measure.steps.values().flatten().flat_map(move |entry| entry.arrays.iter().map(move |array| (name, array)))
+    }) {
+        if !is_name(measure) || !is_name(&array.name) {
+            return damaged(format!("an array `{measure}/{}`, which cannot be a file name", array.name));
+        }
+        let has_labels =
+            array.labels.len() == array.dims.len() && array.labels.iter().all(|&at| at < index.labels.len());
+        if !has_labels || has_twice(&array.dims) {
+            return damaged(format!("array `{measure}/{}` without its labels", array.name));
         }
     }
     Ok(index)
+}
+
+fn has_twice<T: Ord>(items: &[T]) -> bool {
+    items.iter().collect::<BTreeSet<_>>().len() != items.len()
 }
 
 /// Hash of values: bits in little-endian order, every NaN alike.
@@ -207,7 +237,7 @@ impl Generation {
                 values,
             });
         }
-        Ok(Record {
+        let record = Record {
             key: entry.key.clone(),
             measure: measure.to_owned(),
             kind: entry.kind.clone(),
@@ -216,7 +246,9 @@ impl Generation {
             outcome: entry.outcome.clone(),
             arrays,
             details: entry.details.clone(),
-        })
+        };
+        record.check().map_err(|invalid| invalid.to_string())?;
+        Ok(record)
     }
 
     fn values(&self, measure: &str, step: u64, array: &EntryArray) -> Result<Vec<f64>, String> {

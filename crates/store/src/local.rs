@@ -112,7 +112,8 @@ impl Backend for LocalFolder {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error),
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // Not for a link to nothing: whoever has seen its name would look for ever.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -201,10 +202,16 @@ impl Backend for LocalFolder {
 
     fn is_alive(&self, worker: &str) -> io::Result<bool> {
         let path = self.locate(&format!("{WORKERS}/{worker}"));
-        let file = match fs_err::File::open(&path) {
+        // A card is a file; to open a pipe is to wait for somebody to write.
+        let found = fs_err::symlink_metadata(&path).and_then(|found| match found.is_file() {
+            true => fs_err::File::open(&path).map(Some),
+            false => Ok(None),
+        });
+        let file = match found {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             other => other?,
         };
+        let Some(file) = file else { return Ok(false) };
         match file.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),

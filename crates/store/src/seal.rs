@@ -64,7 +64,11 @@ pub(crate) fn seal(folder: &RunFolder) -> Result<(), SealError> {
             return Ok(place.backend().point(NAME, &generation.index.tree)?);
         }
         let Some(measured) = view::load_from(&shelf, &plans, Wanted::All)? else { continue };
-        let number = generation::numbers(place)?.last().map_or(1, |newest| newest + 1);
+        let newest = generation::numbers(place)?.last().copied().unwrap_or(0);
+        let number = newest.checked_add(1).ok_or_else(|| {
+            let path = place.path(&generation::key(newest));
+            io::Error::other(format!("`{}` has the highest number there is: remove it", path.display()))
+        })?;
         let mut index = index(&measured);
         // Named by its content: should two workers make it, they make the same files.
         let content = serde_json::to_vec(&index).map_err(io::Error::from)?;

@@ -1,6 +1,6 @@
 //! From the arrays of a file to series: time, steps, companions, what is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::json::component;
@@ -58,6 +58,7 @@ impl<'a> Reading<'a> {
     fn all(&mut self) -> Result<Vec<NamedSeries>, SeriesFileError> {
         let axes = self.axes();
         let errors = self.companions();
+        let is_error: BTreeSet<usize> = errors.values().copied().collect();
         let mut measured = Vec::new();
         let mut used = Vec::new();
         for (i, array) in self.arrays.iter().enumerate() {
@@ -65,7 +66,7 @@ impl<'a> Reading<'a> {
                 self.notices.push(format!("`{}` is skipped: it is empty", array.name));
                 continue;
             }
-            if axes.contains(&i) || errors.values().any(|e| *e == i) {
+            if axes.contains(&i) || is_error.contains(&i) {
                 continue;
             }
             let (time, axis) = self.time(array, &axes)?;
