@@ -15,6 +15,7 @@ mod text;
 
 pub use error::SeriesFileError;
 pub use name_glob::NameGlob;
+pub(crate) use points::MAX_VALUE;
 
 use std::io::Read as _;
 use std::path::Path;
