@@ -203,15 +203,13 @@ impl Backend for LocalFolder {
     fn is_alive(&self, worker: &str) -> io::Result<bool> {
         let path = self.locate(&format!("{WORKERS}/{worker}"));
         // A card is a file; to open a pipe is to wait for somebody to write.
-        let found = fs_err::symlink_metadata(&path).and_then(|found| match found.is_file() {
-            true => fs_err::File::open(&path).map(Some),
-            false => Ok(None),
-        });
-        let file = match found {
+        if !path.is_file() {
+            return Ok(false);
+        }
+        let file = match fs_err::File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             other => other?,
         };
-        let Some(file) = file else { return Ok(false) };
         match file.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),

@@ -44,7 +44,7 @@ pub enum OpenError {
         /// The run.
         folder: PathBuf,
         /// One of those at work.
-        worker: Worker,
+        worker: Box<Worker>,
     },
     /// A list of the run is newer or damaged.
     #[error(transparent)]
@@ -88,7 +88,7 @@ impl RunWriter {
             return Ok(Self { folder: RunFolder::with_manifest(place, found), crew });
         }
         if let Some(worker) = crew.others()?.into_iter().find(|worker| worker.intent != manifest.intent()) {
-            return Err(OpenError::OtherConfiguration { folder: place.path(""), worker });
+            return Err(OpenError::OtherConfiguration { folder: place.path(""), worker: Box::new(worker) });
         }
         let manifest = Manifest { instruction_set: found.instruction_set, ..manifest.clone() };
         manifest::replace(&place, &manifest)?;

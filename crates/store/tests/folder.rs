@@ -270,7 +270,7 @@ fn records_of_another_layout_are_a_problem_of_theirs_alone() {
     let mut other = record(1, Outcome::Done, [1.0, 2.0]);
     for array in &mut other.arrays {
         array.dims = vec!["head".to_owned()];
-        array.coordinates = BTreeMap::from([("head".to_owned(), ontogeny_store::index_labels(2))]);
+        array.coordinates = BTreeMap::from([("head".to_owned(), index_labels(2))]);
     }
     writer.put_record(&other).unwrap();
     let view = writer.folder().view().unwrap();
