@@ -19,6 +19,8 @@ for target; do
     cargo +nightly fuzz run "$target" "corpus/$target" "seeds/$target" -- $dictionary \
         -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -malloc_limit_mb=512 -max_len=16384 \
         -print_final_stats=1 >"artifacts/$target.log" 2>&1 || true
+    # What targets keep in memory.
+    rm -rf /dev/shm/ontogeny-fuzz-*
     executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "artifacts/$target.log")
     speed=$(sed -n 's/^stat::average_exec_per_sec: *//p' "artifacts/$target.log")
     edges=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "artifacts/$target.log" | tail -n 1)

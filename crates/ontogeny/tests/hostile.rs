@@ -1,5 +1,5 @@
 //! Damaged, lying and malicious input to the real binary: the exit code and the message it must end with, in 2 GiB of
-//! address space and ten seconds, and never a panic.
+//! address space and ten seconds of computing, and never a panic.
 
 mod common;
 
@@ -147,10 +147,28 @@ fn more_series_than_anybody_wants_take_no_minutes() {
     let cases: &[(&[&str], &[&str])] = &[
         (&["stages", "keys.json"], &["keys.json", "100000 series, more than 10000"]),
         (&["stages", "columns.csv"], &["columns.csv", "1000000 series, more than 10000"]),
-        (&["stages", "/dev/zero"], &["/dev/zero"]),
+        (&["stages", "/dev/zero"], &["/dev/zero", "byte 0 is zero"]),
     ];
     let failures: Vec<_> = cases.iter().filter_map(|(arguments, says)| fault(&here, arguments, 2, says)).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn a_pipe_is_read_like_the_file_that_it_gives() {
+    let here = Workplace::new();
+    let rows: Vec<String> = (0..5000).map(|i| format!("{i},{}\n", (i % 7) + i / 2500 * 40)).collect();
+    let table = format!("step,loss\n{}", rows.concat());
+    here.write("file/table.csv", &table);
+    fs_err::create_dir_all(here.path("pipe")).expect("a folder is made");
+    let pipe = here.path("pipe/table.csv");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo starts").success());
+    let (from_file, from_pipe) = std::thread::scope(|scope| {
+        scope.spawn(|| fs_err::write(&pipe, &table).expect("somebody reads"));
+        let read = |file| confined(&here, &["stages", file, "--threads", "1"]);
+        (read("file/table.csv"), read("pipe/table.csv"))
+    });
+    assert_eq!(from_file.code, Some(0), "{}", from_file.stderr);
+    assert_eq!(from_pipe.stdout.replace("pipe/", "file/"), from_file.stdout, "{}", from_pipe.stderr);
 }
 
 /// Writes a file that begins with `head` and goes on with `n` zeros that take no room.
@@ -161,12 +179,15 @@ fn sparse(here: &Workplace, name: &str, head: &[&[u8]], n: u64) {
     file.set_len(head.len() as u64 + n).expect("the file system has sparse files");
 }
 
-/// Harm to one file of a run folder, and what `show` says of it; nothing where the run can be shown without it.
+/// Harm to one file of a run folder, what readers say of it and what running again says; nothing where they do without
+/// what is lost, or make it again.
 struct Harm {
     what: &'static str,
+    /// The file, with `*` for a whole name that is not known; it need not exist.
     file: &'static str,
     to: To,
-    says: &'static [&'static str],
+    shown: &'static [&'static str],
+    again: &'static [&'static str],
 }
 
 enum To {
@@ -174,55 +195,145 @@ enum To {
     Flipped,
     Folder,
     Loop,
+    Nowhere,
     Pipe,
     Bytes(&'static [u8]),
 }
 
-const RECORD: &str = "records/loss/step-00000005.json";
+/// Of the last generation of a finished run.
+const INDEX: &str = "sealed/00000001.json";
+const SHARD: &str = "trees/*/loss/value/c/0/0";
+const ARRAY: &str = "trees/*/loss/value/zarr.json";
+/// A loose record as format 1 names it; a finished run has none.
+const OLD_RECORD: &str = "records/loss/step-00000005.json";
+/// As format 2 names it, of a key that this run does not have.
+const RECORD: &str = "records/loss/step-00000005.0123456789abcdef.json";
+const LEASE: &str = "leases/conclude.00001";
+const CARD: &str = "workers/somebody";
+
+const fn harmless(what: &'static str, file: &'static str, to: To) -> Harm {
+    Harm { what, file, to, shown: &[], again: &[] }
+}
+
+const fn fatal(what: &'static str, file: &'static str, to: To, says: &'static [&'static str]) -> Harm {
+    Harm { what, file, to, shown: says, again: says }
+}
 
 const HARMS: &[Harm] = &[
-    Harm { what: "newer manifest", file: "run.toml", to: To::Newer, says: &["run.toml", "format version 99", "newer"] },
-    Harm { what: "flipped manifest", file: "run.toml", to: To::Flipped, says: &["run.toml", "damaged"] },
-    Harm { what: "manifest is a folder", file: "run.toml", to: To::Folder, says: &["run.toml` is not a regular file"] },
-    Harm { what: "manifest is a loop", file: "run.toml", to: To::Loop, says: &["run.toml", "symbolic link"] },
-    Harm { what: "empty manifest", file: "run.toml", to: To::Bytes(b""), says: &["run.toml", "damaged"] },
-    Harm { what: "junk manifest", file: "run.toml", to: To::Bytes(b"\xff\0\x1b[2J"), says: &["run.toml", "damaged"] },
-    Harm { what: "deep record", file: RECORD, to: To::Bytes(&[b'['; 100_000]), says: &[] },
-    Harm { what: "flipped record", file: RECORD, to: To::Flipped, says: &[] },
-    Harm { what: "empty record", file: RECORD, to: To::Bytes(b""), says: &[] },
+    fatal("newer manifest", "run.toml", To::Newer, &["run.toml", "format version 99", "newer"]),
+    fatal("flipped manifest", "run.toml", To::Flipped, &["run.toml", "damaged"]),
+    fatal("manifest is a folder", "run.toml", To::Folder, &["run.toml` is not a regular file"]),
+    fatal("manifest is a loop", "run.toml", To::Loop, &["run.toml", "symbolic link"]),
+    fatal("manifest is a pipe", "run.toml", To::Pipe, &["run.toml` is not a regular file"]),
+    fatal("empty manifest", "run.toml", To::Bytes(b""), &["run.toml", "damaged"]),
+    fatal("junk manifest", "run.toml", To::Bytes(b"\xff\0\x1b[2J"), &["run.toml", "damaged"]),
     Harm {
-        what: "record is a folder",
-        file: RECORD,
-        to: To::Folder,
-        says: &["step-00000005.json` is not a regular file"],
+        what: "flipped plan",
+        file: "measures.json",
+        to: To::Flipped,
+        shown: &["measures.json", "damaged"],
+        again: &[],
     },
-    Harm { what: "record is a loop", file: RECORD, to: To::Loop, says: &["step-00000005.json", "symbolic link"] },
-    Harm { what: "manifest is a pipe", file: "run.toml", to: To::Pipe, says: &["run.toml` is not a regular file"] },
-    Harm { what: "record is a pipe", file: RECORD, to: To::Pipe, says: &["step-00000005.json` is not a regular file"] },
-    Harm { what: "flipped plan", file: "measures.json", to: To::Flipped, says: &["measures.json", "damaged"] },
-    Harm { what: "flipped analysis", file: "analysis.json", to: To::Flipped, says: &["analysis.json", "damaged"] },
+    Harm {
+        what: "flipped analysis",
+        file: "analysis.json",
+        to: To::Flipped,
+        shown: &["analysis.json", "damaged"],
+        again: &[],
+    },
+    harmless("flipped index", INDEX, To::Flipped),
+    harmless("empty index", INDEX, To::Bytes(b"")),
+    harmless("deep index", INDEX, To::Bytes(&[b'['; 100_000])),
+    fatal("newer index", INDEX, To::Newer, &["sealed/00000001.json", "format version 99", "newer"]),
+    Harm {
+        what: "index is a folder",
+        file: INDEX,
+        to: To::Folder,
+        shown: &["sealed/00000001.json` is not a regular file"],
+        again: &["sealed/00000001.json` is not a regular file"],
+    },
+    fatal("index is a loop", INDEX, To::Loop, &["sealed/00000001.json", "symbolic link"]),
+    fatal("index is a link to nothing", INDEX, To::Nowhere, &["sealed/00000001.json"]),
+    fatal("index is a pipe", INDEX, To::Pipe, &["sealed/00000001.json` is not a regular file"]),
+    Harm {
+        what: "index of the last number",
+        file: "sealed/4294967295.json",
+        to: To::Bytes(b"{}"),
+        shown: &[],
+        again: &["sealed/4294967295.json", "highest number"],
+    },
+    harmless("flipped shard", SHARD, To::Flipped),
+    harmless("empty shard", SHARD, To::Bytes(b"")),
+    harmless("shard is a folder", SHARD, To::Folder),
+    harmless("shard is a pipe", SHARD, To::Pipe),
+    harmless("shard is a link to nothing", SHARD, To::Nowhere),
+    harmless("flipped array", ARRAY, To::Flipped),
+    harmless("deep array", ARRAY, To::Bytes(&[b'['; 100_000])),
+    harmless(
+        "old record, flipped",
+        OLD_RECORD,
+        To::Bytes(b"{\"format_version\":1,\"blake3\":\"00\",\"content\":{}}\n"),
+    ),
+    harmless("old record, empty", OLD_RECORD, To::Bytes(b"")),
+    harmless("old record, deep", OLD_RECORD, To::Bytes(&[b'['; 100_000])),
+    harmless("record, empty", RECORD, To::Bytes(b"")),
+    harmless("record, junk", RECORD, To::Bytes(b"\xff\0\x1b[2J")),
+    harmless("record is a folder", RECORD, To::Folder),
+    fatal("record is a loop", RECORD, To::Loop, &["step-00000005.0123456789abcdef.json", "symbolic link"]),
+    fatal("record is a link to nothing", RECORD, To::Nowhere, &["step-00000005.0123456789abcdef.json"]),
+    fatal("record is a pipe", RECORD, To::Pipe, &["0123456789abcdef.json` is not a regular file"]),
+    harmless("empty lease", LEASE, To::Bytes(b"")),
+    harmless("deep lease", LEASE, To::Bytes(&[b'['; 100_000])),
+    harmless("lease of the last number", "leases/train.4294967295", To::Bytes(b"")),
+    Harm {
+        what: "lease is a folder",
+        file: LEASE,
+        to: To::Folder,
+        shown: &[],
+        again: &["leases/conclude.00001` is not a regular file"],
+    },
+    Harm {
+        what: "lease is a pipe",
+        file: LEASE,
+        to: To::Pipe,
+        shown: &[],
+        again: &["leases/conclude.00001` is not a regular file"],
+    },
+    Harm {
+        what: "lease is a link to nothing",
+        file: LEASE,
+        to: To::Nowhere,
+        shown: &[],
+        again: &["leases/conclude.00001"],
+    },
+    harmless("empty card", CARD, To::Bytes(b"")),
+    harmless("card is a folder", CARD, To::Folder),
+    harmless("card is a loop", CARD, To::Loop),
+    harmless("card is a pipe", CARD, To::Pipe),
 ];
 
 #[test]
 fn harmed_run_folders_are_named_or_shown_without_what_is_lost() {
     let here = Workplace::new();
-    here.call(&small("r")).expect(0, &[]);
+    here.call(&small("whole")).expect(0, &[]);
     let mut failures = Vec::new();
-    for Harm { what, file, to, says } in HARMS {
-        let path = here.path("r").join(file);
-        let whole = fs_err::read(&path).expect("a file of the run");
-        if matches!(to, To::Folder | To::Loop | To::Pipe) {
+    for Harm { what, file, to, shown, again } in HARMS {
+        let copied = Command::new("cp").args(["-a", "whole", "r"]).current_dir(here.path("")).status();
+        assert!(copied.expect("cp starts").success());
+        let path = find(&here.path("r"), file);
+        let before = fs_err::read(&path).unwrap_or_default();
+        fs_err::create_dir_all(path.parent().expect("inside the run")).expect("a folder is made");
+        if path.exists() {
             fs_err::remove_file(&path).expect("it is removed");
         }
         match to {
             To::Newer => {
-                let text = String::from_utf8(whole.clone()).expect("text");
-                let newer = |line| if str::starts_with(line, "format_version") { "format_version = 99" } else { line };
-                let text: Vec<_> = text.lines().map(newer).collect();
-                fs_err::write(&path, text.join("\n")).expect("written");
+                let text = String::from_utf8(before).expect("text");
+                let text = text.replace("format_version = 2", "format_version = 99");
+                fs_err::write(&path, text.replace("format_version\":2", "format_version\":99")).expect("written");
             }
             To::Flipped => {
-                let mut bytes = whole.clone();
+                let mut bytes = before;
                 let middle = bytes.len() / 2;
                 bytes[middle] ^= 1;
                 fs_err::write(&path, bytes).expect("written");
@@ -230,16 +341,28 @@ fn harmed_run_folders_are_named_or_shown_without_what_is_lost() {
             To::Bytes(bytes) => fs_err::write(&path, bytes).expect("written"),
             To::Folder => fs_err::create_dir_all(&path).expect("a folder is made"),
             To::Loop => symlink(&path, &path).expect("a link is made"),
+            To::Nowhere => symlink(here.path("nowhere"), &path).expect("a link is made"),
             To::Pipe => assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo starts").success()),
         }
-        for command in [&["show", "r"][..], &["show", "r", "--json"], &["report", "r", "--out", "report.html"]] {
+        let ends = |command: &[&str], says: &[&str]| {
             let exit = if says.is_empty() { 0 } else { 2 };
-            failures.extend(fault(&here, command, exit, says).map(|fault| format!("{what}: {fault}")));
+            fault(&here, command, exit, says).map(|fault| format!("{what}: {fault}"))
+        };
+        for command in [&["show", "r"][..], &["show", "r", "--json"], &["report", "r", "--out", "report.html"]] {
+            failures.extend(ends(command, shown));
         }
-        if path.is_dir() { fs_err::remove_dir(&path) } else { fs_err::remove_file(&path) }.expect("it is removed");
-        fs_err::write(&path, whole).expect("it is put back");
+        failures.extend(ends(&small("r"), again));
+        fs_err::remove_dir_all(here.path("r")).expect("it is removed");
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// The path of a file in a folder, with `*` for a name that stands alone in its folder.
+fn find(folder: &Path, file: &str) -> PathBuf {
+    file.split('/').fold(folder.to_owned(), |path, name| match name {
+        "*" => fs_err::read_dir(path).expect("a folder").next().expect("an entry").expect("an entry").path(),
+        name => path.join(name),
+    })
 }
 
 /// What is wrong with how a call ends, if anything.
@@ -261,11 +384,12 @@ fn fault(here: &Workplace, arguments: &[&str], exit: i32, says: &[&str]) -> Opti
     ))
 }
 
-/// Calls the binary with 2 GiB of address space and kills it after ten seconds, which gives no exit code.
+/// Calls the binary with 2 GiB of address space and ten seconds of computing, and kills it after a minute in case it
+/// waits for something; both give no exit code.
 fn confined(here: &Workplace, arguments: &[&str]) -> Outcome {
-    const SECONDS: u64 = 10;
+    const SECONDS: u64 = 60;
     let mut child = Command::new("sh")
-        .args(["-c", "ulimit -v 2097152; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_ontogeny")])
+        .args(["-c", "ulimit -v 2097152; ulimit -t 10; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_ontogeny")])
         .args(arguments)
         .current_dir(here.path(""))
         .stdin(Stdio::null())

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::place::{Place, Presence, WORKERS};
-use crate::{clock, sealed};
+use crate::{clock, name, sealed};
 
 /// A worker, as its card and its leases name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +117,9 @@ impl Crew {
             claim.keys.push(lease(unit, 1));
             return Ok(Some(claim));
         }
-        let mut attempts: Vec<u32> = self.place.files(LEASES)?.iter().filter_map(|name| attempt(name, unit)).collect();
+        // Folders as well: no lease is one, but its number is taken, and that it cannot be read is told.
+        let entries = self.place.backend().entries(LEASES)?;
+        let mut attempts: Vec<u32> = entries.iter().filter_map(|(name, _)| attempt(name, unit)).collect();
         attempts.sort_unstable();
         let Some(&newest) = attempts.last() else {
             // Released in between: the next look will find the result, or a free unit.
@@ -131,7 +133,7 @@ impl Crew {
             claim.attempt = newest;
         } else {
             if let Some(holder) = &holder
-                && self.place.backend().is_alive(&holder.id)?
+                && is_alive(&self.place, &holder.id)?
             {
                 return Ok(None);
             }
@@ -183,7 +185,7 @@ pub(crate) fn remove_old_leases(place: &Place) -> io::Result<()> {
         let key = format!("{LEASES}/{name}");
         let Some(bytes) = place.read(&key)? else { continue };
         let holder = sealed::unseal::<Worker>(&bytes).ok();
-        if !holder.map_or(Ok(false), |holder| place.backend().is_alive(&holder.id))? {
+        if !holder.map_or(Ok(false), |holder| is_alive(place, &holder.id))? {
             place.remove(&key)?;
         }
     }
@@ -200,6 +202,11 @@ pub(crate) fn is_worker(id: &str) -> bool {
 
 fn lease(unit: &str, attempt: u32) -> String {
     format!("{LEASES}/{unit}.{attempt:05}")
+}
+
+/// Whether the worker of a lease is alive; no worker has a name that cannot be a file name.
+fn is_alive(place: &Place, id: &str) -> io::Result<bool> {
+    if name::check(id).is_ok() { place.backend().is_alive(id) } else { Ok(false) }
 }
 
 /// The attempt of a lease on `unit`, in its canonical spelling alone.

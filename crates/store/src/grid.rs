@@ -75,6 +75,10 @@ impl<'a> Places<'a> {
     /// Offsets of the values at `step_idx`, row-major over the labels that `along` gives for each dimension; `None`
     /// where a label is not among those of the dense array.
     pub(crate) fn offsets<'b>(&self, step_idx: usize, along: impl Fn(usize) -> &'b [Coordinate]) -> Option<Vec<usize>> {
+        // No values, however many labels the other dimensions have.
+        if (0..self.index_of.len()).any(|dim_idx| along(dim_idx).is_empty()) {
+            return Some(Vec::new());
+        }
         let width = self.shape[1..].iter().product::<usize>();
         // The offset each label contributes, by dimension; the offset of a value is the sum over its labels.
         let mut offsets = vec![step_idx * width];

@@ -76,8 +76,27 @@ impl PartialEq for RecordArray {
 
 /// Hash of everything a result depends on, hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct RecordKey(String);
+
+impl TryFrom<String> for RecordKey {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        // In lower case only: two spellings would be two keys and two files.
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if text.len() == 2 * blake3::OUT_LEN && text.bytes().all(is_digit) {
+            return Ok(Self(text));
+        }
+        Err(format!("key `{}`, expected 64 lower-case hexadecimal digits", text.escape_default()))
+    }
+}
+
+impl From<RecordKey> for String {
+    fn from(key: RecordKey) -> Self {
+        key.0
+    }
+}
 
 /// What a result depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,11 +153,6 @@ pub fn index_labels(n: usize) -> Vec<Coordinate> {
 
 /// Names that stand for something else in a Zarr group.
 const RESERVED: [&str; 5] = ["step", "status", "verdict", "reason", "details"];
-
-/// Whether an array or dimension can have this name.
-pub(crate) fn can_be_array(name: &str) -> bool {
-    name::check(name).is_ok() && !RESERVED.contains(&name)
-}
 
 impl Record {
     /// Checks names and shapes.

@@ -146,9 +146,7 @@ pub(crate) fn list(place: &Place) -> io::Result<Loose> {
 
 /// The file name of a record.
 pub(crate) fn file_name(step: u64, key: &RecordKey) -> String {
-    // Of characters, not bytes: a plan that was changed by hand may hold any text for a key.
-    let digits: String = key.as_str().chars().take(KEY_DIGITS).collect();
-    format!("{}.{digits}{SUFFIX}", name::step_stem(step))
+    format!("{}.{}{SUFFIX}", name::step_stem(step), &key.as_str()[..KEY_DIGITS])
 }
 
 /// Step and start of the key of a file name; no key in those of format 1.

@@ -374,7 +374,6 @@ mod tests {
             Index { tree: "records".to_owned(), ..index.clone() },
             renamed,
             array(&|array| array.name = "../../../../x".to_owned()),
-            array(&|array| array.hidden = Some(Values(vec![1.0; 3]))),
             array(&|array| array.labels.push(usize::MAX)),
         ];
         let before = fs_err::read_dir(scratch.path()).unwrap().count();

@@ -7,6 +7,7 @@ use ontogeny_store::{Analysis, Coordinate, Observable, RunView, Transition};
 
 use crate::detect::{self, Sought};
 use crate::sections::StagesConfig;
+use crate::series::MAX_VALUE;
 
 /// Counts and norms follow the other series, and overlapping sets of pairs would say everything three times.
 const REPEATS: [&str; 5] =
@@ -108,6 +109,8 @@ pub(crate) fn addresses(measures: &[Components]) -> Vec<Vec<String>> {
     measures.iter().map(|own| own.labels.iter().map(|label| address(own, label)).collect()).collect()
 }
 
+/// A component over the steps at which it counts; what is too large to be squared has diverged, and counts as little as
+/// an infinity.
 fn series(view: &RunView, observable: &Observable, component: usize) -> Option<Series> {
     let steps: Vec<u64> = match observable.coordinates.get("step") {
         Some(labels) => {
@@ -117,13 +120,59 @@ fn series(view: &RunView, observable: &Observable, component: usize) -> Option<S
     };
     let mut points: (Vec<f64>, Vec<f64>, Vec<f64>) = Default::default();
     for (step, (value, error)) in steps.iter().zip(observable.series(component)) {
-        if let Some(value) = value {
+        let error = error.unwrap_or(0.0);
+        if let Some(value) = value.filter(|value| value.abs().max(error) <= MAX_VALUE) {
             points.0.push(*step as f64);
             points.1.push(value);
-            points.2.push(error.unwrap_or(0.0));
+            points.2.push(error);
         }
     }
     let has_errors = points.2.iter().any(|&error| error > 0.0);
     let series = Series::new(points.0, points.1).ok()?;
     if has_errors { series.with_errors(points.2).ok() } else { Some(series) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use ontogeny_store::{Nested, RunInfo, Status};
+
+    use super::*;
+
+    #[test]
+    fn values_whose_squares_overflow_count_as_little_as_infinities() {
+        let n = 30;
+        let mut values: Vec<Option<f64>> = (0..n).map(|i| Some(f64::from(i / 15))).collect();
+        (values[3], values[20]) = (Some(1e308), Some(-1e101));
+        let mut errors = vec![Some(0.1); 30];
+        errors[7] = Some(1e200);
+        let nested = |values| Nested { shape: vec![30], values };
+        let observable = Observable {
+            kind: "llc".to_owned(),
+            unit: "1".to_owned(),
+            description: String::new(),
+            dims: vec!["step".to_owned()],
+            coordinates: BTreeMap::from([("step".to_owned(), (0..30).map(Coordinate::Number).collect())]),
+            values: nested(values),
+            standard_errors: nested(errors),
+            status: vec![Status::Done; 30],
+            details: vec![BTreeMap::new(); 30],
+        };
+        let observables = BTreeMap::from([("llc".to_owned(), observable)]);
+        let run = RunInfo {
+            title: String::new(),
+            directory: String::new(),
+            version: String::new(),
+            instruction_set: String::new(),
+            seed: 0,
+            configuration: String::new(),
+            hashes: BTreeMap::new(),
+            command: String::new(),
+        };
+        let view = RunView { run, checkpoints: vec![], observables, transitions: vec![], stages: vec![] };
+        let all = all_series(&view);
+        assert_eq!(all[0].series.steps().len(), 27);
+        assert!(all[0].series.values().iter().all(|value| *value <= 1.0));
+    }
 }

@@ -1,18 +1,16 @@
 //! From the arrays of a file to series: time, steps, companions, what is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::json::component;
-use super::points::{Point, check_selection, listed, logarithm, series_of};
+use super::points::{MAX_VALUE, Point, check_selection, listed, logarithm, series_of};
 use super::{Array, MIN_FILE_POINTS, NamedSeries, Rows, SeriesFile, SeriesFileError, SeriesSettings, Source};
 
 /// Names of an axis, in lower case; of several in one file the first here is taken.
 const AXES: [&str; 4] = ["step", "epoch", "x", "t"];
 /// Those that are never measurements: beside another axis they are a second clock.
 const CLOCKS: [&str; 2] = ["step", "epoch"];
-/// Beyond this, squares overflow.
-const MAX_VALUE: f64 = 1e100;
 /// Beyond this, neighbouring steps could no longer be told apart.
 const MAX_STEP: f64 = 1e15;
 /// More are a mistake, or a matter for a script.
@@ -58,6 +56,7 @@ impl<'a> Reading<'a> {
     fn all(&mut self) -> Result<Vec<NamedSeries>, SeriesFileError> {
         let axes = self.axes();
         let errors = self.companions();
+        let is_error: BTreeSet<usize> = errors.values().copied().collect();
         let mut measured = Vec::new();
         let mut used = Vec::new();
         for (i, array) in self.arrays.iter().enumerate() {
@@ -65,7 +64,7 @@ impl<'a> Reading<'a> {
                 self.notices.push(format!("`{}` is skipped: it is empty", array.name));
                 continue;
             }
-            if axes.contains(&i) || errors.values().any(|e| *e == i) {
+            if axes.contains(&i) || is_error.contains(&i) {
                 continue;
             }
             let (time, axis) = self.time(array, &axes)?;
@@ -515,6 +514,9 @@ mod tests {
         let found = file(arrays(errors.clone()), &log).unwrap();
         assert_eq!(found.series[0].series.errors().unwrap()[1], 0.25);
         assert_eq!(found.series[0].series.values()[1], 2_f64.ln());
+        let mut tiny = arrays(vec![1e100; 20]);
+        tiny[0].values[4] = 1e-300;
+        assert!(file(tiny, &log).unwrap_err().contains("`y` is 1e-300 ± 1e100 at step 5"));
         errors[5] = -1.0;
         assert!(file(arrays(errors), &log).unwrap_err().contains("standard error of `y` at index 5 is -1"));
     }

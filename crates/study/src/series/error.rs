@@ -28,6 +28,15 @@ pub enum SeriesFileError {
 }
 
 impl SeriesFileError {
+    /// Of a stream, whose own error may not name the file.
+    pub(crate) fn read(path: &Path, error: &std::io::Error) -> Self {
+        let remedy = match error.kind() {
+            std::io::ErrorKind::OutOfMemory => "; there is not enough memory: keep every n-th row, or save it as .npz",
+            _ => "",
+        };
+        Self::content(path, format!("cannot be read: {error}{remedy}"))
+    }
+
     pub(crate) fn content(path: &Path, message: impl Into<String>) -> Self {
         Self::Content { path: path.to_owned(), message: message.into() }
     }

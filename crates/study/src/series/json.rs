@@ -63,6 +63,7 @@ fn document(path: &Path, value: Value) -> Result<Source, SeriesFileError> {
         Value::Object(object) => {
             let mut others = Vec::new();
             add_object(path, "", &object, &mut source, &mut others)?;
+            check_names(path, &source)?;
             // Some trainers keep their log as one list of records among settings.
             let logs: Vec<(&String, &Vec<Value>)> = object
                 .iter()
@@ -223,14 +224,20 @@ fn add_array(path: &Path, name: &str, value: &Value, source: &mut Source) -> Res
     let mut array = Array { name: name.to_owned(), shape: Vec::new(), values: Vec::new(), in_rows: None };
     flatten(value, 0, &mut array)
         .map_err(|message| SeriesFileError::content(path, format!("`{name}` is ragged: {message}")))?;
-    if source.arrays.iter().any(|other| other.name == name) {
-        return Err(SeriesFileError::content(
-            path,
-            format!("two keys are both `{name}`, one of them dotted; rename one"),
-        ));
-    }
     source.arrays.push(array);
     Ok(())
+}
+
+fn check_names(path: &Path, source: &Source) -> Result<(), SeriesFileError> {
+    let mut names: Vec<&str> = source.arrays.iter().map(|array| array.name.as_str()).collect();
+    names.sort_unstable();
+    match names.array_windows().find(|[a, b]| a == b) {
+        Some([twice, _]) => {
+            let message = format!("two keys are both `{twice}`, one of them dotted; rename one");
+            Err(SeriesFileError::content(path, message))
+        }
+        None => Ok(()),
+    }
 }
 
 fn flatten(value: &Value, depth: usize, into: &mut Array) -> Result<(), String> {

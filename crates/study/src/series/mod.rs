@@ -15,6 +15,7 @@ mod text;
 
 pub use error::SeriesFileError;
 pub use name_glob::NameGlob;
+pub(crate) use points::MAX_VALUE;
 
 use std::io::Read as _;
 use std::path::Path;
@@ -91,9 +92,10 @@ pub fn read_series(path: &Path, settings: &SeriesSettings) -> Result<SeriesFile,
         return run::read(path, settings);
     }
     let mut head = Vec::new();
-    let file = fs_err::File::open(path).map_err(SeriesFileError::Io)?;
-    file.take(8).read_to_end(&mut head).map_err(SeriesFileError::Io)?;
-    let source = if is_numpy(path, &head) { npz::read(path)? } else { text::read(path, &head)? };
+    let mut file = fs_err::File::open(path).map_err(SeriesFileError::Io)?;
+    file.by_ref().take(8).read_to_end(&mut head).map_err(|error| SeriesFileError::read(path, &error))?;
+    // Opened once for text: what a pipe has given it does not give again.
+    let source = if is_numpy(path, &head) { npz::read(path)? } else { text::read(path, &head, file)? };
     assemble::assemble(path, source, settings)
 }
 

@@ -7,6 +7,9 @@ use ontogeny_stats::Series;
 use super::{SeriesFileError, SeriesSettings};
 use crate::toml_source::nearest;
 
+/// Values and errors beyond this are refused: their squares overflow.
+pub(crate) const MAX_VALUE: f64 = 1e100;
+
 /// One value of a series.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Point {
@@ -49,7 +52,17 @@ pub(super) fn logarithm(path: &Path, name: &str, points: &mut [Point]) -> Result
             return Err(SeriesFileError::content(path, message));
         }
         // d ln y = dy / y.
-        point.error /= point.value;
+        let error = point.error / point.value;
+        if error > MAX_VALUE {
+            let (value, step) = (point.value, point.step);
+            let message = format!(
+                "`{name}` is {value:e} ± {:e} at step {step}, and the error of its logarithm beyond {MAX_VALUE:e}; leave \
+                 out --log-values, or choose other series with --series",
+                point.error
+            );
+            return Err(SeriesFileError::content(path, message));
+        }
+        point.error = error;
         point.value = point.value.ln();
     }
     Ok(())

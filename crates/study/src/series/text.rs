@@ -1,6 +1,6 @@
 //! Text files: unpacked, decoded, and given to the reader of their format.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -13,20 +13,28 @@ const MAX_BYTES: u64 = 1 << 30;
 /// A whole JSON document takes several times its length in memory; JSON lines do not.
 const MAX_DOCUMENT_BYTES: usize = 256 << 20;
 
-/// Reads a text file, given its first bytes.
+const FORMATS: &str = "expected CSV, TSV, JSON, JSON lines, NPZ, NPY or a run's folder";
+
+/// Reads a text file, given its first bytes and the rest.
 ///
 /// # Errors
 /// A file that cannot be unpacked, is no UTF-8 text, or that its format's reader refuses.
-pub(super) fn read(path: &Path, head: &[u8]) -> Result<Source, SeriesFileError> {
+pub(super) fn read(path: &Path, head: &[u8], rest: impl Read) -> Result<Source, SeriesFileError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let file = fs_err::File::open(path).map_err(SeriesFileError::Io)?;
     let wrong = |message: String| SeriesFileError::content(path, message);
     let is_packed = head.starts_with(&[0x1f, 0x8b]);
-    let bytes = if is_packed {
-        read_all(MultiGzDecoder::new(file)).map_err(|e| wrong(format!("cannot be unpacked: {e}")))?
-    } else {
-        read_all(file).map_err(SeriesFileError::Io)?
-    };
+    // Before all is read: a device has no end.
+    if head.first() == Some(&0) {
+        return Err(wrong(format!("byte 0 is zero, with which no text begins; {FORMATS}")));
+    }
+    let whole = head.chain(rest);
+    let read = if is_packed { read_all(MultiGzDecoder::new(whole)) } else { read_all(whole) };
+    let bytes = read.map_err(|error| match error.kind() {
+        ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof if is_packed => {
+            wrong(format!("cannot be unpacked: {error}"))
+        }
+        _ => SeriesFileError::read(path, &error),
+    })?;
     if bytes.len() as u64 > MAX_BYTES {
         let packed = if is_packed { " unpacked" } else { "" };
         return Err(wrong(format!(
@@ -42,7 +50,7 @@ pub(super) fn read(path: &Path, head: &[u8]) -> Result<Source, SeriesFileError> 
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        wrong(format!("byte {at} is no UTF-8 text; expected CSV, TSV, JSON, JSON lines, NPZ, NPY or a run's folder"))
+        wrong(format!("byte {at} is no UTF-8 text; {FORMATS}"))
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     if text.trim().is_empty() {
