@@ -166,7 +166,7 @@ fn svg(points: &[Point], n_series: u64) -> String {
     let _ = writeln!(
         text,
         "<text x=\"60\" y=\"20\" font-weight=\"600\">Share of series in which the step is found</text>\n\
-         <text class=\"soft\" x=\"60\" y=\"390\" font-size=\"11\">{n_series} series for each point; bars: 95 % intervals; at height 0: share with a false transition</text>\n</svg>"
+         <text class=\"soft\" x=\"60\" y=\"390\" font-size=\"11\">{n_series} series for each point; found: significant, the step within the interval of its centre; bars: 95 % intervals; at height 0: share with a false transition</text>\n</svg>"
     );
     text
 }

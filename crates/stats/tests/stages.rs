@@ -154,14 +154,14 @@ fn curves_that_rise_rest_and_fall() {
 
 #[test]
 fn correlated_noise_is_no_structure() {
-    // Were it taken for white, three quarters of the sigmoids and half of the constants would have
-    // boundaries. One in ten is the worst measured: more than 7 of 20 comes once in a thousand.
-    for course in [Course::OneRise, Course::Line, Course::Constant] {
+    // Were it taken for white, nine in ten sigmoids and half of the constants would have boundaries.
+    // Measured (`stage_rates`): up to 22 % and 8 %; more than these come once in a hundred.
+    for (course, most) in [(Course::OneRise, 9), (Course::Line, 5), (Course::Constant, 5)] {
         for n in [60, 120] {
             let is_wrong =
                 in_parallel(20, |seed| !of_course(course, n, 0.6, &mut Random::new(6000 + seed)).1.is_empty());
             let n_wrong = is_wrong.iter().filter(|w| **w).count();
-            assert!(n_wrong <= 7, "{course:?}, {n} points: {n_wrong} of 20");
+            assert!(n_wrong <= most, "{course:?}, {n} points: {n_wrong} of 20");
         }
     }
 }
