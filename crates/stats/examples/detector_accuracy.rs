@@ -1,4 +1,5 @@
-//! Power and accuracy of the transition detector on simulated curves: `detector_accuracy [CURVES PER ROW]`.
+//! Power and accuracy of the transition detector on simulated curves:
+//! `detector_accuracy [CURVES PER ROW] [FIRST SEED] [PART OF A NAME]`.
 
 #![expect(clippy::print_stdout, reason = "an example prints its result")]
 
@@ -6,7 +7,7 @@
 mod common;
 
 use common::families::{Change, Noise, Sampling};
-use common::{Random, in_parallel};
+use common::{Random, Share, in_parallel};
 use ontogeny_stats::{Transition, TransitionSettings, median, transitions};
 
 /// A family of curves with transitions.
@@ -17,24 +18,26 @@ struct Row {
 }
 
 fn main() {
-    let n_curves: u64 = std::env::args().nth(1).and_then(|a| a.parse().ok()).unwrap_or(200);
-    let only = std::env::args().nth(2).unwrap_or_default();
+    let argument = |i| std::env::args().nth(i).and_then(|a| a.parse().ok());
+    let n_curves: u64 = argument(1).unwrap_or(200);
+    let first_seed: u64 = argument(2).unwrap_or(0);
+    let only = std::env::args().nth(3).unwrap_or_default();
     println!(
-        "{:<34} {:<11} {:>5} {:>5} {:>6} {:>6} {:>7} {:>6} {:>6} {:>8}",
+        "{:<34} {:<11} {:>28} {:>5} {:>6} {:>6} {:>7} {:>6} {:>6} {:>8}",
         "curve", "sampling", "all", "extra", "cover", "half", "centre", "width", "size", "ms/curve"
     );
     for row in rows().iter().filter(|row| row.name.contains(&only)) {
         let start = std::time::Instant::now();
-        let outcomes = in_parallel(n_curves, |seed| outcome(row, seed));
+        let outcomes = in_parallel(n_curves, |seed| outcome(row, first_seed + seed));
         let milliseconds = 1e3 * start.elapsed().as_secs_f64() / n_curves as f64;
         let found: Vec<&Match> = outcomes.iter().flat_map(|o| &o.matches).collect();
         let share = |n: usize, of: usize| n as f64 / of.max(1) as f64;
         let of_found = |value: fn(&Match) -> f64| median(&found.iter().map(|m| value(m)).collect::<Vec<_>>());
         println!(
-            "{:<34} {:<11} {:>5.2} {:>5.2} {:>6.2} {:>6.2} {:>7.3} {:>6.2} {:>6.2} {:>8.1}",
+            "{:<34} {:<11} {:>28} {:>5.2} {:>6.2} {:>6.2} {:>7.3} {:>6.2} {:>6.2} {:>8.1}",
             row.name,
             format!("{:?}", row.sampling),
-            share(outcomes.iter().filter(|o| o.n_missed == 0).count(), outcomes.len()),
+            Share::of(&outcomes.iter().map(|o| o.n_missed == 0).collect::<Vec<_>>()).to_string(),
             share(outcomes.iter().filter(|o| o.n_extra > 0).count(), outcomes.len()),
             share(found.iter().filter(|m| m.is_covered).count(), found.len()),
             share(found.iter().filter(|m| m.holds_half_way).count(), found.len()),
@@ -174,7 +177,7 @@ fn rows() -> Vec<Row> {
     for phi in [0.0, 0.3, 0.6, 0.9] {
         for (n, height) in [(200, 4.0), (50, 4.0)] {
             row(
-                format!("step of {height} sd, {n} points, phi {phi}"),
+                format!("step of {height} sd, {n} points, phi {phi:.1}"),
                 Sampling::Points(n),
                 Box::new(move |random| {
                     let centre = 10f64.powf(1.0 + 2.0 * random.uniform());

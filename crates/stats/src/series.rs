@@ -26,7 +26,8 @@ pub enum SeriesError {
         /// Number of steps.
         expected: usize,
     },
-    /// Too few points for the analysis asked for.
+    /// Too few points for the analysis asked for. Steps that ln(step + 1) does not tell apart count
+    /// as one.
     #[error("the series has {found} points; at least {needed} are needed")]
     TooFewPoints {
         /// Number of points.
@@ -142,14 +143,28 @@ impl Series {
         self.errors.as_deref()
     }
 
-    /// The series over x = ln(step + 1). With more than `max_points` points it is freed of spikes
-    /// and averaged in bins of equal width in x.
+    /// The unit in which the values are analysed: 1, or for values whose squares would leave the
+    /// range of floating-point numbers a power of two, by which division is exact.
+    pub(crate) fn unit(&self) -> f64 {
+        let all = self.values.iter().chain(self.errors.iter().flatten());
+        let largest = all.fold(0.0, |largest: f64, v| largest.max(v.abs()));
+        if largest == 0.0 || ORDINARY.contains(&largest) {
+            return 1.0;
+        }
+        // Normal powers of two: the values of a subnormal series stay below 1, which harms nothing.
+        2f64.powi((largest.log2() as i32).clamp(-1022, 1023))
+    }
+
+    /// The series over x = ln(step + 1), in units of [`Self::unit`]. With more than `max_points`
+    /// points it is freed of spikes and averaged in bins of equal width in x. Points so close that
+    /// they have the same x become one.
     pub(crate) fn in_log_time(&self, needed: usize, max_points: usize) -> Result<LogSeries, SeriesError> {
         let found = self.steps.len();
         if found < needed {
             return Err(SeriesError::TooFewPoints { found, needed });
         }
         let x: Vec<f64> = self.steps.iter().map(|t| t.ln_1p()).collect();
+        let unit = self.unit();
         let (start, span) = (x[0], x[found - 1] - x[0]);
         let bin_of = |i: usize| {
             if found <= max_points {
@@ -158,24 +173,31 @@ impl Series {
                 (((x[i] - start) / span * max_points as f64) as usize).min(max_points - 1)
             }
         };
-        let values = if found > max_points { without_spikes(&self.values) } else { self.values.clone() };
+        let values: Vec<f64> = self.values.iter().map(|v| v / unit).collect();
+        let values = if found > max_points { without_spikes(&values) } else { values };
         let mut log = LogSeries { x: vec![], y: vec![], count: vec![], error: vec![] };
         let mut first = 0;
         while first < found {
             let bin = bin_of(first);
-            let end = (first..found).find(|&i| bin_of(i) != bin).unwrap_or(found);
+            let end = (first + 1..found).find(|&i| bin_of(i) != bin && x[i] > x[i - 1]).unwrap_or(found);
             let count = (end - first) as f64;
             let average = |v: &[f64]| v.iter().sum::<f64>() / count;
-            let squared_error = self.errors.as_ref().map_or(0.0, |e| e[first..end].iter().map(|e| e * e).sum());
-            log.x.push(average(&x[first..end]));
+            let squared = |errors: &Vec<f64>| errors[first..end].iter().map(|e| (e / unit) * (e / unit)).sum();
+            let squared_error = self.errors.as_ref().map_or(0.0, squared);
+            // The mean of equal numbers may differ from them by rounding.
+            log.x.push(average(&x[first..end]).clamp(x[first], x[end - 1]));
             log.y.push(average(&values[first..end]));
             log.count.push(count);
             log.error.push(squared_error / (count * count));
             first = end;
         }
-        Ok(log)
+        let found = log.x.len();
+        if found < needed { Err(SeriesError::TooFewPoints { found, needed }) } else { Ok(log) }
     }
 }
+
+/// Largest values of series whose squares and sums of squares are sure to be finite and not 0.
+const ORDINARY: std::ops::RangeInclusive<f64> = 1e-100..=1e100;
 
 /// Most points of a spike, and points compared with on either side.
 const SPIKE: usize = 3;

@@ -1,17 +1,24 @@
 //! Gaussian-process regression of a series on log time, and the slope of the smooth curve.
 
 use crate::cholesky::Cholesky;
+use crate::noise::NoiseModel;
 use crate::random::Stream;
 use crate::series::LogSeries;
 
 /// Bounds of the amplitude and of the unexplained noise, in standard deviations of the values.
 const AMPLITUDE: (f64, f64) = (0.03, 30.0);
 const NOISE: (f64, f64) = (1e-3, 2.0);
+/// Structure below this share of the range of the values says nothing about the noise.
+const RESOLUTION: f64 = 0.01;
+/// Fewest points for noise that is correlated.
+const ENOUGH_POINTS: usize = 40;
 /// Starts of the search for the length scale, in units of ln(step + 1).
 const STARTS: [f64; 3] = [0.7, 1.5, 4.0];
 
 /// A Gaussian process with squared-exponential kernel through the points of a series (Rasmussen
-/// and Williams 2006, eqs. 2.19 and 2.25), its three scales at the maximum of the marginal likelihood.
+/// and Williams 2006, eqs. 2.19 and 2.25) and first-order autoregressive noise, its scales and the
+/// coefficient of the noise at the maximum of the marginal likelihood. Without the coefficient the
+/// slow part of correlated noise would be taken for structure.
 pub(crate) struct Smooth<'a> {
     x: &'a [f64],
     scales: Scales,
@@ -21,12 +28,14 @@ pub(crate) struct Smooth<'a> {
     mean: f64,
 }
 
-/// Length scale, amplitude and standard deviation of the noise beyond the given errors.
+/// Length scale, amplitude, standard deviation of the noise beyond the given errors, and the
+/// correlation of the noise (given errors included) from one original point to the next.
 #[derive(Debug, Clone, Copy)]
 struct Scales {
     length: f64,
     amplitude: f64,
     noise: f64,
+    phi: f64,
 }
 
 impl Scales {
@@ -43,26 +52,35 @@ impl<'a> Smooth<'a> {
         let mean = series.y.iter().sum::<f64>() / n;
         let centred: Vec<f64> = series.y.iter().map(|y| y - mean).collect();
         let deviation = (centred.iter().map(|y| y * y).sum::<f64>() / n).sqrt();
-        if series.range() == 0.0 {
+        if series.range() == 0.0 || deviation == 0.0 {
             return None;
         }
-        let lower = [length_bounds.0, AMPLITUDE.0 * deviation, NOISE.0 * deviation].map(f64::ln);
-        let upper = [length_bounds.1, AMPLITUDE.1 * deviation, NOISE.1 * deviation].map(f64::ln);
-        let objective = |point: &[f64; 3]| {
+        let bound = |length: f64, amplitude: f64, noise: f64, phi: f64| {
+            [length.ln(), (amplitude * deviation).ln(), (noise * deviation).ln(), phi]
+        };
+        // The likelihood may take a sharp curve for correlated noise. The contrasts, which are
+        // blind to steps, say how far it may go; few points do not tell the two apart at all.
+        let model = NoiseModel::new(series);
+        let robust = model.phi(model.coefficient(&series.y, RESOLUTION * series.range()));
+        let phi = if series.x.len() < ENOUGH_POINTS { 0.0 } else { robust };
+        let lower = bound(length_bounds.0, AMPLITUDE.0, NOISE.0, 0.0);
+        let upper = bound(length_bounds.1, AMPLITUDE.1, NOISE.1, phi);
+        let objective = |point: &Point| {
             factorise(series, scales_at(point)).map_or(f64::NEG_INFINITY, |factor| {
                 let half = factor.solve_lower(&centred);
                 -0.5 * (half.iter().map(|h| h * h).sum::<f64>() + factor.log_determinant())
             })
         };
-        let mut best: Option<(f64, [f64; 3])> = None;
+        // All starts roughly, then the best of them finely.
+        let mut best: Option<(f64, Point)> = None;
         for start in STARTS {
-            let start = [start.ln(), deviation.ln(), (0.1 * deviation).ln()];
-            let found = climb(&objective, start, lower, upper);
+            let found = climb(&objective, bound(start, 1.0, 0.1, 0.0), (lower, upper), (1.0, 0.2));
             if best.is_none_or(|(value, _)| found.0 > value) {
                 best = Some(found);
             }
         }
-        let scales = scales_at(&best?.1);
+        let (_, best) = climb(&objective, best?.1, (lower, upper), (0.125, 0.02));
+        let scales = scales_at(&best);
         let factor = factorise(series, scales)?;
         let weights = factor.solve(&centred);
         Some(Self { x: &series.x, scales, factor, weights, mean })
@@ -115,19 +133,33 @@ impl SlopePosterior {
     }
 }
 
-fn scales_at(point: &[f64; 3]) -> Scales {
-    let [length, amplitude, noise] = point.map(f64::exp);
-    Scales { length, amplitude, noise }
+/// Logarithms of length, amplitude and noise, and the coefficient of the noise.
+type Point = [f64; 4];
+
+fn scales_at(&[length, amplitude, noise, phi]: &Point) -> Scales {
+    Scales { length: length.exp(), amplitude: amplitude.exp(), noise: noise.exp(), phi }
 }
 
 fn factorise(series: &LogSeries, scales: Scales) -> Option<Cholesky> {
+    let Scales { phi, amplitude, noise, .. } = scales;
+    // The mean of m points of unit AR(1) noise: its variance, and its covariance with the mean of
+    // m' later ones after a gap of g, φ^(1+g) reach reach', as in `noise::NoiseModel`.
+    let powers: Vec<f64> = series.count.iter().map(|m| phi.powf(*m)).collect();
+    let reach: Vec<f64> = series.count.iter().zip(&powers).map(|(m, p)| (1.0 - p) / (m * (1.0 - phi))).collect();
+    let variance: Vec<f64> =
+        reach.iter().zip(&series.count).map(|(r, m)| ((1.0 + phi) - 2.0 * phi * r) / ((1.0 - phi) * m)).collect();
+    let total: Vec<f64> = variance.iter().zip(&series.error).map(|(v, e)| noise * noise * v + e).collect();
+    let share: Vec<f64> = (0..total.len()).map(|i| reach[i] * (total[i] / variance[i]).sqrt()).collect();
     let rows = (0..series.x.len())
         .map(|i| {
             let mut row: Vec<f64> = (0..=i).map(|j| scales.kernel(series.x[i] - series.x[j])).collect();
             // The last term is 1e-10 of the variance: it keeps the matrix definite to rounding.
-            row[i] += scales.noise * scales.noise / series.count[i]
-                + series.error[i]
-                + 1e-10 * scales.amplitude * scales.amplitude;
+            row[i] += total[i] + 1e-10 * amplitude * amplitude;
+            let mut between = phi;
+            for j in (0..i).rev().take_while(|_| phi > 0.0) {
+                row[j] += between * share[i] * share[j];
+                between *= powers[j];
+            }
             row
         })
         .collect();
@@ -151,27 +183,32 @@ fn factorise_with_jitter(rows: &[Vec<f64>]) -> Cholesky {
     }
 }
 
-/// Maximum by a compass search: deterministic, without derivatives, within bounds.
-fn climb(objective: &impl Fn(&[f64; 3]) -> f64, start: [f64; 3], lower: [f64; 3], upper: [f64; 3]) -> (f64, [f64; 3]) {
-    let bounded = |mut point: [f64; 3]| {
-        for k in 0..3 {
-            point[k] = point[k].clamp(lower[k], upper[k]);
-        }
-        point
-    };
+/// Maximum by a compass search: deterministic, without derivatives, within bounds, from the first
+/// stride to the last.
+fn climb(
+    objective: &impl Fn(&Point) -> f64,
+    start: Point,
+    (lower, upper): (Point, Point),
+    (first, last): (f64, f64),
+) -> (f64, Point) {
+    let bounded = |point: Point| -> Point { std::array::from_fn(|k| point[k].clamp(lower[k], upper[k])) };
     let mut point = bounded(start);
     let mut value = objective(&point);
-    let mut stride = 1.0;
-    while stride > 0.02 {
+    let mut stride = first;
+    while stride > last {
         let mut improved = false;
-        for k in 0..3 {
+        for k in 0..point.len() {
             for direction in [stride, -stride] {
                 let mut trial = point;
                 trial[k] += direction;
                 let trial = bounded(trial);
+                if trial[k] == point[k] {
+                    continue;
+                }
                 let found = objective(&trial);
                 if found > value {
                     (point, value, improved) = (trial, found, true);
+                    break;
                 }
             }
         }

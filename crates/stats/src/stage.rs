@@ -5,6 +5,7 @@ use crate::order::quantile;
 use crate::random::Stream;
 use crate::series::{LogSeries, Series, SeriesError, step_at};
 use crate::smooth::{SlopePosterior, Smooth};
+use crate::special::normal_quantile;
 
 /// Fewest points in which stages are looked for.
 pub const MIN_STAGE_POINTS: usize = 8;
@@ -48,9 +49,9 @@ pub struct StageSettings {
     pub plateau: f64,
     /// A stage changes by at least this share of the range of the smoothed values. Default 0.02.
     pub min_change: f64,
-    /// And its slope is somewhere at least this many of its standard deviations from zero.
-    /// Default 3.
-    pub min_slope_errors: f64,
+    /// And its slope is somewhere so steep that noise alone shows it at none of the n points (after
+    /// binning) but with this probability: n times that of one place (Bonferroni). Default 0.05.
+    pub alpha: f64,
     /// Longer series are averaged in this many bins of equal width in ln(step + 1). Default 150.
     pub max_points: usize,
     /// Posterior draws behind the intervals. Default 400.
@@ -65,7 +66,7 @@ impl Default for StageSettings {
             length_bounds: (0.5, 1000.0),
             plateau: 0.1,
             min_change: 0.02,
-            min_slope_errors: 3.0,
+            alpha: 0.05,
             max_points: 150,
             draws: 400,
             seed: 0,
@@ -76,7 +77,8 @@ impl Default for StageSettings {
 /// The boundaries between the stages of `series`, in order of time; none where it has one stage.
 ///
 /// The series is smoothed over x = ln(step + 1) by a Gaussian process with squared-exponential
-/// kernel, the given standard errors as known noise and further noise estimated. A stage is a
+/// kernel, the given standard errors as known noise, further noise and (from 40 points on) the
+/// correlation of the noise of neighbouring points estimated. A stage is a
 /// stretch of one sign of the slope d y / d x, clear of its error and of a minimal size, cut in
 /// two where the slope rests in between. Boundaries lie between stages, so between the
 /// transitions in them. Their intervals come from draws of the slope curve, which hold the
@@ -127,13 +129,13 @@ impl StageSettings {
             if lies_in { Ok(()) } else { Err(SeriesError::BadSetting { name, value, range }) }
         };
         let (shortest, longest) = self.length_bounds;
-        check("length_bounds.0", shortest, shortest > 0.0 && shortest.is_finite(), "above 0")?;
-        let lies_in = longest >= shortest && longest.is_finite();
-        check("length_bounds.1", longest, lies_in, "at least length_bounds.0")?;
-        let (plateau, change, errors) = (self.plateau, self.min_change, self.min_slope_errors);
+        check("length_bounds.0", shortest, (1e-3..=1e6).contains(&shortest), "between 0.001 and 1e6")?;
+        let lies_in = longest >= shortest && longest <= 1e6;
+        check("length_bounds.1", longest, lies_in, "between length_bounds.0 and 1e6")?;
+        let (plateau, change, alpha) = (self.plateau, self.min_change, self.alpha);
         check("plateau", plateau, plateau > 0.0 && plateau < 1.0, "between 0 and 1, both excluded")?;
         check("min_change", change, (0.0..1.0).contains(&change), "at least 0 and below 1")?;
-        check("min_slope_errors", errors, errors >= 0.0, "at least 0")?;
+        check("alpha", alpha, alpha > 0.0 && alpha <= 1.0, "above 0 and at most 1")?;
         let needed = MIN_STAGE_POINTS;
         check("max_points", self.max_points as f64, self.max_points >= needed, "at least 8")
     }
@@ -180,6 +182,7 @@ fn stages(
         first = last + 1;
     }
     let noise: Vec<f64> = NoiseModel::new(log).noise(&log.y, 0).deviation.iter().map(|d| d * d).collect();
+    let min_errors = normal_quantile(1.0 - 0.5 * settings.alpha / log.x.len() as f64);
     stages.retain(|s| {
         let change = (values[s.last] - values[s.first]).abs();
         // Around a sharp step the smooth curve rings where the values are flat: they must show at
@@ -188,7 +191,7 @@ fn stages(
         let (measured_last, last_noise) = measured(log, &noise, grid[s.last]);
         let shown = (measured_last - measured_first) * s.sign;
         let is_shown = shown + 2.0 * (first_noise + last_noise).sqrt() > 0.5 * change;
-        let clear = (s.first..=s.last).any(|i| slope.mean[i].abs() > settings.min_slope_errors * slope.deviation[i]);
+        let clear = (s.first..=s.last).any(|i| slope.mean[i].abs() > min_errors * slope.deviation[i]);
         clear && is_shown && change > settings.min_change * range
     });
     stages

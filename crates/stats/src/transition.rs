@@ -116,7 +116,12 @@ pub fn transitions(series: &Series, settings: &TransitionSettings) -> Result<Vec
     let log = series.in_log_time(MIN_TRANSITION_POINTS, settings.max_points)?;
     let model = NoiseModel::new(&log);
     let detector = Detector { x: &log.x, y: &log.y, model: &model, settings };
-    Ok(detector.transitions())
+    let mut found = detector.transitions();
+    for transition in &mut found {
+        // A change from one end of the range of floating-point numbers to the other has no size in it.
+        transition.size = (transition.size * series.unit()).clamp(f64::MIN, f64::MAX);
+    }
+    Ok(found)
 }
 
 impl TransitionSettings {
@@ -207,7 +212,8 @@ impl Detector<'_> {
         let scale = (misfit / (n as f64 - 4.0)).max(1.0).sqrt();
         let mut reached = vec![0usize; evidence.len()];
         // Where the null fits better outright, no simulation is needed to say so.
-        let mut p_values: Vec<Option<f64>> = evidence.iter().map(|&e| (e <= 0.0).then_some(1.0)).collect();
+        let mut p_values: Vec<Option<f64>> =
+            evidence.iter().map(|&e| (e <= 0.0 || e.is_nan()).then_some(1.0)).collect();
         for draw in 0..self.settings.null_draws {
             let open = evidence.iter().zip(&p_values).filter(|(_, p)| p.is_none());
             let needed = open.map(|(e, _)| *e).fold(f64::INFINITY, f64::min);

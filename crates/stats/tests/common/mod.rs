@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "no test or example uses all of it")]
 
 pub(crate) mod families;
+pub(crate) mod stages;
 
 use ontogeny_stats::normal_quantile;
 
@@ -27,6 +28,44 @@ impl Random {
     /// Standard normal.
     pub(crate) fn normal(&mut self) -> f64 {
         normal_quantile(self.uniform())
+    }
+}
+
+/// How many of a number of simulations showed something.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Share {
+    pub(crate) n_found: usize,
+    pub(crate) n: usize,
+}
+
+impl Share {
+    /// The share of true answers.
+    pub(crate) fn of(answers: &[bool]) -> Self {
+        Self { n_found: answers.iter().filter(|a| **a).count(), n: answers.len() }
+    }
+
+    /// Its 95 % interval (Wilson 1927).
+    pub(crate) fn interval(self) -> (f64, f64) {
+        let (n, z) = (self.n.max(1) as f64, normal_quantile(0.975));
+        let (share, slack) = (self.n_found as f64 / n, z * z / n);
+        let middle = (share + slack / 2.0) / (1.0 + slack);
+        let half = z * (share * (1.0 - share) / n + slack / (4.0 * n)).sqrt() / (1.0 + slack);
+        ((middle - half).max(0.0), (middle + half).min(1.0))
+    }
+}
+
+impl std::ops::AddAssign for Share {
+    fn add_assign(&mut self, other: Self) {
+        self.n_found += other.n_found;
+        self.n += other.n;
+    }
+}
+
+impl std::fmt::Display for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (lower, upper) = self.interval();
+        let share = self.n_found as f64 / self.n.max(1) as f64;
+        write!(f, "{share:.3} [{lower:.3}, {upper:.3}] {}/{}", self.n_found, self.n)
     }
 }
 

@@ -1,25 +1,33 @@
 //! Power of the transition detector against the height of a step: writes `docs/detector-power.csv`
 //! and `docs/detector-power.svg`.
 //!
-//! `cargo run --release -p ontogeny --example detector_power [-- SERIES_PER_POINT]`
+//! `cargo run --release -p ontogeny-stats --example detector_power [SERIES PER POINT] [FIRST SEED]`
 
 #![expect(clippy::print_stdout, reason = "an example prints its result")]
 
-use std::fmt::Write as _;
-use std::num::NonZero;
-use std::path::Path;
+#[path = "../tests/common/mod.rs"]
+mod common;
 
-use ontogeny::posterior::in_parallel;
-use ontogeny::stats::{Series, TransitionSettings, normal_quantile, transitions};
+use common::families::autoregression;
+use common::{Random, Share, in_parallel, log_spaced};
+use ontogeny_stats::{Series, TransitionSettings, transitions};
+use std::fmt::Write as _;
+use std::path::Path;
 
 /// Lengths of the series, spaced evenly in the logarithm of the step from 1 to 10,000.
 const LENGTHS: [usize; 3] = [50, 100, 200];
 /// Autocorrelation of neighbouring points.
 const PHIS: [f64; 2] = [0.0, 0.6];
-/// Greatest height of the step, in standard deviations of the noise; 0 is the rate of false alarms.
-const HIGHEST: usize = 8;
+/// Heights of the step, in standard deviations of the noise; 0 is the rate of false alarms.
+const HEIGHTS: [usize; 7] = [0, 1, 2, 3, 4, 6, 8];
+const HIGHEST: usize = HEIGHTS[HEIGHTS.len() - 1];
+/// Simulations behind a p-value. They end with the twentieth that is as strong as the candidate, so
+/// p ≤ 0.05 says that fewer than twenty of the first 399 are: more of them change no decision.
+const NULL_DRAWS: usize = 399;
+/// Seeds from one point of the figure to the next, so that no two share a series.
+const SEEDS_PER_POINT: u64 = 1_000_000;
 
-/// Share of series in which a step of this height was found.
+/// Share of series in which a step of this height was found, with its 95 % interval.
 struct Point {
     n_points: usize,
     phi: f64,
@@ -30,18 +38,25 @@ struct Point {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let n_series: usize = std::env::args().nth(1).map_or(Ok(500), |text| text.parse())?;
-    let threads = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-    let mut points = Vec::new();
+    let n_series: u64 = std::env::args().nth(1).map_or(Ok(500), |text| text.parse())?;
+    let first_seed: u64 = std::env::args().nth(2).map_or(Ok(0), |text| text.parse())?;
+    let mut points: Vec<Point> = Vec::new();
     for phi in PHIS {
         for n_points in LENGTHS {
-            for height in 0..=HIGHEST {
-                let hits = in_parallel(n_series, threads, |i| is_found(n_points, phi, height as f64, i as u64));
-                let n_found = hits.into_iter().filter(|hit| *hit).count();
-                let (lower, upper) = interval(n_found as f64, n_series as f64);
-                let share = n_found as f64 / n_series as f64;
-                println!("{n_points} points, phi {phi}, {height} sd: {share:.3} [{lower:.3}, {upper:.3}]");
-                points.push(Point { n_points, phi, height, share, lower, upper });
+            for height in HEIGHTS {
+                let seed = first_seed + points.len() as u64 * SEEDS_PER_POINT + 1;
+                let found = in_parallel(n_series, |i| is_found(n_points, phi, height as f64, seed + i));
+                let found = Share::of(&found);
+                println!("{n_points} points, phi {phi}, {height} sd: {found}");
+                let (lower, upper) = found.interval();
+                points.push(Point {
+                    n_points,
+                    phi,
+                    height,
+                    share: found.n_found as f64 / n_series as f64,
+                    lower,
+                    upper,
+                });
             }
         }
     }
@@ -54,40 +69,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Whether anything is found in noise of unit variance with a step somewhere in its middle half,
 /// and for a true step, whether what is found covers it.
 fn is_found(n_points: usize, phi: f64, height: f64, seed: u64) -> bool {
-    // Not by the increment of the generator: that would give every series its neighbour's numbers.
-    let mut state = seed.wrapping_add(1).wrapping_mul(0x2545_f491_4f6c_dd1d).wrapping_add((n_points * 100) as u64);
-    let mut uniform = || {
-        // SplitMix64 (Steele, Lea and Flood 2014).
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (((z ^ (z >> 31)) >> 11) as f64 + 0.5) * 2f64.powi(-53)
-    };
-    let steps: Vec<f64> = (0..n_points).map(|i| 1e4f64.powf(i as f64 / (n_points - 1) as f64)).collect();
-    let centre = 10f64.powf(1.0 + 2.0 * uniform());
-    let mut noise = normal_quantile(uniform());
-    let values = steps.iter().map(|&step| {
-        let value = noise + if step >= centre { height } else { 0.0 };
-        noise = phi * noise + (1.0 - phi * phi).sqrt() * normal_quantile(uniform());
-        value
-    });
-    let values = values.collect();
+    let mut random = Random::new(seed);
+    let steps = log_spaced(n_points);
+    let centre = 10f64.powf(1.0 + 2.0 * random.uniform());
+    let noise = autoregression(n_points, phi, &mut random);
+    let values = steps.iter().zip(noise).map(|(&step, e)| e + if step >= centre { height } else { 0.0 }).collect();
     let series = Series::new(steps, values).expect("the steps increase");
-    let found = transitions(&series, &TransitionSettings::default()).expect("the series is long enough");
+    let settings = TransitionSettings { null_draws: NULL_DRAWS, ..TransitionSettings::default() };
+    let found = transitions(&series, &settings).expect("the series is long enough");
     found.iter().any(|t| height == 0.0 || t.size > 0.0 && t.lower <= centre && centre <= t.upper)
 }
 
-/// 95 % interval of a share (Wilson 1927).
-fn interval(n_found: f64, n: f64) -> (f64, f64) {
-    let z = normal_quantile(0.975);
-    let (share, slack) = (n_found / n, z * z / n);
-    let middle = (share + slack / 2.0) / (1.0 + slack);
-    let half = z * (share * (1.0 - share) / n + slack / (4.0 * n)).sqrt() / (1.0 + slack);
-    ((middle - half).max(0.0), (middle + half).min(1.0))
-}
-
-fn csv(points: &[Point], n_series: usize) -> String {
+fn csv(points: &[Point], n_series: u64) -> String {
     let mut text = String::from("points,phi,height_sd,found,lower,upper,series\n");
     for p in points {
         let Point { n_points, phi, height, share, lower, upper } = p;
@@ -97,7 +90,7 @@ fn csv(points: &[Point], n_series: usize) -> String {
 }
 
 /// Two panels, one for each autocorrelation, with a curve for each length.
-fn svg(points: &[Point], n_series: usize) -> String {
+fn svg(points: &[Point], n_series: u64) -> String {
     let mut text = String::from(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 820 400\" font-family=\"system-ui, sans-serif\" font-size=\"13\">\n\
          <title>Power of the transition detector</title>\n\
@@ -135,7 +128,7 @@ fn svg(points: &[Point], n_series: usize) -> String {
             x(HIGHEST),
             y(0.05) - 4.0
         );
-        for height in 0..=HIGHEST {
+        for height in HEIGHTS {
             let _ = writeln!(
                 text,
                 "<text class=\"soft\" x=\"{}\" y=\"340\" text-anchor=\"middle\">{height}</text>",
@@ -163,7 +156,7 @@ fn svg(points: &[Point], n_series: usize) -> String {
         }
     }
     for (i, (class, n_points)) in ["a", "b", "c"].into_iter().zip(LENGTHS).enumerate() {
-        let at = 520.0 + 100.0 * i as f64;
+        let at = 450.0 + 110.0 * i as f64;
         let _ = writeln!(
             text,
             "<path class=\"line {class}\" d=\"M{at} 16h18\"/><text x=\"{}\" y=\"20\">{n_points} points</text>",
@@ -173,7 +166,7 @@ fn svg(points: &[Point], n_series: usize) -> String {
     let _ = writeln!(
         text,
         "<text x=\"60\" y=\"20\" font-weight=\"600\">Share of series in which the step is found</text>\n\
-         <text class=\"soft\" x=\"60\" y=\"390\" font-size=\"11\">{n_series} series for each point; bars: 95 % intervals; at height 0: share with a false transition</text>\n</svg>"
+         <text class=\"soft\" x=\"60\" y=\"390\" font-size=\"11\">{n_series} series for each point; found: significant, the step within the interval of its centre; bars: 95 % intervals; at height 0: share with a false transition</text>\n</svg>"
     );
     text
 }
