@@ -1,5 +1,6 @@
 //! Disks that are full or read-only: a clear error, a run that can still be read, and one that goes on afterwards.
 #![cfg(target_os = "linux")]
+#![expect(clippy::print_stdout, reason = "a skipped test says why")]
 
 mod common;
 

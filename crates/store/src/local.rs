@@ -87,9 +87,8 @@ impl LocalFolder {
             let kind = entry.file_type()?;
             match entry.file_name().to_str() {
                 Some(name) if name.starts_with(TEMPORARY_PREFIX) => {
-                    if !kind.is_file() || is_unlocked(&entry.path())? {
-                        remove_all(&entry.path())?;
-                    }
+                    let is_left = !kind.is_file() || is_unlocked(&entry.path())?;
+                    is_left.then(|| remove_all(&entry.path())).transpose()?;
                 }
                 _ if kind.is_dir() => Self::tidy_folder(&entry.path())?,
                 _ => {}

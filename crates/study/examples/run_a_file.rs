@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let threads = NonZero::<usize>::MIN;
     let summary = run.execute(
-        &scratch.path().join("run"),
+        scratch.path().join("run"),
         &Options { threads, observer: &observer, cancel: &AtomicBool::new(false) },
     )?;
     let accuracy = &summary.view.observables["accuracy"];
