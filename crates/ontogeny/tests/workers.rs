@@ -4,7 +4,7 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{TINY, Workplace, assert_same, findings};
@@ -93,9 +93,15 @@ fn four_workers_killed_at_random_lose_nothing_and_end_with_the_bits_of_one() {
     here.write("tiny.toml", dense());
     here.call(&["run", "tiny.toml", "--out", "alone"]).expect(0, &[]);
     let expected = here.findings("alone");
+    let said = here.path("said");
     let spawn = || -> Child {
         let mut command: Command = here.command(&RUN);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts")
+        let talk = fs_err::OpenOptions::new().create(true).append(true).open(&said).expect("a file for what they say");
+        command.stdout(Stdio::null()).stderr(talk.into_file()).spawn().expect("the binary starts")
+    };
+    let check = |status: ExitStatus, n_kills: u64| {
+        let talk = fs_err::read_to_string(&said).unwrap_or_default();
+        assert!(status.success(), "after {n_kills} kills: {status}: {talk}");
     };
     let mut moments = Moments(3);
     let (mut n_kills, mut n_runs, mut n_looks, mut n_with_record) = (0, 0, 0, 0);
@@ -110,7 +116,7 @@ fn four_workers_killed_at_random_lose_nothing_and_end_with_the_bits_of_one() {
             let ended = workers[victim].try_wait().expect("a child of ours");
             // A worker that ends by itself says that everything is done; anything else is an error.
             if let Some(status) = ended {
-                assert!(status.success(), "after {n_kills} kills: {status}");
+                check(status, n_kills);
                 break;
             }
             workers[victim].kill().expect("SIGKILL");
@@ -131,8 +137,7 @@ fn four_workers_killed_at_random_lose_nothing_and_end_with_the_bits_of_one() {
             }
         }
         for worker in &mut workers {
-            let status = worker.wait().expect("a child of ours");
-            assert!(status.success(), "after {n_kills} kills: {status}");
+            check(worker.wait().expect("a child of ours"), n_kills);
         }
         assert_same(&findings(&here.path("r")), &expected, "killed");
         let left: Vec<String> = common::files(&here.path("r"))

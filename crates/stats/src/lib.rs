@@ -7,6 +7,7 @@
 //! |---|---|
 //! | Have these chains converged, and how precise is their mean? | [`Chains`] |
 //! | Where does this series change, how sharply, how surely? | [`transitions`] |
+//! | What is the best cut into k segments, or at a price for each? | [`partition()`] |
 //! | Which of many such findings survive? | [`benjamini_hochberg`] |
 //! | Where does one stage end and the next begin? | [`stage_boundaries`] |
 //! | On which boundaries do several observables agree? | [`consensus`] |
@@ -34,6 +35,7 @@ mod hills;
 mod multiple;
 mod noise;
 mod null;
+mod partition;
 mod segmentation;
 mod series;
 mod transition;
@@ -54,6 +56,7 @@ pub use drift::Drift;
 pub use gini::gini;
 pub use multiple::benjamini_hochberg;
 pub use order::{median, quantile};
+pub use partition::{Partition, SegmentCount, SegmentShape, partition};
 pub use series::{Series, SeriesError};
 pub use special::{normal_cdf, normal_quantile};
 pub use stage::{Boundary, BoundaryKind, MIN_STAGE_POINTS, StageSettings, stage_boundaries};

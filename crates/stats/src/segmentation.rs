@@ -1,5 +1,8 @@
 //! Exact segmentation of a series into straight lines, and the polyline it makes.
 
+use crate::noise::Whitener;
+use crate::partition::cheapest_cuts;
+
 /// Points `first..=last` and the weighted least-squares line through them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Segment {
@@ -13,11 +16,6 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Number of points.
-    pub(crate) fn len(&self) -> usize {
-        self.last + 1 - self.first
-    }
-
     /// Height of the line at `x`.
     pub(crate) fn at(&self, x: f64) -> f64 {
         self.level + self.slope * (x - self.centre)
@@ -33,40 +31,17 @@ impl Segment {
     }
 }
 
-/// Partition into straight lines, free to jump between segments, that minimises
-/// Σ (y − line)² / variance + `penalty` × number of segments, exactly.
-///
-/// Optimal partitioning with the pruning of PELT (Killick, Fearnhead and Eckley 2012, eq. 4 with
-/// K = 0): quadratic time at worst, linear memory.
-pub(crate) fn segment_lines(x: &[f64], y: &[f64], variance: &[f64], penalty: f64) -> Vec<Segment> {
-    let sums = Sums::new(x, y, variance);
-    let n = x.len();
-    let mut best = vec![0.0; n + 1];
-    let mut previous = vec![0; n + 1];
-    let mut starts: Vec<usize> = Vec::with_capacity(n);
-    for end in 1..=n {
-        starts.push(end - 1);
-        let costs: Vec<f64> = starts.iter().map(|&start| best[start] + sums.cost(start, end)).collect();
-        let (mut least, mut from) = (f64::INFINITY, 0);
-        for (&cost, &start) in costs.iter().zip(&starts) {
-            if cost < least {
-                (least, from) = (cost, start);
-            }
-        }
-        best[end] = least + penalty;
-        previous[end] = from;
-        let mut cost = costs.iter();
-        // A start that cannot catch up even without paying for a further segment never will.
-        starts.retain(|_| cost.next().is_some_and(|&c| c <= best[end]));
-    }
-    let mut segments = vec![];
-    let mut end = n;
-    while end > 0 {
-        segments.push(sums.segment(previous[end], end));
-        end = previous[end];
-    }
-    segments.reverse();
-    segments
+/// Partition into straight lines, free to jump between segments, that minimises the sum over
+/// segments of the generalised least squares (y − line)ᵀ Σ⁻¹ (y − line), plus `penalty` for each,
+/// exactly. Σ is the covariance of the noise within a segment; between segments it starts anew,
+/// which makes the cost additive (cf. Chakar et al. 2017, who whiten across the change).
+pub(crate) fn segment_lines(sums: &Sums, penalty: f64) -> Vec<Segment> {
+    let n = sums.upto.len() - 1;
+    // With correlated noise two parts may cost more than the whole, and PELT would not be exact.
+    let mut starts = vec![0];
+    starts.extend(cheapest_cuts(n, 1, penalty, !sums.is_correlated, |start, end| sums.cost(start, end)));
+    let ends = starts.iter().skip(1).copied().chain([n]);
+    starts.iter().zip(ends).map(|(&start, end)| sums.segment(start, end)).collect()
 }
 
 /// One straight piece of the fitted curve.
@@ -96,8 +71,7 @@ impl Edge {
 /// the one, over any stretch around the jump, with the least squared error, the segments being
 /// refitted to the points left to them. (Straight lines that may jump put a jump into the middle
 /// of every noisy sigmoid; the ramp gives it its width back.) Smaller jumps become a shared vertex.
-pub(crate) fn polyline(x: &[f64], y: &[f64], variance: &[f64], segments: &[Segment], jump_errors: f64) -> Vec<Edge> {
-    let sums = Sums::new(x, y, variance);
+pub(crate) fn polyline(x: &[f64], sums: &Sums, segments: &[Segment], jump_errors: f64) -> Vec<Edge> {
     let mut edges = vec![];
     let mut segment = segments[0];
     let mut start = (x[segment.first], segment.at(x[segment.first]));
@@ -143,34 +117,54 @@ fn push_edge(edges: &mut Vec<Edge>, from: (f64, f64), to: (f64, f64), rise_error
     }
 }
 
-/// Running sums that give the cost of any segment in constant time.
-struct Sums {
+/// Running sums that give the cost of any segment in constant time: products of the whitened
+/// columns 1, x and y, namely 11, 1x, xx, 1y, xy and yy.
+pub(crate) struct Sums {
     x_origin: f64,
-    /// Σ w, Σ wx, Σ wxx, Σ wy, Σ wxy, Σ wyy over the first i points.
-    running: Vec<[f64; 6]>,
     y_origin: f64,
+    /// Sums over the first i points, each whitened by the one before it.
+    upto: Vec<[f64; 6]>,
+    /// What to take off for a segment that starts at point i: it is not whitened by the one before.
+    before: Vec<[f64; 6]>,
+    is_correlated: bool,
 }
 
 impl Sums {
-    fn new(x: &[f64], y: &[f64], variance: &[f64]) -> Self {
+    pub(crate) fn new(x: &[f64], y: &[f64], whitener: &Whitener) -> Self {
         let n = x.len();
         // Centred numbers keep the differences of running sums accurate.
         let x_origin = f64::midpoint(x[0], x[n - 1]);
         let y_origin = y.iter().sum::<f64>() / n as f64;
-        let mut running = vec![[0.0; 6]; n + 1];
+        let (mut upto, mut before) = (Vec::with_capacity(n + 1), Vec::with_capacity(n));
+        let mut sum = [0.0; 6];
+        let mut last = [0.0; 3];
+        upto.push(sum);
+        let products = |[a, u, v]: [f64; 3]| [a * a, a * u, u * u, a * v, u * v, v * v];
         for i in 0..n {
-            let (u, v, w) = (x[i] - x_origin, y[i] - y_origin, 1.0 / variance[i]);
-            let terms = [w, w * u, w * u * u, w * v, w * u * v, w * v * v];
-            for (k, term) in terms.into_iter().enumerate() {
-                running[i + 1][k] = running[i][k] + term;
+            let point = [1.0, x[i] - x_origin, y[i] - y_origin];
+            let alone = products(point.map(|p| whitener.first[i] * p));
+            let mut whitened = point.map(|p| whitener.own[i] * p);
+            for (w, l) in whitened.iter_mut().zip(last) {
+                *w -= whitener.previous[i] * l;
             }
+            for (total, term) in sum.iter_mut().zip(products(whitened)) {
+                *total += term;
+            }
+            let mut offset = sum;
+            for (o, term) in offset.iter_mut().zip(alone) {
+                *o -= term;
+            }
+            before.push(offset);
+            upto.push(sum);
+            last = point;
         }
-        Self { x_origin, running, y_origin }
+        let is_correlated = whitener.previous.iter().any(|&p| p != 0.0);
+        Self { x_origin, y_origin, upto, before, is_correlated }
     }
 
-    /// Σ w, weighted means of x and y, and centred Σ wxx, Σ wxy, Σ wyy of points start..end.
+    /// Weight of the constant, weighted means of x and y, and centred xx, xy, yy of points start..end.
     fn moments(&self, start: usize, end: usize) -> [f64; 6] {
-        let (a, b) = (&self.running[start], &self.running[end]);
+        let (a, b) = (&self.before[start], &self.upto[end]);
         let w = b[0] - a[0];
         let (x, y) = ((b[1] - a[1]) / w, (b[3] - a[3]) / w);
         let xx = b[2] - a[2] - w * x * x;
@@ -240,8 +234,15 @@ impl Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::noise::Noise;
     use crate::random::Stream;
     use proptest::prelude::*;
+
+    fn sums(x: &[f64], y: &[f64], deviation: f64, correlation: f64) -> Sums {
+        let mut correlation = vec![correlation; x.len()];
+        correlation[0] = 0.0;
+        Sums::new(x, y, &Whitener::new(&Noise { deviation: vec![deviation; x.len()], correlation }))
+    }
 
     fn ends(segments: &[Segment]) -> Vec<usize> {
         segments.iter().map(|s| s.last + 1).collect()
@@ -253,23 +254,24 @@ mod tests {
         // rest, n/16 = 6.25 at n = 100, is what a second segment saves.
         let x: Vec<f64> = (0..100).map(f64::from).collect();
         let y: Vec<f64> = (0..100).map(|i| f64::from(u8::from(i >= 50))).collect();
-        let v = vec![1.0; 100];
-        assert_eq!(ends(&segment_lines(&x, &y, &v, 6.2)), [50, 100]);
-        assert_eq!(ends(&segment_lines(&x, &y, &v, 6.3)), [100]);
+        let sums = sums(&x, &y, 1.0, 0.0);
+        assert_eq!(ends(&segment_lines(&sums, 6.2)), [50, 100]);
+        assert_eq!(ends(&segment_lines(&sums, 6.3)), [100]);
     }
 
     #[test]
     fn kinks_and_jumps_make_the_polyline() {
         let x: Vec<f64> = (0..40).map(f64::from).collect();
         let y: Vec<f64> = x.iter().map(|&x| if x < 20.0 { x } else { 45.0 + 0.5 * (x - 20.0) }).collect();
-        let segments = segment_lines(&x, &y, &[0.01; 40], 9.0);
+        let sums = sums(&x, &y, 0.1, 0.0);
+        let segments = segment_lines(&sums, 9.0);
         assert_eq!(ends(&segments), [20, 40]);
-        let edges = polyline(&x, &y, &[0.01; 40], &segments, 3.0);
+        let edges = polyline(&x, &sums, &segments, 3.0);
         let slopes: Vec<f64> = edges.iter().map(Edge::slope).collect();
         for (slope, expected) in slopes.iter().zip([1.0, 26.0, 0.5]) {
             assert!((slope - expected).abs() < 1e-9, "{slopes:?}");
         }
-        assert_eq!(polyline(&x, &y, &[0.01; 40], &segments, 1e9).len(), 2);
+        assert_eq!(polyline(&x, &sums, &segments, 1e9).len(), 2);
     }
 
     #[test]
@@ -277,9 +279,9 @@ mod tests {
         let mut stream = Stream::new(2, 0, 0);
         let x: Vec<f64> = (0..200).map(|i| f64::from(i) * 0.04).collect();
         let y: Vec<f64> = x.iter().map(|x| 4.0 / (1.0 + (-4.0 * (x - 4.0)).exp()) + 0.5 * stream.normal()).collect();
-        let v = vec![0.25; 200];
-        let segments = segment_lines(&x, &y, &v, 3.0 * 200f64.ln());
-        let edges = polyline(&x, &y, &v, &segments, 3.0);
+        let sums = sums(&x, &y, 0.5, 0.0);
+        let segments = segment_lines(&sums, 3.0 * 200f64.ln());
+        let edges = polyline(&x, &sums, &segments, 3.0);
         // The logistic curve of scale 1/4 has slope 4 in the middle and 1.1 from 10 to 90 %.
         let steepest = edges.iter().map(Edge::slope).fold(0.0, f64::max);
         assert!((2.5..6.0).contains(&steepest), "{steepest}");
@@ -288,28 +290,34 @@ mod tests {
     }
 
     proptest! {
+        /// The running sums against the whitened columns themselves.
         #[test]
-        fn pruning_does_not_change_the_optimum(seed in 0u64..500, penalty in 0.5f64..20.0) {
+        fn costs_are_generalised_least_squares(seed in 0u64..500, start in 0usize..10, length in 3usize..15) {
             let mut stream = Stream::new(seed, 0, 0);
-            let n = 30;
-            let x: Vec<f64> = (0..n).map(|i| f64::from(i) + 0.5 * stream.uniform()).collect();
-            let y: Vec<f64> = (0..n)
-                .map(|i| stream.normal() + if i > 12 { 4.0 } else { 0.0 })
-                .collect();
-            let v: Vec<f64> = (0..n).map(|_| 0.5 + stream.uniform()).collect();
-            let sums = Sums::new(&x, &y, &v);
-            // The plain recursion over every start.
-            let mut best = vec![0.0; x.len() + 1];
-            for end in 1..=x.len() {
-                best[end] = (0..end)
-                    .map(|start| best[start] + sums.cost(start, end) + penalty)
-                    .fold(f64::INFINITY, f64::min);
+            let x: Vec<f64> = (0..25).map(|i| f64::from(i) + 0.5 * stream.uniform()).collect();
+            let y: Vec<f64> = x.iter().map(|x| 0.3 * x + stream.normal()).collect();
+            let deviation = x.iter().map(|_| 0.5 + stream.uniform()).collect();
+            let correlation = (0..25).map(|i| if i == 0 { 0.0 } else { 0.9 * stream.uniform() }).collect();
+            let whitener = Whitener::new(&Noise { deviation, correlation });
+            let sums = Sums::new(&x, &y, &whitener);
+            let stretch = start..start + length;
+            let line = sums.segment(stretch.start, stretch.end);
+            let misfit = |level: f64, slope: f64| -> f64 {
+                let rest: Vec<f64> =
+                    stretch.clone().map(|i| y[i] - line.at(x[i]) - level - slope * (x[i] - x[start])).collect();
+                whitener.apply(&stretch, &rest).iter().map(|z| z * z).sum()
+            };
+            let cost = sums.cost(stretch.start, stretch.end);
+            prop_assert!((cost - misfit(0.0, 0.0)).abs() < 1e-9 * cost.max(1.0));
+            // No other line is better.
+            for (level, slope) in [(0.01, 0.0), (-0.01, 0.0), (0.0, 0.01), (0.0, -0.01)] {
+                prop_assert!(misfit(level, slope) > cost);
             }
-            let found: f64 = segment_lines(&x, &y, &v, penalty)
-                .iter()
-                .map(|s| sums.cost(s.first, s.last + 1) + penalty)
-                .sum();
-            prop_assert!((found - best[x.len()]).abs() < 1e-8 * best[x.len()].max(1.0));
+            let (from, to) = ((x[start], 0.2), (x[start] + 1.0, -0.1));
+            let drawn: Vec<f64> = stretch.clone().map(|i| y[i] - 0.2 + 0.3 * (x[i] - x[start])).collect();
+            let expected: f64 = whitener.apply(&stretch, &drawn).iter().map(|z| z * z).sum();
+            let found = sums.cost_of_line(stretch.start, stretch.end, from, to);
+            prop_assert!((found - expected).abs() < 1e-8 * expected.max(1.0), "{} {}", found, expected);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A measured series over training steps, checked once, and its form in logarithmic time.
 
+use crate::order::median;
 use thiserror::Error;
 
 /// One observable over training: strictly increasing steps, a finite value at each, and the
@@ -141,8 +142,8 @@ impl Series {
         self.errors.as_deref()
     }
 
-    /// The series over x = ln(step + 1), averaged in bins of equal width in x when it has more
-    /// than `max_points` points.
+    /// The series over x = ln(step + 1). With more than `max_points` points it is freed of spikes
+    /// and averaged in bins of equal width in x.
     pub(crate) fn in_log_time(&self, needed: usize, max_points: usize) -> Result<LogSeries, SeriesError> {
         let found = self.steps.len();
         if found < needed {
@@ -157,6 +158,7 @@ impl Series {
                 (((x[i] - start) / span * max_points as f64) as usize).min(max_points - 1)
             }
         };
+        let values = if found > max_points { without_spikes(&self.values) } else { self.values.clone() };
         let mut log = LogSeries { x: vec![], y: vec![], count: vec![], error: vec![] };
         let mut first = 0;
         while first < found {
@@ -166,13 +168,39 @@ impl Series {
             let average = |v: &[f64]| v.iter().sum::<f64>() / count;
             let squared_error = self.errors.as_ref().map_or(0.0, |e| e[first..end].iter().map(|e| e * e).sum());
             log.x.push(average(&x[first..end]));
-            log.y.push(average(&self.values[first..end]));
+            log.y.push(average(&values[first..end]));
             log.count.push(count);
             log.error.push(squared_error / (count * count));
             first = end;
         }
         Ok(log)
     }
+}
+
+/// Most points of a spike, and points compared with on either side.
+const SPIKE: usize = 3;
+
+/// Replaces spikes by the median of the points around them. A spike is one to three points all of
+/// which stand out, to the same side, from the three points before and the three after by more than
+/// three times the range of those six: no noise of normal size and no smooth curve does.
+fn without_spikes(values: &[f64]) -> Vec<f64> {
+    let mut freed = values.to_vec();
+    for width in 1..=SPIKE {
+        for i in SPIKE..values.len().saturating_sub(SPIKE + width - 1) {
+            let around: Vec<f64> =
+                freed[i - SPIKE..i].iter().chain(&freed[i + width..i + width + SPIKE]).copied().collect();
+            let (low, high) = (
+                around.iter().copied().fold(f64::INFINITY, f64::min),
+                around.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            );
+            let margin = 3.0 * (high - low);
+            let block = &mut freed[i..i + width];
+            if margin > 0.0 && (block.iter().all(|v| *v > high + margin) || block.iter().all(|v| *v < low - margin)) {
+                block.fill(median(&around));
+            }
+        }
+    }
+    freed
 }
 
 /// A series over x = ln(step + 1), possibly binned.
@@ -224,6 +252,23 @@ mod tests {
         assert!(error.starts_with("the standard error at step 70 (index 1) is -0.1"), "{error}");
         let error = series.with_errors(vec![0.1]).unwrap_err().to_string();
         assert!(error.starts_with("1 standard errors given for 2 steps"), "{error}");
+    }
+
+    #[test]
+    fn spikes_are_taken_out_and_steps_are_not() {
+        let wave: Vec<f64> = (0..60).map(|i| (0.7 * f64::from(i)).sin()).collect();
+        let mut spiked = wave.clone();
+        spiked[20] += 40.0;
+        spiked[30] += 50.0;
+        spiked[31] += 30.0;
+        let freed = without_spikes(&spiked);
+        for i in 0..60 {
+            let is_spike = [20, 30, 31].contains(&i);
+            assert!(if is_spike { freed[i].abs() <= 1.0 } else { freed[i] == wave[i] }, "{i}: {}", freed[i]);
+        }
+        let step: Vec<f64> =
+            (0..60).map(|i| if i < 5 { 10.0 + 0.1 * f64::from(i) } else { 0.1 * f64::from(i) }).collect();
+        assert_eq!(without_spikes(&step), step);
     }
 
     #[test]

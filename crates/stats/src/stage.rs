@@ -1,6 +1,6 @@
 //! Boundaries between stages: where the smoothed slope in log time crosses zero or rests.
 
-use crate::noise::noise_variance;
+use crate::noise::NoiseModel;
 use crate::order::quantile;
 use crate::random::Stream;
 use crate::series::{LogSeries, Series, SeriesError, step_at};
@@ -179,7 +179,7 @@ fn stages(
         });
         first = last + 1;
     }
-    let noise = noise_variance(log);
+    let noise: Vec<f64> = NoiseModel::new(log).noise(&log.y, 0).deviation.iter().map(|d| d * d).collect();
     stages.retain(|s| {
         let change = (values[s.last] - values[s.first]).abs();
         // Around a sharp step the smooth curve rings where the values are flat: they must show at

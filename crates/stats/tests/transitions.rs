@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::families::{self, Change, Sampling, Trend, smooth_curve};
 use common::{Random, checkpoints, log_spaced, sigmoid};
 use ontogeny_stats::{Series, SeriesError, Transition, TransitionSettings, transitions};
 use proptest::prelude::*;
@@ -49,6 +50,26 @@ fn memorisation_and_grokking_at_24_checkpoints() {
         assert_eq!(found.len(), 2, "{decades}: {found:?}");
         check(&found[0], 90.0, 6.0, 0.46);
         check(&found[1], 1900.0, -10.0, 0.16);
+    }
+}
+
+#[test]
+fn a_drift_towards_a_fall_is_no_part_of_it() {
+    // A straight drift in ln(t + 1) up to the fall, with a share of its steepest slope, then a fall that takes all the rest.
+    let steps: Vec<f64> = (1..=10_000).map(|i| f64::from(i) * 10.0).collect();
+    let (centre, decades, height) = (60_000.0_f64, 0.12, 20.0);
+    let steepest = height * 4.39 / (4.0 * decades * std::f64::consts::LN_10);
+    for share in [0.02, 0.05, 0.1, 0.15, 0.2] {
+        let mut random = Random::new((100.0 * share) as u64);
+        let curve = series(&steps, |t| {
+            let drift = share * steepest * (centre.ln() - t.ln()).min(1.0);
+            (height + drift) * (1.0 - sigmoid(t, centre, decades)) + 0.05 * random.normal()
+        });
+        let found = find(&curve);
+        let fall = found.iter().min_by(|a, b| a.size.total_cmp(&b.size)).unwrap();
+        let width = (fall.end / fall.start).log10();
+        assert!((0.5 * decades..2.0 * decades).contains(&width), "{share}: {width} decades, {fall:?}");
+        assert!((fall.step / centre).log10().abs() < 0.5 * decades, "{share}: {fall:?}");
     }
 }
 
@@ -144,6 +165,36 @@ fn intervals_cover_the_centre() {
     }
 }
 
+/// The quick version of `examples/detector_rates`: autocorrelated noise on smooth curves.
+#[test]
+fn autocorrelated_noise_has_no_transitions() {
+    for (sampling, phi) in [(Sampling::EveryStep, 0.6), (Sampling::Checkpoints, 0.6), (Sampling::Multiples, 0.3)] {
+        let noise = families::Noise { phi, is_relative: false };
+        let n_series = 40;
+        let n = n_with_transitions(n_series, |random| smooth_curve(Trend::Power, sampling, noise, random));
+        assert!((n as f64) <= most_false_ones(n_series), "{sampling:?}, {phi}: {n}");
+    }
+}
+
+/// Of a single noisy fall that begins five points after the start, the 10-90 % span holds the place
+/// where the value first crosses half-way.
+#[test]
+fn an_early_fall_holds_its_half_way_point() {
+    for seed in 0..12 {
+        let mut random = Random::new(seed + 1);
+        let width = 0.3 + 0.7 * random.uniform();
+        let centre = 6.0 * 10f64.powf(0.5 * width) - 1.0;
+        let kind = families::Noise { phi: 0.3, is_relative: false };
+        let fall = Change { from: 4.0, transitions: vec![(centre, width, -4.0)], noise: 0.03, kind };
+        let steps: Vec<f64> = (1..=4000).map(f64::from).collect();
+        let loss = fall.sample(steps, &mut random);
+        let half_way = loss.values().iter().position(|v| *v <= 2.0).map(|i| loss.steps()[i]).unwrap();
+        let found = find(&loss);
+        let largest = found.iter().max_by(|a, b| a.size.abs().total_cmp(&b.size.abs())).unwrap();
+        assert!(largest.start <= half_way && half_way <= largest.end, "{half_way}: {found:?}");
+    }
+}
+
 #[test]
 fn given_errors_count_as_noise() {
     // A step well above the scatter but below the errors the caller knows of.
@@ -170,11 +221,12 @@ fn what_cannot_be_analysed() {
 #[test]
 fn the_same_seed_gives_the_same_answer() {
     let mut random = Random::new(8);
-    let step = series(&log_spaced(50), |t| 3.0 * sigmoid(t, 200.0, 0.3) + 0.3 * random.normal());
-    let found = find(&step);
-    assert_eq!(found.len(), 1);
-    assert_eq!(found, find(&step));
-    let other = TransitionSettings { seed: 1, ..TransitionSettings::default() };
+    let step = series(&log_spaced(100), |t| 3.0 * sigmoid(t, 200.0, 0.3) + 0.3 * random.normal());
+    let settings = TransitionSettings { alpha: 1.0, ..TransitionSettings::default() };
+    let found = transitions(&step, &settings).unwrap();
+    assert!(!found.is_empty());
+    assert_eq!(found, transitions(&step, &settings).unwrap());
+    let other = TransitionSettings { seed: 1, ..settings };
     assert_ne!(found, transitions(&step, &other).unwrap());
 }
 

@@ -4,13 +4,15 @@
 //! decides nothing: results are created once and are the same whoever makes them, so two workers on one unit, as after
 //! a network partition, cost time and change no bit. Whether a holder is alive is asked of the place, never of a clock.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use crate::place::{Place, Presence, WORKERS};
-use crate::{clock, name, sealed};
+use crate::{clock, sealed};
 
 /// A worker, as its card and its leases name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,13 +34,20 @@ pub struct Worker {
 pub(crate) struct Crew {
     place: Place,
     me: Worker,
+    held: Held,
     _presence: Box<dyn Presence>,
 }
+
+/// The units that this worker holds. It knows that itself: its lease may be there although creating it seemed to fail,
+/// as when the answer of an object store was lost, or although removing it did.
+type Held = Arc<Mutex<BTreeSet<String>>>;
 
 /// A unit of work that this worker holds until dropped.
 #[derive(Debug)]
 pub struct Claim {
     place: Place,
+    unit: String,
+    held: Held,
     keys: Vec<String>,
     attempt: u32,
     previous: Option<Worker>,
@@ -58,7 +67,7 @@ impl Crew {
         let me = Worker { id, pid, host, since: clock::now(), intent: intent.to_owned() };
         let presence = place.backend().enlist(&me.id, &card(&me))?;
         place.backend().tidy()?;
-        Ok(Self { place: place.clone(), me, _presence: presence })
+        Ok(Self { place: place.clone(), me, held: Held::default(), _presence: presence })
     }
 
     /// The other workers that are alive, by name.
@@ -76,16 +85,37 @@ impl Crew {
         Ok(others)
     }
 
+    /// One of the others that means to do something else.
+    pub(crate) fn with_another_intent(&self) -> io::Result<Option<Worker>> {
+        for other in self.others()? {
+            if other.intent != self.me.intent && self.place.backend().shows_life(&other.id)? {
+                return Ok(Some(other));
+            }
+        }
+        Ok(None)
+    }
+
     /// Claims `unit` (a name that can be a file name, without trailing digits); `None` while a living worker holds it.
     ///
     /// A holder that died is succeeded under the next attempt number. Another may have finished the unit just before, so
     /// look for its result once more when the claim is held.
     pub(crate) fn claim(&self, unit: &str) -> io::Result<Option<Claim>> {
-        let key = |attempt: u32| format!("{LEASES}/{unit}.{attempt:05}");
+        if !self.held().insert(unit.to_owned()) {
+            return Ok(None);
+        }
+        // Given back when it is dropped, as where no lease can be had.
+        let mut claim = Claim {
+            place: self.place.clone(),
+            unit: unit.to_owned(),
+            held: self.held.clone(),
+            keys: Vec::new(),
+            attempt: 1,
+            previous: None,
+        };
         let mine = card(&self.me);
-        let claim = |keys, attempt, previous| Claim { place: self.place.clone(), keys, attempt, previous };
-        if self.place.backend().mark(&key(1), &mine)? {
-            return Ok(Some(claim(vec![key(1)], 1, None)));
+        if self.place.backend().mark(&lease(unit, 1), &mine)? {
+            claim.keys.push(lease(unit, 1));
+            return Ok(Some(claim));
         }
         // Folders as well: no lease is one, but its number is taken, and that it cannot be read is told.
         let entries = self.place.backend().entries(LEASES)?;
@@ -95,22 +125,31 @@ impl Crew {
             // Released in between: the next look will find the result, or a free unit.
             return Ok(None);
         };
+        // Released in between, too.
+        let Some(bytes) = self.place.read(&lease(unit, newest))? else { return Ok(None) };
         // A lease that cannot be read was torn by a power cut, which its holder did not survive.
-        let holder = self.place.read(&key(newest))?.and_then(|bytes| sealed::unseal::<Worker>(&bytes).ok());
-        if let Some(holder) = &holder
-            && (holder.id == self.me.id || is_alive(&self.place, &holder.id)?)
-        {
-            return Ok(None);
+        let holder = sealed::unseal::<Worker>(&bytes).ok();
+        if holder.as_ref().is_some_and(|holder| holder.id == self.me.id) {
+            claim.attempt = newest;
+        } else {
+            if let Some(holder) = &holder
+                && self.place.backend().is_alive(&holder.id)?
+            {
+                return Ok(None);
+            }
+            claim.attempt = newest.checked_add(1).ok_or_else(|| too_often(&self.place, unit, newest))?;
+            if !self.place.backend().mark(&lease(unit, claim.attempt), &mine)? {
+                return Ok(None);
+            }
+            attempts.push(claim.attempt);
+            claim.previous = holder;
         }
-        let next = newest.checked_add(1).ok_or_else(|| {
-            let path = self.place.path(&key(newest));
-            io::Error::other(format!("`{}` has the highest number there is: remove it", path.display()))
-        })?;
-        if !self.place.backend().mark(&key(next), &mine)? {
-            return Ok(None);
-        }
-        attempts.push(next);
-        Ok(Some(claim(attempts.into_iter().map(key).collect(), next, holder)))
+        claim.keys = attempts.into_iter().map(|attempt| lease(unit, attempt)).collect();
+        Ok(Some(claim))
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,29 +171,52 @@ impl Drop for Claim {
             // A lease that stays is that of a worker who is gone soon, and then counts for nothing.
             let _ = self.place.remove(key);
         }
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.unit);
     }
 }
 
 /// Removes the leases of workers that are gone; their units are done, or will be claimed anew.
 pub(crate) fn remove_old_leases(place: &Place) -> io::Result<()> {
     for name in place.files(LEASES)? {
+        let is_lease = name.rsplit_once('.').is_some_and(|(unit, _)| attempt(&name, unit).is_some());
+        if !is_lease {
+            continue;
+        }
         let key = format!("{LEASES}/{name}");
         let Some(bytes) = place.read(&key)? else { continue };
         let holder = sealed::unseal::<Worker>(&bytes).ok();
-        if !holder.map_or(Ok(false), |holder| is_alive(place, &holder.id))? {
+        if !holder.map_or(Ok(false), |holder| place.backend().is_alive(&holder.id))? {
             place.remove(&key)?;
         }
     }
-    Ok(())
+    // Of some it is known only now that they are dead.
+    place.backend().tidy()
 }
 
-/// Whether the worker of a lease is alive; no worker has a name that cannot be a file name.
-fn is_alive(place: &Place, id: &str) -> io::Result<bool> {
-    if name::check(id).is_ok() { place.backend().is_alive(id) } else { Ok(false) }
+/// Whether a worker can have this name.
+pub(crate) fn is_worker(id: &str) -> bool {
+    let parts: Vec<&str> = id.rsplitn(3, '-').collect();
+    let [nonce, pid, _] = parts[..] else { return false };
+    nonce.len() == 8 && nonce.bytes().all(|b| b.is_ascii_hexdigit()) && pid.parse::<u32>().is_ok()
 }
 
+fn lease(unit: &str, attempt: u32) -> String {
+    format!("{LEASES}/{unit}.{attempt:05}")
+}
+
+/// The attempt of a lease on `unit`, in its canonical spelling alone.
 fn attempt(name: &str, unit: &str) -> Option<u32> {
-    name.strip_prefix(unit)?.strip_prefix('.')?.parse().ok()
+    let digits = name.strip_prefix(unit)?.strip_prefix('.')?;
+    digits.parse().ok().filter(|attempt| format!("{attempt:05}") == digits)
+}
+
+fn too_often(place: &Place, unit: &str, attempt: u32) -> io::Error {
+    let path = place.path(&lease(unit, attempt));
+    let message = format!(
+        "`{}` has the last number there can be: found a lease that no worker made, expected a lower number: remove it",
+        path.display()
+    );
+    io::Error::other(message)
 }
 
 fn card(worker: &Worker) -> Vec<u8> {
@@ -169,4 +231,40 @@ fn host() -> String {
         .map(|name| name.trim().to_owned())
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "an unnamed host".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_of_mine_that_i_do_not_know_of_is_mine() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::from(folder.path());
+        let (me, other) = (Crew::join(&place, "").unwrap(), Crew::join(&place.path("").into(), "").unwrap());
+        // As where the answer to its creation was lost, or it could not be removed.
+        place.create("leases/train.00001", &card(&me.me)).unwrap();
+        assert!(other.claim("train").unwrap().is_none());
+        let claim = me.claim("train").unwrap().unwrap();
+        assert_eq!((claim.attempt(), claim.previous()), (1, None));
+        assert!(me.claim("train").unwrap().is_none(), "but only once");
+        drop(claim);
+        assert!(other.claim("train").unwrap().is_some());
+    }
+
+    #[test]
+    fn lease_numbers_that_no_worker_gave_are_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::from(folder.path());
+        let me = Crew::join(&place, "").unwrap();
+        for name in ["a.00001", "a.+0007", "a.7", "b.00001", "b.4294967295", "notes.txt"] {
+            place.create(&format!("{LEASES}/{name}"), b"not a card").unwrap();
+        }
+        assert_eq!(me.claim("a").unwrap().unwrap().attempt(), 2);
+        let error = me.claim("b").unwrap_err().to_string();
+        assert!(error.contains("b.4294967295") && error.contains("remove it"), "{error}");
+        remove_old_leases(&place).unwrap();
+        assert_eq!(place.files(LEASES).unwrap(), ["a.+0007", "a.7", "notes.txt"]);
+        assert_eq!(me.claim("b").unwrap().unwrap().attempt(), 1);
+    }
 }

@@ -13,7 +13,7 @@ use zarrs::storage::store::MemoryStore;
 use zarrs::storage::{StoreKey, WritableStorageTraits as _};
 
 use crate::grid::{self, Labels, Places};
-use crate::record::Values;
+use crate::record::{self, Values};
 use crate::sealed::{self, Fault};
 use crate::shelf::Wanted;
 use crate::{Coordinate, Detail, MissingReason, Outcome, Place, Record, RecordArray, RecordError, RecordKey, name};
@@ -90,6 +90,7 @@ type Loaded = Arc<Result<Dense, String>>;
 
 #[derive(Debug)]
 struct Dense {
+    steps: Vec<u64>,
     shape: Vec<usize>,
     dims: Vec<String>,
     labels: Labels,
@@ -111,6 +112,19 @@ pub(crate) fn numbers(place: &Place) -> std::io::Result<Vec<u32>> {
     let mut numbers: Vec<u32> = place.backend().entries(FOLDER)?.iter().filter_map(parse).collect();
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// The number after the newest.
+pub(crate) fn next_number(place: &Place) -> std::io::Result<u32> {
+    let newest = numbers(place)?.last().copied().unwrap_or(0);
+    newest.checked_add(1).ok_or_else(|| {
+        let path = place.path(&key(newest));
+        let message = format!(
+            "`{}` has the last number there can be: found a file that no sealing made, expected a lower number: remove it",
+            path.display()
+        );
+        std::io::Error::other(message)
+    })
 }
 
 /// The newest generation that can be read, and what is wrong with newer ones.
@@ -137,33 +151,39 @@ pub(crate) fn newest(
     Ok((None, problems))
 }
 
-/// An index whose references hold: its hash says that it is ours, not that it was right.
-///
-/// No name may lead out of the tree, and no label may stand twice, so that an array has at most as many values as the
-/// dense array of its measurement. The rest is checked when a record is made of it.
+/// An index whose references hold and whose names stay in their folders: anybody can give a file its hash. No label may
+/// stand twice, so that an array has at most as many values as the dense array of its measurement.
 fn checked(index: Index) -> Result<Index, Fault> {
-    let damaged = |found: String| Err(Fault::Damaged(found));
-    let is_name = |name: &str| name::check(name).is_ok();
-    let is_path = |path: &str| path.split('/').all(is_name);
-    if !index.tree.strip_prefix(TREES).and_then(|tree| tree.strip_prefix('/')).is_some_and(is_name) {
-        return damaged(format!("arrays in `{}`, expected a folder in `{TREES}`", index.tree));
+    let damaged = |what: &str, name: &str| Fault::Damaged(format!("{what} `{name}`, which no sealing made"));
+    let tree = index.tree.strip_prefix(TREES).and_then(|tree| tree.strip_prefix('/'));
+    if tree.is_none_or(|tree| name::check(tree).is_err()) {
+        return Err(damaged("tree", &index.tree));
     }
-    if let Some(file) = index.files.keys().find(|file| !is_path(file)) {
-        return damaged(format!("a file `{file}`, expected one of the tree"));
+    if let Some(file) = index.files.keys().find(|file| file.split('/').any(|part| name::check(part).is_err())) {
+        return Err(damaged("file", file));
     }
     if let Some(at) = index.labels.iter().position(|labels| has_twice(labels)) {
-        return damaged(format!("a label twice in list {at}"));
+        return Err(Fault::Damaged(format!("a label twice in list {at}")));
     }
-    for (measure, array) in index.measures.iter().flat_map(|(name, measure)| {
-        measure.steps.values().flatten().flat_map(move |entry| entry.arrays.iter().map(move |array| (name, array)))
-    }) {
-        if !is_name(measure) || !is_name(&array.name) {
-            return damaged(format!("an array `{measure}/{}`, which cannot be a file name", array.name));
+    for (measure, sealed) in &index.measures {
+        if name::check_measure(measure).is_err() {
+            return Err(damaged("measurement", measure));
         }
-        let has_labels =
-            array.labels.len() == array.dims.len() && array.labels.iter().all(|&at| at < index.labels.len());
-        if !has_labels || has_twice(&array.dims) {
-            return damaged(format!("array `{measure}/{}` without its labels", array.name));
+        for array in sealed.steps.values().flatten().flat_map(|entry| &entry.arrays) {
+            let labels: Option<Vec<&Vec<Coordinate>>> = array.labels.iter().map(|&at| index.labels.get(at)).collect();
+            let Some(labels) = labels.filter(|labels| labels.len() == array.dims.len()) else {
+                return Err(Fault::Damaged(format!("array `{}` without its labels", array.name)));
+            };
+            if std::iter::once(&array.name).chain(&array.dims).any(|name| !record::can_be_array(name)) {
+                return Err(damaged("array or dimension", &array.name));
+            }
+            if has_twice(&array.dims) {
+                return Err(damaged("repeated dimension in array", &array.name));
+            }
+            let n_values = labels.iter().try_fold(1_usize, |n, of_dim| n.checked_mul(of_dim.len()));
+            if array.hidden.as_ref().is_some_and(|hidden| Some(hidden.0.len()) != n_values) {
+                return Err(Fault::Damaged(format!("array `{}` with other values than labels", array.name)));
+            }
         }
     }
     Ok(index)
@@ -254,7 +274,7 @@ impl Generation {
     fn values(&self, measure: &str, step: u64, array: &EntryArray) -> Result<Vec<f64>, String> {
         let loaded = self.load(measure, &array.name);
         let dense = loaded.as_ref().as_ref().map_err(Clone::clone)?;
-        let step_idx = self.index.measures[measure].steps.range(..step).count();
+        let step_idx = dense.steps.binary_search(&step).map_err(|_| format!("step {step}, which was not sealed"))?;
         let labels = |dim_idx: usize| &self.index.labels[array.labels[dim_idx]][..];
         let offsets = (dense.dims == array.dims)
             .then(|| Places::new(&dense.shape, &dense.dims, &dense.labels).offsets(step_idx, labels))
@@ -273,8 +293,8 @@ impl Generation {
         let (dims, labels) = self.layout(measure, array);
         let node = format!("{measure}/{array}");
         let failed = |error: &dyn std::fmt::Display| format!("array `{node}`, which cannot be read: {error}");
-        let steps = self.index.measures[measure].steps.len();
-        let shape = grid::shape(steps, &dims, &labels).ok_or_else(|| failed(&"it would be too large"))?;
+        let steps: Vec<u64> = self.index.measures[measure].steps.keys().copied().collect();
+        let shape = grid::shape(steps.len(), &dims, &labels).ok_or_else(|| failed(&"it would be too large"))?;
         let store = Arc::new(MemoryStore::new());
         let folder = format!("{}/{node}", self.index.tree);
         for key in self.place.walk(&folder).map_err(|e| failed(&e))? {
@@ -289,10 +309,10 @@ impl Generation {
             return Err(failed(&format!("it has shape {:?}, expected {expected:?}", zarr.shape())));
         }
         if shape.contains(&0) {
-            return Ok(Dense { shape, dims, labels, values: Vec::new() });
+            return Ok(Dense { steps, shape, dims, labels, values: Vec::new() });
         }
         let values = zarr.retrieve_array_subset::<Vec<f64>>(&zarr.subset_all()).map_err(|e| failed(&e))?;
-        Ok(Dense { shape, dims, labels, values })
+        Ok(Dense { steps, shape, dims, labels, values })
     }
 
     /// The dimensions of an array and the labels of its measurement, as they were when it was sealed.
@@ -300,8 +320,10 @@ impl Generation {
         let entries = self.index.measures[measure].steps.values().flatten();
         let arrays: Vec<&EntryArray> = entries.flat_map(|entry| &entry.arrays).collect();
         let dims = arrays.iter().find(|a| a.name == array).map_or_else(Vec::new, |a| a.dims.clone());
-        let along =
-            arrays.iter().flat_map(|a| a.dims.iter().zip(&a.labels).map(|(dim, &at)| (dim, &self.index.labels[at])));
+        // Most records share their labels; each list needs to be looked at once.
+        let mut seen = BTreeSet::new();
+        let along = arrays.iter().flat_map(|a| a.dims.iter().zip(a.labels.iter().copied()));
+        let along = along.filter(|&pair| seen.insert(pair)).map(|(dim, at)| (dim, &self.index.labels[at]));
         (dims, grid::union_of(along))
     }
 }

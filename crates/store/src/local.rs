@@ -3,10 +3,11 @@
 use std::fs::TryLockError;
 use std::io::{self, BufWriter, Read, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::NamedTempFile;
 
+use crate::crew;
 use crate::place::{Backend, Presence, WORKERS, WriteContent};
 
 /// Start of the name of every temporary file; nothing with it is ever read.
@@ -15,11 +16,10 @@ const TEMPORARY_PREFIX: &str = ".ontogeny-tmp-";
 /// The log of a run.
 const LOG: &str = "events.jsonl";
 
-/// A folder, with the worker in whose name its temporary files are made.
+/// A folder.
 #[derive(Debug)]
 pub(crate) struct LocalFolder {
     root: PathBuf,
-    worker: OnceLock<String>,
     log: Mutex<Option<fs_err::File>>,
 }
 
@@ -34,29 +34,29 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 impl LocalFolder {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, worker: OnceLock::new(), log: Mutex::new(None) }
+        Self { root, log: Mutex::new(None) }
     }
 
     fn locate(&self, key: &str) -> PathBuf {
         if key.is_empty() { self.root.clone() } else { self.root.join(key) }
     }
 
-    /// The content in a flushed temporary file beside `path`.
-    fn write_beside(&self, path: &Path, is_durable: bool, write: WriteContent<'_>) -> io::Result<NamedTempFile> {
+    /// The content in a temporary file beside `path`, which is locked for as long as this process has it open.
+    fn write_beside(path: &Path, is_durable: bool, write: WriteContent<'_>) -> io::Result<NamedTempFile> {
         let folder = folder_of(path);
         if !folder.is_dir() {
             make_folder(folder)?;
         }
-        let owner = self.worker.get().map_or("", String::as_str);
-        let prefix = format!("{TEMPORARY_PREFIX}{owner}~");
         let mut builder = tempfile::Builder::new();
-        builder.prefix(&prefix);
+        builder.prefix(TEMPORARY_PREFIX);
         // Temporary files are private by default; a run is as readable as the umask allows.
         #[cfg(unix)]
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         #[cfg(unix)]
         builder.permissions(permissions);
         let temporary = builder.tempfile_in(folder).map_err(|error| bare(&error))?;
+        // Where the file system has no locks, nobody can tell whose it is, and nobody removes it.
+        let _ = temporary.as_file().try_lock();
         // The size of the buffer bounds what one system call writes; the number is not important.
         let mut buffer = BufWriter::with_capacity(1 << 18, temporary.as_file());
         write(&mut buffer).and_then(|()| buffer.flush())?;
@@ -69,30 +69,30 @@ impl LocalFolder {
 
     fn create_with(&self, key: &str, is_durable: bool, write: WriteContent<'_>) -> io::Result<bool> {
         let path = self.locate(key);
-        let temporary = self.write_beside(&path, is_durable, write).map_err(|e| at(&path, &e))?;
-        match temporary.persist_noclobber(&path) {
+        let written = again_if_removed(|| {
+            let temporary = Self::write_beside(&path, is_durable, write)?;
+            temporary.persist_noclobber(&path).map_err(|error| error.error)
+        });
+        match written {
             Ok(_) if is_durable => sync_folder(folder_of(&path)).map(|()| true),
             Ok(_) => Ok(true),
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(at(&path, &error.error)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(at(&path, &error)),
         }
     }
 
-    fn tidy_folder(&self, folder: &Path, is_alone: bool) -> io::Result<()> {
+    fn tidy_folder(folder: &Path) -> io::Result<()> {
         for entry in read_folder(folder)? {
             let entry = entry?;
-            let name = entry.file_name();
-            let Some(owned) = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY_PREFIX)) else {
-                if entry.file_type()?.is_dir() {
-                    self.tidy_folder(&entry.path(), is_alone)?;
+            let kind = entry.file_type()?;
+            match entry.file_name().to_str() {
+                Some(name) if name.starts_with(TEMPORARY_PREFIX) => {
+                    if !kind.is_file() || is_unlocked(&entry.path())? {
+                        remove_all(&entry.path())?;
+                    }
                 }
-                continue;
-            };
-            let owner = owned.split_once('~').map_or("", |(owner, _)| owner);
-            // What nobody signed may belong to anybody who is there.
-            let is_left = if owner.is_empty() { is_alone } else { !self.is_alive(owner)? };
-            if is_left && self.worker.get().map(String::as_str) != Some(owner) {
-                remove_all(&entry.path())?;
+                _ if kind.is_dir() => Self::tidy_folder(&entry.path())?,
+                _ => {}
             }
         }
         Ok(())
@@ -109,11 +109,10 @@ impl Backend for LocalFolder {
             }
             Ok(metadata) => match fs_err::File::open(path) {
                 Ok(file) => Ok(Some((Box::new(file), metadata.len()))),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) if is_gone(&error) => Ok(None),
                 Err(error) => Err(error),
             },
-            // Not for a link to nothing: whoever has seen its name would look for ever.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Ok(None),
+            Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -125,8 +124,10 @@ impl Backend for LocalFolder {
             let message = format!("`{}` has {n_bytes} bytes, more than memory can hold", self.locate(key).display());
             io::Error::new(io::ErrorKind::OutOfMemory, message)
         })?;
-        file.read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
+        match file.read_to_end(&mut bytes) {
+            Err(error) if is_gone(&error) => Ok(None),
+            read => read.map(|_| Some(bytes)),
+        }
     }
 
     fn create(&self, key: &str, write: WriteContent<'_>) -> io::Result<bool> {
@@ -135,8 +136,11 @@ impl Backend for LocalFolder {
 
     fn replace(&self, key: &str, write: WriteContent<'_>) -> io::Result<()> {
         let path = self.locate(key);
-        let temporary = self.write_beside(&path, true, write).map_err(|e| at(&path, &e))?;
-        temporary.persist(&path).map_err(|e| at(&path, &e.error))?;
+        let written = again_if_removed(|| {
+            let temporary = Self::write_beside(&path, true, write)?;
+            temporary.persist(&path).map_err(|error| error.error)
+        });
+        written.map_err(|e| at(&path, &e))?;
         sync_folder(folder_of(&path))
     }
 
@@ -156,7 +160,15 @@ impl Backend for LocalFolder {
             if let Ok(name) = entry.file_name().into_string()
                 && !name.starts_with(TEMPORARY_PREFIX)
             {
-                entries.push((name, entry.file_type()?.is_dir()));
+                let kind = entry.file_type()?;
+                // A link counts as what it leads to; one that leads nowhere, as after a partial copy, as nothing.
+                let is_folder = match kind.is_symlink().then(|| fs_err::metadata(entry.path())) {
+                    None => kind.is_dir(),
+                    Some(Ok(target)) => target.is_dir(),
+                    Some(Err(error)) if is_gone(&error) => continue,
+                    Some(Err(error)) => return Err(error),
+                };
+                entries.push((name, is_folder));
             }
         }
         Ok(entries)
@@ -177,7 +189,12 @@ impl Backend for LocalFolder {
                 none.insert(file)
             }
         };
-        file.write_all(line)
+        let written = file.write_all(line);
+        if written.is_err() {
+            // Half of the line may be there, as on a full disk; opened anew, the next one begins on a line of its own.
+            *log = None;
+        }
+        written
     }
 
     fn log(&self) -> io::Result<Vec<u8>> {
@@ -188,33 +205,26 @@ impl Backend for LocalFolder {
     }
 
     fn enlist(&self, worker: &str, card: &[u8]) -> io::Result<Box<dyn Presence>> {
-        let _ = self.worker.set(worker.to_owned());
         let path = self.locate(&format!("{WORKERS}/{worker}"));
-        let temporary = self.write_beside(&path, false, &mut |out| out.write_all(card)).map_err(|e| at(&path, &e))?;
-        // Locked before it has its name, so that nobody ever sees the card of a living worker unlocked.
-        temporary.as_file().try_lock().map_err(|error| {
-            let message = format!("failed to lock file `{}`: {error}", path.display());
-            io::Error::other(message)
-        })?;
-        let file = temporary.persist(&path).map_err(|e| at(&path, &e.error))?;
+        let enlisted = again_if_removed(|| {
+            let temporary = Self::write_beside(&path, false, &mut |out| out.write_all(card))?;
+            // It has its lock before its name, so that nobody ever sees the card of a living worker unlocked.
+            temporary.as_file().try_lock().map_err(|error| {
+                let remedy = "put the run on a file system with locks (Lustre: mount with `flock`)";
+                io::Error::other(format!("it cannot be locked: {error}: {remedy}"))
+            })?;
+            temporary.persist(&path).map_err(|error| error.error)
+        });
+        let file = enlisted.map_err(|e| at(&path, &e))?;
         Ok(Box::new(LockedCard { path, _file: file }))
     }
 
     fn is_alive(&self, worker: &str) -> io::Result<bool> {
-        let path = self.locate(&format!("{WORKERS}/{worker}"));
-        // A card is a file; to open a pipe is to wait for somebody to write.
-        if !path.is_file() {
-            return Ok(false);
-        }
-        let file = match fs_err::File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            other => other?,
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(false),
-            Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(error)) => Err(at(&path, &error)),
-        }
+        is_unlocked(&self.locate(&format!("{WORKERS}/{worker}"))).map(|is_unlocked| !is_unlocked)
+    }
+
+    fn shows_life(&self, worker: &str) -> io::Result<bool> {
+        self.is_alive(worker)
     }
 
     fn point(&self, name: &str, target: &str) -> io::Result<()> {
@@ -223,8 +233,7 @@ impl Backend for LocalFolder {
             return Ok(());
         }
         // Beside it and renamed over it, so that the name always stands for something whole.
-        let owner = self.worker.get().map_or("", String::as_str);
-        let temporary = self.locate(&format!("{TEMPORARY_PREFIX}{owner}~{name}"));
+        let temporary = self.locate(&format!("{TEMPORARY_PREFIX}{}-{name}", std::process::id()));
         remove_all(&temporary)?;
         #[cfg(unix)]
         {
@@ -245,18 +254,20 @@ impl Backend for LocalFolder {
     }
 
     fn tidy(&self) -> io::Result<()> {
-        let me = self.worker.get().map(String::as_str);
-        let mut is_alone = true;
-        for (worker, _) in self.entries(WORKERS)? {
-            if Some(&*worker) != me {
-                if self.is_alive(&worker)? {
-                    is_alone = false;
-                } else {
-                    self.remove(&format!("{WORKERS}/{worker}"))?;
-                }
+        let (mut n_alive, mut dead) = (0, Vec::new());
+        for (worker, is_folder) in self.entries(WORKERS)? {
+            if self.is_alive(&worker)? {
+                n_alive += 1;
+            } else if !is_folder && crew::is_worker(&worker) {
+                // By its name: a folder that is called `workers` may hold what is dear to somebody.
+                dead.push(worker);
             }
         }
-        self.tidy_folder(&self.root, is_alone)
+        // A run may have many files; they are looked through only where there is something to be found.
+        if n_alive <= 1 || !dead.is_empty() {
+            Self::tidy_folder(&self.root)?;
+        }
+        dead.iter().try_for_each(|worker| self.remove(&format!("{WORKERS}/{worker}")))
     }
 
     fn path(&self, key: &str) -> PathBuf {
@@ -277,6 +288,24 @@ impl Drop for LockedCard {
     fn drop(&mut self) {
         // Where this fails, the lock is gone with the file all the same.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Whether nobody has the lock of a file; one that does not exist, or has just vanished, is nobody's.
+fn is_unlocked(path: &Path) -> io::Result<bool> {
+    // Before it is opened: to open a pipe is to wait for somebody to write.
+    let opened = fs_err::metadata(path).and_then(|found| found.is_file().then(|| fs_err::File::open(path)).transpose());
+    let file = match opened {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(true),
+        Err(error) if is_gone(&error) => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+        Err(TryLockError::Error(error)) => Err(at(path, &error)),
     }
 }
 
@@ -330,6 +359,25 @@ fn read_folder(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<fs_e
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a file is not there, or not any more: a network file system says so in its own way.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
+}
+
+/// How often a temporary file may vanish before that is an error.
+const ATTEMPTS: usize = 8;
+
+/// Writes again where the temporary file vanished: another worker tidied up in the instant before it was locked.
+fn again_if_removed<T>(mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..ATTEMPTS {
+        match write() {
+            Err(error) if is_gone(&error) => {}
+            other => return other,
+        }
+    }
+    write()
 }
 
 /// Removes a file, a link, or a folder with all in it; nothing there is no error, for another may be faster.
@@ -389,28 +437,43 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let (mine, theirs) = (LocalFolder::new(root.to_owned()), LocalFolder::new(root.to_owned()));
-        let _me = mine.enlist("me", b"").unwrap();
-        let them = theirs.enlist("them", b"").unwrap();
+        let me = mine.enlist("me", b"").unwrap();
         let deep = root.join("records/loss");
         fs_err::create_dir_all(&deep).unwrap();
-        for owner in ["me", "them", "dead", ""] {
-            fs_err::write(deep.join(format!("{TEMPORARY_PREFIX}{owner}~1")), "x").unwrap();
-        }
-        fs_err::write(deep.join("step-00000001.json"), "x").unwrap();
-        fs_err::write(root.join("workers/dead"), "x").unwrap();
-        mine.tidy().unwrap();
-        let left = |owners: &[&str]| -> Vec<String> {
-            let mut names: Vec<String> = owners.iter().map(|owner| format!("{TEMPORARY_PREFIX}{owner}~1")).collect();
-            names.push("step-00000001.json".to_owned());
-            names.sort();
-            names
+        fs_err::write(deep.join(format!("{TEMPORARY_PREFIX}dead")), "x").unwrap();
+        fs_err::create_dir_all(root.join(format!("{TEMPORARY_PREFIX}zarr/inner"))).unwrap();
+        fs_err::write(root.join("workers/host-77-0123abcd"), "x").unwrap();
+        fs_err::write(root.join("workers/notes.txt"), "not ours").unwrap();
+        // In the middle of writing a file, everything else is tidied up by another.
+        let mut content = |out: &mut dyn Write| {
+            theirs.tidy()?;
+            out.write_all(b"whole")
         };
-        assert_eq!(names(&deep), left(&["me", "them", ""]), "the unsigned file may be theirs");
-        assert_eq!(names(&root.join("workers")), ["me", "them"]);
-        drop(them);
-        mine.tidy().unwrap();
-        assert_eq!(names(&deep), left(&["me"]));
-        assert_eq!(mine.entries("records/loss").unwrap(), [("step-00000001.json".to_owned(), false)]);
+        assert!(mine.create("records/loss/step-00000001.json", &mut content).unwrap());
+        assert_eq!(names(&deep), ["step-00000001.json"]);
+        assert_eq!(names(root), ["records", "workers"]);
+        assert_eq!(names(&root.join("workers")), ["me", "notes.txt"]);
+        assert!(theirs.is_alive("me").unwrap() && !theirs.is_alive("host-77-0123abcd").unwrap());
+        drop(me);
+        assert!(!theirs.is_alive("me").unwrap());
+    }
+
+    #[test]
+    fn a_file_is_written_although_its_beginning_vanishes() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = LocalFolder::new(folder.path().to_owned());
+        let mut n_attempts = 0;
+        let mut content = |out: &mut dyn Write| {
+            n_attempts += 1;
+            if n_attempts < ATTEMPTS {
+                for name in names(folder.path()) {
+                    fs_err::remove_file(folder.path().join(name))?;
+                }
+            }
+            out.write_all(b"whole")
+        };
+        local.replace("a", &mut content).unwrap();
+        assert_eq!((n_attempts, names(folder.path())), (ATTEMPTS, vec!["a".to_owned()]));
     }
 
     #[test]
@@ -427,6 +490,79 @@ mod tests {
         let text = String::from_utf8(writers[0].log().unwrap()).unwrap();
         assert!(text.starts_with("whole\ntorn\nfirst\n"), "{text}");
         assert_eq!(text.lines().filter(|line| *line == "a line").count(), 200);
+    }
+
+    #[test]
+    fn workers_that_come_at_once_do_not_tidy_each_other_away() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let root = folder.path().to_owned();
+                scope.spawn(move || {
+                    for n in 0..20 {
+                        let local = LocalFolder::new(root.clone());
+                        let _presence = local.enlist(&format!("host-{thread}-{n:08x}"), b"card").unwrap();
+                        local.tidy().unwrap();
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_place_can_be_used_again_and_its_temporary_files_are_those_of_the_living() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mine, theirs) = (LocalFolder::new(folder.path().to_owned()), LocalFolder::new(folder.path().to_owned()));
+        drop(mine.enlist("host-1-00000001", b"").unwrap());
+        let _second = mine.enlist("host-1-00000002", b"").unwrap();
+        let mut slow = |out: &mut dyn Write| {
+            let _other = theirs.enlist("host-2-00000003", b"")?;
+            theirs.tidy()?;
+            out.write_all(b"whole")
+        };
+        assert!(mine.create("file", &mut slow).unwrap());
+        assert_eq!(fs_err::read(folder.path().join("file")).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn what_was_tidied_away_by_mistake_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = LocalFolder::new(folder.path().to_owned());
+        let mut n_attempts = 0;
+        let mut content = |out: &mut dyn Write| {
+            n_attempts += 1;
+            if n_attempts == 1 {
+                for name in names(folder.path()) {
+                    fs_err::remove_file(folder.path().join(name))?;
+                }
+            }
+            out.write_all(b"whole")
+        };
+        assert!(local.create("file", &mut content).unwrap());
+        assert_eq!(fs_err::read(folder.path().join("file")).unwrap(), b"whole");
+        assert_eq!(names(folder.path()), ["file"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_count_as_what_they_lead_to_and_nothing_behind_them_is_removed() {
+        use fs_err::os::unix::fs::symlink;
+        let scratch = tempfile::tempdir().unwrap();
+        let (home, root) = (scratch.path().join("home"), scratch.path().join("run"));
+        fs_err::create_dir_all(home.join("thesis")).unwrap();
+        fs_err::write(home.join("thesis/main.tex"), "x").unwrap();
+        fs_err::create_dir_all(root.join("records")).unwrap();
+        symlink(&home, root.join("workers")).unwrap();
+        symlink(home.join("gone"), root.join("records/dangling")).unwrap();
+        symlink(home.join("thesis"), root.join("records/folder")).unwrap();
+        symlink(home.join("thesis/main.tex"), root.join("records/file")).unwrap();
+        let local = LocalFolder::new(root);
+        let _me = local.enlist("host-1-00000001", b"").unwrap();
+        local.tidy().unwrap();
+        assert_eq!(fs_err::read(home.join("thesis/main.tex")).unwrap(), b"x");
+        let mut entries = local.entries("records").unwrap();
+        entries.sort();
+        assert_eq!(entries, [("file".to_owned(), false), ("folder".to_owned(), true)]);
     }
 
     #[cfg(unix)]

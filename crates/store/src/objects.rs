@@ -227,12 +227,13 @@ impl Backend for Objects {
         let _ = self.worker.set(worker.to_owned());
         let key = format!("{WORKERS}/{worker}");
         self.shared.put(&key, card.to_vec(), PutMode::Overwrite)?;
-        let (shared, beat, beat_key) = (self.shared.clone(), self.beat, format!("beats/{worker}"));
+        // The store alone: a task that held the runtime it runs on could be the last to do so, and cannot end it.
+        let (store, beat) = (self.shared.store.clone(), self.beat);
+        let place = self.shared.locate(&format!("beats/{worker}"));
         let task = self.shared.runtime.spawn(async move {
             for count in 0_u64.. {
-                let place = shared.locate(&beat_key);
                 // A beat that fails is one that observers miss; they wait for several.
-                let _ = shared.store.put(&place, PutPayload::from(count.to_string())).await;
+                let _ = store.put(&place, PutPayload::from(count.to_string())).await;
                 tokio::time::sleep(beat).await;
             }
         });
@@ -250,6 +251,18 @@ impl Backend for Objects {
             (*last, *since) = (beat, Instant::now());
         }
         Ok(since.elapsed() < self.beat * BEATS_UNTIL_DEAD)
+    }
+
+    fn shows_life(&self, worker: &str) -> io::Result<bool> {
+        let beat = || self.shared.get(&format!("beats/{worker}"));
+        let first = beat()?;
+        while self.is_alive(worker)? {
+            if beat()? != first {
+                return Ok(true);
+            }
+            std::thread::sleep(self.beat / 4);
+        }
+        Ok(false)
     }
 
     fn point(&self, _: &str, _: &str) -> io::Result<()> {
@@ -318,6 +331,7 @@ impl Read for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Manifest, OpenError, RunWriter, Worker};
 
     fn objects(beat: Duration) -> Objects {
         Objects::new(Arc::new(InMemory::new()), "run", "memory:run", beat).unwrap()
@@ -340,6 +354,22 @@ mod tests {
         assert_eq!(objects.entries("workers").unwrap(), [("alive".to_owned(), false)]);
         drop(alive);
         assert!(!objects.is_alive("alive").unwrap());
+    }
+
+    #[test]
+    fn the_card_of_a_dead_worker_keeps_nobody_out_for_ever() {
+        let place = Place::memory(Duration::from_millis(20)).unwrap();
+        let id = "host-1-0123abcd".to_owned();
+        let (host, since, intent) = ("host".to_owned(), "yesterday".to_owned(), "another".to_owned());
+        let dead = Worker { id, pid: 1, host, since, intent };
+        place.create("workers/host-1-0123abcd", &crate::sealed::seal(&dead).unwrap()).unwrap();
+        let writer = RunWriter::join(&place, &Manifest::default()).unwrap();
+        assert_eq!(writer.others().unwrap(), []);
+        writer.remove_old_leases().unwrap();
+        assert_eq!(place.files("workers").unwrap().len(), 1, "mine alone");
+        // A living one is heard.
+        let other = Manifest { configuration: "title = \"Another\"\n".parse().unwrap(), ..Manifest::default() };
+        assert!(matches!(RunWriter::join(&place, &other), Err(OpenError::OtherConfiguration { .. })));
     }
 
     #[test]

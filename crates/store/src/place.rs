@@ -51,6 +51,10 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// Whether a worker is alive, as far as can be known; never by comparing clocks.
     fn is_alive(&self, worker: &str) -> io::Result<bool>;
 
+    /// As [`is_alive`](Self::is_alive), but where a worker that died long ago may still count as alive, waits until it
+    /// gives a sign or is known to be dead.
+    fn shows_life(&self, worker: &str) -> io::Result<bool>;
+
     /// Makes `name` stand for the folder `target` for people and other programs, where the place has such names.
     fn point(&self, name: &str, target: &str) -> io::Result<()>;
 
@@ -76,7 +80,7 @@ impl Place {
         Self { backend: Arc::new(LocalFolder::new(path.into())) }
     }
 
-    #[cfg(feature = "s3")]
+    #[cfg(any(test, feature = "s3"))]
     pub(crate) fn of(backend: impl Backend + 'static) -> Self {
         Self { backend: Arc::new(backend) }
     }

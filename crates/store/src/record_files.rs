@@ -207,9 +207,8 @@ pub(crate) fn put(place: &Place, record: &Record) -> Result<(), RecordError> {
         Read::Whole(_) => {
             Err(RecordError::Differs { path: place.path(&location), key: record.key.as_str().to_owned() })
         }
-        // Made by another worker and sealed since.
-        Read::Vanished => Ok(()),
-        Read::Damaged(_) => Ok(place.replace(&location, &bytes)?),
+        // Where it vanished, another worker made it and it was sealed since, or its name led nowhere: there twice is no harm.
+        Read::Vanished | Read::Damaged(_) => Ok(place.replace(&location, &bytes)?),
     }
 }
 

@@ -125,6 +125,12 @@ pub struct Transition {
     pub lower: f64,
     /// Upper end of the 95 % interval of `step`.
     pub upper: f64,
+    /// Step at which a tenth of the change is reached. Not in analyses of format 1, where it reads 0.
+    #[serde(default)]
+    pub start: f64,
+    /// Step at which nine tenths of the change are reached. Not in analyses of format 1, where it reads 0.
+    #[serde(default)]
+    pub end: f64,
     /// 10–90 % span in decades of step.
     pub width_decades: f64,
     /// Signed change across the transition, in `unit`.
@@ -317,6 +323,8 @@ mod tests {
                 step: 1900.5,
                 lower: 1800.0,
                 upper: 2000.0,
+                start: 800.0,
+                end: 1600.0,
                 width_decades: 0.3,
                 size: -6.8,
                 unit: "nats".to_owned(),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use crate::generation::{self, Entry, Generation};
 use crate::record_files::{self, Loose, Read};
@@ -34,6 +36,9 @@ impl Wanted {
         self == Self::All || array == "value" || array == "standard_error"
     }
 }
+
+/// Between a look that was outdated and the next.
+const MOMENT: Duration = Duration::from_millis(2);
 
 /// What a look at one moment found.
 enum Look {
@@ -172,7 +177,11 @@ impl Shelf {
                         stale = stale.or(Some(MissingReason::Damaged { path: path(file)?, found }));
                     }
                 }
-                Read::Vanished => return Ok(Look::Outdated),
+                Read::Vanished => {
+                    // A network file system may show the old names for a while.
+                    thread::sleep(MOMENT);
+                    return Ok(Look::Outdated);
+                }
             }
         }
         if let (Some(generation), Some(entry)) = (&self.sealed, self.entry(measure, step)) {

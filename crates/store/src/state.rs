@@ -93,6 +93,8 @@ fn read_file(place: &Place, trajectory: &str, file: &str) -> Result<Option<State
     let key = format!("{FOLDER}/{file}");
     let (identity, tensors) = match tensor_file::read(place, &key) {
         Err(CheckpointError::Missing { .. }) => return Ok(None),
+        // Removed while it was read, as happens where an object is not held by those who read it.
+        Err(CheckpointError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
     let path = place.path(&key);

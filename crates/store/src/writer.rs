@@ -66,17 +66,23 @@ impl RunWriter {
     pub fn join(place: impl Into<Place>, manifest: &Manifest) -> Result<Self, OpenError> {
         let place = place.into();
         manifest::encode(&place, manifest)?;
-        let mut existing = read_manifest(&place)?;
         // Before anything is written into a folder that may be somebody's home.
-        match &existing {
-            Some((found, _)) => check_trajectory(&place, found, manifest)?,
+        match read_manifest(&place)? {
+            Some((found, _)) => check_trajectory(&place, &found, manifest)?,
             None => check_empty(&place)?,
         }
+        // Each makes itself known before it looks for others: of two that come at once, one at least sees the other.
         let crew = Crew::join(&place, &manifest.intent())?;
-        if existing.is_none() && !manifest::create(&place, manifest)? {
-            // Another worker was faster.
-            existing = read_manifest(&place)?;
+        if let Some(worker) = crew.with_another_intent()? {
+            return Err(OpenError::OtherConfiguration { folder: place.path(""), worker: Box::new(worker) });
         }
+        // What was there before may have been replaced by one who is gone again.
+        let existing = match read_manifest(&place)? {
+            None if manifest::create(&place, manifest)? => None,
+            // Another worker was faster.
+            None => read_manifest(&place)?,
+            found => found,
+        };
         let Some((found, format)) = existing else {
             return Ok(Self { folder: RunFolder::with_manifest(place, manifest.clone()), crew });
         };
@@ -86,9 +92,6 @@ impl RunWriter {
                 manifest::replace(&place, &found)?;
             }
             return Ok(Self { folder: RunFolder::with_manifest(place, found), crew });
-        }
-        if let Some(worker) = crew.others()?.into_iter().find(|worker| worker.intent != manifest.intent()) {
-            return Err(OpenError::OtherConfiguration { folder: place.path(""), worker: Box::new(worker) });
         }
         let manifest = Manifest { instruction_set: found.instruction_set, ..manifest.clone() };
         manifest::replace(&place, &manifest)?;
@@ -203,7 +206,7 @@ impl RunWriter {
         seal::seal(&self.folder)
     }
 
-    /// Removes the leases of workers that are gone.
+    /// Removes the leases and cards of workers that are gone.
     ///
     /// # Errors
     /// Where the place cannot be read or written.

@@ -116,7 +116,8 @@ fn folders_that_are_no_runs_are_refused_and_left_alone() {
 #[test]
 fn a_run_killed_in_its_creation_can_be_created_again() {
     let scratch = tempfile::tempdir().unwrap();
-    let left = [".ontogeny-tmp-dead~abc", "workers/dead", "leases/train.00001"].map(|name| scratch.path().join(name));
+    let left =
+        [".ontogeny-tmp-abc", "workers/host-7-0123abcd", "leases/train.00001"].map(|name| scratch.path().join(name));
     for file in &left {
         fs_err::create_dir_all(file.parent().unwrap()).unwrap();
         fs_err::write(file, "format_ver").unwrap();
@@ -477,21 +478,21 @@ fn an_index_that_lies_under_its_own_hash_costs_its_records_and_leads_nowhere_els
     let index = path.join("sealed/00000001.json");
     let whole = fs_err::read_to_string(&index).unwrap();
     for (honest, lie, says) in [
-        ("\"tree\":\"trees/", "\"tree\":\"/trees/", "expected a folder in `trees`"),
-        ("\"tree\":\"trees/", "\"tree\":\"trees/../../", "expected a folder in `trees`"),
-        ("\"files\":{", "\"files\":{\"../../run.toml\":\"00\",", "a file `../../run.toml`"),
+        ("\"tree\":\"trees/", "\"tree\":\"/trees/", "which no sealing made"),
+        ("\"tree\":\"trees/", "\"tree\":\"trees/../../", "which no sealing made"),
+        ("\"files\":{", "\"files\":{\"../../run.toml\":\"00\",", "file `../../run.toml`"),
         ("[\"train\",\"test\"]", "[\"train\",\"train\"]", "a label twice"),
         ("\"labels\":[0]", "\"labels\":[7]", "without its labels"),
         ("\"labels\":[0]", "\"labels\":[]", "without its labels"),
         (
             "\"dims\":[\"split\"],\"labels\":[0]",
             "\"dims\":[\"split\",\"split\"],\"labels\":[0,0]",
-            "without its labels",
+            "repeated dimension",
         ),
-        ("\"name\":\"value\"", "\"name\":\"../value\"", "cannot be a file name"),
+        ("\"name\":\"value\"", "\"name\":\"../value\"", "which no sealing made"),
         ("\"name\":\"value\"", "\"name\":\"standard_error\"", "loss/standard_error"),
-        ("\"dims\":[\"split\"]", "\"dims\":[\"step\"]", "reserved"),
-        ("\"blake3\":", "\"hidden\":[1.0,2.0,3.0],\"blake3\":", "hash"),
+        ("\"dims\":[\"split\"]", "\"dims\":[\"step\"]", "which no sealing made"),
+        ("\"blake3\":", "\"hidden\":[1.0,2.0,3.0],\"blake3\":", "other values than labels"),
         ("\"key\":\"", "\"key\":\"é", "hexadecimal"),
     ] {
         let content = whole.split_once("\"content\":").unwrap().1.strip_suffix("}\n").unwrap();
@@ -533,6 +534,72 @@ fn many_labels_over_no_values_take_no_memory() {
     assert_eq!(seen.observables["loss"].values.shape, [1, 1 << 13, 1 << 13, 1 << 13, 0]);
     writer.seal().unwrap();
     assert_eq!(RunFolder::open(scratch.path().join("run")).unwrap().view().unwrap().results, seen);
+}
+
+#[test]
+fn a_record_of_unknown_settings_costs_those_of_others_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let writer = RunWriter::join(scratch.path().join("run"), &manifest()).unwrap();
+    let (wanted, other) =
+        (record(1, Outcome::Done, [1.0, 2.0]), Record { key: key(7), ..record(1, Outcome::Done, [3.0, 4.0]) });
+    writer.put_record(&wanted).unwrap();
+    writer.put_record(&other).unwrap();
+    // As a worker writes it that did not see the checkpoint yet.
+    let mut early = plan(&[1]);
+    early.get_mut("loss").unwrap().steps.insert(1, None);
+    writer.write_measures(&early).unwrap();
+    writer.seal().unwrap();
+    writer.write_measures(&plan(&[1])).unwrap();
+    assert_eq!(writer.folder().work_list().unwrap(), []);
+    writer.seal().unwrap();
+    assert_eq!(writer.folder().record("loss", 1, &key(1)).unwrap().into_record(), Some(wanted));
+    assert_eq!(fs_err::read_dir(writer.folder().path().join("records/loss")).unwrap().count(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_record_that_leads_nowhere_is_missing_and_nobody_waits_for_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let writer = RunWriter::join(scratch.path().join("run"), &manifest()).unwrap();
+    writer.write_measures(&plan(&[1])).unwrap();
+    writer.put_record(&record(1, Outcome::Done, [1.0, 2.0])).unwrap();
+    let file = record_file(writer.folder(), 1);
+    fs_err::remove_file(&file).unwrap();
+    fs_err::os::unix::fs::symlink("not copied along", &file).unwrap();
+    let work = writer.folder().work_list().unwrap();
+    assert_eq!(work.iter().map(|item| &item.reason).collect::<Vec<_>>(), [&MissingReason::NoRecord]);
+    writer.seal().unwrap();
+    writer.put_record(&record(1, Outcome::Done, [1.0, 2.0])).unwrap();
+    assert_eq!(writer.folder().work_list().unwrap(), []);
+}
+
+#[test]
+fn of_two_configurations_that_come_at_once_one_at_most_gets_in() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("run");
+    let other = Manifest { configuration: "title = \"Another\"\n".parse().unwrap(), ..manifest() };
+    for round in 0..100 {
+        let barrier = std::sync::Barrier::new(2);
+        let joined: Vec<_> = std::thread::scope(|scope| {
+            let join = |manifest: Manifest| {
+                let (barrier, path) = (&barrier, &path);
+                scope.spawn(move || {
+                    barrier.wait();
+                    RunWriter::join(path, &manifest)
+                })
+            };
+            [join(manifest()), join(other.clone())].map(|thread| thread.join().unwrap()).into()
+        });
+        let n_in = joined.iter().filter(|joined| joined.is_ok()).count();
+        assert!(n_in < 2, "round {round}");
+        if let Some(writer) = joined.iter().flatten().next() {
+            let on_disk = RunFolder::open(&path).unwrap().manifest().configuration.clone();
+            assert_eq!(on_disk, writer.folder().manifest().configuration, "round {round}");
+        }
+        for error in joined.iter().filter_map(|joined| joined.as_ref().err()) {
+            assert!(matches!(error, OpenError::OtherConfiguration { .. }), "{error}");
+        }
+    }
 }
 
 #[test]

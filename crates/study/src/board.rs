@@ -1,7 +1,9 @@
 //! What is to be measured, what of it is done by anyone, and what this worker does next.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::num::NonZero;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use ontogeny_store::{Claim, Lookup, MissingReason, Outcome, Record, RecordKey, RunWriter};
@@ -19,6 +21,8 @@ pub(crate) struct Board<'a> {
     first: usize,
     /// Hash of each checkpoint that exists.
     checkpoints: BTreeMap<u64, String>,
+    /// Steps of the schedule before this one have a checkpoint.
+    next_step: usize,
     /// Whether the state after the last step is there, with which the training can be continued one day.
     has_last_state: bool,
     /// Units that were missing when the work began, and those of them that are done.
@@ -36,6 +40,8 @@ struct Unit {
     /// Known once the checkpoint exists.
     key: Option<RecordKey>,
     is_done: bool,
+    /// There was a record of that name that could not be believed; the name of another says nothing.
+    was_damaged: bool,
 }
 
 /// What there is to do.
@@ -51,11 +57,20 @@ pub(crate) enum Next {
 impl<'a> Board<'a> {
     pub(crate) fn new(run: &'a Run, writer: &RunWriter, options: &Options<'_>) -> Result<Self, StudyError> {
         let at_step = |&step| (0..run.file.measures.len()).map(move |measure| (measure, step));
-        let unit = |(measure, step)| Unit { measure, step, key: None, is_done: false };
+        let unit = |(measure, step)| Unit { measure, step, key: None, is_done: false, was_damaged: false };
         let units = run.steps.iter().flat_map(at_step).map(unit).collect();
         let checkpoints = run.imported.iter().map(|c| (c.step, c.blake3.clone())).collect();
-        let mut board =
-            Self { run, units, first: 0, checkpoints, has_last_state: false, n_total: 0, n_done: 0, weights: None };
+        let mut board = Self {
+            run,
+            units,
+            first: 0,
+            checkpoints,
+            next_step: 0,
+            has_last_state: false,
+            n_total: 0,
+            n_done: 0,
+            weights: None,
+        };
         board.look_closely(writer, options)?;
         Ok(board)
     }
@@ -72,7 +87,7 @@ impl<'a> Board<'a> {
 
     /// The first step of the schedule that has no checkpoint, or the last where its state is missing.
     pub(crate) fn first_checkpoint_to_come(&self) -> Option<u64> {
-        let missing = self.run.steps.iter().copied().find(|step| !self.checkpoints.contains_key(step));
+        let missing = self.run.steps.get(self.next_step).copied();
         missing.or_else(|| self.run.steps.last().copied().filter(|_| !self.has_last_state))
     }
 
@@ -94,6 +109,7 @@ impl<'a> Board<'a> {
                 }
             };
             unit.is_done = matches!(lookup, Lookup::Found(_));
+            unit.was_damaged = matches!(lookup, Lookup::Missing(MissingReason::Damaged { .. }));
             if let Lookup::Missing(reason @ MissingReason::Damaged { .. }) = lookup {
                 let message = format!("`{measure}` at step {}: {reason}", unit.step);
                 let mut fields = serde_json::Map::new();
@@ -114,10 +130,22 @@ impl<'a> Board<'a> {
         let shelf = writer.folder().shelf()?;
         for unit in &mut self.units[self.first..] {
             let measure = &self.run.file.measures[unit.measure].name;
-            if !unit.is_done && unit.key.as_ref().is_some_and(|key| shelf.has(measure, unit.step, key)) {
+            let Some(key) = unit.key.as_ref().filter(|_| !unit.is_done) else { continue };
+            let is_there = shelf.has(measure, unit.step, key);
+            if is_there && (!unit.was_damaged || is_made(writer, measure, unit.step, key)?) {
                 unit.is_done = true;
                 self.n_done += 1;
             }
+        }
+        Ok(())
+    }
+
+    /// Learns of a checkpoint that this process made, without a look at all the others.
+    pub(crate) fn learn(&mut self, writer: &RunWriter, step: u64) -> Result<(), StudyError> {
+        self.checkpoints.insert(step, writer.folder().checkpoint_header(step)?.hash);
+        let n_measures = self.run.file.measures.len();
+        if let Ok(step_idx) = self.run.steps.binary_search(&step) {
+            self.find_keys(step_idx * n_measures..(step_idx + 1) * n_measures);
         }
         Ok(())
     }
@@ -127,16 +155,23 @@ impl<'a> Board<'a> {
         if let Source::Train(config) = &self.run.file.source {
             self.has_last_state = writer.folder().state_step()?.is_some_and(|step| step >= config.steps);
             for step in writer.folder().checkpoint_steps().map_err(StudyError::Io)? {
-                if !self.checkpoints.contains_key(&step) {
-                    self.checkpoints.insert(step, writer.folder().checkpoint_header(step)?.hash);
+                if let Entry::Vacant(new) = self.checkpoints.entry(step) {
+                    new.insert(writer.folder().checkpoint_header(step)?.hash);
                 }
             }
         }
-        for unit in self.units[self.first..].iter_mut().filter(|unit| unit.key.is_none()) {
+        self.find_keys(self.first..self.units.len());
+        Ok(())
+    }
+
+    fn find_keys(&mut self, units: Range<usize>) {
+        while self.run.steps.get(self.next_step).is_some_and(|step| self.checkpoints.contains_key(step)) {
+            self.next_step += 1;
+        }
+        for unit in self.units[units].iter_mut().filter(|unit| unit.key.is_none()) {
             let hash = self.checkpoints.get(&unit.step);
             unit.key = hash.map(|hash| self.run.key(&self.run.file.measures[unit.measure], hash));
         }
-        Ok(())
     }
 
     /// Claims the first unit that is neither done nor held by another worker.

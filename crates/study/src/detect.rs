@@ -157,6 +157,8 @@ fn transition(series: &Sought<'_>, t: &ontogeny_stats::Transition, q: f64) -> Tr
         step: t.step,
         lower: t.lower,
         upper: t.upper,
+        start: t.start,
+        end: t.end,
         width_decades: t.width_decades,
         size: t.size,
         unit: series.unit.to_owned(),

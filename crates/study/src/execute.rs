@@ -44,7 +44,11 @@ impl Run {
         let place = place.into();
         let writer = self.join(&place, options)?;
         let plans = self.plans(Some(writer.folder()))?;
-        writer.write_measures(&plans)?;
+        // A worker that comes later knows the same plan, and perhaps fewer of its checkpoints than those at work.
+        let is_first = writer.others().map_err(StudyError::Io)?.is_empty();
+        if is_first || writer.folder().measures().map_or(true, |found| found.is_empty()) {
+            writer.write_measures(&plans)?;
+        }
         let mut board = Board::new(self, &writer, options)?;
         (options.observer)(&Event::Opened {
             title: self.file.title.clone(),
@@ -139,9 +143,12 @@ impl Run {
                         Next::Done if trainer.is_none() && board.first_checkpoint_to_come().is_none() => return Ok(()),
                         Next::Done | Next::Wait => {
                             // Our own trainer says when there is something new; of others we have to look.
-                            let _ = announced.recv_timeout(POLL);
-                            while announced.try_recv().is_ok() {}
-                            board.refresh(writer)?;
+                            match announced.recv_timeout(POLL) {
+                                Ok(step) => std::iter::once(step)
+                                    .chain(announced.try_iter())
+                                    .try_for_each(|step| board.learn(writer, step))?,
+                                Err(_) => board.refresh(writer)?,
+                            }
                         }
                     }
                 }

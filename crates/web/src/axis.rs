@@ -5,7 +5,9 @@ use crate::number;
 /// Percent of the width kept free at either end, so that marks at the first and last step stay whole.
 const MARGIN: f64 = 1.0;
 /// Width of a plot on the narrowest screen, in pixels; labels that would touch there are left out.
-const NARROWEST_PLOT: f64 = 260.0;
+pub(crate) const NARROWEST_PLOT: f64 = 260.0;
+/// Room for words outside the frame on the narrowest screen, in pixels: left and right.
+pub(crate) const OUTSIDE: (f64, f64) = (60.0, 14.0);
 /// Width of one character of a tick label, in pixels.
 const CHARACTER: f64 = 6.2;
 
@@ -61,8 +63,11 @@ impl StepAxis {
         for step in [0.0].into_iter().chain(decades.iter().rev().copied()).chain(between) {
             let fits = |other: &f64| {
                 let characters = number::step(*other).len() + number::step(step).len();
-                let gap = (self.position(step) - self.position(*other)).abs() / 100.0 * NARROWEST_PLOT;
-                gap > characters as f64 * CHARACTER / 2.0 + CHARACTER
+                let centre = |step| {
+                    let at = self.position(step);
+                    at / 100.0 * NARROWEST_PLOT + shift(at, &number::step(step))
+                };
+                (centre(step) - centre(*other)).abs() > characters as f64 * CHARACTER / 2.0 + CHARACTER
             };
             if (first..=last).contains(&step) && kept.iter().all(fits) {
                 kept.push(step);
@@ -75,6 +80,12 @@ impl StepAxis {
     fn warp(&self, step: f64) -> f64 {
         (step.max(0.0) / self.scale).ln_1p()
     }
+}
+
+/// How far a label below the frame moves to the left to stay in the page, in pixels, not positive.
+pub(crate) fn shift(at: f64, label: &str) -> f64 {
+    let room = (100.0 - at) / 100.0 * NARROWEST_PLOT + OUTSIDE.1;
+    (room - label.chars().count() as f64 * CHARACTER / 2.0).min(0.0).round()
 }
 
 /// How values become heights.
@@ -111,7 +122,13 @@ impl ValueAxis {
         let (bottom, top) = (bottom.max(low - room), top.min(high + room));
         // Differences near rounding are no range: a constant series is a level line, not magnified noise.
         let is_level = top - bottom <= 1e-9 * top.abs().max(bottom.abs());
-        let margin = if is_level { 0.5 * top.abs().max(1e-12) } else { 0.04 * (top - bottom) };
+        let margin = if is_level && top == 0.0 {
+            0.5
+        } else if is_level {
+            0.5 * top.abs()
+        } else {
+            0.04 * (top - bottom)
+        };
         // Quantities that are not negative start at zero where that costs little height, and never run below it.
         let floor = if bottom < 0.0 {
             bottom - margin
@@ -138,6 +155,12 @@ impl ValueAxis {
         100.0 * (1.0 - (warped - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
+    /// The power of ten that the labels of a linear axis leave out; 0 where they are short without.
+    pub(crate) fn power(&self) -> i32 {
+        let exponent = self.low.abs().max(self.high.abs()).log10().floor().max(-300.0) as i32;
+        if self.scale == Scale::Log || (-3..6).contains(&exponent) { 0 } else { exponent }
+    }
+
     /// Four to eight labelled ticks.
     pub(crate) fn ticks(&self) -> Vec<Tick> {
         match self.scale {
@@ -159,11 +182,12 @@ impl ValueAxis {
             }
             Scale::Linear => {
                 let every = nice_interval((self.high - self.low) / 5.5);
+                let unit = 10f64.powi(self.power());
                 let (first, last) = ((self.low / every).ceil() as i64, (self.high / every).floor() as i64);
                 (first..=last)
                     .map(|k| {
                         let at = k as f64 * every;
-                        Tick { at: self.position(at), label: number::tick(at, every) }
+                        Tick { at: self.position(at), label: number::tick(at / unit, every / unit) }
                     })
                     .collect()
             }
@@ -203,12 +227,14 @@ mod tests {
             (1.0, (0, 143_000)),
             (1000.0, (0, 41_000)),
             (1.0, (900, 1000)),
+            (1.0, (0, 1_000_000)),
             (500.0, (500, 5_000_000)),
         ] {
             let ticks = axis(scale, steps).ticks();
             assert!(ticks.len() >= 2 || steps.0 > 0, "{steps:?}: {ticks:?}");
             for pair in ticks.windows(2) {
-                let gap = (pair[1].at - pair[0].at) / 100.0 * NARROWEST_PLOT;
+                let at = |tick: &Tick| tick.at / 100.0 * NARROWEST_PLOT + shift(tick.at, &tick.label);
+                let gap = at(&pair[1]) - at(&pair[0]);
                 let needed = (pair[0].label.len() + pair[1].label.len()) as f64 * CHARACTER / 2.0;
                 assert!(gap > needed, "{steps:?}: {pair:?}");
             }
@@ -236,6 +262,25 @@ mod tests {
                         || values.iter().any(|v| v.is_nan())
                 );
             }
+        }
+    }
+
+    #[test]
+    fn labels_stay_short_where_values_are_not() {
+        for (values, power) in [
+            ([4e-7, 4.5e-7], -7),
+            ([-1e-9, 3e-9], -9),
+            ([1.2e7, 1.3e7], 7),
+            ([0.01, 0.04], 0),
+            ([4.605_17, 4.605_18], 0),
+            ([0.0, 0.0], 0),
+            ([1e-310, 2e-310], -300),
+        ] {
+            let axis = ValueAxis::covering(Scale::Linear, &values, &[]);
+            let labels: Vec<String> = axis.ticks().into_iter().map(|t| t.label).collect();
+            assert_eq!(axis.power(), power, "{values:?}");
+            assert!(labels.len() > 2 && labels.is_sorted_by(|a, b| a != b), "{labels:?}");
+            assert!(power == -300 || labels.iter().all(|label| label.chars().count() <= 9), "{labels:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use ontogeny_store::{Boundary, RunView, Transition};
 
-use crate::axis::{StepAxis, Tick, ValueAxis};
+use crate::axis::{self, StepAxis, Tick, ValueAxis};
 use crate::number;
 use crate::text::escape;
 
@@ -57,10 +57,10 @@ impl<'a> Frame<'a> {
             "<line class=\"axis\" x1=\"0\" x2=\"100%\" y1=\"100%\" y2=\"100%\"/><svg x=\"0\" y=\"100%\"><text x=\"-7\" y=\"17\" text-anchor=\"end\">step</text></svg>",
         );
         for Tick { at, label } in self.axis.ticks() {
-            let at = round(at);
+            let (at, x) = (round(at), axis::shift(at, &label));
             let _ = write!(
                 svg,
-                "<svg x=\"{at}%\" y=\"100%\"><line class=\"axis\" y2=\"4\"/><text y=\"17\" text-anchor=\"middle\">{label}</text></svg>"
+                "<svg x=\"{at}%\" y=\"100%\"><line class=\"axis\" y2=\"4\"/><text x=\"{x}\" y=\"17\" text-anchor=\"middle\">{label}</text></svg>"
             );
         }
         svg
@@ -98,6 +98,11 @@ impl<'a> Frame<'a> {
 /// Horizontal lines and labels of a value axis, left of the frame.
 pub(crate) fn value_axis(axis: &ValueAxis) -> String {
     let mut svg = String::new();
+    if axis.power() != 0 {
+        // Between the topmost label and the lane of refused estimates.
+        let power = number::power_of_ten(axis.power());
+        let _ = write!(svg, "<text x=\"-7\" y=\"-6\" text-anchor=\"end\">× {power}</text>");
+    }
     for Tick { at, label } in axis.ticks() {
         let at = round(at);
         let _ = write!(

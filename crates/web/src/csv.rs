@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::text::unit_name;
+
 /// A small table of text cells, header first.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Csv {
@@ -40,13 +42,19 @@ impl Csv {
 
     /// A link that saves the table as `name.csv`, without a network and without a script.
     pub(crate) fn link(&self, name: &str, label: &str) -> String {
+        let may_stand = |c: char| c.is_alphanumeric() || "._-".contains(c);
+        let file: String = name.chars().map(|c| if may_stand(c) { c } else { '-' }).collect();
         format!(
-            "<a class=\"csv\" download=\"{}.csv\" href=\"data:text/csv;charset=utf-8,{}\">{}</a>",
-            crate::text::slug(name),
+            "<a class=\"csv\" download=\"{file}.csv\" href=\"data:text/csv;charset=utf-8,{}\">{}</a>",
             percent_encode(&self.text()),
             crate::text::escape(label),
         )
     }
+}
+
+/// The name of a column with its unit in parentheses; a unit that nobody knows is not named.
+pub(crate) fn column(name: &str, unit: &str) -> String {
+    if unit.is_empty() { name.to_owned() } else { format!("{name} ({})", unit_name(unit)) }
 }
 
 /// A finite number with all its digits, empty where there is none.

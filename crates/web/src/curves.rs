@@ -6,13 +6,14 @@ use ontogeny_store::{Boundary, Transition};
 
 use crate::axis::StepAxis;
 use crate::chart::Frame;
+use crate::csv;
 use crate::figure;
 use crate::number;
 use crate::page;
 use crate::panel::{Form, Panel, Point, Series};
 use crate::strip;
 use crate::table;
-use crate::text::{counted, escape, unit_name};
+use crate::text::{counted, escape};
 
 /// Series with the transitions and stages found in them.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,6 +79,8 @@ const RIGHT: usize = 16;
 /// Room above a drawing for its title and the marks of its transitions, and below it for the labels of its axis.
 const ABOVE: usize = 34;
 const BELOW: usize = 30;
+/// Longer titles are shortened to the width of the picture, in characters.
+const LONGEST_TITLE: usize = 72;
 /// Height of a drawing.
 const FIGURE: usize = 200;
 
@@ -90,8 +93,7 @@ pub fn curves_svg(curves: &Curves) -> String {
         drawings.push((curves.title.clone(), strip::height(&frame), strip::svg(&frame)));
         for panel in panels(curves) {
             let scale = figure::scales(&panel)[0];
-            let unit = if panel.unit.is_empty() { String::new() } else { format!(" ({})", unit_name(&panel.unit)) };
-            drawings.push((format!("{}{unit}", panel.title), FIGURE, figure::svg(&panel, &frame, scale)));
+            drawings.push((csv::column(&panel.title, &panel.unit), FIGURE, figure::svg(&panel, &frame, scale)));
         }
     }
     let height: usize = drawings.iter().map(|(_, height, _)| ABOVE + height + BELOW).sum();
@@ -106,7 +108,7 @@ pub fn curves_svg(curves: &Curves) -> String {
             svg,
             "<text class=\"title\" x=\"{LEFT}\" y=\"{}\">{}</text><svg x=\"{LEFT}\" y=\"{}\" width=\"{}\" height=\"{height}\" overflow=\"visible\">{drawing}</svg>",
             top + ABOVE - 16,
-            escape(&title),
+            escape(&strip::shortened(&title, LONGEST_TITLE)),
             top + ABOVE,
             WIDTH - LEFT - RIGHT
         );

@@ -7,12 +7,17 @@ use crate::chart::{self, Frame, round};
 use crate::csv::{self, Csv};
 use crate::number;
 use crate::panel::{Form, Panel, Point, Series};
-use crate::text::{counted, escape, unit_name, unit_suffix};
+use crate::text::{breakable, counted, escape, unit_name, unit_suffix};
 
 /// Up to this many checkpoints each value gets its own error bar; beyond, the shaded band says the same.
 const MOST_ERROR_BARS: usize = 60;
 /// A positive series that spans this factor may be read on a logarithmic axis.
 const LOG_FACTOR: f64 = 100.0;
+
+/// Refused estimates nearer than this share a mark, in percent of the width; a mark is 14 pixels wide.
+const SHORTEST: f64 = 3.0;
+/// Reasons that one mark tells.
+const MOST_REASONS: usize = 3;
 
 /// The whole `<figure>`.
 pub(crate) fn lines(panel: &Panel, frame: &Frame<'_>) -> String {
@@ -46,7 +51,7 @@ pub(crate) fn lines(panel: &Panel, frame: &Frame<'_>) -> String {
 
 /// Title, unit and what is measured.
 pub(crate) fn caption(panel: &Panel) -> String {
-    let mut html = format!("<figcaption><h3>{}", escape(&panel.title));
+    let mut html = format!("<figcaption><h3>{}", breakable(&panel.title));
     if !panel.unit.is_empty() {
         let _ = write!(html, " <span class=\"unit\">{}</span>", escape(unit_name(&panel.unit)));
     }
@@ -58,26 +63,26 @@ pub(crate) fn caption(panel: &Panel) -> String {
     html
 }
 
-/// The data of a panel, wide: a row for each step, a value and an error for each series, then what was refused.
+/// The data of a panel, wide: a row for each step, a value and an error for each series,
+/// then for each measurement with refused estimates a status, `refused: ` and why, or nothing.
 ///
 /// With it, the columns of each series: value and, where there is one, standard error.
 pub(crate) fn data(panel: &Panel) -> (Csv, Vec<(usize, Option<usize>)>) {
     let mut header = vec!["step".to_owned()];
     let mut columns = Vec::new();
     for series in &panel.series {
-        let in_unit = if panel.unit.is_empty() { String::new() } else { format!(" ({})", unit_name(&panel.unit)) };
-        header.push(format!("{}{in_unit}", series.address));
+        header.push(csv::column(&series.address, &panel.unit));
         let value_column = header.len() - 1;
         let has_errors = series.points.iter().any(|p| p.standard_error.is_some());
         if has_errors {
-            header.push(format!("{} standard error{in_unit}", series.address));
+            header.push(csv::column(&format!("{} standard error", series.address), &panel.unit));
         }
         columns.push((value_column, has_errors.then_some(value_column + 1)));
     }
     let refusals = panel.refusals();
-    if !refusals.is_empty() {
-        header.push("refused".to_owned());
-    }
+    let mut refused: Vec<&str> = refusals.iter().map(|(measurement, ..)| *measurement).collect();
+    refused.dedup();
+    header.extend(refused.iter().map(|measurement| format!("{measurement} status")));
     let mut csv = Csv::new(header);
     for step in panel.steps() {
         let mut row = vec![step.to_string()];
@@ -88,10 +93,10 @@ pub(crate) fn data(panel: &Panel) -> (Csv, Vec<(usize, Option<usize>)>) {
                 row.push(csv::cell(point.and_then(|p| p.standard_error)));
             }
         }
-        if !refusals.is_empty() {
-            let here = refusals.iter().filter(|(_, at, _)| *at == step);
-            row.push(here.map(|(name, _, reason)| format!("{name}: {reason}")).collect::<Vec<_>>().join("; "));
-        }
+        row.extend(refused.iter().map(|measurement| {
+            let here = refusals.iter().find(|(name, at, _)| name == measurement && *at == step);
+            here.map_or(String::new(), |(_, _, reason)| format!("refused: {reason}"))
+        }));
         csv.push(row);
     }
     (csv, columns)
@@ -99,7 +104,11 @@ pub(crate) fn data(panel: &Panel) -> (Csv, Vec<(usize, Option<usize>)>) {
 
 /// The link to the data.
 pub(crate) fn foot(panel: &Panel) -> String {
-    format!("<p class=\"foot\">{}</p>", data(panel).0.link(&panel.id, "Data as CSV"))
+    let name = match panel.series.as_slice() {
+        [only] => &only.address,
+        _ => &panel.id,
+    };
+    format!("<p class=\"foot\">{}</p>", data(panel).0.link(name, "Data as CSV"))
 }
 
 /// Names and colours of the series, with their values at the cursor: at first the last checkpoint.
@@ -157,29 +166,47 @@ fn is_fraction(panel: &Panel) -> bool {
 }
 
 /// Refused estimates as hollow marks above the frame, each with its reason on hover and on focus.
+///
+/// Neighbours that could not be pointed at one by one share a mark, which is as long as they are apart.
 pub(crate) fn refusals(panel: &Panel, frame: &Frame<'_>) -> String {
     let refusals = panel.refusals();
     if refusals.is_empty() {
         return String::new();
     }
     let mut html = String::from("<div class=\"refusals\"><span class=\"lane-name\">refused</span>");
-    for (measurement, step, reason) in refusals {
-        let index = panel.series.iter().position(|s| s.measurement == measurement).unwrap_or(0);
-        let at = frame.axis.position(step);
+    let mut rest = refusals.as_slice();
+    while let Some((measurement, step, _)) = rest.first() {
+        let from = frame.axis.position(*step);
+        let is_near =
+            |(name, step, _): &(&str, f64, &str)| name == measurement && frame.axis.position(*step) - from < SHORTEST;
+        let (marked, others) = rest.split_at(rest.iter().take_while(|refusal| is_near(refusal)).count());
+        rest = others;
+        let last = marked.last().map_or(*step, |(_, step, _)| *step);
+        let to = frame.axis.position(last);
+        let index = panel.series.iter().position(|s| s.measurement == *measurement).unwrap_or(0);
         // The tip opens to the side where there is room.
-        let side = match at {
+        let side = match from {
             ..34.0 => "",
             ..66.0 => " middle",
             _ => " late",
         };
+        let when = match marked.len() {
+            1 => format!("at step {} refused", number::step(*step)),
+            n => format!("refused {n} times at steps {} to {}", number::step(*step), number::step(last)),
+        };
+        let mut reasons: Vec<&str> = marked.iter().map(|(_, _, reason)| *reason).collect();
+        reasons.dedup();
+        let unsaid = reasons.len().saturating_sub(MOST_REASONS);
+        reasons.truncate(MOST_REASONS);
         let _ = write!(
             html,
-            "<button type=\"button\" class=\"refused {}{side}\" style=\"left:{}%\" aria-label=\"{} at step {} refused: {}\"></button>",
+            "<button type=\"button\" class=\"refused {}{side}\" style=\"left:{}%;width:calc({}% + 14px)\" aria-label=\"{} {when}: {}{}\"></button>",
             chart::series_class(index),
-            round(at),
+            round(from),
+            round(to - from),
             escape(measurement),
-            number::step(step),
-            escape(reason)
+            escape(&reasons.join("; ")),
+            if unsaid > 0 { format!("; and {unsaid} more, see the table of estimates") } else { String::new() },
         );
     }
     html.push_str("</div>");
@@ -325,7 +352,7 @@ mod tests {
         let rows: Vec<&str> = text.lines().collect();
         assert_eq!(
             rows[0],
-            "step,llc.full (dimensionless),llc.full standard error (dimensionless),llc_unembed.unembed (dimensionless),llc_unembed.unembed standard error (dimensionless),refused"
+            "step,llc.full (dimensionless),llc.full standard error (dimensionless),llc_unembed.unembed (dimensionless),llc_unembed.unembed standard error (dimensionless),llc status"
         );
         assert_eq!(rows.len(), 25);
         for (at, row) in rows[1..].iter().enumerate() {
@@ -365,6 +392,21 @@ mod tests {
         assert!(!html.contains("class=\"line c1\"") && html.contains("class=\"line c2\""));
         assert_eq!(html.matches("class=\"refused c1").count(), 2);
         assert!(html.contains("llc at step 1 refused: diverged") || html.contains("refused: diverged\""));
+    }
+
+    #[test]
+    fn refused_neighbours_share_a_mark_and_every_reason_stays_within_reach() {
+        let mut view = sample::grokking(500, 30);
+        let llc = view.observables.get_mut("llc").unwrap();
+        for (at, status) in llc.status.iter_mut().enumerate().take(30) {
+            *status = ontogeny_store::Status::Refused { verdict: format!("verdict {at}"), reason: String::new() };
+        }
+        let (panel, html) = figure(&view, 1, 0);
+        assert_eq!(panel.refusals().len(), 30);
+        let marks = html.matches("class=\"refused c1").count();
+        assert!((8..20).contains(&marks), "{marks}");
+        assert!(html.contains("llc at step 0 refused: verdict 0\""));
+        assert!(html.contains("; and ") && html.contains(" times at steps "), "{html}");
     }
 
     #[test]

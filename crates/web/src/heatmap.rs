@@ -136,6 +136,7 @@ fn legend(panel: &Panel, shades: &Shades) -> String {
     let last_step = panel.steps().last().copied().unwrap_or(0.0);
     let largest =
         largest(panel, last_step).map_or("–".to_owned(), |(label, v)| format!("{label}: {}{unit}", number::value(v)));
+    let columns: Vec<String> = figure::data(panel).1.iter().map(|(value, _)| value.to_string()).collect();
     let mut html = format!(
         "<div class=\"key\" data-unit=\"{}\"><span class=\"at\">step <b>{}</b></span><span class=\"entry shades\">",
         escape(&unit),
@@ -151,7 +152,8 @@ fn legend(panel: &Panel, shades: &Shades) -> String {
     }
     let _ = write!(
         html,
-        "</span><span class=\"entry\">largest <output data-largest>{}</output></span></div>",
+        "</span><span class=\"entry\">largest <output data-largest=\"{}\">{}</output></span></div>",
+        columns.join(","),
         escape(&largest)
     );
     html

@@ -68,14 +68,8 @@ pub(crate) fn estimate(x: f64, standard_error: Option<f64>) -> String {
 /// A label of an axis whose labels are `interval` apart, with the decimals that tell neighbours apart.
 pub(crate) fn tick(x: f64, interval: f64) -> String {
     let (_, exponent) = scientific(interval, 0);
-    if x == 0.0 {
-        "0".to_owned()
-    } else if (-4..6).contains(&exponent) && x.abs() < 1e7 {
-        let decimals = (-exponent).max(0) as usize;
-        group(&minus(&format!("{x:.decimals$}")))
-    } else {
-        value(x)
-    }
+    let decimals = (-exponent).max(0) as usize;
+    if x == 0.0 { "0".to_owned() } else { group(&minus(&format!("{x:.decimals$}"))) }
 }
 
 /// A signed change: `−3.9`, `+0.8`.
@@ -183,7 +177,7 @@ mod tests {
             ((0.2, 0.2), "0.2"),
             ((4.02, 0.02), "4.02"),
             ((-1500.0, 500.0), "−1,500"),
-            ((2e-7, 1e-7), "2 × 10⁻⁷"),
+            ((1.234_567_8, 2e-7), "1.2345678"),
         ];
         for ((x, interval), expected) in cases {
             assert_eq!(tick(x, interval), expected);

@@ -202,18 +202,21 @@ fn coefficient(component: &str, n_refused: usize, steps: &[u64], value: impl Fn(
 }
 
 fn transitions() -> Vec<Transition> {
-    let made =
-        |observable: &str, label: Option<&str>, at: [f64; 3], width_decades, size, unit: &str, p_value| Transition {
+    let made = |observable: &str, label: Option<&str>, at: [f64; 3], width_decades: f64, size, unit: &str, p_value| {
+        Transition {
             observable: observable.to_owned(),
             label: label.map(str::to_owned),
             step: at[1],
             lower: at[0],
             upper: at[2],
+            start: at[1] / 10f64.powf(0.5 * width_decades),
+            end: at[1] * 10f64.powf(0.5 * width_decades),
             width_decades,
             size,
             unit: unit.to_owned(),
             p_value,
-        };
+        }
+    };
     vec![
         made("loss.train", Some("memorisation"), [80.0, 90.0, 105.0], 0.42, -3.9, "nats", 1e-6),
         made("llc.full", None, [82.0, 95.0, 120.0], 0.48, 131.0, "1", 4e-4),

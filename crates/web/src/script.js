@@ -72,11 +72,10 @@
     };
   });
 
-  const largest = (row, header, unit) => {
+  const largest = (columns, row, header, unit) => {
     let best = 0;
-    for (let column = 1; column < row.length; column++) {
-      const isValue = row[column] !== "" && header[column] !== "refused";
-      if (isValue && (!best || Number(row[column]) > Number(row[best]))) best = column;
+    for (const column of columns) {
+      if (row[column] !== "" && (!best || Number(row[column]) > Number(row[best]))) best = column;
     }
     if (!best) return "–";
     const label = header[best].replace(/ \([^)]*\)$/, "").split(".").slice(1).join(".");
@@ -84,13 +83,11 @@
   };
   const reading = (output, row, header, unit) => {
     if (!row) return "–";
-    if ("largest" in output.dataset) return largest(row, header, unit);
+    if ("largest" in output.dataset) return largest(output.dataset.largest.split(","), row, header, unit);
     const cell = row[output.dataset.value];
     const error = output.dataset.error ? row[output.dataset.error] : "";
     if (cell !== "") return estimate(Number(cell), error === "" ? 0 : Number(error)) + unit;
-    const refused = header.indexOf("refused");
-    const isRefused = refused > 0 && row[refused].split("; ").some((one) => one.startsWith(output.dataset.name + ": "));
-    return isRefused ? "refused" : "–";
+    return row[header.lastIndexOf(`${output.dataset.name} status`)] ? "refused" : "–";
   };
 
   let current = steps.length - 1;

@@ -8,7 +8,7 @@ use ontogeny_store::{Boundary, Detail, Observable, RunInfo, RunView, Status, Tra
 use crate::csv::{self, Csv};
 use crate::number;
 use crate::panel::{self, Series};
-use crate::text::{escape, unit_name, unit_suffix};
+use crate::text::{LONG_NAME, breakable, escape, unit_name, unit_suffix};
 
 /// Diagnostics in the order a reader wants them, with their headings; others follow by name.
 const KNOWN: [(&str, &str); 12] = [
@@ -35,13 +35,8 @@ pub(crate) fn transitions(transitions: &[Transition], stages: &[Boundary], none:
     if transitions.is_empty() {
         let _ = write!(html, "<p>{none}</p>");
     } else {
-        let header = ["transition", "observable", "step", "95 % interval", "width (decades)", "size", "p"];
-        let mut table = Table::new(&header);
-        let mut data = Csv::new(
-            ["transition", "observable", "step", "lower", "upper", "width_decades", "size", "unit", "p_value"]
-                .map(String::from)
-                .to_vec(),
-        );
+        let mut table =
+            Table::new(&["transition", "observable", "step", "95 % interval", "width (decades)", "size", "p"]);
         for t in transitions {
             table.row(&[
                 t.label.clone().unwrap_or_else(|| "–".to_owned()),
@@ -52,16 +47,12 @@ pub(crate) fn transitions(transitions: &[Transition], stages: &[Boundary], none:
                 format!("{}{}", number::change(t.size), unit_suffix(&t.unit)),
                 number::p_value(t.p_value),
             ]);
-            let numbers = [t.step, t.lower, t.upper, t.width_decades, t.size].map(|x| csv::cell(Some(x)));
-            let words = [t.label.clone().unwrap_or_default(), t.observable.clone()];
-            data.push(words.into_iter().chain(numbers).chain([t.unit.clone(), csv::cell(Some(t.p_value))]).collect());
         }
         html.push_str(&table.html("Transitions"));
-        let _ = write!(html, "<p class=\"foot\">{}</p>", data.link("transitions", "Transitions as CSV"));
+        html.push_str(&found(transitions, &[]));
     }
     if !stages.is_empty() {
         let mut table = Table::new(&["boundary between", "step", "95 % interval", "agreed by"]);
-        let mut data = Csv::new(["step", "lower", "upper", "observables"].map(String::from).to_vec());
         for (index, b) in stages.iter().enumerate() {
             table.row(&[
                 format!("stages {} and {}", index + 1, index + 2),
@@ -69,14 +60,47 @@ pub(crate) fn transitions(transitions: &[Transition], stages: &[Boundary], none:
                 format!("[{}, {}]", number::step(b.lower), number::step(b.upper)),
                 b.observables.join(", "),
             ]);
-            let numbers = [b.step, b.lower, b.upper].map(|x| csv::cell(Some(x)));
-            data.push(numbers.into_iter().chain([b.observables.join(" ")]).collect());
         }
         html.push_str(&table.html("Stage boundaries"));
-        let _ = write!(html, "<p class=\"foot\">{}</p>", data.link("stages", "Stage boundaries as CSV"));
+        html.push_str(&found(&[], stages));
     }
     html.push_str("</section>");
     html
+}
+
+/// Links to what was found as CSV, under its table and under the strip; nothing where nothing was found.
+pub(crate) fn found(transitions: &[Transition], stages: &[Boundary]) -> String {
+    let csv = |header: &[&str]| Csv::new(header.iter().map(|h| (*h).to_owned()).collect());
+    let mut links = Vec::new();
+    if !transitions.is_empty() {
+        let mut data = csv(&[
+            "transition",
+            "observable",
+            "step",
+            "lower (step)",
+            "upper (step)",
+            "width (decades)",
+            "size",
+            "unit of size",
+            "p",
+        ]);
+        for t in transitions {
+            let numbers = [t.step, t.lower, t.upper, t.width_decades, t.size].map(|x| csv::cell(Some(x)));
+            let words = [t.label.clone().unwrap_or_default(), t.observable.clone()];
+            let unit = unit_name(&t.unit).to_owned();
+            data.push(words.into_iter().chain(numbers).chain([unit, csv::cell(Some(t.p_value))]).collect());
+        }
+        links.push(data.link("transitions", "Transitions as CSV"));
+    }
+    if !stages.is_empty() {
+        let mut data = csv(&["step", "lower (step)", "upper (step)", "observables"]);
+        for b in stages {
+            let numbers = [b.step, b.lower, b.upper].map(|x| csv::cell(Some(x)));
+            data.push(numbers.into_iter().chain([b.observables.join(" ")]).collect());
+        }
+        links.push(data.link("stages", "Stage boundaries as CSV"));
+    }
+    if links.is_empty() { String::new() } else { format!("<p class=\"foot\">{}</p>", links.join(" · ")) }
 }
 
 /// One table for each measurement that comes with errors, diagnostics or refusals.
@@ -105,11 +129,17 @@ fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String
     let mut header = vec!["step".to_owned()];
     let mut data_header = header.clone();
     for s in series {
-        header.push(format!("{} ({})", s.address, unit_name(&observable.unit)));
-        data_header.extend([s.address.clone(), format!("{} standard error", s.address)]);
+        header.push(csv::column(&s.address, &observable.unit));
+        data_header
+            .extend([&s.address, &format!("{} standard error", s.address)].map(|c| csv::column(c, &observable.unit)));
     }
     header.extend(varying.iter().map(|key| heading(key)));
-    data_header.extend(varying.iter().map(|key| (*key).to_owned()));
+    // The key alone names a column of the data, in the unit of its heading or, of an error, in that of the estimate.
+    data_header.extend(varying.iter().map(|key| match heading(key).split_once(" (") {
+        Some((_, unit)) => format!("{key} ({unit}"),
+        None if *key == "mcse" => csv::column(key, &observable.unit),
+        None => (*key).to_owned(),
+    }));
     header.push("refused because".to_owned());
     data_header.extend(["status", "reason"].map(String::from));
     let mut table = Table::new(&header.iter().map(String::as_str).collect::<Vec<_>>());
@@ -138,7 +168,16 @@ fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String
             Status::Done => ("done", String::new()),
             Status::Refused { verdict, reason } => ("refused", panel::refusal_words(verdict, reason)),
         };
-        row.push(reason.clone());
+        // The table says the verdict once, also where it is among the diagnostics.
+        let told = observable.details.get(at).and_then(|details| details.get("verdict"));
+        row.push(match status {
+            Status::Refused { verdict, reason }
+                if !reason.is_empty() && told == Some(&Detail::Text(verdict.clone())) =>
+            {
+                reason.clone()
+            }
+            _ => reason.clone(),
+        });
         data_row.extend([state.to_owned(), reason]);
         let is_refused = matches!(status, Status::Refused { .. });
         if is_refused {
@@ -172,7 +211,7 @@ fn split_details(observable: &Observable) -> (Vec<(&str, String)>, Vec<&str>) {
         let first = present.next();
         let is_setting = rank(key) >= rank("n_beta");
         match first {
-            Some(value) if is_setting && observable.details.len() > 1 && present.all(|v| v == value) => {
+            Some(value) if is_setting && present.all(|v| v == value) => {
                 shared.push((key, escape(&words(key, value))));
             }
             _ => varying.push(key),
@@ -249,7 +288,7 @@ impl Table {
     fn html(&self, name: &str) -> String {
         let is_number = |column: usize| {
             let mut cells = self.rows.iter().map(|(_, cells)| cells[column].as_str()).filter(|c| *c != "–").peekable();
-            cells.peek().is_some() && cells.all(|c| c.starts_with(|c: char| "0123456789+\u{2212}(<".contains(c)))
+            cells.peek().is_some() && cells.all(|c| c.starts_with(|c: char| "0123456789+\u{2212}(<[".contains(c)))
         };
         let numeric: Vec<bool> = (0..self.header.len()).map(is_number).collect();
         let class = |column: usize| if numeric[column] { " class=\"n\"" } else { "" };
@@ -260,13 +299,15 @@ impl Table {
             escape(name)
         );
         for (column, heading) in self.header.iter().enumerate() {
-            let _ = write!(html, "<th scope=\"col\"{}>{}</th>", class(column), escape(heading));
+            let _ = write!(html, "<th scope=\"col\"{}>{}</th>", class(column), breakable(heading));
         }
         html.push_str("</tr></thead><tbody>");
         for (is_refused, cells) in &self.rows {
             html.push_str(if *is_refused { "<tr class=\"refused-row\">" } else { "<tr>" });
             for (column, cell) in cells.iter().enumerate() {
-                let _ = write!(html, "<td{}>{}</td>", class(column), escape(cell));
+                let is_long = !numeric[column] && cell.chars().count() > LONG_NAME;
+                let class = if is_long { " class=\"long\"" } else { class(column) };
+                let _ = write!(html, "<td{class}>{}</td>", breakable(cell));
             }
             html.push_str("</tr>");
         }
@@ -285,7 +326,7 @@ mod tests {
         let html = estimates(&sample::grokking(24, 2));
         assert_eq!(html.matches("class=\"refused-row\"").count(), 2);
         assert!(html.contains("<td class=\"n\">–</td><td>not converged</td><td class=\"n\">1.31</td>"));
-        assert!(html.contains("not converged, R̂ 1.31 is above 1.05"));
+        assert!(html.contains("<td>R̂ 1.31 is above 1.05</td>") && !html.contains("<td>not converged, R̂"));
         assert!(html.contains(
             "The same at every step: nβ 193.7, step size ε 2 × 10⁻⁵, localization γ 300, chains 4, draws per chain 200."
         ));
@@ -304,7 +345,7 @@ mod tests {
     fn transitions_carry_units_intervals_and_p_values() {
         let view = sample::grokking(24, 0);
         let html = transitions(&view.transitions, &view.stages, "none");
-        assert!(html.contains("<td>loss.train</td><td class=\"n\">90</td><td>[80, 105]</td><td class=\"n\">0.42</td><td class=\"n\">−3.9 nats</td><td class=\"n\">&lt; 0.0001</td>"), "{html}");
+        assert!(html.contains("<td>loss.train</td><td class=\"n\">90</td><td class=\"n\">[80, 105]</td><td class=\"n\">0.42</td><td class=\"n\">−3.9 nats</td><td class=\"n\">&lt; 0.0001</td>"), "{html}");
         let none = transitions(&[], &[], "No transition was found.");
         assert!(none.contains("<p>No transition was found.</p>") && !none.contains("<table>"));
     }

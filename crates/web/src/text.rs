@@ -20,7 +20,16 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
-/// A name reduced to what may stand in an `id` or a file name: letters, digits, `-` and `_`.
+/// Longer names and words in tables may wrap, in characters.
+pub(crate) const LONG_NAME: usize = 24;
+
+/// [`escape`], and a long name may break after its dots and underscores.
+pub(crate) fn breakable(name: &str) -> String {
+    let escaped = escape(name);
+    if name.chars().count() <= LONG_NAME { escaped } else { escaped.replace('_', "_<wbr>").replace('.', ".<wbr>") }
+}
+
+/// A name reduced to what may stand in an `id`: letters, digits, `-` and `_`.
 pub(crate) fn slug(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect()
 }
@@ -62,6 +71,15 @@ mod tests {
         );
         assert_eq!(escape("a\u{0}b\u{1b}c\nd"), "a\u{fffd}b\u{fffd}c\nd");
         assert_eq!(slug("llc \"x\"/../é.csv"), "llc--x-------csv");
+    }
+
+    #[test]
+    fn only_long_names_break() {
+        assert_eq!(breakable("llc_unembed.unembed"), "llc_unembed.unembed");
+        assert_eq!(
+            breakable("blocks.0.attn.hook_z.mean&x"),
+            "blocks.<wbr>0.<wbr>attn.<wbr>hook_<wbr>z.<wbr>mean&amp;x"
+        );
     }
 
     #[test]

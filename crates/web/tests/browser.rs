@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ontogeny_store::Status;
-use ontogeny_web::{Curve, Curves, curves_page, report};
+use ontogeny_web::{Curve, Curves, curves_page, curves_svg, report};
 
 /// Waits for the frame, then for one more turn of the event loop, and reports the result of `check` or its error.
 const WRAPPER: &str = r#"<!doctype html><meta charset="utf-8"><title>waiting</title>
@@ -126,6 +126,127 @@ fn the_cursor_moves_on_all_figures_and_reads_the_data() {
     assert_eq!(seen["middle"]["cursors"].as_array().unwrap().len(), 1);
 }
 
+/// Statements that collect what a reader cannot read: words outside the window, and words of one drawing on each other.
+const UNREADABLE: &str = r#"
+    const wrong = [];
+    for (const svg of doc.querySelectorAll("svg.chart")) {
+        const boxes = [...svg.querySelectorAll("text")].map((t) => [t.textContent, t.getBoundingClientRect()]).filter(([, b]) => b.width > 0);
+        for (const [text, b] of boxes) {
+            if (b.left < 0 || b.right > doc.documentElement.clientWidth) wrong.push(`outside: ${text} ${b.left} to ${b.right}`);
+            for (const [other, o] of boxes) {
+                const common = Math.min(b.bottom, o.bottom) - Math.max(b.top, o.top);
+                // Boxes of lines are higher than their letters.
+                if (b !== o && b.left < o.right && o.left < b.right && common > 5) wrong.push(`overlap: ${text} and ${other}`);
+            }
+        }
+    }
+    if (doc.documentElement.scrollWidth > doc.documentElement.clientWidth) wrong.push("wider than the window");
+    for (const table of doc.querySelectorAll(".scroll")) {
+        // A phone scrolls its tables sideways; a page of full width shows them whole.
+        if (win.innerWidth > 800 && table.scrollWidth > table.clientWidth) wrong.push(`cut: ${table.getAttribute("aria-label")}`);
+    }
+    return wrong;"#;
+
+#[test]
+fn no_words_stand_outside_the_window_or_on_other_words() {
+    let transition = |label: &str, lower: f64, step: f64, upper: f64| {
+        let label = Some(label.to_owned());
+        ontogeny_store::Transition { label, lower, step, upper, ..sample::grokking(24, 0).transitions[0].clone() }
+    };
+    let mut wide = sample::grokking(24, 3);
+    // Intervals that leave no room for words on either side, and names longer than the page.
+    wide.transitions = vec![
+        transition("memorisation", 0.0, 60.0, 3000.0),
+        transition("a rather long name of a transition", 2.0, 150.0, 1500.0),
+        transition("a rather long name of a transition", 30.0, 41.0, 52.0),
+        transition(&"x".repeat(300), 2900.0, 3000.0, 3000.0),
+        transition(&"induction_head_".repeat(20), 0.0, 0.0, 1.0),
+    ];
+    let mut many = sample::grokking(24, 24);
+    many.transitions =
+        (0..60).map(|i| 5.0 * 1.1_f64.powi(i)).map(|s| transition("induction", 0.9 * s, s, 1.1 * s)).collect();
+    many.stages = (0..25)
+        .map(|i| ontogeny_store::Boundary {
+            step: 10.0 * 1.22_f64.powi(i),
+            ..sample::grokking(24, 0).stages[0].clone()
+        })
+        .collect();
+    let values =
+        [[4e-7, 4.6e-7], [-1.5e9, 2e-7], [40.0, 1e-7], [1_234_567.0, 1_234_568.0], [-3e-12, -2e-12], [0.0, 0.0]];
+    let curve = |(at, ends): (usize, &[f64; 2])| Curve {
+        name: format!("blocks.{at}.a_very_long_name_of_a_series_that_does_not_end_soon"),
+        unit: String::new(),
+        steps: vec![0.0, 1e6],
+        values: ends.to_vec(),
+        standard_errors: None,
+    };
+    let small = Curves {
+        title: "x".repeat(200),
+        curves: values.iter().enumerate().map(curve).collect(),
+        transitions: vec![],
+        stages: vec![],
+    };
+    let pages = [report(&wide), report(&many), report(&sample::grokking(1, 1)), curves_page(&small)];
+    for (at, page) in pages.iter().enumerate() {
+        for width in [360, 860] {
+            let Some(seen) = in_browser(page, width, UNREADABLE) else {
+                return;
+            };
+            assert_eq!(seen, serde_json::json!([]), "page {at} at {width} px");
+        }
+    }
+}
+
+#[test]
+fn a_picture_shows_all_of_its_words() {
+    let curve = |name: String, values: [f64; 2]| Curve {
+        name,
+        unit: "nats".to_owned(),
+        steps: vec![0.0, 1e6],
+        values: values.to_vec(),
+        standard_errors: None,
+    };
+    let picture = curves_svg(&Curves {
+        title: "blocks.0.attn.head.1.hook_z/".repeat(9),
+        curves: vec![curve("blocks.0.a_long_name_".repeat(9), [3e-7, 4.5e-7]), curve("loss".into(), [1e-7, 40.0])],
+        transitions: vec![],
+        stages: vec![],
+    });
+    let check = r#"
+        const box = doc.querySelector("svg").getBoundingClientRect();
+        return [...doc.querySelectorAll("text")].map((t) => [t.textContent, t.getBoundingClientRect()])
+            .filter(([, b]) => b.left < box.left || b.right > box.right).map(([text, b]) => `${text}: ${b.left} to ${b.right}`);"#;
+    let Some(seen) = in_browser(&format!("<!doctype html><body style=\"margin:9px\">{picture}"), 800, check) else {
+        return;
+    };
+    assert_eq!(seen, serde_json::json!([]));
+}
+
+#[test]
+fn paper_is_white_and_nothing_on_it_is_cut() {
+    let mut view = sample::grokking(500, 30);
+    view.run.command = "x".repeat(300);
+    // The rules for paper in place of those for screens, at the width of A4 less its margins.
+    let page = report(&view).replace("@media print", "@media all").replace("@media screen", "@media not all");
+    let check = r#"
+        const style = (e) => win.getComputedStyle(e);
+        const all = (selector) => [...doc.querySelectorAll(selector)];
+        return {
+            paper: style(doc.documentElement).backgroundColor,
+            scrolls: all(".scroll, pre").filter((e) => e.scrollHeight > e.clientHeight + 1 || style(e).overflowY !== "visible").length,
+            wide: all("main *").filter((e) => e.id !== "spoken" && e.getBoundingClientRect().right > doc.documentElement.clientWidth).length,
+            // A figure that may not break must fit a sheet: letter is 247 mm high within its margins.
+            tall: all("figure").filter((e) => style(e).breakInside !== "avoid" || e.getBoundingClientRect().height > 247 * 96 / 25.4).map((e) => e.id),
+            links: all("a, input").filter((e) => e.getBoundingClientRect().height > 0).length,
+            reasons: all("td").filter((e) => e.textContent === "R̂ 1.31 is above 1.05").length,
+        };"#;
+    let Some(seen) = in_browser(&page, 680, check) else {
+        return;
+    };
+    let expected = serde_json::json!({ "paper": "rgb(255, 255, 255)", "scrolls": 0, "wide": 0, "tall": [], "links": 0, "reasons": 30 });
+    assert_eq!(seen, expected);
+}
+
 #[test]
 fn curves_with_long_names_over_fractions_of_a_step_fit_a_phone() {
     let name = |at: usize| format!("a_very_long_name_with_no_place_to_break_in_it_{at}");
@@ -199,7 +320,7 @@ fn every_link_saves_its_data_and_every_figure_has_words() {
         const figures = [...doc.querySelectorAll("figure")];
         return {
             rows: csv.trim().split("\n").map((row) => row.split(",")),
-            without_csv: figures.filter((f) => f.id !== "life" && !f.querySelector("a.csv[download]")).map((f) => f.id),
+            without_csv: figures.filter((f) => !f.querySelector("a.csv[download]")).map((f) => f.id),
             without_words: [...doc.querySelectorAll("svg.chart")].filter((s) => s.getAttribute("role") !== "img" || s.getAttribute("aria-label").length < 20).length,
             unreachable: [...doc.querySelectorAll(".scroll, .plot, .refused, pre")].filter((e) => e.tabIndex < 0).length,
             reason: doc.querySelector("#llc .refused").getAttribute("aria-label"),

@@ -20,9 +20,22 @@ fn colours(theme: &str, prefix: &str, first: usize) -> Vec<Colour> {
     (first..).map_while(|index| value(&format!("{prefix}{index}"))).collect()
 }
 
+fn hex<'a>(theme: &'a str, name: &str) -> &'a str {
+    let rest = theme.split(&format!("--{name}: #")).nth(1).unwrap_or_else(|| panic!("each theme has --{name}"));
+    &rest[..6]
+}
+
 fn paper(theme: &str) -> Colour {
-    let hex = theme.split("--paper: #").nth(1).expect("each theme has a paper colour");
-    linear(&hex[..6])
+    linear(hex(theme, "paper"))
+}
+
+/// One colour over another with this opacity, mixed as browsers do, in sRGB.
+fn over(top: &str, opacity: f64, below: &str) -> String {
+    let channel = |hex: &str, at: usize| f64::from(u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal"));
+    [0, 2, 4]
+        .map(|at| (opacity * channel(top, at) + (1.0 - opacity) * channel(below, at)).round() as u8)
+        .map(|c| format!("{c:02x}"))
+        .concat()
 }
 
 /// The rules of the light and of the dark theme.
@@ -97,6 +110,26 @@ fn lines_have_the_contrast_that_graphics_need() {
             let contrast = (ink.max(paper) + 0.05) / (ink.min(paper) + 0.05);
             // WCAG 2.2, criterion 1.4.11: graphical objects, 3 to 1.
             assert!(contrast >= 3.0, "{colour:?}: {contrast}");
+        }
+    }
+}
+
+#[test]
+fn text_is_legible_on_everything_it_stands_on() {
+    for theme in themes() {
+        let [ink, quiet, link, paper, band, well] =
+            ["ink", "quiet", "link", "paper", "band", "well"].map(|n| hex(theme, n));
+        // The interval of a boundary lies over paper and bands, under the numbers of stages; figure.css has its opacity.
+        assert!(STYLE.contains(".boundary-interval { fill: var(--quiet); opacity: .11; }"));
+        let shaded = [over(quiet, 0.11, paper), over(quiet, 0.11, band)];
+        let grounds = [paper, band, well].into_iter().chain(shaded.iter().map(String::as_str));
+        for ground in grounds {
+            for text in [ink, quiet, link] {
+                let (a, b) = (luminance(linear(text)), luminance(linear(ground)));
+                let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                // WCAG 2.2, criterion 1.4.3: text, 4.5 to 1.
+                assert!(contrast >= 4.5, "#{text} on #{ground}: {contrast}");
+            }
         }
     }
 }

@@ -1,4 +1,8 @@
-//! Simulated series with a known truth, for the tests.
+//! Simulated series with a known truth, for the tests and examples, each of which uses a part.
+
+#![allow(dead_code, reason = "no test or example uses all of it")]
+
+pub(crate) mod families;
 
 use ontogeny_stats::normal_quantile;
 
@@ -44,4 +48,18 @@ pub(crate) fn log_spaced(n: usize) -> Vec<f64> {
 pub(crate) fn sigmoid(step: f64, centre: f64, decades: f64) -> f64 {
     let scale = decades * std::f64::consts::LN_10 / 81f64.ln();
     1.0 / (1.0 + (-(step.ln_1p() - centre.ln_1p()) / scale).exp())
+}
+
+/// The answers for the seeds 0..n, in order, from all threads there are.
+pub(crate) fn in_parallel<T: Send>(n: u64, answer: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let n_threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let of_thread = |thread: u64| (thread..n).step_by(n_threads as usize).map(|seed| (seed, answer(seed)));
+    let mut all: Vec<(u64, T)> = std::thread::scope(|scope| {
+        let of_thread = &of_thread;
+        let start = |thread| scope.spawn(move || of_thread(thread).collect::<Vec<_>>());
+        let workers: Vec<_> = (0..n_threads).map(start).collect();
+        workers.into_iter().flat_map(|w| w.join().expect("a simulation does not panic")).collect()
+    });
+    all.sort_by_key(|(seed, _)| *seed);
+    all.into_iter().map(|(_, answer)| answer).collect()
 }
