@@ -153,7 +153,7 @@ impl Outcome {
 /// so those of the newest generation stand here under names without its number.
 pub(crate) fn findings(run: &Path) -> BTreeMap<String, Vec<u8>> {
     let all = files(run);
-    let newest = all.keys().filter(|name| name.starts_with("sealed/")).next_back().expect("a finished run is sealed");
+    let newest = all.keys().rfind(|name| name.starts_with("sealed/")).expect("a finished run is sealed");
     let mut index: Value = serde_json::from_slice(&all[newest]).expect("JSON");
     let tree = index["content"]["tree"].take().as_str().expect("a name").to_owned();
     index["blake3"].take();
