@@ -39,7 +39,7 @@ fuzz_target!(|bytes: &[u8]| {
         b'b' => (&*run.array, content.to_vec()),
         b'c' => (&*run.shard, content.to_vec()),
         b'd' => ("leases/loss.step-00000005.00001", sealed(content)),
-        b'e' => ("workers/somebody", sealed(content)),
+        b'e' => ("workers/somebody-1-00000000", sealed(content)),
         b'f' => (OLD_RECORD_FILE, sealed(content)),
         b'g' => ("leases/loss.step-00000005.00001", content.to_vec()),
         _ => return,

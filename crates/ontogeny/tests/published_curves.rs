@@ -50,7 +50,9 @@ fn stages(file: &Path, args: &[&str]) -> Vec<(String, Vec<Found>)> {
         }
     };
     let series = all["series"].as_object().expect("an object").iter();
-    series.map(|(name, s)| (name.clone(), s["transitions"].as_array().expect("a list").iter().map(found).collect())).collect()
+    series
+        .map(|(name, s)| (name.clone(), s["transitions"].as_array().expect("a list").iter().map(found).collect()))
+        .collect()
 }
 
 fn largest(found: &[Found]) -> Option<&Found> {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::place::{Place, Presence, WORKERS};
-use crate::{clock, name, sealed};
+use crate::{clock, sealed};
 
 /// A worker, as its card and its leases name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +133,7 @@ impl Crew {
             claim.attempt = newest;
         } else {
             if let Some(holder) = &holder
-                && is_alive(&self.place, &holder.id)?
+                && self.place.backend().is_alive(&holder.id)?
             {
                 return Ok(None);
             }
@@ -185,7 +185,7 @@ pub(crate) fn remove_old_leases(place: &Place) -> io::Result<()> {
         let key = format!("{LEASES}/{name}");
         let Some(bytes) = place.read(&key)? else { continue };
         let holder = sealed::unseal::<Worker>(&bytes).ok();
-        if !holder.map_or(Ok(false), |holder| is_alive(place, &holder.id))? {
+        if !holder.map_or(Ok(false), |holder| place.backend().is_alive(&holder.id))? {
             place.remove(&key)?;
         }
     }
@@ -202,11 +202,6 @@ pub(crate) fn is_worker(id: &str) -> bool {
 
 fn lease(unit: &str, attempt: u32) -> String {
     format!("{LEASES}/{unit}.{attempt:05}")
-}
-
-/// Whether the worker of a lease is alive; no worker has a name that cannot be a file name.
-fn is_alive(place: &Place, id: &str) -> io::Result<bool> {
-    if name::check(id).is_ok() { place.backend().is_alive(id) } else { Ok(false) }
 }
 
 /// The attempt of a lease on `unit`, in its canonical spelling alone.

@@ -13,7 +13,7 @@ use zarrs::storage::store::MemoryStore;
 use zarrs::storage::{StoreKey, WritableStorageTraits as _};
 
 use crate::grid::{self, Labels, Places};
-use crate::record::Values;
+use crate::record::{self, Values};
 use crate::sealed::{self, Fault};
 use crate::shelf::Wanted;
 use crate::{Coordinate, Detail, MissingReason, Outcome, Place, Record, RecordArray, RecordError, RecordKey, name};
@@ -151,33 +151,39 @@ pub(crate) fn newest(
     Ok((None, problems))
 }
 
-/// An index whose references hold: its hash says that it is ours, not that it was right.
-///
-/// No name may lead out of the tree, and no label may stand twice, so that an array has at most as many values as the
-/// dense array of its measurement. The rest is checked when a record is made of it.
+/// An index whose references hold and whose names stay in their folders: anybody can give a file its hash. No label may
+/// stand twice, so that an array has at most as many values as the dense array of its measurement.
 fn checked(index: Index) -> Result<Index, Fault> {
-    let damaged = |found: String| Err(Fault::Damaged(found));
-    let is_name = |name: &str| name::check(name).is_ok();
-    let is_path = |path: &str| path.split('/').all(is_name);
-    if !index.tree.strip_prefix(TREES).and_then(|tree| tree.strip_prefix('/')).is_some_and(is_name) {
-        return damaged(format!("arrays in `{}`, expected a folder in `{TREES}`", index.tree));
+    let damaged = |what: &str, name: &str| Fault::Damaged(format!("{what} `{name}`, which no sealing made"));
+    let tree = index.tree.strip_prefix(TREES).and_then(|tree| tree.strip_prefix('/'));
+    if tree.is_none_or(|tree| name::check(tree).is_err()) {
+        return Err(damaged("tree", &index.tree));
     }
-    if let Some(file) = index.files.keys().find(|file| !is_path(file)) {
-        return damaged(format!("a file `{file}`, expected one of the tree"));
+    if let Some(file) = index.files.keys().find(|file| file.split('/').any(|part| name::check(part).is_err())) {
+        return Err(damaged("file", file));
     }
     if let Some(at) = index.labels.iter().position(|labels| has_twice(labels)) {
-        return damaged(format!("a label twice in list {at}"));
+        return Err(Fault::Damaged(format!("a label twice in list {at}")));
     }
-    for (measure, array) in index.measures.iter().flat_map(|(name, measure)| {
-        measure.steps.values().flatten().flat_map(move |entry| entry.arrays.iter().map(move |array| (name, array)))
-    }) {
-        if !is_name(measure) || !is_name(&array.name) {
-            return damaged(format!("an array `{measure}/{}`, which cannot be a file name", array.name));
+    for (measure, sealed) in &index.measures {
+        if name::check_measure(measure).is_err() {
+            return Err(damaged("measurement", measure));
         }
-        let has_labels =
-            array.labels.len() == array.dims.len() && array.labels.iter().all(|&at| at < index.labels.len());
-        if !has_labels || has_twice(&array.dims) {
-            return damaged(format!("array `{measure}/{}` without its labels", array.name));
+        for array in sealed.steps.values().flatten().flat_map(|entry| &entry.arrays) {
+            let labels: Option<Vec<&Vec<Coordinate>>> = array.labels.iter().map(|&at| index.labels.get(at)).collect();
+            let Some(labels) = labels.filter(|labels| labels.len() == array.dims.len()) else {
+                return Err(Fault::Damaged(format!("array `{}` without its labels", array.name)));
+            };
+            if std::iter::once(&array.name).chain(&array.dims).any(|name| !record::can_be_array(name)) {
+                return Err(damaged("array or dimension", &array.name));
+            }
+            if has_twice(&array.dims) {
+                return Err(damaged("repeated dimension in array", &array.name));
+            }
+            let n_values = labels.iter().try_fold(1_usize, |n, of_dim| n.checked_mul(of_dim.len()));
+            if array.hidden.as_ref().is_some_and(|hidden| Some(hidden.0.len()) != n_values) {
+                return Err(Fault::Damaged(format!("array `{}` with other values than labels", array.name)));
+            }
         }
     }
     Ok(index)

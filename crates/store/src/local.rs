@@ -219,6 +219,10 @@ impl Backend for LocalFolder {
     }
 
     fn is_alive(&self, worker: &str) -> io::Result<bool> {
+        if crate::name::check(worker).is_err() {
+            // A lease may name anything; no worker has a name that leads elsewhere.
+            return Ok(false);
+        }
         is_unlocked(&self.locate(&format!("{WORKERS}/{worker}"))).map(|is_unlocked| !is_unlocked)
     }
 

@@ -154,6 +154,11 @@ pub fn index_labels(n: usize) -> Vec<Coordinate> {
 /// Names that stand for something else in a Zarr group.
 const RESERVED: [&str; 5] = ["step", "status", "verdict", "reason", "details"];
 
+/// Whether an array or dimension can have this name.
+pub(crate) fn can_be_array(name: &str) -> bool {
+    name::check(name).is_ok() && !RESERVED.contains(&name)
+}
+
 impl Record {
     /// Checks names and shapes.
     ///

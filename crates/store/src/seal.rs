@@ -73,7 +73,13 @@ pub(crate) fn seal(folder: &RunFolder) -> Result<(), SealError> {
         let tree = index.tree.clone();
         index.files = zarr::write(folder, &tree, &measured)?;
         if !place.create(&generation::key(number), &sealed::seal(&index).map_err(io::Error::from)?)? {
-            // Another worker took this one for dead and was faster.
+            // Another worker took this one for dead and was faster, unless the name is taken by what is no index.
+            if generation::numbers(place)?.last().is_none_or(|&newest| newest < number) {
+                let path = place.path(&generation::key(number));
+                let message =
+                    format!("`{}` is a link to nothing, expected an index or no such file: remove it", path.display());
+                return Err(io::Error::other(message).into());
+            }
             continue;
         }
         if generation::numbers(place)?.last() != Some(&number) {

@@ -369,7 +369,9 @@ fn a_changed_algorithm_makes_only_its_records_missing(place: &Place) {
     let steps = [0, 1];
     writer.write_measures(&plans(&["loss", "norm"], &steps, 1)).unwrap();
     for measure in ["loss", "norm"] {
-        steps.iter().for_each(|&step| writer.put_record(&record(measure, step, 1.0)).unwrap());
+        for &step in &steps {
+            writer.put_record(&record(measure, step, 1.0)).unwrap();
+        }
     }
     // The one measurement while its records are loose, the other after sealing.
     for (measure, is_sealed) in [("loss", false), ("norm", true)] {

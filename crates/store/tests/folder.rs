@@ -468,6 +468,75 @@ fn a_damaged_index_costs_what_was_sealed_since_the_one_before_and_says_so() {
 }
 
 #[test]
+fn an_index_that_lies_under_its_own_hash_costs_its_records_and_leads_nowhere_else() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("run");
+    let writer = RunWriter::join(&path, &manifest()).unwrap();
+    writer.write_measures(&plan(&[0])).unwrap();
+    writer.put_record(&record(0, Outcome::Done, [1.0, 2.0])).unwrap();
+    writer.seal().unwrap();
+    let index = path.join("sealed/00000001.json");
+    let whole = fs_err::read_to_string(&index).unwrap();
+    for (honest, lie, says) in [
+        ("\"tree\":\"trees/", "\"tree\":\"/trees/", "which no sealing made"),
+        ("\"tree\":\"trees/", "\"tree\":\"trees/../../", "which no sealing made"),
+        ("\"files\":{", "\"files\":{\"../../run.toml\":\"00\",", "file `../../run.toml`"),
+        ("[\"train\",\"test\"]", "[\"train\",\"train\"]", "a label twice"),
+        ("\"labels\":[0]", "\"labels\":[7]", "without its labels"),
+        ("\"labels\":[0]", "\"labels\":[]", "without its labels"),
+        (
+            "\"dims\":[\"split\"],\"labels\":[0]",
+            "\"dims\":[\"split\",\"split\"],\"labels\":[0,0]",
+            "repeated dimension",
+        ),
+        ("\"name\":\"value\"", "\"name\":\"../value\"", "which no sealing made"),
+        ("\"name\":\"value\"", "\"name\":\"standard_error\"", "loss/standard_error"),
+        ("\"dims\":[\"split\"]", "\"dims\":[\"step\"]", "which no sealing made"),
+        ("\"blake3\":", "\"hidden\":[1.0,2.0,3.0],\"blake3\":", "other values than labels"),
+        ("\"key\":\"", "\"key\":\"é", "hexadecimal"),
+    ] {
+        let content = whole.split_once("\"content\":").unwrap().1.strip_suffix("}\n").unwrap();
+        let lying = content.replacen(honest, lie, 1);
+        assert_ne!(lying, content, "{honest}");
+        fs_err::write(&index, resealed(&lying)).unwrap();
+        let view = RunFolder::open(&path).unwrap().view().unwrap();
+        assert_eq!(view.results.observables["loss"].status, [Status::Missing], "{lie}");
+        let problems: Vec<String> = view.problems.iter().map(ToString::to_string).collect();
+        assert!(problems.iter().any(|problem| problem.contains(says)), "{lie}: {problems:?}");
+    }
+    let plan = path.join("measures.json");
+    let content = r#"{"loss":{"kind":"loss","unit":"1","description":"","steps":{"5":"éééééééééééééééé"}}}"#;
+    fs_err::write(&plan, resealed(content)).unwrap();
+    let error = RunFolder::open(&path).unwrap().view().unwrap_err().to_string();
+    assert!(error.contains("measures.json") && error.contains("hexadecimal"), "{error}");
+}
+
+/// Sealed JSON of any content.
+fn resealed(content: &str) -> String {
+    let hash = blake3::hash(content.as_bytes()).to_hex();
+    format!("{{\"format_version\":{FORMAT_VERSION},\"blake3\":\"{hash}\",\"content\":{content}}}\n")
+}
+
+#[test]
+fn many_labels_over_no_values_take_no_memory() {
+    let scratch = tempfile::tempdir().unwrap();
+    let writer = RunWriter::join(scratch.path().join("run"), &manifest()).unwrap();
+    writer.write_measures(&plan(&[0])).unwrap();
+    let mut empty = record(0, Outcome::Done, [1.0, 2.0]);
+    let labels = [("a", 1 << 13), ("b", 1 << 13), ("c", 1 << 13), ("z", 0)];
+    for array in &mut empty.arrays {
+        array.dims = labels.map(|(dim, _)| dim.to_owned()).to_vec();
+        array.coordinates = labels.map(|(dim, n)| (dim.to_owned(), index_labels(n))).into();
+        array.values = Vec::new();
+    }
+    writer.put_record(&empty).unwrap();
+    let seen = writer.folder().view().unwrap().results;
+    assert_eq!(seen.observables["loss"].values.shape, [1, 1 << 13, 1 << 13, 1 << 13, 0]);
+    writer.seal().unwrap();
+    assert_eq!(RunFolder::open(scratch.path().join("run")).unwrap().view().unwrap().results, seen);
+}
+
+#[test]
 fn a_record_of_unknown_settings_costs_those_of_others_nothing() {
     let scratch = tempfile::tempdir().unwrap();
     let writer = RunWriter::join(scratch.path().join("run"), &manifest()).unwrap();
@@ -531,75 +600,6 @@ fn of_two_configurations_that_come_at_once_one_at_most_gets_in() {
             assert!(matches!(error, OpenError::OtherConfiguration { .. }), "{error}");
         }
     }
-}
-
-#[test]
-fn an_index_that_lies_under_its_own_hash_costs_its_records_and_leads_nowhere_else() {
-    let scratch = tempfile::tempdir().unwrap();
-    let path = scratch.path().join("run");
-    let writer = RunWriter::join(&path, &manifest()).unwrap();
-    writer.write_measures(&plan(&[0])).unwrap();
-    writer.put_record(&record(0, Outcome::Done, [1.0, 2.0])).unwrap();
-    writer.seal().unwrap();
-    let index = path.join("sealed/00000001.json");
-    let whole = fs_err::read_to_string(&index).unwrap();
-    for (honest, lie, says) in [
-        ("\"tree\":\"trees/", "\"tree\":\"/trees/", "expected a folder in `trees`"),
-        ("\"tree\":\"trees/", "\"tree\":\"trees/../../", "expected a folder in `trees`"),
-        ("\"files\":{", "\"files\":{\"../../run.toml\":\"00\",", "a file `../../run.toml`"),
-        ("[\"train\",\"test\"]", "[\"train\",\"train\"]", "a label twice"),
-        ("\"labels\":[0]", "\"labels\":[7]", "without its labels"),
-        ("\"labels\":[0]", "\"labels\":[]", "without its labels"),
-        (
-            "\"dims\":[\"split\"],\"labels\":[0]",
-            "\"dims\":[\"split\",\"split\"],\"labels\":[0,0]",
-            "without its labels",
-        ),
-        ("\"name\":\"value\"", "\"name\":\"../value\"", "cannot be a file name"),
-        ("\"name\":\"value\"", "\"name\":\"standard_error\"", "loss/standard_error"),
-        ("\"dims\":[\"split\"]", "\"dims\":[\"step\"]", "reserved"),
-        ("\"blake3\":", "\"hidden\":[1.0,2.0,3.0],\"blake3\":", "hash"),
-        ("\"key\":\"", "\"key\":\"é", "hexadecimal"),
-    ] {
-        let content = whole.split_once("\"content\":").unwrap().1.strip_suffix("}\n").unwrap();
-        let lying = content.replacen(honest, lie, 1);
-        assert_ne!(lying, content, "{honest}");
-        fs_err::write(&index, resealed(&lying)).unwrap();
-        let view = RunFolder::open(&path).unwrap().view().unwrap();
-        assert_eq!(view.results.observables["loss"].status, [Status::Missing], "{lie}");
-        let problems: Vec<String> = view.problems.iter().map(ToString::to_string).collect();
-        assert!(problems.iter().any(|problem| problem.contains(says)), "{lie}: {problems:?}");
-    }
-    let plan = path.join("measures.json");
-    let content = r#"{"loss":{"kind":"loss","unit":"1","description":"","steps":{"5":"éééééééééééééééé"}}}"#;
-    fs_err::write(&plan, resealed(content)).unwrap();
-    let error = RunFolder::open(&path).unwrap().view().unwrap_err().to_string();
-    assert!(error.contains("measures.json") && error.contains("hexadecimal"), "{error}");
-}
-
-/// Sealed JSON of any content.
-fn resealed(content: &str) -> String {
-    let hash = blake3::hash(content.as_bytes()).to_hex();
-    format!("{{\"format_version\":{FORMAT_VERSION},\"blake3\":\"{hash}\",\"content\":{content}}}\n")
-}
-
-#[test]
-fn many_labels_over_no_values_take_no_memory() {
-    let scratch = tempfile::tempdir().unwrap();
-    let writer = RunWriter::join(scratch.path().join("run"), &manifest()).unwrap();
-    writer.write_measures(&plan(&[0])).unwrap();
-    let mut empty = record(0, Outcome::Done, [1.0, 2.0]);
-    let labels = [("a", 1 << 13), ("b", 1 << 13), ("c", 1 << 13), ("z", 0)];
-    for array in &mut empty.arrays {
-        array.dims = labels.map(|(dim, _)| dim.to_owned()).to_vec();
-        array.coordinates = labels.map(|(dim, n)| (dim.to_owned(), index_labels(n))).into();
-        array.values = Vec::new();
-    }
-    writer.put_record(&empty).unwrap();
-    let seen = writer.folder().view().unwrap().results;
-    assert_eq!(seen.observables["loss"].values.shape, [1, 1 << 13, 1 << 13, 1 << 13, 0]);
-    writer.seal().unwrap();
-    assert_eq!(RunFolder::open(scratch.path().join("run")).unwrap().view().unwrap().results, seen);
 }
 
 #[test]
