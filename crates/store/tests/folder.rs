@@ -365,7 +365,7 @@ fn a_read_only_run_is_read_without_a_trace_and_refused_to_writers() {
 fn a_folder_that_cannot_be_written_to_is_named_and_the_run_stays_readable() {
     let scratch = tempfile::tempdir().unwrap();
     let writer = RunWriter::join(scratch.path().join("run"), &manifest()).unwrap();
-    let run = writer.folder().path().to_owned();
+    let run = writer.folder().path();
     // A file in place of a folder fails for everyone, the superuser included.
     fs_err::write(run.join("checkpoints"), "").unwrap();
     let error = writer.write_checkpoint(0, &weights(0)).unwrap_err();
@@ -674,7 +674,7 @@ fn a_hundred_thousand_checkpoints_are_listed_by_their_names_alone() {
     let n = 100_000;
     for step in 0..n {
         // Empty files: listing must not look into them.
-        std::fs::File::create(path.join(format!("checkpoints/step-{:08}.safetensors", step * 7))).unwrap();
+        fs_err::File::create(path.join(format!("checkpoints/step-{:08}.safetensors", step * 7))).unwrap();
     }
     let steps = writer.folder().checkpoint_steps().unwrap();
     assert_eq!((steps.len() as u64, steps[1], steps[99_999]), (n, 7, 699_993));
