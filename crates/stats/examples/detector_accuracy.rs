@@ -7,7 +7,7 @@
 mod common;
 
 use common::families::{Change, Noise, Sampling};
-use common::{Random, Share, in_parallel};
+use common::{Random, Share, arguments, in_parallel};
 use ontogeny_stats::{Transition, TransitionSettings, median, transitions};
 
 /// A family of curves with transitions.
@@ -18,10 +18,7 @@ struct Row {
 }
 
 fn main() {
-    let argument = |i| std::env::args().nth(i).and_then(|a| a.parse().ok());
-    let n_curves: u64 = argument(1).unwrap_or(200);
-    let first_seed: u64 = argument(2).unwrap_or(0);
-    let only = std::env::args().nth(3).unwrap_or_default();
+    let (n_curves, first_seed, only) = arguments(200);
     println!(
         "{:<34} {:<11} {:>28} {:>5} {:>6} {:>6} {:>7} {:>6} {:>6} {:>8}",
         "curve", "sampling", "all", "extra", "cover", "half", "centre", "width", "size", "ms/curve"

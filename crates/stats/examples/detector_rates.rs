@@ -7,7 +7,7 @@
 mod common;
 
 use common::families::{NOISES, Noise, SAMPLINGS, Sampling, TRENDS, Trend, smooth_curve};
-use common::{Random, Share, in_parallel};
+use common::{Random, Share, arguments, in_parallel};
 use ontogeny_stats::{TransitionSettings, transitions};
 use std::time::Instant;
 
@@ -15,10 +15,7 @@ use std::time::Instant;
 const SEEDS_PER_FAMILY: u64 = 1_000_000;
 
 fn main() {
-    let argument = |i| std::env::args().nth(i).and_then(|a| a.parse().ok());
-    let n_curves: u64 = argument(1).unwrap_or(1000);
-    let first_seed: u64 = argument(2).unwrap_or(0);
-    let only = std::env::args().nth(3).unwrap_or_default();
+    let (n_curves, first_seed, only) = arguments(1000);
     let settings = TransitionSettings::default();
     println!("{:<42} {:>32} {:>8}", "family", "false alarms", "ms/curve");
     let mut of_noise = vec![Share::default(); NOISES.len()];

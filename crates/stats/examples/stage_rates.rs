@@ -8,7 +8,7 @@ mod common;
 
 use common::families::autoregression;
 use common::stages::{Course, is_inside};
-use common::{Random, Share, in_parallel};
+use common::{Random, Share, arguments, in_parallel};
 use ontogeny_stats::{Series, StageSettings, median, stage_boundaries};
 
 /// Seeds from one row to the next, so that no two rows share a curve.
@@ -33,10 +33,7 @@ struct Outcome {
 }
 
 fn main() {
-    let argument = |i| std::env::args().nth(i).and_then(|a| a.parse().ok());
-    let n_curves: u64 = argument(1).unwrap_or(200);
-    let first_seed: u64 = argument(2).unwrap_or(0);
-    let only = std::env::args().nth(3).unwrap_or_default();
+    let (n_curves, first_seed, only) = arguments(200);
     println!(
         "{:<46} {:>28} {:>6} {:>6} {:>6} {:>8} {:>8}",
         "curve", "as many, of these kinds", "extra", "inside", "cover", "decades", "ms/curve"

@@ -170,14 +170,32 @@ impl Contrasts {
     }
 }
 
+/// What a coefficient makes of the bins of a series, by [`NoiseModel`]'s formulas: bin i has, with the bin j > i, the
+/// covariance φ · reachᵢ · (product of the powers between them) · reachⱼ.
+pub(crate) struct Bins {
+    /// φ^m.
+    pub(crate) powers: Vec<f64>,
+    /// (1 − φ^m) / (m (1 − φ)).
+    pub(crate) reach: Vec<f64>,
+    /// Variance for unit noise.
+    pub(crate) variance: Vec<f64>,
+}
+
+impl Bins {
+    /// Of bins with these numbers of points.
+    pub(crate) fn new(phi: f64, count: &[f64]) -> Self {
+        let rest = 1.0 - phi;
+        let powers: Vec<f64> = count.iter().map(|m| phi.powf(*m)).collect();
+        let reach: Vec<f64> = count.iter().zip(&powers).map(|(m, p)| (1.0 - p) / (m * rest)).collect();
+        let variance = reach.iter().zip(count).map(|(r, m)| ((1.0 + phi) - 2.0 * phi * r) / (rest * m)).collect();
+        Self { powers, reach, variance }
+    }
+}
+
 impl Table {
     fn new(phi: f64, log: &LogSeries, near: &Contrasts, far: &Contrasts) -> Self {
         let n = log.count.len();
-        let rest = 1.0 - phi;
-        // (1 − φ^m) / (m (1 − φ)) for each bin.
-        let powers: Vec<f64> = log.count.iter().map(|m| phi.powf(*m)).collect();
-        let reach: Vec<f64> = log.count.iter().zip(&powers).map(|(m, p)| (1.0 - p) / (m * rest)).collect();
-        let variance: Vec<f64> = (0..n).map(|i| ((1.0 + phi) - 2.0 * phi * reach[i]) / (rest * log.count[i])).collect();
+        let Bins { powers, reach, variance } = Bins::new(phi, &log.count);
         let covariance = |i: usize, j: usize| {
             let between: f64 = powers[i + 1..j].iter().product();
             phi * between * reach[i] * reach[j]

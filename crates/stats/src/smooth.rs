@@ -1,7 +1,7 @@
 //! Gaussian-process regression of a series on log time, and the slope of the smooth curve.
 
 use crate::cholesky::Cholesky;
-use crate::noise::NoiseModel;
+use crate::noise::{Bins, NoiseModel};
 use crate::random::Stream;
 use crate::series::LogSeries;
 
@@ -142,12 +142,7 @@ fn scales_at(&[length, amplitude, noise, phi]: &Point) -> Scales {
 
 fn factorise(series: &LogSeries, scales: Scales) -> Option<Cholesky> {
     let Scales { phi, amplitude, noise, .. } = scales;
-    // The mean of m points of unit AR(1) noise: its variance, and its covariance with the mean of
-    // m' later ones after a gap of g, φ^(1+g) reach reach', as in `noise::NoiseModel`.
-    let powers: Vec<f64> = series.count.iter().map(|m| phi.powf(*m)).collect();
-    let reach: Vec<f64> = series.count.iter().zip(&powers).map(|(m, p)| (1.0 - p) / (m * (1.0 - phi))).collect();
-    let variance: Vec<f64> =
-        reach.iter().zip(&series.count).map(|(r, m)| ((1.0 + phi) - 2.0 * phi * r) / ((1.0 - phi) * m)).collect();
+    let Bins { powers, reach, variance } = Bins::new(phi, &series.count);
     let total: Vec<f64> = variance.iter().zip(&series.error).map(|(v, e)| noise * noise * v + e).collect();
     let share: Vec<f64> = (0..total.len()).map(|i| reach[i] * (total[i] / variance[i]).sqrt()).collect();
     let rows = (0..series.x.len())

@@ -226,10 +226,6 @@ impl Backend for LocalFolder {
         is_unlocked(&self.locate(&format!("{WORKERS}/{worker}"))).map(|is_unlocked| !is_unlocked)
     }
 
-    fn shows_life(&self, worker: &str) -> io::Result<bool> {
-        self.is_alive(worker)
-    }
-
     fn point(&self, name: &str, target: &str) -> io::Result<()> {
         let path = self.locate(name);
         if std::fs::read_link(&path).is_ok_and(|found| found == Path::new(target)) {
@@ -239,7 +235,7 @@ impl Backend for LocalFolder {
         let temporary = self.locate(&format!("{TEMPORARY_PREFIX}{}-{name}", std::process::id()));
         remove_all(&temporary)?;
         #[cfg(unix)]
-        {
+        again_if_removed(|| {
             match fs_err::os::unix::fs::symlink(target, &temporary) {
                 // Some file systems have no links; the folder is then found under its own name.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
@@ -250,8 +246,8 @@ impl Backend for LocalFolder {
                 remove_all(&path)?;
             }
             fs_err::rename(&temporary, &path)?;
-            sync_folder(&self.root)?;
-        }
+            sync_folder(&self.root)
+        })?;
         let _ = (path, target);
         Ok(())
     }

@@ -53,7 +53,9 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
 
     /// As [`is_alive`](Self::is_alive), but where a worker that died long ago may still count as alive, waits until it
     /// gives a sign or is known to be dead.
-    fn shows_life(&self, worker: &str) -> io::Result<bool>;
+    fn shows_life(&self, worker: &str) -> io::Result<bool> {
+        self.is_alive(worker)
+    }
 
     /// Makes `name` stand for the folder `target` for people and other programs, where the place has such names.
     fn point(&self, name: &str, target: &str) -> io::Result<()>;

@@ -289,9 +289,6 @@ mod tests {
         fn is_alive(&self, worker: &str) -> io::Result<bool> {
             self.folder.is_alive(worker)
         }
-        fn shows_life(&self, worker: &str) -> io::Result<bool> {
-            self.folder.shows_life(worker)
-        }
         fn point(&self, name: &str, target: &str) -> io::Result<()> {
             self.folder.point(name, target)
         }

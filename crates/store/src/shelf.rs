@@ -89,7 +89,7 @@ impl Shelf {
         if place.backend().open(&location)?.is_some() {
             return Ok(true);
         }
-        let shelf = Self { loose: Loose::new(), ..Self::open_sealed(place, cache)? };
+        let shelf = Self::open_sealed(place, cache)?;
         Ok(shelf.has(measure, step, key))
     }
 
@@ -171,7 +171,7 @@ impl Shelf {
                 Read::Whole(record) => stale = Some(other_key(path(file)?, &record.key)),
                 Read::Damaged(found) => {
                     // Damage to a record of other settings is nobody's loss.
-                    if expected.as_ref().is_none_or(|expected| expected == file) || !file.contains('.') {
+                    if expected.as_ref().is_none_or(|expected| expected == file) {
                         damaged = Some(MissingReason::Damaged { path: path(file)?, found });
                     } else {
                         stale = stale.or(Some(MissingReason::Damaged { path: path(file)?, found }));

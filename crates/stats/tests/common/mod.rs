@@ -31,6 +31,12 @@ impl Random {
     }
 }
 
+/// `[CURVES] [FIRST SEED] [PART OF A NAME]` of the command line; without them, `n_curves` from seed 0 of everything.
+pub(crate) fn arguments(n_curves: u64) -> (u64, u64, String) {
+    let argument = |i| std::env::args().nth(i).and_then(|a| a.parse().ok());
+    (argument(1).unwrap_or(n_curves), argument(2).unwrap_or(0), std::env::args().nth(3).unwrap_or_default())
+}
+
 /// How many of a number of simulations showed something.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Share {

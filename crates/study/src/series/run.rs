@@ -20,8 +20,7 @@ pub(super) fn read(path: &Path, settings: &SeriesSettings) -> Result<SeriesFile,
     }
     let folder = RunFolder::open(path).map_err(|error| SeriesFileError::Run(error.to_string()))?;
     let view = folder.view().map_err(|error| SeriesFileError::Run(error.to_string()))?;
-    let mut notices: Vec<String> =
-        view.problems.iter().map(|p| format!("`{}` at step {}: {}", p.measure, p.step, p.reason)).collect();
+    let mut notices: Vec<String> = view.problems.iter().map(ToString::to_string).collect();
     let view = view.results;
     let all = all_series(&view);
     let names: Vec<(String, &str)> = all.iter().map(|w| (w.address.clone(), w.address.as_str())).collect();
