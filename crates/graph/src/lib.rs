@@ -30,6 +30,7 @@ mod data;
 mod einsum;
 mod forward;
 mod graph;
+mod hoist;
 mod interpret;
 mod isa;
 mod kernels;

@@ -102,15 +102,18 @@ impl Program {
                 expected: "a float output".to_owned(),
             });
         }
+        let (hoisted, moved) = graph.hoisted();
+        let outputs: Vec<(&str, Node)> = outputs.iter().map(|&(name, node)| (name, moved[node.0 as usize])).collect();
+        graph = hoisted;
         let space = ParamSpace::of(&graph);
         let params = graph.param_nodes();
         let (loss, wrt): (Option<Node>, Vec<usize>) = match gradient {
             Gradient::None => (None, Vec::new()),
-            Gradient::All(loss) => (Some(loss), (0..params.len()).collect()),
+            Gradient::All(loss) => (Some(moved[loss.0 as usize]), (0..params.len()).collect()),
             Gradient::Only(loss, names) => {
                 names.iter().try_for_each(|name| space.find(name).map(drop))?;
                 let chosen = graph.param_names().enumerate().filter(|(_, own)| names.iter().any(|name| name == own));
-                (Some(loss), chosen.map(|(i, _)| i).collect())
+                (Some(moved[loss.0 as usize]), chosen.map(|(i, _)| i).collect())
             }
         };
         let mut gradients = Vec::new();
