@@ -42,6 +42,7 @@ mod random;
 mod reverse;
 mod shape;
 mod simplify;
+mod turn;
 mod update;
 
 pub use data::{Column, ColumnData, DataSet, DataSetError};
