@@ -372,7 +372,8 @@ impl Graph {
         self.reduce("sum", a, axes, Op::Sum)
     }
 
-    /// Maximum over the given axes, which are removed; ties share the derivative evenly, as in `torch.amax`.
+    /// Maximum over the given axes, which are removed. Of entries that tie, the first in row-major order gets all of the
+    /// derivative, as in PyTorch's `max` over one axis and its max pooling (`torch.amax` shares it evenly).
     pub fn max(&mut self, a: Node, axes: &[usize]) -> Node {
         self.reduce("max", a, axes, Op::Max)
     }

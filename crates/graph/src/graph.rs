@@ -84,11 +84,28 @@ pub(crate) enum Op {
         parts: Vec<Node>,
         axis: usize,
     },
+    /// Sliding windows: the axis becomes two, (position, place in the window), whose extents follow from the node's shape.
+    /// Entry (p, i) is entry p·stride + i·dilation.
+    Windows {
+        of: Node,
+        axis: usize,
+        stride: usize,
+        dilation: usize,
+    },
+    /// Adjoint of windows: adds the axes (position, place in the window) up into one of the node's extent.
+    Overlap {
+        of: Node,
+        axis: usize,
+        stride: usize,
+        dilation: usize,
+    },
     Einsum(Node, Node, EinsumSpec),
     /// Removes the axes (ascending).
     Sum(Node, Vec<usize>),
     /// Removes the axes (ascending).
     Max(Node, Vec<usize>),
+    /// 1 at the first entry (in row-major order) that attains the maximum over the axes, else 0; its derivative is 0.
+    FirstMax(Node, Vec<usize>),
     /// Over the last axis.
     Softmax(Node),
     /// Over the last axis.
@@ -436,6 +453,9 @@ impl Op {
             | Self::Pad { of: a, .. }
             | Self::Sum(a, _)
             | Self::Max(a, _)
+            | Self::FirstMax(a, _)
+            | Self::Windows { of: a, .. }
+            | Self::Overlap { of: a, .. }
             | Self::Softmax(a)
             | Self::LogSoftmax(a) => vec![*a],
             Self::Binary(_, a, b)
@@ -465,6 +485,13 @@ impl Op {
             Self::Einsum(a, b, spec) => Self::Einsum(f(*a), f(*b), spec.clone()),
             Self::Sum(a, axes) => Self::Sum(f(*a), axes.clone()),
             Self::Max(a, axes) => Self::Max(f(*a), axes.clone()),
+            Self::FirstMax(a, axes) => Self::FirstMax(f(*a), axes.clone()),
+            Self::Windows { of, axis, stride, dilation } => {
+                Self::Windows { of: f(*of), axis: *axis, stride: *stride, dilation: *dilation }
+            }
+            Self::Overlap { of, axis, stride, dilation } => {
+                Self::Overlap { of: f(*of), axis: *axis, stride: *stride, dilation: *dilation }
+            }
             Self::Softmax(a) => Self::Softmax(f(*a)),
             Self::LogSoftmax(a) => Self::LogSoftmax(f(*a)),
             Self::Gather { table, ids } => Self::Gather { table: f(*table), ids: f(*ids) },
@@ -493,6 +520,9 @@ impl Op {
             Self::Einsum(..) => "einsum",
             Self::Sum(..) => "sum",
             Self::Max(..) => "max",
+            Self::FirstMax(..) => "first_max",
+            Self::Windows { .. } => "windows",
+            Self::Overlap { .. } => "overlap",
             Self::Softmax(_) => "softmax",
             Self::LogSoftmax(_) => "log_softmax",
             Self::Gather { .. } => "gather",
