@@ -95,6 +95,17 @@ impl Graph {
         self.unary(Unary::Erf, a)
     }
 
+    /// Logistic function 1/(1 + e⁻ᵃ); it and its derivatives keep their digits in both tails.
+    pub fn sigmoid(&mut self, a: Node) -> Node {
+        self.unary(Unary::Sigmoid, a)
+    }
+
+    /// Sigmoid linear unit, also called swish: a·σ(a) (Hendrycks & Gimpel 2016; Ramachandran et al. 2017).
+    pub fn silu(&mut self, a: Node) -> Node {
+        let gate = self.sigmoid(a);
+        self.mul(a, gate)
+    }
+
     /// max(a, 0) with derivative 0 at 0, as in PyTorch.
     pub fn relu(&mut self, a: Node) -> Node {
         self.unary(Unary::Relu, a)

@@ -60,6 +60,11 @@ pub(crate) enum Op {
         axis: usize,
         start: usize,
     },
+    /// `[position, frequency]`: cos, or sin, of position · base^(−frequency/number of frequencies).
+    Rotation {
+        base: f64,
+        is_sine: bool,
+    },
     Unary(Unary, Node),
     Binary(Binary, Node, Node),
     /// Where the first is non-zero the second, else the third.
@@ -143,6 +148,8 @@ pub(crate) enum Unary {
     Recip,
     Tanh,
     Erf,
+    /// 1/(1 + e⁻ᵃ).
+    Sigmoid,
     Relu,
     /// 1 where the argument is positive, else 0; its own derivative is 0.
     Step,
@@ -444,7 +451,9 @@ impl Op {
     /// Operands in order.
     pub(crate) fn operands(&self) -> Vec<Node> {
         match self {
-            Self::Param(_) | Self::Input(_) | Self::Constant(_) | Self::Iota { .. } => Vec::new(),
+            Self::Param(_) | Self::Input(_) | Self::Constant(_) | Self::Iota { .. } | Self::Rotation { .. } => {
+                Vec::new()
+            }
             Self::Unary(_, a)
             | Self::Broadcast(a)
             | Self::Reshape(a)
@@ -472,7 +481,9 @@ impl Op {
     /// The same operation on other operands.
     pub(crate) fn map_operands(&self, mut f: impl FnMut(Node) -> Node) -> Self {
         match self {
-            Self::Param(_) | Self::Input(_) | Self::Constant(_) | Self::Iota { .. } => self.clone(),
+            Self::Param(_) | Self::Input(_) | Self::Constant(_) | Self::Iota { .. } | Self::Rotation { .. } => {
+                self.clone()
+            }
             Self::Unary(u, a) => Self::Unary(*u, f(*a)),
             Self::Binary(k, a, b) => Self::Binary(*k, f(*a), f(*b)),
             Self::Select(a, b, c) => Self::Select(f(*a), f(*b), f(*c)),
@@ -510,6 +521,7 @@ impl Op {
             Self::Input(_) => "input",
             Self::Constant(_) => "constant",
             Self::Iota { .. } => "iota",
+            Self::Rotation { .. } => "rotation",
             Self::Unary(..) | Self::Binary(..) | Self::Select(..) => "elementwise",
             Self::Broadcast(_) => "broadcast",
             Self::Reshape(_) => "reshape",

@@ -123,6 +123,10 @@ impl Graph {
             Op::Input(idx) => self.given(&self.inputs[*idx].name, node, values)?,
             Op::Constant(value) => Value::Float(vec![T::from_f64(*value)]),
             Op::Iota { axis, start } => map(&|index| (index[*axis] + start) as f64),
+            Op::Rotation { base, is_sine } => map(&|index| {
+                let angle = index[0] as f64 * base.powf(-(index[1] as f64) / shape[1] as f64);
+                if *is_sine { angle.sin() } else { angle.cos() }
+            }),
             Op::Unary(op, a) => Value::Float(float(a).iter().map(|x| T::from_f64(unary(*op, x.to_f64()))).collect()),
             Op::Binary(op, a, b) => {
                 let pairs = float(a).iter().zip(float(b));
@@ -340,6 +344,8 @@ pub(crate) fn unary(op: Unary, x: f64) -> f64 {
         Unary::Recip => 1.0 / x,
         Unary::Tanh => x.tanh(),
         Unary::Erf => libm::erf(x),
+        Unary::Sigmoid if x >= 0.0 => 1.0 / (1.0 + (-x).exp()),
+        Unary::Sigmoid => x.exp() / (1.0 + x.exp()),
         Unary::Relu if x.is_nan() => x,
         Unary::Relu => x.max(0.0),
         Unary::Step => f64::from(x > 0.0),

@@ -60,7 +60,12 @@ impl Graph {
         let on = |node: Node| active[node.0 as usize];
         let mut shares = Vec::new();
         match op {
-            Op::Param(_) | Op::Input(_) | Op::Constant(_) | Op::Iota { .. } | Op::FirstMax(..) => {}
+            Op::Param(_)
+            | Op::Input(_)
+            | Op::Constant(_)
+            | Op::Iota { .. }
+            | Op::Rotation { .. }
+            | Op::FirstMax(..) => {}
             Op::Unary(unary, a) => {
                 if let Some(share) = self.unary_product(*unary, *a, y, g) {
                     shares.push((*a, share));
@@ -226,6 +231,13 @@ impl Graph {
                 let negative = self.neg(square);
                 let density = self.exp(negative);
                 let slope = self.scale(density, std::f64::consts::FRAC_2_SQRT_PI);
+                self.mul(v, slope)
+            }
+            // σ(a)·σ(−a), which keeps its digits where σ(a) rounds to 1.
+            Unary::Sigmoid => {
+                let negative = self.neg(a);
+                let rest = self.sigmoid(negative);
+                let slope = self.mul(y, rest);
                 self.mul(v, slope)
             }
             // The sign of the output is the sign of the input, and the output is kept anyway.

@@ -63,8 +63,8 @@ const KERNELS: &[(&str, Build)] = &[
         g.concat(&[p, p], 1)
     }),
     ("small product", |g, w| {
-        let a = g.slice(w, 0, 0, 8);
-        let b = g.slice(w, 0, 5, 9);
+        let a = g.slice(w, 0, 0, 4);
+        let b = g.slice(w, 0, 5, 6);
         g.einsum("ik,jk->ij", a, b)
     }),
     ("batched small products", |g, w| {
