@@ -83,7 +83,8 @@ impl Graph {
     }
 
     /// Batch norm with fixed statistics, as PyTorch's in evaluation: per channel of `x [batch, channels, …]`,
-    /// (x − `mean`)/√(`variance` + eps)·`weight` + `bias`, each of the four `[channels]`.
+    /// (x − mean)/√(variance + eps)·weight + bias. `statistics` are mean and variance, `affine` weight and bias, each
+    /// `[channels]`.
     pub fn frozen_batch_norm(&mut self, x: Node, statistics: [Node; 2], affine: [Node; 2], eps: f64) -> Node {
         let ([mean, variance], [weight, bias]) = (statistics, affine);
         for vector in [mean, variance, weight, bias] {

@@ -108,6 +108,33 @@ const MISTAKES: &[(&str, &str, Build)] = &[
         let x = g.input("image", &[1, 1, 5, 5]);
         g.max_pool2d(x, [2, 2], [2, 2], [0, 2])
     }),
+    ("rotary of an odd number", "rotary", |g| {
+        let x = g.find("x").unwrap();
+        g.rotary(x, 0, 3, 1e4)
+    }),
+    ("rotary along the last axis", "rotary", |g| {
+        let x = g.find("x").unwrap();
+        g.rotary(x, 1, 2, 1e4)
+    }),
+    ("rotary without a base", "positive", |g| {
+        let x = g.find("x").unwrap();
+        g.rotary(x, 0, 2, f64::NAN)
+    }),
+    ("kv heads that do not divide the heads", "kv heads", |g| {
+        let q = g.input("q", &[1, 2, 3, 4]);
+        let k = g.input("k", &[1, 2, 2, 4]);
+        g.grouped_scores(q, k)
+    }),
+    ("pattern over other keys", "grouped_values", |g| {
+        let pattern = g.input("pattern", &[1, 2, 3, 4]);
+        let v = g.input("v", &[1, 5, 2, 4]);
+        g.grouped_values(pattern, v)
+    }),
+    ("batch norm of other channels", "frozen_batch_norm", |g| {
+        let x = g.find("x").unwrap();
+        let s = g.input("statistics", &[2]);
+        g.frozen_batch_norm(x, [s, s], [s, s], 1e-5)
+    }),
     ("concat of nothing", "concat", |g| g.concat(&[], 0)),
     ("concat of scalars", "concat", |g| {
         let s = g.find("s").unwrap();
