@@ -1,6 +1,7 @@
 //! Programs: a graph compiled for repeated execution, shared by workers that each own a [`Workspace`].
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Instant;
 
 use crate::graph::{DType, Graph, GraphError, Node, nearest};
@@ -47,6 +48,46 @@ pub enum Gradient<'a> {
     /// Of a scalar, with respect to these parameters only; the rest of the flat gradient stays zero and the backward
     /// work that only they would need is never built.
     Only(Node, &'a [String]),
+    /// Of a scalar, with respect to these ranges of the flat parameter vector, such as the heads that a chain is
+    /// restricted to. What is computed are the rows of a parameter's first axis that a range touches; elsewhere the
+    /// flat gradient stays zero and the backward work is not built. What lies beyond the parameters is ignored.
+    Ranges(Node, &'a [Range<usize>]),
+}
+
+/// Rows of a parameter's first axis whose gradient is asked for.
+struct Block {
+    /// Index into the parameters.
+    param: usize,
+    rows: Range<usize>,
+}
+
+impl Block {
+    /// All rows. A scalar counts as one.
+    fn whole(param: usize, shape: &[usize]) -> Self {
+        Self { param, rows: 0..shape.first().copied().unwrap_or(1) }
+    }
+
+    /// The rows that `ranges` touch, none twice.
+    fn touched(space: &ParamSpace, ranges: &[Range<usize>]) -> Vec<Self> {
+        let mut ranges = ranges.to_vec();
+        ranges.sort_unstable_by_key(|range| (range.start, range.end));
+        let mut blocks: Vec<Self> = Vec::new();
+        for (at, param) in space.iter().enumerate() {
+            let row_len = param.shape.iter().skip(1).product::<usize>();
+            for range in &ranges {
+                let (start, end) = (range.start.max(param.range.start), range.end.min(param.range.end));
+                if start >= end {
+                    continue;
+                }
+                let rows = (start - param.range.start) / row_len..(end - param.range.start).div_ceil(row_len);
+                match blocks.last_mut().filter(|last| last.param == at && rows.start <= last.rows.end) {
+                    Some(last) => last.rows.end = last.rows.end.max(rows.end),
+                    None => blocks.push(Self { param: at, rows }),
+                }
+            }
+        }
+        blocks
+    }
 }
 
 /// Why an execution failed.
@@ -102,31 +143,46 @@ impl Program {
                 expected: "a float output".to_owned(),
             });
         }
-        let (hoisted, moved) = graph.hoisted();
-        let outputs: Vec<(&str, Node)> = outputs.iter().map(|&(name, node)| (name, moved[node.0 as usize])).collect();
+        let (hoisted, map) = graph.hoisted();
+        let moved = |node: Node| map[node.0 as usize];
+        let outputs: Vec<(&str, Node)> = outputs.iter().map(|&(name, node)| (name, moved(node))).collect();
         graph = hoisted;
         let space = ParamSpace::of(&graph);
         let params = graph.param_nodes();
-        let (loss, wrt): (Option<Node>, Vec<usize>) = match gradient {
+        let whole = |at: usize| Block::whole(at, graph.shape(params[at]));
+        let (loss, blocks): (Option<Node>, Vec<Block>) = match gradient {
             Gradient::None => (None, Vec::new()),
-            Gradient::All(loss) => (Some(moved[loss.0 as usize]), (0..params.len()).collect()),
+            Gradient::All(loss) => (Some(moved(loss)), (0..params.len()).map(whole).collect()),
             Gradient::Only(loss, names) => {
                 names.iter().try_for_each(|name| space.find(name).map(drop))?;
                 let chosen = graph.param_names().enumerate().filter(|(_, own)| names.iter().any(|name| name == own));
-                (Some(moved[loss.0 as usize]), chosen.map(|(i, _)| i).collect())
+                (Some(moved(loss)), chosen.map(|(i, _)| whole(i)).collect())
             }
+            Gradient::Ranges(loss, ranges) => (Some(moved(loss)), Block::touched(&space, ranges)),
         };
         let mut gradients = Vec::new();
         if let Some(loss) = loss {
+            let mut wrt: Vec<usize> = blocks.iter().map(|block| block.param).collect();
+            wrt.dedup();
             let nodes: Vec<Node> = wrt.iter().map(|&i| params[i]).collect();
-            gradients = graph.gradient(loss, &nodes)?;
+            let full = graph.gradient(loss, &nodes)?;
+            for block in &blocks {
+                let at = wrt.binary_search(&block.param).expect("blocks ascend, and `wrt` holds their parameters");
+                // The simplifier moves this slice towards the inputs, so that the other rows are never computed.
+                let is_scalar = graph.shape(full[at]).is_empty();
+                let (start, extent) = (block.rows.start, block.rows.len());
+                gradients.push(if is_scalar { full[at] } else { graph.slice(full[at], 0, start, extent) });
+            }
         }
         let roots: Vec<Node> = outputs.iter().map(|(_, node)| *node).chain(gradients).collect();
         let (simple, roots) = graph.simplified(&roots);
         let offsets: Vec<usize> = space.iter().map(|param| param.range.start).collect();
         let (output_nodes, gradient_nodes) = roots.split_at(outputs.len());
-        let gradients: Vec<(usize, Node)> =
-            wrt.iter().zip(gradient_nodes).map(|(&param, &node)| (offsets[param], node)).collect();
+        let place = |block: &Block| {
+            let row_len = graph.shape(params[block.param]).iter().skip(1).product::<usize>();
+            offsets[block.param] + block.rows.start * row_len
+        };
+        let gradients: Vec<(usize, Node)> = blocks.iter().map(place).zip(gradient_nodes.iter().copied()).collect();
         let inputs: Vec<Input> = graph
             .inputs
             .iter()
