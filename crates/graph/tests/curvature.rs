@@ -166,8 +166,9 @@ fn dense_eigenvalues(matrix: &Matrix) -> Vec<f64> {
                 for row in &mut a {
                     (row[i], row[j]) = (c * row[i] - s * row[j], s * row[i] + c * row[j]);
                 }
-                for k in 0..n {
-                    (a[i][k], a[j][k]) = (c * a[i][k] - s * a[j][k], s * a[i][k] + c * a[j][k]);
+                let (first, second) = a.split_at_mut(i);
+                for (x, y) in second[0].iter_mut().zip(&mut first[j]) {
+                    (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
                 }
             }
         }
@@ -193,11 +194,8 @@ fn compiled_products_are_those_of_the_dense_matrices() {
         let (logits, losses, loss) = (network.logits, network.losses, network.loss);
         let hessian = hessian(&network);
         let n = hessian.len();
-        for i in 0..n {
-            for j in 0..i {
-                assert!((hessian[i][j] - hessian[j][i]).abs() < 1e-12, "{} is not symmetric", network.name);
-            }
-        }
+        let symmetric = |(i, row): (usize, &Vec<f64>)| (0..i).all(|j| (row[j] - hessian[j][i]).abs() < 1e-12);
+        assert!(hessian.iter().enumerate().all(symmetric), "{} is not symmetric", network.name);
         let fisher = fisher(&network);
         let cases = [
             ("hessian", Curvature::Hessian { loss }, hessian),
@@ -227,7 +225,8 @@ fn gauss_newton_of_squares_is_the_jacobian_twice() {
     let network = networks().swap_remove(0);
     let mut g = network.graph.clone();
     let zero = g.constant(0.0);
-    let target = g.broadcast(zero, &g.shape(network.logits).to_vec());
+    let shape = g.shape(network.logits).to_vec();
+    let target = g.broadcast(zero, &shape);
     let loss = g.mean_squared_error(network.logits, target);
     // Weight decay does not pass through the outputs, and so takes no part.
     let w = g.find("first.W").unwrap();
@@ -339,7 +338,9 @@ fn probes_agree_with_the_dense_trace_and_spectrum() {
 fn operators_that_are_simple_or_broken_are_told_apart() {
     let scaled = |factor: f32| {
         move |v: &[f32], out: &mut [f32]| {
-            out.iter_mut().zip(v).for_each(|(y, x)| *y = factor * x);
+            for (y, x) in out.iter_mut().zip(v) {
+                *y = factor * x;
+            }
             Ok::<(), Infallible>(())
         }
     };
@@ -360,7 +361,9 @@ fn operators_that_are_simple_or_broken_are_told_apart() {
     assert_eq!(hutchinson_trace(4, 1, &stream, scaled(1.0)).unwrap().standard_error, f64::INFINITY);
     // All eigenvalues of a small diagonal are found, in order, when the space is exhausted.
     let diagonal = |v: &[f32], out: &mut [f32]| {
-        out.iter_mut().zip(v).enumerate().for_each(|(i, (y, x))| *y = i as f32 * x);
+        for (i, (y, x)) in out.iter_mut().zip(v).enumerate() {
+            *y = i as f32 * x;
+        }
         Ok::<(), Infallible>(())
     };
     let pairs = top_eigenpairs(&start, 10, 100, 0.0, diagonal).unwrap();
