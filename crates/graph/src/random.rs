@@ -76,6 +76,16 @@ impl Stream {
         order
     }
 
+    /// Random signs ±1, the bits of the words of `step` from the lowest of the first on.
+    pub fn signs(&self, step: u32, out: &mut [f32]) {
+        for (block, signs) in out.chunks_mut(128).enumerate() {
+            let words = self.words(step, block as u32);
+            for (i, sign) in signs.iter_mut().enumerate() {
+                *sign = if words[i / 32] >> (i % 32) & 1 == 1 { 1.0 } else { -1.0 };
+            }
+        }
+    }
+
     /// Standard normals number `first..first + out.len()` of `step`. The bits do not depend on how the range is cut
     /// or on the instruction set: only IEEE operations without contraction are used.
     pub fn normals(&self, step: u32, first: usize, out: &mut [f32]) {

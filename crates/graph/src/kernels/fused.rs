@@ -260,6 +260,7 @@ multiversion! {
             Unary::Recip => each!(|x: f32| 1.0 / x),
             Unary::Tanh => each!(math::tanh),
             Unary::Erf => each!(math::erf),
+            Unary::Sigmoid => each!(math::sigmoid),
             // Written so that NaN stays NaN.
             Unary::Relu => each!(|x: f32| if x < 0.0 { 0.0 } else { x }),
             Unary::Step => each!(|x: f32| if x > 0.0 { 1.0 } else { 0.0 }),

@@ -5,8 +5,10 @@
 
 pub(crate) mod contract;
 pub(crate) mod copy;
+pub(crate) mod first;
 pub(crate) mod fused;
 pub(crate) mod offsets;
+pub(crate) mod overlap;
 mod pack;
 pub(crate) mod reduce;
 pub(crate) mod rows;
@@ -100,6 +102,8 @@ impl Kernel {
             Self::Rows(k) => return k.run(memory),
             Self::Table(k) => return k.run(memory),
             Self::Copy(k) => k.run(memory),
+            Self::Overlap(k) => k.run(memory),
+            Self::First(k) => k.run(memory),
         }
         Ok(())
     }
@@ -113,6 +117,8 @@ impl Kernel {
             Self::Rows(k) => k.spans(),
             Self::Table(k) => k.spans(),
             Self::Copy(k) => k.spans(),
+            Self::Overlap(k) => k.spans(),
+            Self::First(k) => k.spans(),
         }
     }
 
@@ -134,6 +140,8 @@ impl Kernel {
             Self::Rows(_) => "rows",
             Self::Table(_) => "table",
             Self::Copy(_) => "copy",
+            Self::Overlap(_) => "overlap",
+            Self::First(_) => "first",
         }
     }
 }
