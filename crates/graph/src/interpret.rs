@@ -123,6 +123,10 @@ impl Graph {
             Op::Input(idx) => self.given(&self.inputs[*idx].name, node, values)?,
             Op::Constant(value) => Value::Float(vec![T::from_f64(*value)]),
             Op::Iota { axis, start } => map(&|index| (index[*axis] + start) as f64),
+            Op::Rotation { base, is_sine } => map(&|index| {
+                let angle = index[0] as f64 * base.powf(-(index[1] as f64) / shape[1] as f64);
+                if *is_sine { angle.sin() } else { angle.cos() }
+            }),
             Op::Unary(op, a) => Value::Float(float(a).iter().map(|x| T::from_f64(unary(*op, x.to_f64()))).collect()),
             Op::Binary(op, a, b) => {
                 let pairs = float(a).iter().zip(float(b));
@@ -182,6 +186,17 @@ impl Graph {
                 let inner = index.iter().enumerate().map(|(i, &other)| if i == *axis { at } else { other });
                 float(part)[flat(shape_of(part), inner)].to_f64()
             }),
+            Op::Windows { of, axis, stride, dilation } => {
+                let own = shape_of(of);
+                pick(&done[of.0 as usize], shape, |index| flat(own, unwindowed(index, *axis, *stride, *dilation)))
+            }
+            Op::Overlap { of, axis, stride, dilation } => {
+                let mut out = vec![0.0; shape.iter().product()];
+                for (index, x) in Indices::new(shape_of(of)).zip(float(of)) {
+                    out[flat(shape, unwindowed(&index, *axis, *stride, *dilation))] += x.to_f64();
+                }
+                Value::Float(out.into_iter().map(T::from_f64).collect())
+            }
             Op::Einsum(a, b, spec) => Value::Float(einsum(spec, (float(a), shape_of(a)), (float(b), shape_of(b)))),
             Op::Sum(a, axes) => {
                 let groups = groups(shape_of(a), axes, float(a));
@@ -193,6 +208,23 @@ impl Graph {
                 let larger = |top: f64, x: f64| if x > top || x.is_nan() { x } else { top };
                 let max = |g: &Vec<T>| g.iter().map(|x| x.to_f64()).fold(f64::NEG_INFINITY, larger);
                 Value::Float(groups.iter().map(|g| T::from_f64(max(g))).collect())
+            }
+            Op::FirstMax(a, axes) => {
+                let own = shape_of(a);
+                let kept: Vec<usize> = (0..own.len()).filter(|axis| !axes.contains(axis)).collect();
+                let kept_shape: Vec<usize> = kept.iter().map(|&axis| own[axis]).collect();
+                let mut best: Vec<Option<(f64, usize)>> = vec![None; kept_shape.iter().product()];
+                for (at, (index, x)) in Indices::new(own).zip(float(a)).enumerate() {
+                    let (x, best) = (x.to_f64(), &mut best[flat(&kept_shape, kept.iter().map(|&axis| index[axis]))]);
+                    if best.is_none_or(|(top, _)| x > top || (x.is_nan() && !top.is_nan())) {
+                        *best = Some((x, at));
+                    }
+                }
+                let mut out = vec![T::from_f64(0.0); float(a).len()];
+                for (_, at) in best.into_iter().flatten() {
+                    out[at] = T::from_f64(1.0);
+                }
+                Value::Float(out)
             }
             Op::Softmax(a) => rows(float(a), shape, |row, out| {
                 let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -312,6 +344,8 @@ pub(crate) fn unary(op: Unary, x: f64) -> f64 {
         Unary::Recip => 1.0 / x,
         Unary::Tanh => x.tanh(),
         Unary::Erf => libm::erf(x),
+        Unary::Sigmoid if x >= 0.0 => 1.0 / (1.0 + (-x).exp()),
+        Unary::Sigmoid => x.exp() / (1.0 + x.exp()),
         Unary::Relu if x.is_nan() => x,
         Unary::Relu => x.max(0.0),
         Unary::Step => f64::from(x > 0.0),
@@ -333,6 +367,12 @@ pub(crate) fn binary(op: Binary, x: f64, y: f64) -> f64 {
 
 fn flat(shape: &[usize], index: impl Iterator<Item = usize>) -> usize {
     index.zip(shape).fold(0, |at, (i, &extent)| at * extent + i)
+}
+
+/// The index that a window's index stands for: axes `axis` and `axis + 1` become one.
+fn unwindowed(index: &[usize], axis: usize, stride: usize, dilation: usize) -> impl Iterator<Item = usize> {
+    let at = index[axis] * stride + index[axis + 1] * dilation;
+    index[..axis].iter().copied().chain([at]).chain(index[axis + 2..].iter().copied())
 }
 
 fn pick<T: Real>(from: &Value<T>, shape: &[usize], source: impl Fn(&[usize]) -> usize) -> Value<T> {

@@ -26,13 +26,16 @@
 #![expect(clippy::inline_always, reason = "a loop's helpers must be compiled with the instruction set of its copy")]
 
 mod build;
+mod convolution;
 mod data;
 mod einsum;
 mod forward;
 mod graph;
+mod hoist;
 mod interpret;
 mod isa;
 mod kernels;
+mod layers;
 mod math;
 mod params;
 mod plan;
@@ -43,6 +46,7 @@ mod shape;
 mod simplify;
 mod update;
 
+pub use convolution::Convolution;
 pub use data::{Column, ColumnData, DataSet, DataSetError};
 pub use graph::{DType, Graph, GraphError, Node};
 pub use interpret::{InterpretError, Real, Value, cross_entropy};

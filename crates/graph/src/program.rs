@@ -8,7 +8,7 @@ use crate::graph::{DType, Graph, GraphError, Node, nearest};
 use crate::isa::Isa;
 use crate::kernels::Memory;
 use crate::params::ParamSpace;
-use crate::plan::{Kernel, Place, Plan, Request, Step};
+use crate::plan::{Place, Plan, Request, Step};
 
 /// A compiled graph: immutable, shared between threads.
 ///
@@ -19,7 +19,7 @@ pub struct Program {
     plan: Plan,
     inputs: Vec<Input>,
     outputs: Vec<String>,
-    register_len: usize,
+    scratch_len: usize,
 }
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ struct Input {
 pub struct Workspace {
     kept: Aligned,
     transient: Aligned,
-    registers: Aligned,
+    scratch: Aligned,
     ids: Vec<i32>,
 }
 
@@ -143,6 +143,9 @@ impl Program {
                 expected: "a float output".to_owned(),
             });
         }
+        let (hoisted, moved) = graph.hoisted();
+        let outputs: Vec<(&str, Node)> = outputs.iter().map(|&(name, node)| (name, moved[node.0 as usize])).collect();
+        graph = hoisted;
         let space = ParamSpace::of(&graph);
         let params = graph.param_nodes();
         let whole = |at: usize| Block::whole(at, graph.shape(params[at]));
@@ -157,7 +160,7 @@ impl Program {
             Gradient::Ranges(loss, ranges) => (Some(loss), Block::touched(&space, ranges)),
         };
         let mut gradients = Vec::new();
-        if let Some(loss) = loss {
+        if let Some(loss) = loss.map(|loss| moved[loss.0 as usize]) {
             let mut wrt: Vec<usize> = blocks.iter().map(|block| block.param).collect();
             wrt.dedup();
             let nodes: Vec<Node> = wrt.iter().map(|&i| params[i]).collect();
@@ -196,14 +199,9 @@ impl Program {
             outputs: output_nodes,
             gradients: &gradients,
         });
-        let register_len = plan
-            .steps
-            .iter()
-            .map(|step| if let Kernel::Fused(fused) = &step.kernel { fused.register_len() } else { 0 })
-            .max()
-            .unwrap_or(0);
+        let scratch_len = plan.steps.iter().map(|step| step.kernel.scratch_len()).max().unwrap_or(0);
         let outputs = outputs.iter().map(|(name, _)| (*name).to_owned()).collect();
-        Ok(Self { space, plan, inputs, outputs, register_len })
+        Ok(Self { space, plan, inputs, outputs, scratch_len })
     }
 
     /// The parameters, in flat order.
@@ -228,7 +226,7 @@ impl Program {
 
     /// Bytes of memory a workspace takes.
     pub fn workspace_bytes(&self) -> usize {
-        4 * (self.plan.n_kept + self.plan.n_transient + self.register_len + self.plan.n_ids)
+        4 * (self.plan.n_kept + self.plan.n_transient + self.scratch_len + self.plan.n_ids)
     }
 
     /// Executes on the inputs in `workspace` and the flat `weights`.
@@ -296,7 +294,7 @@ impl Program {
             kept: workspace.kept.as_mut_slice().as_mut_ptr(),
             transient: workspace.transient.as_mut_slice().as_mut_ptr(),
             ids: workspace.ids.as_mut_ptr(),
-            registers: workspace.registers.as_mut_slice().as_mut_ptr(),
+            scratch: workspace.scratch.as_mut_slice().as_mut_ptr(),
             isa: Isa::current(),
         })
     }
@@ -326,7 +324,7 @@ impl Workspace {
         Self {
             kept: Aligned::new(program.plan.n_kept),
             transient: Aligned::new(program.plan.n_transient),
-            registers: Aligned::new(program.register_len),
+            scratch: Aligned::new(program.scratch_len),
             ids: vec![0; program.plan.n_ids],
         }
     }
@@ -372,7 +370,7 @@ impl Workspace {
         assert!(
             self.kept.len >= program.plan.n_kept
                 && self.transient.len >= program.plan.n_transient
-                && self.registers.len >= program.register_len
+                && self.scratch.len >= program.scratch_len
                 && self.ids.len() >= program.plan.n_ids,
             "a workspace serves only the program it was made for"
         );

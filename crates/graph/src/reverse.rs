@@ -60,7 +60,12 @@ impl Graph {
         let on = |node: Node| active[node.0 as usize];
         let mut shares = Vec::new();
         match op {
-            Op::Param(_) | Op::Input(_) | Op::Constant(_) | Op::Iota { .. } => {}
+            Op::Param(_)
+            | Op::Input(_)
+            | Op::Constant(_)
+            | Op::Iota { .. }
+            | Op::Rotation { .. }
+            | Op::FirstMax(..) => {}
             Op::Unary(unary, a) => {
                 if let Some(share) = self.unary_product(*unary, *a, y, g) {
                     shares.push((*a, share));
@@ -137,6 +142,17 @@ impl Graph {
                     start += extent;
                 }
             }
+            Op::Windows { of, axis, stride, dilation } => {
+                let extent = self.shape(*of)[*axis];
+                shares.push((*of, self.overlap(g, *axis, *stride, *dilation, extent)));
+            }
+            Op::Overlap { of, axis, stride, dilation } => {
+                let size = self.shape(*of)[axis + 1];
+                let windows = self.windows(g, *axis, size, *stride, *dilation);
+                // The last entries of the axis may fit one more window than there are.
+                let n = self.shape(*of)[*axis];
+                shares.push((*of, self.slice(windows, *axis, 0, n)));
+            }
             Op::Einsum(a, b, spec) => {
                 if on(*a) {
                     shares.push((*a, self.einsum_of(g, *b, spec.cotangent_a())));
@@ -151,9 +167,8 @@ impl Graph {
                 shares.push((*a, self.broadcast(kept, &shape)));
             }
             Op::Max(a, axes) => {
-                let share = self.even_share_of_maximum(*a, y, axes);
                 let kept = self.keep_axes(g, axes);
-                shares.push((*a, self.mul(share, kept)));
+                shares.push((*a, self.at_first_maximum(*a, kept, axes)));
             }
             Op::Softmax(a) => shares.push((*a, self.softmax_product(y, g))),
             Op::LogSoftmax(a) => {
@@ -218,6 +233,13 @@ impl Graph {
                 let slope = self.scale(density, std::f64::consts::FRAC_2_SQRT_PI);
                 self.mul(v, slope)
             }
+            // σ(a)·σ(−a), which keeps its digits where σ(a) rounds to 1.
+            Unary::Sigmoid => {
+                let negative = self.neg(a);
+                let rest = self.sigmoid(negative);
+                let slope = self.mul(y, rest);
+                self.mul(v, slope)
+            }
             // The sign of the output is the sign of the input, and the output is kept anyway.
             Unary::Relu => {
                 let step = self.unary(Unary::Step, y);
@@ -241,13 +263,13 @@ impl Graph {
         self.mul(p, centred)
     }
 
-    /// 1/(number of ties) where `a` attains its maximum `y` over `axes`, else 0.
-    pub(crate) fn even_share_of_maximum(&mut self, a: Node, y: Node, axes: &[usize]) -> Node {
-        let kept = self.keep_axes(y, axes);
-        let attained = self.equal(a, kept);
-        let ties = self.sum(attained, axes);
-        let ties = self.keep_axes(ties, axes);
-        self.div(attained, ties)
+    /// `v` where `a` first attains its maximum over `axes`, else 0. A choice and not a product: `v` may be anything
+    /// where it is not picked.
+    pub(crate) fn at_first_maximum(&mut self, a: Node, v: Node, axes: &[usize]) -> Node {
+        let shape = self.shape(a).to_vec();
+        let first = self.push(Op::FirstMax(a, axes.to_vec()), shape, DType::Float);
+        let zero = self.constant(0.0);
+        self.select(first, v, zero)
     }
 
     pub(crate) fn cross_entropy_grad(&mut self, logits: Node, targets: Node) -> Node {

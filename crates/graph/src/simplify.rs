@@ -129,7 +129,12 @@ impl<'a> Pass<'a> {
         self.n_readers[of.0 as usize] == 1
             || matches!(
                 self.old.node(of).op,
-                Op::Broadcast(_) | Op::Permute(..) | Op::Slice { .. } | Op::Iota { .. } | Op::Pad { .. }
+                Op::Broadcast(_)
+                    | Op::Permute(..)
+                    | Op::Slice { .. }
+                    | Op::Windows { .. }
+                    | Op::Iota { .. }
+                    | Op::Pad { .. }
             )
     }
 
@@ -160,10 +165,24 @@ impl<'a> Pass<'a> {
             }
             Op::Permute(a, order) if order.iter().copied().eq(0..order.len()) => return Some(*a),
             Op::Sum(a, axes) if axes.is_empty() => return Some(*a),
+            // Windows side by side without gaps, and the only window, are the axis cut in two.
+            Op::Windows { of, axis, stride, dilation } | Op::Overlap { of, axis, stride, dilation } => {
+                let own = self.new.shape(*of);
+                let (wide, narrow) = if matches!(op, Op::Windows { .. }) { (shape, own) } else { (own, shape) };
+                let (n, size, extent) = (wide[*axis], wide[axis + 1], narrow[*axis]);
+                let is_cut = (*stride == size || n == 1) && (*dilation == 1 || size == 1) && n * size == extent;
+                if is_cut {
+                    return Some(self.emit(Op::Reshape(*of), shape, DType::Float));
+                }
+            }
             _ => {}
         }
         // Views of a constant are the constant repeated; repeating the scalar itself is the normal form.
-        if let Op::Broadcast(a) | Op::Reshape(a) | Op::Slice { of: a, .. } | Op::Permute(a, _) = *op
+        if let Op::Broadcast(a)
+        | Op::Reshape(a)
+        | Op::Slice { of: a, .. }
+        | Op::Permute(a, _)
+        | Op::Windows { of: a, .. } = *op
             && let Some(value) = self.constant_value(a)
             && !(matches!(op, Op::Broadcast(_)) && self.new.shape(a).is_empty())
         {
@@ -291,6 +310,10 @@ impl<'a> Pass<'a> {
                 let op = data.op.map_operands(|operand| self.slice(moved(operand), window));
                 self.emit(op, &shape, DType::Float)
             }
+            Op::FirstMax(_, axes) if !axes.contains(&axis) => {
+                let op = data.op.map_operands(|operand| self.slice(moved(operand), window));
+                self.emit(op, &shape, DType::Float)
+            }
             Op::Broadcast(x) => {
                 let own = old.shape(*x);
                 let lead = data.shape.len() - own.len();
@@ -318,6 +341,26 @@ impl<'a> Pass<'a> {
             Op::Pad { of: x, axis: own, before } if *own != axis => {
                 let inner = self.slice(moved(*x), window);
                 self.emit(Op::Pad { of: inner, axis: *own, before: *before }, &shape, DType::Float)
+            }
+            Op::Windows { of: x, axis: own, stride, dilation } => {
+                let (n, size) = (data.shape[*own], data.shape[own + 1]);
+                let reach = |n: usize, size: usize| (n - 1) * stride + (size - 1) * dilation + 1;
+                let (start, extent) = match axis.checked_sub(*own) {
+                    Some(0) => (window.start * stride, reach(window.extent, size)),
+                    Some(1) => (window.start * dilation, reach(n, window.extent)),
+                    _ => (window.start, window.extent),
+                };
+                let inner_axis = if axis > *own { axis - 1 } else { axis };
+                let full = old.shape(*x)[inner_axis];
+                let inner = self.slice(moved(*x), Window { axis: inner_axis, start, extent, full });
+                let op = Op::Windows { of: inner, axis: *own, stride: *stride, dilation: *dilation };
+                self.emit(op, &shape, DType::Float)
+            }
+            Op::Overlap { of: x, axis: own, stride, dilation } if *own != axis => {
+                let inner_axis = if axis > *own { axis + 1 } else { axis };
+                let inner = self.slice(moved(*x), Window { axis: inner_axis, ..window });
+                let op = Op::Overlap { of: inner, axis: *own, stride: *stride, dilation: *dilation };
+                self.emit(op, &shape, DType::Float)
             }
             Op::Iota { axis: own, start } => {
                 let start = if *own == axis { start + window.start } else { *start };
@@ -482,6 +525,19 @@ impl<'a> Pass<'a> {
                     None => Some(product),
                 }
             }
+            Op::Overlap { axis, stride, dilation, .. } => {
+                let (inner, window) = padded[0]?;
+                let outer_axis = match window.axis.checked_sub(*axis) {
+                    None => window.axis,
+                    Some(0 | 1) => return None,
+                    Some(_) => window.axis - 1,
+                };
+                let mut narrow = shape.to_vec();
+                narrow[outer_axis] = window.extent;
+                let op = Op::Overlap { of: inner, axis: *axis, stride: *stride, dilation: *dilation };
+                let sum = self.emit(op, &narrow, DType::Float);
+                Some(self.pad(sum, Window { axis: outer_axis, ..window }))
+            }
             Op::ScatterAdd { ids, .. } => {
                 let (inner, window) = padded[1]?;
                 (window.axis < self.new.shape(*ids).len()).then(|| {
@@ -598,6 +654,22 @@ mod tests {
             g.slice(padded, 1, 0, 3)
         });
         assert!(matches!(g.node(root).op, Op::Broadcast(zero) if g.node(zero).op == Op::Constant(0.0)));
+    }
+
+    #[test]
+    fn only_the_windows_that_are_read_are_cut() {
+        let (g, _) = simplified(|g| {
+            let x = g.input("x", &[2, 20]);
+            let y = g.tanh(x);
+            let windows = g.windows(y, 1, 3, 2, 1);
+            g.select_index(windows, 1, 4)
+        });
+        assert!(g.nodes.iter().any(|n| matches!(n.op, Op::Unary(Unary::Tanh, _)) && n.shape == [2, 3]), "{g:?}");
+        let (g, _) = simplified(|g| {
+            let x = g.input("x", &[2, 20]);
+            g.windows(x, 1, 5, 5, 1)
+        });
+        assert!(g.nodes.iter().all(|n| !matches!(n.op, Op::Windows { .. })), "windows side by side are a reshape");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{cases, difference, random_values, reference_gradient, run, transformer, widened};
-use ontogeny_graph::{Gradient, Graph, Node};
+use ontogeny_graph::{Convolution, Gradient, Graph, Node};
 use proptest::prelude::*;
 
 /// Sums of a few thousand products in f32: √n roundings of 6e-8 each, with room for cancellation.
@@ -147,7 +147,7 @@ fn grow(g: &mut Graph, pool: &mut Vec<Node>, bytes: [u8; 4]) {
     let (a, b) = (pick(bytes[1]), pick(bytes[2]));
     let rank = g.shape(a).len();
     let axis = if rank == 0 { 0 } else { bytes[3] as usize % rank };
-    let node = match bytes[0] % 24 {
+    let node = match bytes[0] % 29 {
         0 => g.add(a, b),
         1 => g.sub(a, b),
         2 => g.mul(a, b),
@@ -192,6 +192,41 @@ fn grow(g: &mut Graph, pool: &mut Vec<Node>, bytes: [u8; 4]) {
             let positive = g.log1p(square);
             g.sqrt(positive)
         }
+        24 if rank > 0 => {
+            let (size, stride, dilation) =
+                (1 + bytes[2] as usize % 3, 1 + bytes[1] as usize % 3, 1 + bytes[2] as usize % 2);
+            g.windows(a, axis, size, stride, dilation)
+        }
+        25 if rank > 1 && axis + 1 < rank => {
+            let (n, size) = (g.shape(a)[axis], g.shape(a)[axis + 1]);
+            let (stride, dilation) = (1 + bytes[1] as usize % 3, 1 + bytes[2] as usize % 2);
+            g.overlap(a, axis, stride, dilation, (n - 1) * stride + (size - 1) * dilation + 1 + bytes[2] as usize % 4)
+        }
+        26 | 27 if rank > 1 => {
+            // Any node as images, convolved with a kernel cut out of another.
+            let (height, width) = (g.shape(a)[rank - 2], g.shape(a)[rank - 1]);
+            let n: usize = g.shape(a)[..rank - 2].iter().product();
+            let channels = if n.is_multiple_of(2) { 2 } else { 1 };
+            let x = g.reshape(a, &[n / channels, channels, height, width]);
+            if bytes[0] % 29 == 26 {
+                let padding = [bytes[2] as usize % 2, bytes[3] as usize % 2];
+                g.max_pool2d(x, [2, 1 + bytes[1] as usize % 3], [1 + bytes[2] as usize % 2, 2], [padding[0], 0])
+            } else {
+                let groups = 1 + bytes[3] as usize % channels;
+                let (k, flat) = (2 * channels / groups * 2, g.shape(b).iter().product::<usize>());
+                let kernel = g.reshape(b, &[flat]);
+                let kernel = g.slice(kernel, 0, 0, k);
+                let kernel = g.reshape(kernel, &[2, channels / groups, 1, 2]);
+                let convolution = Convolution {
+                    stride: [1 + bytes[1] as usize % 2, 1],
+                    padding: [bytes[2] as usize % 2, 1],
+                    dilation: [1, 1 + bytes[3] as usize % 2],
+                    groups,
+                };
+                g.conv2d(x, kernel, convolution)
+            }
+        }
+        28 if rank > 0 => g.max(a, &[axis, rank - 1]),
         _ => g.scale(a, 0.7),
     };
     // Keep sizes small, and mistakes of the generator out.

@@ -362,6 +362,26 @@ fn maxima_carry_not_a_number_in_both_executors() {
     assert_eq!(nan(&got).concat().iter().filter(|x| **x).count(), 1 + 1 + 1 + 9);
 }
 
+#[test]
+fn of_entries_that_tie_the_first_has_the_derivative() {
+    let mut g = Graph::new();
+    let x = g.param("x", &[2, 2, 3]);
+    let max = g.max(x, &[0, 2]);
+    let loss = g.sum(max, &[0]);
+    let infinite = f32::NEG_INFINITY;
+    let values = [
+        0.0, 1.0, 0.0, infinite, infinite, infinite, // the second row of the first matrix: nothing is larger
+        1.0, 1.0, 0.5, infinite, infinite, infinite,
+    ];
+    let values = [("x".to_owned(), ontogeny_graph::Value::Float(values.to_vec()))].into();
+    let (_, gradient) = run_all(&g, &[loss], Gradient::All(loss), &values);
+    assert_eq!(gradient, [0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    assert_eq!(
+        reference_gradient(&g, loss, &widened(&values)),
+        gradient.iter().map(|&x| f64::from(x)).collect::<Vec<_>>()
+    );
+}
+
 /// A factor that f32 cannot hold must not come from folding two that it can.
 #[test]
 fn folded_constants_stay_in_range() {

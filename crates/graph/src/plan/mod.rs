@@ -10,11 +10,13 @@ use std::collections::BTreeMap;
 use crate::graph::{DType, Graph, Node, Op};
 use crate::kernels::contract::Contract;
 use crate::kernels::copy::Copy;
+use crate::kernels::first::First;
 use crate::kernels::fused::{Fused, Instruction, Operand};
+use crate::kernels::overlap::Overlap;
 use crate::kernels::reduce::Reduce;
 use crate::kernels::rows::{RowKind, Rows};
 use crate::kernels::tables::Table;
-use layout::{Layout, broadcast_strides, collapse};
+use layout::{Layout, broadcast_strides, collapse, window_strides};
 
 /// A place in memory: element `offset` of a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub(crate) enum Kernel {
     Rows(Rows),
     Table(Table),
     Copy(Copy),
+    Overlap(Overlap),
+    First(First),
 }
 
 /// A plan: steps in order, buffers with their places, and where inputs and results are.
@@ -248,7 +252,7 @@ impl<'a> Planner<'a> {
                 self.set_dense(node, place);
             }
             Op::Input(idx) => self.set_dense(node, self.inputs[*idx]),
-            Op::Constant(_) | Op::Iota { .. } => self.literal(node),
+            Op::Constant(_) | Op::Iota { .. } | Op::Rotation { .. } => self.literal(node),
             Op::Broadcast(a) => {
                 let strides = broadcast_strides(&self.layout(*a).strides, graph.shape(*a), &data.shape);
                 self.layouts[at] = Some(Layout { place: self.layout(*a).place, strides });
@@ -271,6 +275,25 @@ impl<'a> Planner<'a> {
                     let place = self.dense(*a);
                     Layout::dense(place, &data.shape)
                 });
+            }
+            Op::Windows { of, axis, stride, dilation } => {
+                let own = self.layout(*of);
+                let strides = window_strides(&own.strides, *axis, *stride, *dilation);
+                self.layouts[at] = Some(Layout { place: own.place, strides });
+            }
+            Op::Overlap { of, axis, stride, dilation } => {
+                let result = self.result_place(node);
+                let strides = window_strides(&crate::shape::row_major_strides(&data.shape), *axis, *stride, *dilation);
+                let len = request_len(graph, node);
+                let overlap = Overlap::new(graph.shape(*of), self.layout(*of), (result, len), &strides);
+                self.step(node, Kernel::Overlap(overlap), result, request_len(graph, *of));
+                self.set_dense(node, result);
+            }
+            Op::FirstMax(a, axes) => {
+                let result = self.result_place(node);
+                let first = First::new(&data.shape, self.layout(*a), axes, result);
+                self.step(node, Kernel::First(first), result, request_len(graph, *a));
+                self.set_dense(node, result);
             }
             Op::Unary(..) | Op::Binary(..) | Op::Select(..) => {
                 if self.group[at] == Some(node) {
@@ -509,7 +532,7 @@ fn request_len(graph: &Graph, node: Node) -> usize {
 }
 
 fn is_view(op: &Op) -> bool {
-    matches!(op, Op::Broadcast(_) | Op::Permute(..) | Op::Slice { .. } | Op::Reshape(_))
+    matches!(op, Op::Broadcast(_) | Op::Permute(..) | Op::Slice { .. } | Op::Windows { .. } | Op::Reshape(_))
 }
 
 fn is_elementwise(op: &Op) -> bool {
