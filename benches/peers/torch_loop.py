@@ -99,6 +99,19 @@ def mlp(w):
     return leaves(w.weights[f"layers.{i}.{name}"] for i in range(3) for name in "Wb"), {"": loss}
 
 
+def cnn(w):
+    x, targets = floats(w, "x"), ids(w, "targets")
+    names = ["conv.0.W", "conv.0.b", "conv.1.W", "conv.1.b", "dense.W", "dense.b", "out.W", "out.b"]
+
+    def loss(ps):
+        h = x
+        for weight, bias in (ps[:2], ps[2:4]):
+            h = F.max_pool2d(F.relu_(F.conv2d(h, weight, bias)), 2)
+        h = F.relu_(torch.addmm(ps[5], h.flatten(1), ps[4]))
+        return F.cross_entropy(torch.addmm(ps[7], h, ps[6]), targets)
+    return leaves(w.weights[name] for name in names), {"": loss}
+
+
 def deep_linear(w):
     x, y = floats(w, "x"), floats(w, "y")
 
@@ -187,7 +200,7 @@ def build(w, last_position):
         return modular_addition(w, last_position)
     table = {
         "W1": autoencoder, "W1x64": autoencoder, "W3": mlp, "W4": language_model, "W5": deep_linear, "W6": language_model,
-        "W6head": one_head,
+        "W7": cnn, "W6head": one_head,
     }
     return table[w.name](w)
 
