@@ -60,6 +60,11 @@ pub(crate) struct Step {
     /// Where its result lies.
     pub(crate) result: Place,
     pub(crate) len: usize,
+    /// Shape of the result, and the operations behind it.
+    pub(crate) shape: Vec<usize>,
+    pub(crate) operation: String,
+    /// Nodes of the simplified graph that it computes.
+    pub(crate) n_nodes: usize,
     /// Floating-point operations, counting a multiply-add as two.
     pub(crate) flops: usize,
 }
@@ -236,7 +241,12 @@ impl<'a> Planner<'a> {
     }
 
     fn step_of(&mut self, node: Node, kernel: Kernel, (result, len): (Place, usize), flops: usize) {
-        self.steps.push(Step { kernel, label: self.graph.describe(node), result, len, flops });
+        let (label, shape) = (self.graph.describe(node), self.graph.shape(node).to_vec());
+        let operation = match &self.graph.node(node).op {
+            Op::Einsum(_, _, spec) => spec.to_string(),
+            op => op.kind().to_owned(),
+        };
+        self.steps.push(Step { kernel, label, result, len, shape, operation, n_nodes: 1, flops });
     }
 
     fn plan_nodes(&mut self) {
@@ -498,6 +508,15 @@ impl<'a> Planner<'a> {
         let flops = len * members.len();
         let fused = Fused::new(operands, instructions, result, len);
         self.step(root, Kernel::Fused(fused), result, flops);
+        if let Some(step) = self.steps.last_mut() {
+            let word = |member: &Node| match self.graph.node(*member).op {
+                Op::Unary(op, _) => format!("{op:?}").to_lowercase(),
+                Op::Binary(op, ..) => format!("{op:?}").to_lowercase(),
+                _ => "select".to_owned(),
+            };
+            step.operation = members.iter().map(word).collect::<Vec<_>>().join(" ");
+            step.n_nodes = members.len();
+        }
         self.set_dense(root, result);
     }
 
