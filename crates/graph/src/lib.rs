@@ -48,6 +48,7 @@ mod reverse;
 mod shape;
 mod simplify;
 mod tridiagonal;
+mod turn;
 mod update;
 
 pub use convolution::Convolution;

@@ -310,9 +310,16 @@ impl<'a> Pass<'a> {
                 let op = data.op.map_operands(|operand| self.slice(moved(operand), window));
                 self.emit(op, &shape, DType::Float)
             }
-            Op::FirstMax(_, axes) if !axes.contains(&axis) => {
-                let op = data.op.map_operands(|operand| self.slice(moved(operand), window));
-                self.emit(op, &shape, DType::Float)
+            Op::PickMax { by, from, axes } => {
+                let kept: Vec<usize> = (0..old.shape(*by).len()).filter(|i| !axes.contains(i)).collect();
+                let inner = Window { axis: kept[axis], ..window };
+                let (by, from) = (self.slice(moved(*by), inner), self.slice(moved(*from), inner));
+                self.emit(Op::PickMax { by, from, axes: axes.clone() }, &shape, DType::Float)
+            }
+            Op::PutMax { by, values, axes } if !axes.contains(&axis) => {
+                let inner = Window { axis: axis - axes.iter().filter(|&&other| other < axis).count(), ..window };
+                let (by, values) = (self.slice(moved(*by), window), self.slice(moved(*values), inner));
+                self.emit(Op::PutMax { by, values, axes: axes.clone() }, &shape, DType::Float)
             }
             Op::Broadcast(x) => {
                 let own = old.shape(*x);

@@ -270,7 +270,9 @@ fn lanczos_finds_the_top_of_the_dense_spectrum_within_its_residuals() {
         // The other end, by negating the products.
         let negated = |v: &[f32], out: &mut [f32]| {
             multiply(v, out)?;
-            out.iter_mut().for_each(|x| *x = -*x);
+            for x in out {
+                *x = -*x;
+            }
             Ok::<(), RunError>(())
         };
         let lowest = top_eigenpairs(&start, 1, 60, 1e-5, negated).unwrap();
