@@ -24,6 +24,8 @@ const MIN_BLOCKS: usize = 3;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Measurement {
     pub(crate) workload: String,
+    /// In words.
+    pub(crate) about: String,
     /// Threads that stepped chains.
     pub(crate) threads: usize,
     pub(crate) chains: usize,
@@ -74,6 +76,7 @@ pub(crate) fn measure(
     let flops = program.flops();
     Ok(Measurement {
         workload: workload.id.to_owned(),
+        about: workload.about.to_owned(),
         threads,
         chains,
         ms_per_chain_step: times.median,

@@ -1,6 +1,6 @@
 //! The workloads: small and large networks of the kind whose posteriors are sampled, each with its update.
 
-use ontogeny_graph::{Adam, Langevin, Node};
+use ontogeny_graph::{Adam, Convolution, Langevin, Node};
 
 use super::recipe::{Draw, Network, Recipe};
 
@@ -29,7 +29,7 @@ const SGLD: Update = Update::Sgld(Langevin { step_size: 1e-7, n_beta: 100.0, loc
 const ADAMW: Update = Update::AdamW(1e-4, Adam { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 1.0, decoupled: true });
 
 /// All workloads, smallest first within each kind of network.
-pub(crate) static WORKLOADS: [Workload; 9] = [
+pub(crate) static WORKLOADS: [Workload; 10] = [
     Workload {
         id: "W1",
         about: "toy autoencoder, 6 features in 2, batch 512",
@@ -68,6 +68,7 @@ pub(crate) static WORKLOADS: [Workload; 9] = [
         update: SGLD,
         build: || language_model(&ATTENTION_ONLY, "full"),
     },
+    Workload { id: "W7", about: "CNN 28 x 28, two convolutions, batch 128", chains: 1, update: SGLD, build: cnn },
     Workload {
         id: "W6head",
         about: "the same, head 0 of layer 1 alone moves",
@@ -153,6 +154,30 @@ fn deep_linear() -> Network {
         h = r.g.matmul(h, w);
     }
     let loss = r.g.mean_squared_error(h, y);
+    r.finish(loss, "full")
+}
+
+/// Convolutions of 5 x 5 without padding to 32 and 64 channels, each with ReLU and a maximum over 2 x 2; then 128 neurons
+/// with ReLU, and cross-entropy over ten classes.
+fn cnn() -> Network {
+    let mut r = Recipe::default();
+    let mut h = r.floats("x", &[128, 1, 28, 28], Draw::Uniform);
+    let targets = r.ids("targets", &[128], 10);
+    for (layer, [inputs, outputs]) in [[1, 32], [32, 64]].into_iter().enumerate() {
+        let w = r.param(&format!("conv.{layer}.W"), &[outputs, inputs, 5, 5], root(inputs * 25));
+        let b = r.param(&format!("conv.{layer}.b"), &[outputs], 0.1);
+        let convolved = r.g.conv2d(h, w, Convolution::default());
+        let shifted = r.g.per_channel(b, convolved);
+        let shifted = r.g.add(convolved, shifted);
+        let positive = r.g.relu(shifted);
+        h = r.g.max_pool2d(positive, [2, 2], [2, 2], [0, 0]);
+    }
+    let h = r.g.reshape(h, &[128, 64 * 4 * 4]);
+    let h = linear(&mut r, "dense", h, [64 * 4 * 4, 128], 0.1);
+    let h = r.g.relu(h);
+    let logits = linear(&mut r, "out", h, [128, 10], 0.1);
+    let losses = r.g.cross_entropy(logits, targets);
+    let loss = r.g.mean_all(losses);
     r.finish(loss, "full")
 }
 

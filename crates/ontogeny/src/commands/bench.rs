@@ -137,8 +137,7 @@ fn print_table(output: &Output) {
         if has_speedup {
             cells.push(m.speedup.map_or_else(|| "–".to_owned(), |factor| format!("{factor:.2}")));
         }
-        let about = crate::bench::find(&m.workload).map_or("", |workload| workload.about);
-        cells.push(about.to_owned());
+        cells.push(m.about.clone());
         table.add_row(cells);
     }
     let n_columns = table.column_count();
