@@ -9,9 +9,9 @@ mod proof;
 use std::collections::BTreeMap;
 
 use crate::graph::{DType, Graph, Node, Op};
+use crate::kernels::at_max::AtMax;
 use crate::kernels::contract::Contract;
 use crate::kernels::copy::Copy;
-use crate::kernels::first::First;
 use crate::kernels::fused::{Fused, Instruction, Operand};
 use crate::kernels::overlap::Overlap;
 use crate::kernels::reduce::Reduce;
@@ -78,7 +78,7 @@ pub(crate) enum Kernel {
     Table(Table),
     Copy(Copy),
     Overlap(Overlap),
-    First(First),
+    AtMax(AtMax),
 }
 
 /// A plan: steps in order, buffers with their places, and where inputs and results are.
@@ -307,10 +307,13 @@ impl<'a> Planner<'a> {
                 self.step(node, Kernel::Overlap(overlap), result, request_len(graph, *of));
                 self.set_dense(node, result);
             }
-            Op::FirstMax(a, axes) => {
+            Op::PickMax { by, from: operand, axes } | Op::PutMax { by, values: operand, axes } => {
                 let result = self.result_place(node);
-                let first = First::new(&data.shape, self.layout(*a), axes, result);
-                self.step(node, Kernel::First(first), result, request_len(graph, *a));
+                let puts = matches!(data.op, Op::PutMax { .. });
+                let own = Layout::dense(result, &data.shape);
+                let (full, kept) = if puts { (&own, self.layout(*operand)) } else { (self.layout(*operand), &own) };
+                let at_max = AtMax::new(puts, (graph.shape(*by), self.layout(*by)), full, kept, axes);
+                self.step(node, Kernel::AtMax(at_max), result, request_len(graph, *by));
                 self.set_dense(node, result);
             }
             // The operands are there, one added to the other.
