@@ -95,6 +95,17 @@ impl Graph {
         self.unary(Unary::Erf, a)
     }
 
+    /// Logistic function 1/(1 + e⁻ᵃ); it and its derivatives keep their digits in both tails.
+    pub fn sigmoid(&mut self, a: Node) -> Node {
+        self.unary(Unary::Sigmoid, a)
+    }
+
+    /// Sigmoid linear unit, also called swish: a·σ(a) (Hendrycks & Gimpel 2016; Ramachandran et al. 2017).
+    pub fn silu(&mut self, a: Node) -> Node {
+        let gate = self.sigmoid(a);
+        self.mul(a, gate)
+    }
+
     /// max(a, 0) with derivative 0 at 0, as in PyTorch.
     pub fn relu(&mut self, a: Node) -> Node {
         self.unary(Unary::Relu, a)
@@ -372,7 +383,8 @@ impl Graph {
         self.reduce("sum", a, axes, Op::Sum)
     }
 
-    /// Maximum over the given axes, which are removed; ties share the derivative evenly, as in `torch.amax`.
+    /// Maximum over the given axes, which are removed. Of entries that tie, the first in row-major order gets all of the
+    /// derivative, as in PyTorch's `max` over one axis and its max pooling (`torch.amax` shares it evenly).
     pub fn max(&mut self, a: Node, axes: &[usize]) -> Node {
         self.reduce("max", a, axes, Op::Max)
     }

@@ -48,7 +48,7 @@ impl Graph {
     fn tangent_of(&mut self, y: Node, op: &Op, tangents: &[Option<Node>]) -> Option<Node> {
         let of = |node: Node| tangents[node.0 as usize];
         match op {
-            Op::Param(_) | Op::Input(_) | Op::Constant(_) | Op::Iota { .. } => None,
+            Op::Param(_) | Op::Input(_) | Op::Constant(_) | Op::Iota { .. } | Op::Rotation { .. } => None,
             Op::Unary(unary, a) => of(*a).and_then(|t| self.unary_product(*unary, *a, y, t)),
             Op::Binary(binary, a, b) => self.tangent_of_binary(*binary, y, (*a, of(*a)), (*b, of(*b))),
             Op::Select(condition, a, b) => {
@@ -65,6 +65,8 @@ impl Graph {
             | Op::Permute(a, _)
             | Op::Slice { of: a, .. }
             | Op::Pad { of: a, .. }
+            | Op::Windows { of: a, .. }
+            | Op::Overlap { of: a, .. }
             | Op::Sum(a, _)
             | Op::Gather { table: a, .. }
             | Op::ScatterAdd { values: a, .. } => {
@@ -88,10 +90,10 @@ impl Graph {
             }
             Op::Max(a, axes) => {
                 let tangent = of(*a)?;
-                let share = self.even_share_of_maximum(*a, y, axes);
-                let product = self.mul(share, tangent);
-                Some(self.sum(product, axes))
+                Some(self.pick_max(*a, tangent, axes))
             }
+            Op::PickMax { by, from, axes } => of(*from).map(|t| self.pick_max(*by, t, axes)),
+            Op::PutMax { by, values, axes } => of(*values).map(|t| self.put_max(*by, t, axes)),
             Op::Softmax(a) => of(*a).map(|t| self.softmax_product(y, t)),
             Op::LogSoftmax(a) => {
                 let tangent = of(*a)?;

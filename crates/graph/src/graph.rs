@@ -60,6 +60,11 @@ pub(crate) enum Op {
         axis: usize,
         start: usize,
     },
+    /// `[position, frequency]`: cos, or sin, of position · base^(−frequency/number of frequencies).
+    Rotation {
+        base: f64,
+        is_sine: bool,
+    },
     Unary(Unary, Node),
     Binary(Binary, Node, Node),
     /// Where the first is non-zero the second, else the third.
@@ -84,11 +89,39 @@ pub(crate) enum Op {
         parts: Vec<Node>,
         axis: usize,
     },
+    /// Sliding windows: the axis becomes two, (position, place in the window), whose extents follow from the node's shape.
+    /// Entry (p, i) is entry p·stride + i·dilation.
+    Windows {
+        of: Node,
+        axis: usize,
+        stride: usize,
+        dilation: usize,
+    },
+    /// Adjoint of windows: adds the axes (position, place in the window) up into one of the node's extent.
+    Overlap {
+        of: Node,
+        axis: usize,
+        stride: usize,
+        dilation: usize,
+    },
     Einsum(Node, Node, EinsumSpec),
     /// Removes the axes (ascending).
     Sum(Node, Vec<usize>),
     /// Removes the axes (ascending).
     Max(Node, Vec<usize>),
+    /// Removes the axes: the entry of `from` at the first place (in row-major order) where `by`, of the same shape, attains
+    /// its maximum over them, passing over NaN. Its derivative by `by` is 0.
+    PickMax {
+        by: Node,
+        from: Node,
+        axes: Vec<usize>,
+    },
+    /// Adjoint of picking: `values` at those places, 0 elsewhere.
+    PutMax {
+        by: Node,
+        values: Node,
+        axes: Vec<usize>,
+    },
     /// Over the last axis.
     Softmax(Node),
     /// Over the last axis.
@@ -126,6 +159,8 @@ pub(crate) enum Unary {
     Recip,
     Tanh,
     Erf,
+    /// 1/(1 + e⁻ᵃ).
+    Sigmoid,
     Relu,
     /// 1 where the argument is positive, else 0; its own derivative is 0.
     Step,
@@ -427,7 +462,9 @@ impl Op {
     /// Operands in order.
     pub(crate) fn operands(&self) -> Vec<Node> {
         match self {
-            Self::Param(_) | Self::Input(_) | Self::Constant(_) | Self::Iota { .. } => Vec::new(),
+            Self::Param(_) | Self::Input(_) | Self::Constant(_) | Self::Iota { .. } | Self::Rotation { .. } => {
+                Vec::new()
+            }
             Self::Unary(_, a)
             | Self::Broadcast(a)
             | Self::Reshape(a)
@@ -436,10 +473,14 @@ impl Op {
             | Self::Pad { of: a, .. }
             | Self::Sum(a, _)
             | Self::Max(a, _)
+            | Self::Windows { of: a, .. }
+            | Self::Overlap { of: a, .. }
             | Self::Softmax(a)
             | Self::LogSoftmax(a) => vec![*a],
             Self::Binary(_, a, b)
             | Self::Einsum(a, b, _)
+            | Self::PickMax { by: a, from: b, .. }
+            | Self::PutMax { by: a, values: b, .. }
             | Self::Gather { table: a, ids: b }
             | Self::ScatterAdd { ids: a, values: b }
             | Self::CrossEntropy { logits: a, targets: b }
@@ -452,7 +493,9 @@ impl Op {
     /// The same operation on other operands.
     pub(crate) fn map_operands(&self, mut f: impl FnMut(Node) -> Node) -> Self {
         match self {
-            Self::Param(_) | Self::Input(_) | Self::Constant(_) | Self::Iota { .. } => self.clone(),
+            Self::Param(_) | Self::Input(_) | Self::Constant(_) | Self::Iota { .. } | Self::Rotation { .. } => {
+                self.clone()
+            }
             Self::Unary(u, a) => Self::Unary(*u, f(*a)),
             Self::Binary(k, a, b) => Self::Binary(*k, f(*a), f(*b)),
             Self::Select(a, b, c) => Self::Select(f(*a), f(*b), f(*c)),
@@ -465,6 +508,14 @@ impl Op {
             Self::Einsum(a, b, spec) => Self::Einsum(f(*a), f(*b), spec.clone()),
             Self::Sum(a, axes) => Self::Sum(f(*a), axes.clone()),
             Self::Max(a, axes) => Self::Max(f(*a), axes.clone()),
+            Self::PickMax { by, from, axes } => Self::PickMax { by: f(*by), from: f(*from), axes: axes.clone() },
+            Self::PutMax { by, values, axes } => Self::PutMax { by: f(*by), values: f(*values), axes: axes.clone() },
+            Self::Windows { of, axis, stride, dilation } => {
+                Self::Windows { of: f(*of), axis: *axis, stride: *stride, dilation: *dilation }
+            }
+            Self::Overlap { of, axis, stride, dilation } => {
+                Self::Overlap { of: f(*of), axis: *axis, stride: *stride, dilation: *dilation }
+            }
             Self::Softmax(a) => Self::Softmax(f(*a)),
             Self::LogSoftmax(a) => Self::LogSoftmax(f(*a)),
             Self::Gather { table, ids } => Self::Gather { table: f(*table), ids: f(*ids) },
@@ -483,6 +534,7 @@ impl Op {
             Self::Input(_) => "input",
             Self::Constant(_) => "constant",
             Self::Iota { .. } => "iota",
+            Self::Rotation { .. } => "rotation",
             Self::Unary(..) | Self::Binary(..) | Self::Select(..) => "elementwise",
             Self::Broadcast(_) => "broadcast",
             Self::Reshape(_) => "reshape",
@@ -493,6 +545,10 @@ impl Op {
             Self::Einsum(..) => "einsum",
             Self::Sum(..) => "sum",
             Self::Max(..) => "max",
+            Self::PickMax { .. } => "pick_max",
+            Self::PutMax { .. } => "put_max",
+            Self::Windows { .. } => "windows",
+            Self::Overlap { .. } => "overlap",
             Self::Softmax(_) => "softmax",
             Self::LogSoftmax(_) => "log_softmax",
             Self::Gather { .. } => "gather",

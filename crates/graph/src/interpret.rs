@@ -123,6 +123,10 @@ impl Graph {
             Op::Input(idx) => self.given(&self.inputs[*idx].name, node, values)?,
             Op::Constant(value) => Value::Float(vec![T::from_f64(*value)]),
             Op::Iota { axis, start } => map(&|index| (index[*axis] + start) as f64),
+            Op::Rotation { base, is_sine } => map(&|index| {
+                let angle = index[0] as f64 * base.powf(-(index[1] as f64) / shape[1] as f64);
+                if *is_sine { angle.sin() } else { angle.cos() }
+            }),
             Op::Unary(op, a) => Value::Float(float(a).iter().map(|x| T::from_f64(unary(*op, x.to_f64()))).collect()),
             Op::Binary(op, a, b) => {
                 let pairs = float(a).iter().zip(float(b));
@@ -182,6 +186,17 @@ impl Graph {
                 let inner = index.iter().enumerate().map(|(i, &other)| if i == *axis { at } else { other });
                 float(part)[flat(shape_of(part), inner)].to_f64()
             }),
+            Op::Windows { of, axis, stride, dilation } => {
+                let own = shape_of(of);
+                pick(&done[of.0 as usize], shape, |index| flat(own, unwindowed(index, *axis, *stride, *dilation)))
+            }
+            Op::Overlap { of, axis, stride, dilation } => {
+                let mut out = vec![0.0; shape.iter().product()];
+                for (index, x) in Indices::new(shape_of(of)).zip(float(of)) {
+                    out[flat(shape, unwindowed(&index, *axis, *stride, *dilation))] += x.to_f64();
+                }
+                Value::Float(out.into_iter().map(T::from_f64).collect())
+            }
             Op::Einsum(a, b, spec) => Value::Float(einsum(spec, (float(a), shape_of(a)), (float(b), shape_of(b)))),
             Op::Sum(a, axes) => {
                 let groups = groups(shape_of(a), axes, float(a));
@@ -193,6 +208,17 @@ impl Graph {
                 let larger = |top: f64, x: f64| if x > top || x.is_nan() { x } else { top };
                 let max = |g: &Vec<T>| g.iter().map(|x| x.to_f64()).fold(f64::NEG_INFINITY, larger);
                 Value::Float(groups.iter().map(|g| T::from_f64(max(g))).collect())
+            }
+            Op::PickMax { by, from, axes } => {
+                let places = first_maxima(shape_of(by), axes, float(by));
+                Value::Float(places.into_iter().map(|at| float(from)[at]).collect())
+            }
+            Op::PutMax { by, values, axes } => {
+                let mut out = vec![T::from_f64(0.0); shape.iter().product()];
+                for (at, &x) in first_maxima(shape_of(by), axes, float(by)).into_iter().zip(float(values)) {
+                    out[at] = x;
+                }
+                Value::Float(out)
             }
             Op::Softmax(a) => rows(float(a), shape, |row, out| {
                 let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -312,6 +338,8 @@ pub(crate) fn unary(op: Unary, x: f64) -> f64 {
         Unary::Recip => 1.0 / x,
         Unary::Tanh => x.tanh(),
         Unary::Erf => libm::erf(x),
+        Unary::Sigmoid if x >= 0.0 => 1.0 / (1.0 + (-x).exp()),
+        Unary::Sigmoid => x.exp() / (1.0 + x.exp()),
         Unary::Relu if x.is_nan() => x,
         Unary::Relu => x.max(0.0),
         Unary::Step => f64::from(x > 0.0),
@@ -335,6 +363,12 @@ fn flat(shape: &[usize], index: impl Iterator<Item = usize>) -> usize {
     index.zip(shape).fold(0, |at, (i, &extent)| at * extent + i)
 }
 
+/// The index that a window's index stands for: axes `axis` and `axis + 1` become one.
+fn unwindowed(index: &[usize], axis: usize, stride: usize, dilation: usize) -> impl Iterator<Item = usize> {
+    let at = index[axis] * stride + index[axis + 1] * dilation;
+    index[..axis].iter().copied().chain([at]).chain(index[axis + 2..].iter().copied())
+}
+
 fn pick<T: Real>(from: &Value<T>, shape: &[usize], source: impl Fn(&[usize]) -> usize) -> Value<T> {
     match from {
         Value::Float(v) => Value::Float(Indices::new(shape).map(|index| v[source(&index)]).collect()),
@@ -343,7 +377,7 @@ fn pick<T: Real>(from: &Value<T>, shape: &[usize], source: impl Fn(&[usize]) -> 
 }
 
 /// The elements that each entry of a reduction over `axes` combines.
-fn groups<T: Real>(shape: &[usize], axes: &[usize], values: &[T]) -> Vec<Vec<T>> {
+fn groups<T: Copy>(shape: &[usize], axes: &[usize], values: &[T]) -> Vec<Vec<T>> {
     let kept: Vec<usize> = (0..shape.len()).filter(|axis| !axes.contains(axis)).collect();
     let kept_shape: Vec<usize> = kept.iter().map(|&axis| shape[axis]).collect();
     let mut groups = vec![Vec::new(); kept_shape.iter().product()];
@@ -351,6 +385,16 @@ fn groups<T: Real>(shape: &[usize], axes: &[usize], values: &[T]) -> Vec<Vec<T>>
         groups[flat(&kept_shape, kept.iter().map(|&axis| index[axis]))].push(value);
     }
     groups
+}
+
+/// Where the largest number of each group along `axes` first stands; the first place of groups without numbers.
+fn first_maxima<T: Real>(shape: &[usize], axes: &[usize], values: &[T]) -> Vec<usize> {
+    let places: Vec<usize> = (0..values.len()).collect();
+    let first = |group: Vec<usize>| {
+        let top = group.iter().map(|&at| values[at].to_f64()).fold(f64::NEG_INFINITY, f64::max);
+        group.iter().copied().find(|&at| values[at].to_f64() == top).unwrap_or(group[0])
+    };
+    groups(shape, axes, &places).into_iter().map(first).collect()
 }
 
 fn rows<T: Real>(values: &[T], shape: &[usize], f: impl Fn(&[f64], &mut Vec<f64>)) -> Value<T> {

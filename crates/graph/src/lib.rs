@@ -26,28 +26,45 @@
 #![expect(clippy::inline_always, reason = "a loop's helpers must be compiled with the instruction set of its copy")]
 
 mod build;
+mod chunk;
+mod compile;
+mod convolution;
+mod curvature;
 mod data;
 mod einsum;
 mod forward;
 mod graph;
+mod hoist;
 mod interpret;
 mod isa;
 mod kernels;
+mod lanczos;
+mod layers;
+mod listing;
 mod math;
 mod params;
 mod plan;
+mod probes;
 mod program;
 mod random;
 mod reverse;
 mod shape;
 mod simplify;
+mod tridiagonal;
+mod turn;
 mod update;
 
+pub use compile::Gradient;
+pub use convolution::Convolution;
+pub use curvature::{Curvature, CurvatureProgram};
 pub use data::{Column, ColumnData, DataSet, DataSetError};
 pub use graph::{DType, Graph, GraphError, Node};
 pub use interpret::{InterpretError, Real, Value, cross_entropy};
 pub use isa::Isa;
+pub use lanczos::{EigenPair, SpectrumError, top_eigenpairs};
+pub use listing::Profile;
 pub use params::{Param, ParamSpace};
-pub use program::{Gradient, Program, RunError, Workspace};
+pub use probes::{ProbeMean, SpectralDensity, hutchinson_trace};
+pub use program::{Program, RunError, Workspace};
 pub use random::{Purpose, Stream};
 pub use update::{Adam, Free, Langevin, RmsProp, Sgd, StepNorms, adam, rmsprop_sgld, sgd, sgld};

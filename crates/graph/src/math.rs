@@ -79,6 +79,15 @@ pub(crate) fn tanh(x: f32) -> f32 {
     if magnitude < 0.625 || x.is_nan() { small } else { large.copysign(x) }
 }
 
+/// 1/(1 + e^−x), within 4 ulp for normal results; 0 below −104.
+#[inline(always)]
+pub(crate) fn sigmoid(x: f32) -> f32 {
+    // The smaller of the two tails is e/(1 + e): nothing cancels, and e never overflows.
+    let e = exp(-x.abs());
+    let top = if x < 0.0 { e } else { 1.0 };
+    top / (1.0 + e)
+}
+
 /// erf x, within 4 ulp.
 #[inline(always)]
 #[expect(clippy::approx_constant, reason = "the fit's first coefficient, which need not be 2/√π")]
@@ -194,6 +203,8 @@ mod tests {
             ("ln_1p small", ln_1p, f64::ln_1p, -1e-3, 1e-3, 4.0),
             ("tanh", tanh, f64::tanh, -10.0, 10.0, 3.0),
             ("erf", erf, libm::erf, -5.0, 5.0, 4.0),
+            ("sigmoid", sigmoid, |x| 1.0 / (1.0 + (-x).exp()), -87.0, 87.0, 4.0),
+            ("sigmoid near 0", sigmoid, |x| 1.0 / (1.0 + (-x).exp()), -2.0, 2.0, 4.0),
         ] {
             let (error, at) = worst_ulp(f, truth, low, high);
             assert!(error <= allowed, "{name}: {error} ulp at {at}");
@@ -212,6 +223,11 @@ mod tests {
         assert_eq!(tanh(1e9), 1.0);
         assert_eq!(tanh(-1e9), -1.0);
         assert_eq!(erf(-1e9), -1.0);
+        assert_eq!([sigmoid(0.0), sigmoid(200.0), sigmoid(f32::INFINITY)], [0.5, 1.0, 1.0]);
+        assert_eq!([sigmoid(-200.0), sigmoid(f32::NEG_INFINITY)], [0.0, 0.0]);
+        assert!(sigmoid(f32::NAN).is_nan());
+        // The last results above zero are subnormal.
+        assert!(sigmoid(-100.0) > 0.0 && sigmoid(-100.0) < 1e-43);
         assert_eq!(ln_1p(0.0), 0.0);
         assert_eq!(ln_1p(1e-9), 1e-9);
     }

@@ -1,31 +1,28 @@
 //! Programs: a graph compiled for repeated execution, shared by workers that each own a [`Workspace`].
 
-use std::fmt;
-use std::time::Instant;
-
-use crate::graph::{DType, Graph, GraphError, Node, nearest};
+use crate::graph::{DType, nearest};
 use crate::isa::Isa;
 use crate::kernels::Memory;
 use crate::params::ParamSpace;
-use crate::plan::{Kernel, Place, Plan, Request, Step};
+use crate::plan::{Place, Plan};
 
 /// A compiled graph: immutable, shared between threads.
 ///
-/// Its [`fmt::Display`] lists the plan: every step with its kernel, shape, memory and floating-point operations.
+/// It is made by [`Program::compile`] (`compile.rs`); its [`std::fmt::Display`] lists the plan (`listing.rs`).
 #[derive(Debug)]
 pub struct Program {
-    space: ParamSpace,
-    plan: Plan,
-    inputs: Vec<Input>,
-    outputs: Vec<String>,
-    register_len: usize,
+    pub(crate) space: ParamSpace,
+    pub(crate) plan: Plan,
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) outputs: Vec<String>,
+    pub(crate) scratch_len: usize,
 }
 
 #[derive(Debug)]
-struct Input {
-    name: String,
-    dtype: DType,
-    shape: Vec<usize>,
+pub(crate) struct Input {
+    pub(crate) name: String,
+    pub(crate) dtype: DType,
+    pub(crate) shape: Vec<usize>,
 }
 
 /// What one worker needs to execute a program: inputs, intermediate values and results. Executing allocates nothing.
@@ -33,20 +30,8 @@ struct Input {
 pub struct Workspace {
     kept: Aligned,
     transient: Aligned,
-    registers: Aligned,
+    scratch: Aligned,
     ids: Vec<i32>,
-}
-
-/// What to differentiate.
-#[derive(Debug, Clone, Copy)]
-pub enum Gradient<'a> {
-    /// No gradient: evaluation only.
-    None,
-    /// Of a scalar, with respect to all parameters.
-    All(Node),
-    /// Of a scalar, with respect to these parameters only; the rest of the flat gradient stays zero and the backward
-    /// work that only they would need is never built.
-    Only(Node, &'a [String]),
 }
 
 /// Why an execution failed.
@@ -83,74 +68,6 @@ pub enum RunError {
 }
 
 impl Program {
-    /// Compiles the named `outputs` and, if asked for, a gradient: differentiation first, then simplification, then
-    /// planning.
-    ///
-    /// Only what the results need is computed: an id that no result depends on is not checked, and a NaN or infinity is
-    /// dropped where it meets a zero that stands for an entry no slice reads.
-    ///
-    /// # Errors
-    /// A mistake made while building the graph, an output of ids, or a parameter name in `gradient` that does not exist.
-    pub fn compile(graph: &Graph, outputs: &[(&str, Node)], gradient: Gradient<'_>) -> Result<Self, GraphError> {
-        let mut graph = graph.clone();
-        graph.check()?;
-        if let Some((name, _)) = outputs.iter().find(|(_, node)| graph.dtype(*node) != DType::Float) {
-            return Err(GraphError::Shape {
-                operation: "compile".to_owned(),
-                node: Some((*name).to_owned()),
-                found: "found integer ids".to_owned(),
-                expected: "a float output".to_owned(),
-            });
-        }
-        let space = ParamSpace::of(&graph);
-        let params = graph.param_nodes();
-        let (loss, wrt): (Option<Node>, Vec<usize>) = match gradient {
-            Gradient::None => (None, Vec::new()),
-            Gradient::All(loss) => (Some(loss), (0..params.len()).collect()),
-            Gradient::Only(loss, names) => {
-                names.iter().try_for_each(|name| space.find(name).map(drop))?;
-                let chosen = graph.param_names().enumerate().filter(|(_, own)| names.iter().any(|name| name == own));
-                (Some(loss), chosen.map(|(i, _)| i).collect())
-            }
-        };
-        let mut gradients = Vec::new();
-        if let Some(loss) = loss {
-            let nodes: Vec<Node> = wrt.iter().map(|&i| params[i]).collect();
-            gradients = graph.gradient(loss, &nodes)?;
-        }
-        let roots: Vec<Node> = outputs.iter().map(|(_, node)| *node).chain(gradients).collect();
-        let (simple, roots) = graph.simplified(&roots);
-        let offsets: Vec<usize> = space.iter().map(|param| param.range.start).collect();
-        let (output_nodes, gradient_nodes) = roots.split_at(outputs.len());
-        let gradients: Vec<(usize, Node)> =
-            wrt.iter().zip(gradient_nodes).map(|(&param, &node)| (offsets[param], node)).collect();
-        let inputs: Vec<Input> = graph
-            .inputs
-            .iter()
-            .map(|input| Input {
-                name: input.name.clone(),
-                dtype: graph.dtype(input.node),
-                shape: graph.shape(input.node).to_vec(),
-            })
-            .collect();
-        let plan = Plan::new(&Request {
-            graph: &simple,
-            param_offsets: &offsets,
-            n_params: space.len(),
-            inputs: &inputs.iter().map(|i| (i.dtype, i.shape.iter().product())).collect::<Vec<_>>(),
-            outputs: output_nodes,
-            gradients: &gradients,
-        });
-        let register_len = plan
-            .steps
-            .iter()
-            .map(|step| if let Kernel::Fused(fused) = &step.kernel { fused.register_len() } else { 0 })
-            .max()
-            .unwrap_or(0);
-        let outputs = outputs.iter().map(|(name, _)| (*name).to_owned()).collect();
-        Ok(Self { space, plan, inputs, outputs, register_len })
-    }
-
     /// The parameters, in flat order.
     pub fn space(&self) -> &ParamSpace {
         &self.space
@@ -173,7 +90,7 @@ impl Program {
 
     /// Bytes of memory a workspace takes.
     pub fn workspace_bytes(&self) -> usize {
-        4 * (self.plan.n_kept + self.plan.n_transient + self.register_len + self.plan.n_ids)
+        4 * (self.plan.n_kept + self.plan.n_transient + self.scratch_len + self.plan.n_ids)
     }
 
     /// Executes on the inputs in `workspace` and the flat `weights`.
@@ -206,30 +123,11 @@ impl Program {
         Ok(None)
     }
 
-    /// Mean time of every step in milliseconds over `n` executions, in the order of the plan.
-    ///
-    /// # Errors
-    /// As for [`Program::run`].
-    pub fn profile(
-        &self,
-        workspace: &mut Workspace,
-        weights: &[f32],
-        n: usize,
-    ) -> Result<Vec<(String, f64)>, RunError> {
-        let memory = self.memory(workspace, weights)?;
-        let mut times = vec![0.0; self.plan.steps.len()];
-        for _ in 0..n {
-            for (step, time) in self.plan.steps.iter().zip(&mut times) {
-                let begun = Instant::now();
-                step.kernel.run(&memory)?;
-                *time += begun.elapsed().as_secs_f64() * 1e3 / n as f64;
-            }
-        }
-        let label = |(i, step): (usize, &Step)| format!("{i} {} {} {}", step.kernel.kind(), step.len, step.label);
-        Ok(self.plan.steps.iter().enumerate().map(label).zip(times).collect())
-    }
-
-    fn memory<'a>(&'a self, workspace: &'a mut Workspace, weights: &'a [f32]) -> Result<Memory<'a>, RunError> {
+    pub(crate) fn memory<'a>(
+        &'a self,
+        workspace: &'a mut Workspace,
+        weights: &'a [f32],
+    ) -> Result<Memory<'a>, RunError> {
         if weights.len() != self.space.len() {
             return Err(RunError::Weights { expected: self.space.len(), found: weights.len() });
         }
@@ -241,7 +139,7 @@ impl Program {
             kept: workspace.kept.as_mut_slice().as_mut_ptr(),
             transient: workspace.transient.as_mut_slice().as_mut_ptr(),
             ids: workspace.ids.as_mut_ptr(),
-            registers: workspace.registers.as_mut_slice().as_mut_ptr(),
+            scratch: workspace.scratch.as_mut_slice().as_mut_ptr(),
             isa: Isa::current(),
         })
     }
@@ -271,7 +169,7 @@ impl Workspace {
         Self {
             kept: Aligned::new(program.plan.n_kept),
             transient: Aligned::new(program.plan.n_transient),
-            registers: Aligned::new(program.register_len),
+            scratch: Aligned::new(program.scratch_len),
             ids: vec![0; program.plan.n_ids],
         }
     }
@@ -317,7 +215,7 @@ impl Workspace {
         assert!(
             self.kept.len >= program.plan.n_kept
                 && self.transient.len >= program.plan.n_transient
-                && self.registers.len >= program.register_len
+                && self.scratch.len >= program.scratch_len
                 && self.ids.len() >= program.plan.n_ids,
             "a workspace serves only the program it was made for"
         );
@@ -349,28 +247,5 @@ impl Aligned {
     fn as_mut_slice(&mut self) -> &mut [f32] {
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
-    }
-}
-
-impl fmt::Display for Program {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{} steps, {:.1} Mflop, workspace {:.2} MB",
-            self.plan.steps.len(),
-            self.flops() as f64 / 1e6,
-            self.workspace_bytes() as f64 / 1e6
-        )?;
-        for (i, step) in self.plan.steps.iter().enumerate() {
-            writeln!(
-                f,
-                "{i:4}  {:7} {:>9} floats {:>9.3} Mflop  {}",
-                step.kernel.kind(),
-                step.len,
-                step.flops as f64 / 1e6,
-                step.label
-            )?;
-        }
-        Ok(())
     }
 }

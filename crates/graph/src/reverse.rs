@@ -20,7 +20,7 @@ impl Graph {
     }
 
     /// Cotangents of `wrt` for the cotangent `seed` of `output`.
-    fn pull_back(&mut self, output: Node, seed: Node, wrt: &[Node]) -> Vec<Node> {
+    pub(crate) fn pull_back(&mut self, output: Node, seed: Node, wrt: &[Node]) -> Vec<Node> {
         let n = output.0 as usize + 1;
         let mut active = vec![false; n];
         for at in 0..n {
@@ -60,7 +60,7 @@ impl Graph {
         let on = |node: Node| active[node.0 as usize];
         let mut shares = Vec::new();
         match op {
-            Op::Param(_) | Op::Input(_) | Op::Constant(_) | Op::Iota { .. } => {}
+            Op::Param(_) | Op::Input(_) | Op::Constant(_) | Op::Iota { .. } | Op::Rotation { .. } => {}
             Op::Unary(unary, a) => {
                 if let Some(share) = self.unary_product(*unary, *a, y, g) {
                     shares.push((*a, share));
@@ -137,6 +137,17 @@ impl Graph {
                     start += extent;
                 }
             }
+            Op::Windows { of, axis, stride, dilation } => {
+                let extent = self.shape(*of)[*axis];
+                shares.push((*of, self.overlap(g, *axis, *stride, *dilation, extent)));
+            }
+            Op::Overlap { of, axis, stride, dilation } => {
+                let size = self.shape(*of)[axis + 1];
+                let windows = self.windows(g, *axis, size, *stride, *dilation);
+                // The last entries of the axis may fit one more window than there are.
+                let n = self.shape(*of)[*axis];
+                shares.push((*of, self.slice(windows, *axis, 0, n)));
+            }
             Op::Einsum(a, b, spec) => {
                 if on(*a) {
                     shares.push((*a, self.einsum_of(g, *b, spec.cotangent_a())));
@@ -150,10 +161,16 @@ impl Graph {
                 let kept = self.keep_axes(g, axes);
                 shares.push((*a, self.broadcast(kept, &shape)));
             }
-            Op::Max(a, axes) => {
-                let share = self.even_share_of_maximum(*a, y, axes);
-                let kept = self.keep_axes(g, axes);
-                shares.push((*a, self.mul(share, kept)));
+            Op::Max(a, axes) => shares.push((*a, self.put_max(*a, g, axes))),
+            Op::PickMax { by, from, axes } => {
+                if on(*from) {
+                    shares.push((*from, self.put_max(*by, g, axes)));
+                }
+            }
+            Op::PutMax { by, values, axes } => {
+                if on(*values) {
+                    shares.push((*values, self.pick_max(*by, g, axes)));
+                }
             }
             Op::Softmax(a) => shares.push((*a, self.softmax_product(y, g))),
             Op::LogSoftmax(a) => {
@@ -218,6 +235,13 @@ impl Graph {
                 let slope = self.scale(density, std::f64::consts::FRAC_2_SQRT_PI);
                 self.mul(v, slope)
             }
+            // σ(a)·σ(−a), which keeps its digits where σ(a) rounds to 1.
+            Unary::Sigmoid => {
+                let negative = self.neg(a);
+                let rest = self.sigmoid(negative);
+                let slope = self.mul(y, rest);
+                self.mul(v, slope)
+            }
             // The sign of the output is the sign of the input, and the output is kept anyway.
             Unary::Relu => {
                 let step = self.unary(Unary::Step, y);
@@ -241,13 +265,17 @@ impl Graph {
         self.mul(p, centred)
     }
 
-    /// 1/(number of ties) where `a` attains its maximum `y` over `axes`, else 0.
-    pub(crate) fn even_share_of_maximum(&mut self, a: Node, y: Node, axes: &[usize]) -> Node {
-        let kept = self.keep_axes(y, axes);
-        let attained = self.equal(a, kept);
-        let ties = self.sum(attained, axes);
-        let ties = self.keep_axes(ties, axes);
-        self.div(attained, ties)
+    /// `from` where `by` first attains its maximum over `axes`, which are removed.
+    pub(crate) fn pick_max(&mut self, by: Node, from: Node, axes: &[usize]) -> Node {
+        let own = self.shape(by);
+        let shape = (0..own.len()).filter(|axis| !axes.contains(axis)).map(|axis| own[axis]).collect();
+        self.push(Op::PickMax { by, from, axes: axes.to_vec() }, shape, DType::Float)
+    }
+
+    /// `values` where `by` first attains its maximum over `axes`, else 0.
+    pub(crate) fn put_max(&mut self, by: Node, values: Node, axes: &[usize]) -> Node {
+        let shape = self.shape(by).to_vec();
+        self.push(Op::PutMax { by, values, axes: axes.to_vec() }, shape, DType::Float)
     }
 
     pub(crate) fn cross_entropy_grad(&mut self, logits: Node, targets: Node) -> Node {

@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{random_values, transformer, widened};
-use ontogeny_graph::{Graph, Node, Value};
+use ontogeny_graph::{Convolution, Graph, Node, Value};
 
 type Build = fn(&mut Graph, Node, Node) -> Node;
 
@@ -48,6 +48,8 @@ const OPERATIONS: &[(&str, Build)] = &[
     ("erf", |g, a, _| g.erf(a)),
     ("relu", |g, a, _| g.relu(a)),
     ("abs", |g, a, _| g.abs(a)),
+    ("sigmoid", |g, a, _| g.sigmoid(a)),
+    ("silu", |g, a, _| g.silu(a)),
     ("gelu", |g, a, _| g.gelu(a)),
     ("gelu_tanh", |g, a, _| g.gelu_tanh(a)),
     ("solu", |g, a, _| g.solu(a)),
@@ -63,6 +65,59 @@ const OPERATIONS: &[(&str, Build)] = &[
     ("sum", |g, a, _| g.sum(a, &[0])),
     ("mean", |g, a, _| g.mean(a, &[1])),
     ("max", |g, a, _| g.max(a, &[1])),
+    ("windows", |g, a, _| g.windows(a, 1, 2, 1, 2)),
+    ("windows that leave a rest", |g, a, _| g.windows(a, 1, 2, 3, 1)),
+    ("overlap", |g, a, _| g.overlap(a, 0, 2, 1, 10)),
+    ("conv2d", |g, a, b| {
+        let x = g.reshape(a, &[1, 1, 3, 4]);
+        let t = g.tanh(x);
+        let x = g.concat(&[x, t], 1);
+        let kernel = g.reshape(b, &[1, 2, 2, 1]);
+        g.conv2d(x, kernel, Convolution { stride: [2, 1], padding: [1, 0], dilation: [1, 2], groups: 1 })
+    }),
+    ("conv2d in groups", |g, a, b| {
+        let x = g.reshape(a, &[1, 2, 2, 3]);
+        let kernel = g.reshape(b, &[2, 1, 1, 2]);
+        g.conv2d(x, kernel, Convolution { padding: [0, 1], groups: 2, ..Convolution::default() })
+    }),
+    ("conv1d", |g, a, b| {
+        let x = g.reshape(a, &[2, 1, 6]);
+        let kernel = g.reshape(b, &[2, 1, 2]);
+        g.conv1d(x, kernel, Convolution { stride: [2], ..Convolution::default() })
+    }),
+    ("max_pool2d", |g, a, _| {
+        let x = g.reshape(a, &[1, 1, 3, 4]);
+        g.max_pool2d(x, [2, 2], [1, 2], [1, 0])
+    }),
+    ("avg_pool2d", |g, a, _| {
+        let x = g.reshape(a, &[1, 1, 3, 4]);
+        g.avg_pool2d(x, [2, 3], [2, 1], [0, 1])
+    }),
+    ("swiglu", |g, a, b| {
+        let t = g.transpose(a);
+        let twice = g.broadcast(b, &[3, 4]);
+        let out = g.mul(twice, a);
+        let t2 = g.tanh(t);
+        g.swiglu(a, t, t2, out)
+    }),
+    ("rotary", |g, a, b| {
+        let wide = g.einsum("ab,c->acb", a, b);
+        let x = g.reshape(wide, &[3, 2, 8]);
+        g.rotary(x, 0, 6, 10.0)
+    }),
+    ("grouped-query attention", |g, a, b| {
+        let q = g.reshape(a, &[1, 3, 4, 1]);
+        let k = g.reshape(b, &[1, 2, 2, 1]);
+        let t = g.tanh(k);
+        let scores = g.grouped_scores(q, k);
+        let pattern = g.softmax(scores);
+        g.grouped_values(pattern, t)
+    }),
+    ("frozen batch norm", |g, a, b| {
+        let x = g.reshape(a, &[1, 4, 3]);
+        let (t, e) = (g.tanh(b), g.exp(b));
+        g.frozen_batch_norm(x, [t, e], [b, t], 1e-3)
+    }),
     ("softmax", |g, a, _| g.softmax(a)),
     ("log_softmax", |g, a, _| g.log_softmax(a)),
     ("layer norm", |g, a, _| g.normalize(a, 1e-5)),

@@ -43,6 +43,16 @@ const KERNELS: &[(&str, Build)] = &[
         let r = g.recip(w);
         g.select(c, w, r)
     }),
+    ("sigmoid", |g, w| g.sigmoid(w)),
+    ("pools", |g, w| {
+        let x = g.reshape(w, &[37, 1, 10, 7]);
+        let y = g.max_pool2d(x, [3, 2], [1, 2], [1, 0]);
+        g.avg_pool2d(y, [3, 2], [2, 1], [0, 1])
+    }),
+    ("rotary", |g, w| {
+        let x = g.reshape(w, &[37, 7, 10]);
+        g.rotary(x, 1, 8, 1e4)
+    }),
     ("softmax", |g, w| g.softmax(w)),
     ("log_softmax", |g, w| g.log_softmax(w)),
     ("layer norm", |g, w| g.normalize(w, 1e-5)),
@@ -63,8 +73,8 @@ const KERNELS: &[(&str, Build)] = &[
         g.concat(&[p, p], 1)
     }),
     ("small product", |g, w| {
-        let a = g.slice(w, 0, 0, 8);
-        let b = g.slice(w, 0, 5, 9);
+        let a = g.slice(w, 0, 0, 4);
+        let b = g.slice(w, 0, 5, 6);
         g.einsum("ik,jk->ij", a, b)
     }),
     ("batched small products", |g, w| {

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
-use ontogeny_graph::{Column, ColumnData, DataSet, Gradient, Graph, Node, Program, Workspace};
+use ontogeny_graph::{Column, ColumnData, Convolution, DataSet, Gradient, Graph, Node, Program, Workspace};
 
 type Build = fn(&mut Graph) -> Node;
 
@@ -56,6 +56,84 @@ const MISTAKES: &[(&str, &str, Build)] = &[
     ("pad of ids", "float", |g| {
         let ids = g.find("ids").unwrap();
         g.pad(ids, 0, 1, 1)
+    }),
+    ("windows wider than the axis", "windows", |g| {
+        let x = g.find("x").unwrap();
+        g.windows(x, 1, 2, 1, 3)
+    }),
+    ("windows that do not move", "stride 0", |g| {
+        let x = g.find("x").unwrap();
+        g.windows(x, 1, 2, 0, 1)
+    }),
+    ("windows whose reach wraps", "windows", |g| {
+        let x = g.find("x").unwrap();
+        g.windows(x, 1, usize::MAX, 1, usize::MAX)
+    }),
+    ("windows of ids", "float", |g| {
+        let ids = g.find("ids").unwrap();
+        g.windows(ids, 0, 1, 1, 1)
+    }),
+    ("windows over an axis that is not there", "windows", |g| {
+        let x = g.find("x").unwrap();
+        g.windows(x, usize::MAX, 1, 1, 1)
+    }),
+    ("windows that do not fit where they are added up", "overlap", |g| {
+        let x = g.find("x").unwrap();
+        g.overlap(x, 0, 2, 1, 4)
+    }),
+    ("windows added up without an axis", "overlap", |g| {
+        let x = g.find("x").unwrap();
+        g.overlap(x, 1, 1, 1, 9)
+    }),
+    ("convolution of a matrix", "conv2d", |g| {
+        let x = g.find("x").unwrap();
+        g.conv2d(x, x, Convolution::default())
+    }),
+    ("kernel of other channels", "groups", |g| {
+        let x = g.input("image", &[1, 3, 5, 5]);
+        let kernel = g.param("kernel", &[2, 2, 3, 3]);
+        g.conv2d(x, kernel, Convolution::default())
+    }),
+    ("no groups", "groups", |g| {
+        let x = g.input("image", &[1, 3, 5, 5]);
+        let kernel = g.param("kernel", &[2, 3, 3, 3]);
+        g.conv2d(x, kernel, Convolution { groups: 0, ..Convolution::default() })
+    }),
+    ("kernel larger than the image", "windows", |g| {
+        let x = g.input("image", &[1, 1, 5, 5]);
+        let kernel = g.param("kernel", &[1, 1, 3, 7]);
+        g.conv2d(x, kernel, Convolution::default())
+    }),
+    ("pool with more padding than window", "padding", |g| {
+        let x = g.input("image", &[1, 1, 5, 5]);
+        g.max_pool2d(x, [2, 2], [2, 2], [0, 2])
+    }),
+    ("rotary of an odd number", "rotary", |g| {
+        let x = g.find("x").unwrap();
+        g.rotary(x, 0, 3, 1e4)
+    }),
+    ("rotary along the last axis", "rotary", |g| {
+        let x = g.find("x").unwrap();
+        g.rotary(x, 1, 2, 1e4)
+    }),
+    ("rotary without a base", "positive", |g| {
+        let x = g.find("x").unwrap();
+        g.rotary(x, 0, 2, f64::NAN)
+    }),
+    ("kv heads that do not divide the heads", "kv heads", |g| {
+        let q = g.input("q", &[1, 2, 3, 4]);
+        let k = g.input("k", &[1, 2, 2, 4]);
+        g.grouped_scores(q, k)
+    }),
+    ("pattern over other keys", "grouped_values", |g| {
+        let pattern = g.input("pattern", &[1, 2, 3, 4]);
+        let v = g.input("v", &[1, 5, 2, 4]);
+        g.grouped_values(pattern, v)
+    }),
+    ("batch norm of other channels", "frozen_batch_norm", |g| {
+        let x = g.find("x").unwrap();
+        let s = g.input("statistics", &[2]);
+        g.frozen_batch_norm(x, [s, s], [s, s], 1e-5)
     }),
     ("concat of nothing", "concat", |g| g.concat(&[], 0)),
     ("concat of scalars", "concat", |g| {

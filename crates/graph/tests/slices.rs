@@ -19,7 +19,7 @@ fn grow(g: &mut Graph, pool: &[Node], ids: Node, bytes: [u8; 6]) -> Option<Node>
         let start = start % extent;
         g.slice(node, axis, start, 1 + len % (extent - start))
     };
-    Some(match kind % 22 {
+    Some(match kind % 28 {
         0..=3 if rank > 0 => part(g, a, y, z),
         4 | 5 if rank > 0 => g.select_index(a, axis, y % extent),
         // Several parts of one node, overlapping or not.
@@ -80,6 +80,14 @@ fn grow(g: &mut Graph, pool: &[Node], ids: Node, bytes: [u8; 6]) -> Option<Node>
         }
         20 => g.add(a, b),
         21 => g.mul(a, b),
+        22 | 23 if rank > 0 => g.windows(a, axis, 1 + y % 3, 1 + z % 3, 1 + y % 2),
+        24 | 25 if axis + 1 < rank => {
+            let (stride, dilation) = (1 + y % 3, 1 + z % 2);
+            let reach = (extent - 1) * stride + (shape[axis + 1] - 1) * dilation + 1;
+            g.overlap(a, axis, stride, dilation, reach + z % 3)
+        }
+        26 if rank > 1 => g.max(a, &[axis]),
+        27 if rank > 1 => g.rotary(a, 0, shape[rank - 1] / 2 * 2, 10.0),
         _ => g.tanh(a),
     })
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ontogeny_study::{Every, NameGlob};
 
+use crate::bench::{self, Workload};
+
 /// Exit codes, as promised in the README.
 pub(crate) mod exit {
     /// Everything was done.
@@ -55,6 +57,9 @@ pub(crate) enum Command {
     /// The tensors of a .safetensors, .pt, .pth, .npz or .npy file
     #[command(after_help = "Example: ontogeny inspect model.pt --json")]
     Inspect(InspectArgs),
+    /// How fast chains step on this machine, for workloads from a toy to 70 million weights
+    #[command(after_help = "Example: ontogeny bench --only W2,W3 --seconds 5 --json", after_long_help = BENCH_HELP)]
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -169,6 +174,64 @@ pub(crate) struct InspectArgs {
     /// Print as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+// As above.
+const BENCH_HELP: &str = "\
+A chain-step is one gradient and one update of one chain; its time is wall-clock time divided by the number of chains. The \
+median over blocks of steps is printed with the quartiles. GFLOP/s count the operations that the compiled program executes, \
+a multiply-add as two, without the update; `of peak` compares them with large matrix products of the engine itself on as \
+many cores; `of copy` compares the traffic of weights, gradient and update, the least there is, with copying on one core. \
+Each workload runs in a process of its own, whose largest memory is shown. With several threads, `x one chain` is the \
+throughput over that of one chain on one thread, measured before and after.
+
+The time must be the machine's own: nothing else may run. Pin one thread with `taskset -c 1 ontogeny bench`.
+
+Examples:
+  ontogeny bench
+  ontogeny bench --only W2,W3 --seconds 5 --json
+  ontogeny bench --only W1,W2,W3,W6 --threads 2 --chains 2
+  ontogeny bench --plan W2
+  ontogeny bench --export workloads";
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Only these workloads, such as W2,W3 [default: all]
+    #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = workload)]
+    pub(crate) only: Vec<&'static Workload>,
+    /// Seconds of measuring for each workload, up to 3600
+    #[arg(long, value_name = "S", default_value = "5", value_parser = seconds)]
+    pub(crate) seconds: f64,
+    /// Threads that step chains, each chain on one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: u16,
+    /// Chains; W1x64 has at least its 64
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) chains: u16,
+    /// Print as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the compiled program of this workload, with the time of every step
+    #[arg(long, value_name = "ID", value_parser = workload, conflicts_with_all = ["json", "export"])]
+    pub(crate) plan: Option<&'static Workload>,
+    /// Write weights, inputs, loss and gradient of the workloads as safetensors; measure nothing
+    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    pub(crate) export: Option<PathBuf>,
+    /// Measure in this process and print a line for each workload: how this command calls itself
+    #[arg(long, hide = true)]
+    pub(crate) measured_here: bool,
+}
+
+fn workload(text: &str) -> Result<&'static Workload, String> {
+    bench::find(text).ok_or_else(|| {
+        let ids: Vec<&str> = bench::WORKLOADS.iter().map(|workload| workload.id).collect();
+        format!("no workload is called `{text}`; there are {}", ids.join(", "))
+    })
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.trim().parse::<f64>().ok().filter(|s| *s > 0.0 && *s <= 3600.0);
+    seconds.ok_or_else(|| format!("`{text}` is no number above 0 and at most 3600"))
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -1,5 +1,6 @@
 //! The binary: arguments in, exit code out.
 
+mod bench;
 mod cli;
 mod commands;
 mod progress;

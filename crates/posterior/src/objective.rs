@@ -1,6 +1,7 @@
 //! The loss that a posterior tempers: a graph, the data it is averaged over, and how many independent samples there are.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ontogeny_graph::{DataSet, Gradient, Graph, GraphError, Node, ParamSpace, Program, RunError, Workspace};
@@ -33,8 +34,8 @@ pub(crate) struct LossProgram {
     pub(crate) program: Program,
     /// Examples of one execution; 1 for a population loss.
     pub(crate) batch: usize,
-    /// Parameters it differentiates by; `None` for the loss alone.
-    wrt: Option<Vec<String>>,
+    /// Coordinates it differentiates by; `None` for the loss alone.
+    wrt: Option<Vec<Range<usize>>>,
 }
 
 /// Why an objective cannot be built or evaluated.
@@ -226,15 +227,15 @@ impl Objective {
     }
 
     /// The program for a batch of `batch` examples, with the gradient of the mean loss if `wrt` is given: frozen
-    /// parameters cost no backward work.
+    /// parameters, and frozen heads, cost no backward work.
     pub(crate) fn program(&self, batch: usize, wrt: Option<&Selection>) -> Result<Arc<LossProgram>, ObjectiveError> {
-        let wrt = wrt.map(|selection| selection.names().to_vec());
+        let wrt = wrt.map(|selection| selection.ranges().to_vec());
         // A thread that panicked while compiling leaves the list as it was.
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = programs.iter().find(|known| known.batch == batch && known.wrt == wrt) {
             return Ok(Arc::clone(known));
         }
-        let gradient_of = |loss| wrt.as_ref().map_or(Gradient::None, |names| Gradient::Only(loss, names));
+        let gradient_of = |loss| wrt.as_ref().map_or(Gradient::None, |ranges| Gradient::Ranges(loss, ranges));
         let program = match &self.source {
             Source::Population { graph, loss } => Program::compile(graph, &[(LOSSES, *loss)], gradient_of(*loss))?,
             Source::Data { build, .. } => {

@@ -1,7 +1,9 @@
-//! Matrix products: `gemm` for large ones, loops of our own for batches of tiny ones.
+//! Batches of matrix products whose sides are axes of any strides: packed tiles for large ones, plain loops for tiny ones.
 
-use super::{Memory, Span, reach, walk};
-use crate::isa::{Isa, multiversion};
+use super::offsets::Offsets;
+use super::tile::{self, Panel, Walk};
+use super::{Memory, Span, pack, tiny, walk};
+use crate::isa::Isa;
 use crate::plan::Place;
 
 /// A batch of matrix products.
@@ -12,38 +14,64 @@ pub(crate) struct Contract {
     /// (extent, [stride in each]) of the batch axes.
     batch: Vec<(usize, [usize; 3])>,
     product: Product,
+    mode: Mode,
 }
 
-/// One product: out[i, j] = Σ_l a[i, l]·b[l, j], with the stride of every index.
-#[derive(Debug, Clone, Copy)]
+/// What happens to the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Writes,
+    /// Added to what is there.
+    Adds,
+    /// Added up in a buffer of so many zeros, where several entries may meet.
+    Overlaps(usize),
+}
+
+/// One product: out[i, j] = Σ_l a[i, l]·b[l, j]; an entry lies at the sum of the offsets of its two indices.
+#[derive(Debug, Clone)]
 pub(crate) struct Product {
-    pub(crate) m: usize,
-    pub(crate) n: usize,
-    pub(crate) k: usize,
-    pub(crate) a_rows: usize,
-    pub(crate) a_inner: usize,
-    pub(crate) b_inner: usize,
-    pub(crate) b_columns: usize,
-    pub(crate) out_rows: usize,
-    pub(crate) out_columns: usize,
+    pub(crate) a_rows: Offsets,
+    pub(crate) a_inner: Offsets,
+    pub(crate) b_inner: Offsets,
+    pub(crate) b_columns: Offsets,
+    pub(crate) out_rows: Offsets,
+    pub(crate) out_columns: Offsets,
 }
 
-/// Below this many multiply-adds the fixed cost of a packed product dominates (about 0.3 µs, measured on Zen 4).
-const TINY: usize = 8 * 1024;
+/// Inner indices summed before the result is touched: a packed panel of the second operand stays in a second-level cache.
+const INNER_BLOCK: usize = 512;
+/// Rows of the first operand that are read again for every panel, a multiple of every tile's rows: with
+/// [`INNER_BLOCK`], about a megabyte.
+const ROW_BLOCK: usize = 504;
+/// Up to so many rows the second operand is read where it lies: packing would cost more than it saves.
+const FEW_ROWS: usize = 24;
 
 impl Contract {
     /// Roles are swapped where that makes the result's columns the dense ones.
-    pub(crate) fn new(places: [Place; 3], batch: Vec<(usize, [usize; 3])>, product: Product) -> Self {
-        if product.out_columns == 1 || product.n == 1 && product.out_rows != 1 {
-            return Self { places, batch, product };
-        }
-        let [a, b, out] = places;
-        let batch = batch.into_iter().map(|(extent, [x, y, z])| (extent, [y, x, z])).collect();
+    pub(crate) fn new(places: [Place; 3], batch: Vec<(usize, [usize; 3])>, product: Product, mode: Mode) -> Self {
         let p = product;
+        // Windows are read where they lie as the first operand; packing them as the second costs as much as the product.
+        let is_scattered = |rows: &Offsets, inner: &Offsets| rows.stride().is_none() && inner.stride().is_none();
+        let keeps_windows = is_scattered(&p.b_columns, &p.b_inner) && !is_scattered(&p.a_rows, &p.a_inner);
+        let is_windowed = is_scattered(&p.a_rows, &p.a_inner);
+        if keeps_windows {
+            return Self { places, batch, product: p, mode }.swapped();
+        }
+        if is_windowed
+            || p.out_columns.is_dense(0, p.out_columns.len().min(2)) && p.out_columns.len() > 1
+            || !p.out_rows.is_dense(0, p.out_rows.len().min(2))
+            || p.out_rows.len() == 1
+        {
+            return Self { places, batch, product: p, mode };
+        }
+        Self { places, batch, product: p, mode }.swapped()
+    }
+
+    /// The same result with rows and columns in each other's roles.
+    fn swapped(self) -> Self {
+        let ([a, b, out], p) = (self.places, self.product);
+        let batch = self.batch.into_iter().map(|(extent, [x, y, z])| (extent, [y, x, z])).collect();
         let product = Product {
-            m: p.n,
-            n: p.m,
-            k: p.k,
             a_rows: p.b_columns,
             a_inner: p.b_inner,
             b_inner: p.a_inner,
@@ -51,130 +79,112 @@ impl Contract {
             out_rows: p.out_columns,
             out_columns: p.out_rows,
         };
-        Self { places: [b, a, out], batch, product }
+        Self { places: [b, a, out], batch, product, mode: self.mode }
     }
 
     pub(crate) fn spans(&self) -> Vec<Span> {
-        let p = self.product;
-        let sides = [
-            [(p.m, p.a_rows), (p.k, p.a_inner)],
-            [(p.k, p.b_inner), (p.n, p.b_columns)],
-            [(p.m, p.out_rows), (p.n, p.out_columns)],
-        ];
+        let p = &self.product;
+        let sides = [[&p.a_rows, &p.a_inner], [&p.b_inner, &p.b_columns], [&p.out_rows, &p.out_columns]];
         let span = |side: usize| {
-            let loops = self.batch.iter().map(|(extent, strides)| (*extent, strides[side]));
-            Span { place: self.places[side], len: reach(loops.chain(sides[side])), written: side == 2 }
+            let loops = self.batch.iter().map(|(extent, strides)| (extent - 1) * strides[side]);
+            let len = 1 + loops.sum::<usize>() + sides[side].iter().map(|offsets| offsets.reach()).sum::<usize>();
+            let len = if let (2, Mode::Overlaps(all)) = (side, self.mode) { all } else { len };
+            Span { place: self.places[side], len, written: side == 2 }
         };
         (0..3).map(span).collect()
     }
 
+    /// Floats of scratch memory that packing needs.
+    pub(crate) fn scratch_len(&self) -> usize {
+        let n_inner = self.product.a_inner.len().min(INNER_BLOCK);
+        let n_rows = self.product.a_rows.len().next_multiple_of(tile::MAX_ROWS).min(ROW_BLOCK);
+        n_inner * (tile::MAX_COLUMNS + n_rows)
+    }
+
     pub(crate) fn run(&self, memory: &Memory<'_>) {
-        let [a, b, out] = self.places.map(|place| memory.at(place));
-        let p = self.product;
-        if p.m * p.n * p.k <= TINY {
-            return tiny_batch(memory.isa, a, b, out, &self.batch, p);
+        let [a, b, out] = self.places.map(|place| memory.at(place).cast_const());
+        let p = &self.product;
+        let adds = self.mode != Mode::Writes;
+        if let Mode::Overlaps(len) = self.mode {
+            memory.write(self.places[2], len).fill(0.0);
         }
+        if let Some(product) = tiny::Product::of(p) {
+            return tiny::batch(memory.isa, a, b, out.cast_mut(), &self.batch, product, adds);
+        }
+        let scratch = memory.scratch(self.scratch_len());
         for [at_a, at_b, at_out] in walk(&self.batch) {
-            large(memory.isa, a, b, out, [at_a, at_b, at_out], p);
+            product(
+                memory.isa,
+                p,
+                adds,
+                [a.wrapping_add(at_a), b.wrapping_add(at_b), out.wrapping_add(at_out)],
+                scratch,
+            );
         }
     }
 }
 
-#[expect(unsafe_code, reason = "calls gemm with the strides of the plan")]
-fn large(_isa: Isa, a: *const f32, b: *const f32, out: *mut f32, [at_a, at_b, at_out]: [usize; 3], p: Product) {
-    // SAFETY: the plan's strides stay inside the three buffers, and the result is no operand. gemm takes the column
-    // stride before the row stride.
-    unsafe {
-        gemm::gemm(
-            p.m,
-            p.n,
-            p.k,
-            out.add(at_out),
-            p.out_columns as isize,
-            p.out_rows as isize,
-            false,
-            a.add(at_a),
-            p.a_inner as isize,
-            p.a_rows as isize,
-            b.add(at_b),
-            p.b_columns as isize,
-            p.b_inner as isize,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-}
-
-/// Lanes of a dot product: fixed, so that every instruction set adds in the same order.
-const LANES: usize = 16;
-
-multiversion! {
-    /// Batches of products too small for packing: along the columns where those are dense, else as dot products.
-    #[expect(unsafe_code, reason = "strided access inside three buffers")]
-    fn tiny_batch(
-        a: *const f32,
-        b: *const f32,
-        out: *mut f32,
-        batch: &[(usize, [usize; 3])],
-        p: Product,
-    ) {
-        let along_columns = p.b_columns == 1 && p.out_columns == 1 && (p.n >= 8 || p.a_inner != 1 || p.b_inner != 1);
-        let dots = p.a_inner == 1 && p.b_inner == 1;
-        for [at_a, at_b, at_out] in walk(batch) {
-            // SAFETY: the plan's strides stay inside the three buffers, and the result is no operand.
-            unsafe {
-                let (a, b, out) = (a.add(at_a), b.add(at_b), out.add(at_out));
-                if along_columns {
-                    for i in 0..p.m {
-                        let row = std::slice::from_raw_parts_mut(out.add(i * p.out_rows), p.n);
-                        row.fill(0.0);
-                        for l in 0..p.k {
-                            let factor = *a.add(i * p.a_rows + l * p.a_inner);
-                            let other = std::slice::from_raw_parts(b.add(l * p.b_inner), p.n);
-                            for (sum, x) in row.iter_mut().zip(other) {
-                                *sum += factor * x;
-                            }
-                        }
-                    }
-                } else if dots {
-                    for i in 0..p.m {
-                        let left = std::slice::from_raw_parts(a.add(i * p.a_rows), p.k);
-                        for j in 0..p.n {
-                            let right = std::slice::from_raw_parts(b.add(j * p.b_columns), p.k);
-                            *out.add(i * p.out_rows + j * p.out_columns) = dot(left, right);
-                        }
-                    }
-                } else {
-                    for i in 0..p.m {
-                        for j in 0..p.n {
-                            let mut sum = 0.0;
-                            for l in 0..p.k {
-                                sum += *a.add(i * p.a_rows + l * p.a_inner) * *b.add(l * p.b_inner + j * p.b_columns);
-                            }
-                            *out.add(i * p.out_rows + j * p.out_columns) = sum;
-                        }
-                    }
+#[expect(unsafe_code, reason = "runs tiles on the addresses of the plan")]
+fn product(isa: Isa, p: &Product, adds: bool, [a, b, out]: [*const f32; 3], scratch: &mut [f32]) {
+    let (m, n, k) = (p.a_rows.len(), p.b_columns.len(), p.a_inner.len());
+    let (panel, packed_a) = scratch.split_at_mut(k.min(INNER_BLOCK) * tile::MAX_COLUMNS);
+    let whole = tile::shape(isa).1;
+    for from in (0..k).step_by(INNER_BLOCK) {
+        let to = (from + INNER_BLOCK).min(k);
+        for first_row in (0..m).step_by(ROW_BLOCK) {
+            let n_rows = ROW_BLOCK.min(m - first_row);
+            let (a, a_walk) = match (p.a_rows.stride(), p.a_inner.stride()) {
+                (Some(rows), Some(inner)) if !crowds(rows, inner, n) => {
+                    (a.wrapping_add(first_row * rows + from * inner), Walk::Even(rows, inner))
                 }
+                (Some(rows), Some(_)) => {
+                    for (i, row) in packed_a.chunks_exact_mut(to - from).take(n_rows).enumerate() {
+                        // SAFETY: a row of the operand, dense along the inner axis.
+                        let source =
+                            unsafe { std::slice::from_raw_parts(a.add((first_row + i) * rows + from), to - from) };
+                        row.copy_from_slice(source);
+                    }
+                    (packed_a.as_ptr(), Walk::Even(to - from, 1))
+                }
+                _ => (a, Walk::Tables(&p.a_rows, &p.a_inner, from)),
+            };
+            for first in (0..n).step_by(whole) {
+                let n_columns = whole.min(n - first);
+                let width = tile::width(isa, n_columns);
+                let (b, b_stride) = match p.b_inner.stride() {
+                    Some(stride) if m <= FEW_ROWS && n_columns == width && p.b_columns.is_dense(first, width) => {
+                        (b.wrapping_add(from * stride + p.b_columns.at(first)), stride)
+                    }
+                    _ => {
+                        pack::columns(isa, b, &p.b_inner, (from, to), &p.b_columns, (first, n_columns), width, panel);
+                        (panel.as_ptr(), width)
+                    }
+                };
+                let panel = Panel {
+                    n_rows,
+                    n_inner: to - from,
+                    a,
+                    a_walk,
+                    b,
+                    b_stride,
+                    out: out.cast_mut(),
+                    out_rows: &p.out_rows,
+                    first_row,
+                    out_columns: &p.out_columns,
+                    first_column: first,
+                    n_columns,
+                    is_dense: p.out_columns.is_dense(first, n_columns),
+                    adds: adds || from > 0,
+                };
+                // SAFETY: the plan's offsets stay inside the three buffers, and the result is no operand.
+                unsafe { panel.run(isa) };
             }
         }
     }
 }
 
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0_f32; LANES];
-    let whole = a.len() / LANES * LANES;
-    for (x, y) in a[..whole].chunks_exact(LANES).zip(b[..whole].chunks_exact(LANES)) {
-        for lane in 0..LANES {
-            lanes[lane] += x[lane] * y[lane];
-        }
-    }
-    for (lane, (x, y)) in a[whole..].iter().zip(&b[whole..]).enumerate() {
-        lanes[lane] += x * y;
-    }
-    lanes.iter().sum()
+/// Whether rows that start a multiple of 2 KiB apart push each other out of a first-level cache, and are read often
+/// enough for a copy to pay.
+fn crowds(rows: usize, inner: usize, n: usize) -> bool {
+    inner == 1 && rows >= 512 && rows.is_multiple_of(512) && n >= 128
 }

@@ -94,7 +94,7 @@ impl Fused {
     #[expect(unsafe_code, reason = "registers are disjoint blocks of the workspace")]
     pub(crate) fn run(&self, memory: &Memory<'_>) {
         // SAFETY: the workspace holds `register_len` floats for every group of its program.
-        let registers = |slot: usize| unsafe { memory.registers.add(slot * BLOCK) };
+        let registers = |slot: usize| unsafe { memory.scratch.add(slot * BLOCK) };
         for (operand, &slot) in self.operands.iter().zip(&self.slots) {
             if let Operand::Scalar(place) = operand {
                 let value = memory.read(*place, 1)[0];
@@ -260,6 +260,7 @@ multiversion! {
             Unary::Recip => each!(|x: f32| 1.0 / x),
             Unary::Tanh => each!(math::tanh),
             Unary::Erf => each!(math::erf),
+            Unary::Sigmoid => each!(math::sigmoid),
             // Written so that NaN stays NaN.
             Unary::Relu => each!(|x: f32| if x < 0.0 { 0.0 } else { x }),
             Unary::Step => each!(|x: f32| if x > 0.0 { 1.0 } else { 0.0 }),

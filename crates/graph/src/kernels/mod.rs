@@ -3,12 +3,18 @@
 //! The plan proves what the loops rely on: every place lies inside its buffer, and no result overlaps an operand of the
 //! same step (an elementwise result may *be* an operand; [`fused`] then writes through a register).
 
+pub(crate) mod at_max;
 pub(crate) mod contract;
 pub(crate) mod copy;
 pub(crate) mod fused;
+pub(crate) mod offsets;
+pub(crate) mod overlap;
+mod pack;
 pub(crate) mod reduce;
 pub(crate) mod rows;
 pub(crate) mod tables;
+mod tile;
+mod tiny;
 
 use crate::isa::Isa;
 use crate::plan::{Buffer, Kernel, Place, Space};
@@ -34,8 +40,8 @@ pub(crate) struct Memory<'a> {
     pub(crate) kept: *mut f32,
     pub(crate) transient: *mut f32,
     pub(crate) ids: *mut i32,
-    /// Blocks of the fused kernels.
-    pub(crate) registers: *mut f32,
+    /// Blocks of the fused kernels, packed panels of products: free for every step to overwrite.
+    pub(crate) scratch: *mut f32,
     pub(crate) isa: Isa,
 }
 
@@ -71,6 +77,13 @@ impl Memory<'_> {
         unsafe { std::slice::from_raw_parts_mut(self.at(place), len) }
     }
 
+    /// The first `len` floats of the memory that every step may overwrite; `len` is what the kernel asked for.
+    #[expect(clippy::mut_from_ref, reason = "one step runs at a time, and takes it once")]
+    pub(crate) fn scratch(&self, len: usize) -> &mut [f32] {
+        // SAFETY: the workspace holds as much as the kernel that asks for most.
+        unsafe { std::slice::from_raw_parts_mut(self.scratch, len) }
+    }
+
     /// The integer at element `index` after a place.
     pub(crate) fn id(&self, place: Place, index: usize) -> i32 {
         let buffer = &self.buffers[place.buffer];
@@ -89,6 +102,8 @@ impl Kernel {
             Self::Rows(k) => return k.run(memory),
             Self::Table(k) => return k.run(memory),
             Self::Copy(k) => k.run(memory),
+            Self::Overlap(k) => k.run(memory),
+            Self::AtMax(k) => k.run(memory),
         }
         Ok(())
     }
@@ -102,6 +117,17 @@ impl Kernel {
             Self::Rows(k) => k.spans(),
             Self::Table(k) => k.spans(),
             Self::Copy(k) => k.spans(),
+            Self::Overlap(k) => k.spans(),
+            Self::AtMax(k) => k.spans(),
+        }
+    }
+
+    /// Floats of scratch memory it needs.
+    pub(crate) fn scratch_len(&self) -> usize {
+        match self {
+            Self::Fused(k) => k.register_len(),
+            Self::Contract(k) => k.scratch_len(),
+            _ => 0,
         }
     }
 
@@ -114,6 +140,8 @@ impl Kernel {
             Self::Rows(_) => "rows",
             Self::Table(_) => "table",
             Self::Copy(_) => "copy",
+            Self::Overlap(_) => "overlap",
+            Self::AtMax(_) => "at_max",
         }
     }
 }

@@ -5,6 +5,9 @@ use crate::isa::multiversion;
 use crate::plan::Place;
 use crate::plan::layout::{Layout, collapse};
 
+/// As many entries to reduce leave most lanes of a long sum empty.
+const FEW: usize = 16;
+
 /// A reduction of a strided operand to a dense result.
 #[derive(Debug)]
 pub(crate) struct Reduce {
@@ -48,11 +51,20 @@ impl Reduce {
         ]
     }
 
+    fn n_reduced(&self) -> usize {
+        self.reduced.iter().map(|(extent, _)| extent).product()
+    }
+
     pub(crate) fn run(&self, memory: &Memory<'_>) {
         let (from, to) = (memory.at(self.from), memory.at(self.to));
         match self.kept.split_last() {
             Some((&(width, [1, 1]), outer)) if !self.reduced.is_empty() && width >= 8 => {
                 columns(memory.isa, self.is_sum, from, to, outer, width, &self.reduced);
+            }
+            Some((&(width, [stride, 1]), outer)) if width >= 4 && self.n_reduced() <= FEW => {
+                let mut places = [0; FEW];
+                places.iter_mut().zip(walk(&self.reduced)).for_each(|(place, [at])| *place = at);
+                short(memory.isa, self.is_sum, from, to, outer, width, stride, &places[..self.n_reduced()]);
             }
             _ => entries(memory.isa, self.is_sum, from, to, &self.kept, &self.reduced),
         }
@@ -92,6 +104,34 @@ multiversion! {
 }
 
 multiversion! {
+    /// Little to reduce, as in pooling: at places that are listed, sums in f64.
+    #[expect(unsafe_code, reason = "strided access inside two distinct buffers")]
+    fn short(
+        is_sum: bool,
+        from: *const f32,
+        to: *mut f32,
+        outer: &[(usize, [usize; 2])],
+        width: usize,
+        stride: usize,
+        places: &[usize],
+    ) {
+        for [at_from, at_to] in walk(outer) {
+            // SAFETY: the plan's axes stay inside both buffers, which are distinct.
+            let out = unsafe { std::slice::from_raw_parts_mut(to.add(at_to), width) };
+            for (i, out) in out.iter_mut().enumerate() {
+                // SAFETY: as above.
+                let entries = places.iter().map(|at| unsafe { *from.add(at_from + i * stride + at) });
+                *out = if is_sum {
+                    entries.map(f64::from).sum::<f64>() as f32
+                } else {
+                    entries.fold(f32::NEG_INFINITY, |top, x| if (x > top) | x.is_nan() { x } else { top })
+                };
+            }
+        }
+    }
+}
+
+multiversion! {
     /// One entry after another. Sums run in sixteen lanes of f64.
     #[expect(unsafe_code, reason = "strided access inside two distinct buffers")]
     fn entries(
@@ -111,7 +151,19 @@ multiversion! {
             for [at] in walk(outer) {
                 // SAFETY: the plan's axes stay inside the operand.
                 let row = unsafe { from.add(at_from + at) };
-                if is_sum {
+                if is_sum && stride == 1 {
+                    // SAFETY: as above.
+                    let row = unsafe { std::slice::from_raw_parts(row, n) };
+                    let chunks = row.chunks_exact(16);
+                    for (sum, &x) in lanes.iter_mut().zip(chunks.remainder()) {
+                        *sum += f64::from(x);
+                    }
+                    for chunk in chunks {
+                        for lane in 0..16 {
+                            lanes[lane] += f64::from(chunk[lane]);
+                        }
+                    }
+                } else if is_sum {
                     let whole = n / 16 * 16;
                     let mut i = 0;
                     while i < whole {

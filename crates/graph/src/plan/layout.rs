@@ -99,6 +99,14 @@ pub(crate) fn broadcast_strides(strides: &[usize], from: &[usize], to: &[usize])
         .collect()
 }
 
+/// Strides of sliding windows over `axis`, which becomes (position, place in the window).
+pub(crate) fn window_strides(strides: &[usize], axis: usize, stride: usize, dilation: usize) -> Vec<usize> {
+    let mut strides = strides.to_vec();
+    strides.insert(axis + 1, strides[axis] * dilation);
+    strides[axis] *= stride;
+    strides
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

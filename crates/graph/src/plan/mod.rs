@@ -2,19 +2,23 @@
 
 mod arena;
 mod contract;
+mod joins;
 pub(crate) mod layout;
 mod proof;
 
 use std::collections::BTreeMap;
 
 use crate::graph::{DType, Graph, Node, Op};
-use crate::kernels::contract::Contract;
+use crate::kernels::at_max::AtMax;
+use crate::kernels::contract::{Contract, Mode};
 use crate::kernels::copy::Copy;
 use crate::kernels::fused::{Fused, Instruction, Operand};
+use crate::kernels::overlap::Overlap;
 use crate::kernels::reduce::Reduce;
 use crate::kernels::rows::{RowKind, Rows};
 use crate::kernels::tables::Table;
-use layout::{Layout, broadcast_strides, collapse};
+use joins::Joins;
+use layout::{Layout, broadcast_strides, collapse, window_strides};
 
 /// A place in memory: element `offset` of a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +60,11 @@ pub(crate) struct Step {
     /// Where its result lies.
     pub(crate) result: Place,
     pub(crate) len: usize,
+    /// Shape of the result, and the operations behind it.
+    pub(crate) shape: Vec<usize>,
+    pub(crate) operation: String,
+    /// Nodes of the simplified graph that it computes.
+    pub(crate) n_nodes: usize,
     /// Floating-point operations, counting a multiply-add as two.
     pub(crate) flops: usize,
 }
@@ -68,6 +77,8 @@ pub(crate) enum Kernel {
     Rows(Rows),
     Table(Table),
     Copy(Copy),
+    Overlap(Overlap),
+    AtMax(AtMax),
 }
 
 /// A plan: steps in order, buffers with their places, and where inputs and results are.
@@ -127,6 +138,8 @@ struct Planner<'a> {
     copies: BTreeMap<Node, Place>,
     /// Where a node's result must be written, if it has a fixed place.
     preset: BTreeMap<Node, Place>,
+    /// Sums and concatenations whose operands are written where the result belongs.
+    joins: Joins,
     buffers: Vec<Buffer>,
     steps: Vec<Step>,
     literals: Vec<f32>,
@@ -162,10 +175,13 @@ impl<'a> Planner<'a> {
         let weights = Buffer { space: Space::Weights, len: request.n_params, offset: 0 };
         let literals = Buffer { space: Space::Literals, len: 0, offset: 0 };
         let gradient = Buffer { space: Space::Kept, len: request.n_params, offset: 0 };
+        let readers = readers(graph, &live);
+        let joins = Joins::find(graph, &live, &constant, &readers, &roots);
         let mut planner = Self {
             request,
             graph,
-            group: groups(graph, &live, &constant, &roots),
+            group: groups(graph, &live, &constant, &roots, &readers, &joins),
+            joins,
             live,
             constant,
             layouts: vec![None; n],
@@ -194,6 +210,7 @@ impl<'a> Planner<'a> {
             planner.outputs.push((place, len));
             planner.preset.entry(node).or_insert(place);
         }
+        planner.place_joined();
         planner
     }
 
@@ -224,7 +241,12 @@ impl<'a> Planner<'a> {
     }
 
     fn step_of(&mut self, node: Node, kernel: Kernel, (result, len): (Place, usize), flops: usize) {
-        self.steps.push(Step { kernel, label: self.graph.describe(node), result, len, flops });
+        let (label, shape) = (self.graph.describe(node), self.graph.shape(node).to_vec());
+        let operation = match &self.graph.node(node).op {
+            Op::Einsum(_, _, spec) => spec.to_string(),
+            op => op.kind().to_owned(),
+        };
+        self.steps.push(Step { kernel, label, result, len, shape, operation, n_nodes: 1, flops });
     }
 
     fn plan_nodes(&mut self) {
@@ -239,6 +261,9 @@ impl<'a> Planner<'a> {
         let data = &self.graph.nodes[node.0 as usize];
         let graph = self.graph;
         let at = node.0 as usize;
+        if self.joins.passed.contains(&node) {
+            return;
+        }
         if self.constant[at] && !is_view(&data.op) {
             return self.literal(node);
         }
@@ -248,7 +273,7 @@ impl<'a> Planner<'a> {
                 self.set_dense(node, place);
             }
             Op::Input(idx) => self.set_dense(node, self.inputs[*idx]),
-            Op::Constant(_) | Op::Iota { .. } => self.literal(node),
+            Op::Constant(_) | Op::Iota { .. } | Op::Rotation { .. } => self.literal(node),
             Op::Broadcast(a) => {
                 let strides = broadcast_strides(&self.layout(*a).strides, graph.shape(*a), &data.shape);
                 self.layouts[at] = Some(Layout { place: self.layout(*a).place, strides });
@@ -272,6 +297,30 @@ impl<'a> Planner<'a> {
                     Layout::dense(place, &data.shape)
                 });
             }
+            Op::Windows { of, axis, stride, dilation } => {
+                let own = self.layout(*of);
+                let strides = window_strides(&own.strides, *axis, *stride, *dilation);
+                self.layouts[at] = Some(Layout { place: own.place, strides });
+            }
+            Op::Overlap { of, axis, stride, dilation } => {
+                let result = self.result_place(node);
+                let strides = window_strides(&crate::shape::row_major_strides(&data.shape), *axis, *stride, *dilation);
+                let len = request_len(graph, node);
+                let overlap = Overlap::new(graph.shape(*of), self.layout(*of), (result, len), &strides);
+                self.step(node, Kernel::Overlap(overlap), result, request_len(graph, *of));
+                self.set_dense(node, result);
+            }
+            Op::PickMax { by, from: operand, axes } | Op::PutMax { by, values: operand, axes } => {
+                let result = self.result_place(node);
+                let puts = matches!(data.op, Op::PutMax { .. });
+                let own = Layout::dense(result, &data.shape);
+                let (full, kept) = if puts { (&own, self.layout(*operand)) } else { (self.layout(*operand), &own) };
+                let at_max = AtMax::new(puts, (graph.shape(*by), self.layout(*by)), full, kept, axes);
+                self.step(node, Kernel::AtMax(at_max), result, request_len(graph, *by));
+                self.set_dense(node, result);
+            }
+            // The operands are there, one added to the other.
+            Op::Binary(..) if self.joins.sums.contains_key(&node) => self.set_dense(node, self.preset[&node]),
             Op::Unary(..) | Op::Binary(..) | Op::Select(..) => {
                 if self.group[at] == Some(node) {
                     self.fused(node);
@@ -293,18 +342,29 @@ impl<'a> Planner<'a> {
                 let mut before = 0;
                 for (i, &part) in parts.iter().enumerate() {
                     let inner = Place { offset: result.offset + before * strides[*axis], ..result };
+                    before += graph.shape(part)[*axis];
+                    if self.joins.parts.contains(&part) {
+                        continue;
+                    }
                     let source = self.layout(part).clone();
                     let copy = Copy::new(None, graph.shape(part), &source, inner, &strides);
                     // The result is there only after the last part.
                     let len = if i + 1 == parts.len() { request_len(graph, node) } else { 0 };
                     self.step_of(node, Kernel::Copy(copy), (result, len), 0);
-                    before += graph.shape(part)[*axis];
                 }
                 self.set_dense(node, result);
             }
             Op::Einsum(a, b, spec) => {
+                if let Some((target, strides)) = self.joins.overlapping.get(&node).cloned() {
+                    let result = self.result_place(target);
+                    let mode = Mode::Overlaps(request_len(graph, target));
+                    contract::plan(self, node, (*a, *b, spec), (result, &strides), mode);
+                    return self.set_dense(target, result);
+                }
                 let result = self.result_place(node);
-                contract::plan(self, node, (*a, *b, spec), result);
+                let mode = if self.joins.adding.contains(&node) { Mode::Adds } else { Mode::Writes };
+                let strides = crate::shape::row_major_strides(&data.shape);
+                contract::plan(self, node, (*a, *b, spec), (result, &strides), mode);
                 self.set_dense(node, result);
             }
             Op::Sum(a, axes) | Op::Max(a, axes) => {
@@ -462,6 +522,15 @@ impl<'a> Planner<'a> {
         let flops = len * members.len();
         let fused = Fused::new(operands, instructions, result, len);
         self.step(root, Kernel::Fused(fused), result, flops);
+        if let Some(step) = self.steps.last_mut() {
+            let word = |member: &Node| match self.graph.node(*member).op {
+                Op::Unary(op, _) => format!("{op:?}").to_lowercase(),
+                Op::Binary(op, ..) => format!("{op:?}").to_lowercase(),
+                _ => "select".to_owned(),
+            };
+            step.operation = members.iter().map(word).collect::<Vec<_>>().join(" ");
+            step.n_nodes = members.len();
+        }
         self.set_dense(root, result);
     }
 
@@ -509,29 +578,41 @@ fn request_len(graph: &Graph, node: Node) -> usize {
 }
 
 fn is_view(op: &Op) -> bool {
-    matches!(op, Op::Broadcast(_) | Op::Permute(..) | Op::Slice { .. } | Op::Reshape(_))
+    matches!(op, Op::Broadcast(_) | Op::Permute(..) | Op::Slice { .. } | Op::Windows { .. } | Op::Reshape(_))
 }
 
 fn is_elementwise(op: &Op) -> bool {
     matches!(op, Op::Unary(..) | Op::Binary(..) | Op::Select(..))
 }
 
-/// The group of an elementwise node is the one group that reads it, if there is only one, with the same shape; else it
-/// is the root of its own. Every group has one result, and runs where its root stands: all it reads is there by then.
-fn groups(graph: &Graph, live: &[bool], constant: &[bool], roots: &[Node]) -> Vec<Option<Node>> {
-    let n = graph.nodes.len();
-    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); n];
-    for at in (0..n).filter(|&at| live[at]) {
+/// The live nodes that read each node, once for every operand.
+fn readers(graph: &Graph, live: &[bool]) -> Vec<Vec<usize>> {
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); graph.nodes.len()];
+    for at in (0..graph.nodes.len()).filter(|&at| live[at]) {
         for operand in graph.nodes[at].op.operands() {
             readers[operand.0 as usize].push(at);
         }
     }
+    readers
+}
+
+/// The group of an elementwise node is the one group that reads it, if there is only one, with the same shape; else it
+/// is the root of its own. Every group has one result, and runs where its root stands: all it reads is there by then.
+fn groups(
+    graph: &Graph,
+    live: &[bool],
+    constant: &[bool],
+    roots: &[Node],
+    readers: &[Vec<usize>],
+    joins: &Joins,
+) -> Vec<Option<Node>> {
+    let n = graph.nodes.len();
     let mut group: Vec<Option<Node>> = vec![None; n];
     for at in (0..n).rev() {
-        if !live[at] || constant[at] || !is_elementwise(&graph.nodes[at].op) {
+        let node = Node(at as u32);
+        if !live[at] || constant[at] || !is_elementwise(&graph.nodes[at].op) || joins.sums.contains_key(&node) {
             continue;
         }
-        let node = Node(at as u32);
         let mut of_readers = readers[at].iter().map(|&reader| {
             let same_shape = graph.nodes[reader].shape == graph.nodes[at].shape;
             group[reader].filter(|_| same_shape)

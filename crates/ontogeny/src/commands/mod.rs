@@ -1,5 +1,6 @@
 //! One file for each command.
 
+mod bench;
 mod inspect;
 mod new;
 mod report;
@@ -13,6 +14,7 @@ use ontogeny_store::{ManifestError, Place, ViewError};
 use ontogeny_study::{SeriesFileError, StudyError};
 use ontogeny_zoo::ReadError;
 
+use crate::bench::BenchError;
 use crate::cli::{Cli, Command, exit};
 
 pub(crate) fn dispatch(arguments: &Cli) -> Result<u8, CommandError> {
@@ -23,6 +25,7 @@ pub(crate) fn dispatch(arguments: &Cli) -> Result<u8, CommandError> {
         Command::Stages(args) => stages::stages(args),
         Command::New(args) => new::new(args),
         Command::Inspect(args) => inspect::inspect(args),
+        Command::Bench(args) => bench::bench(args),
     }
 }
 
@@ -47,6 +50,8 @@ pub(crate) enum CommandError {
     Study(#[from] StudyError),
     #[error("{0}")]
     Series(#[from] SeriesFileError),
+    #[error("{0}")]
+    Bench(#[from] BenchError),
     #[error("{0}")]
     Arguments(String),
     #[error("{0}")]

@@ -1,0 +1,169 @@
+//! Results written where they are needed next: products added to what is already there, parts of a concatenation in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::layout::Layout;
+use super::{Place, Planner, Space, request_len};
+use crate::graph::{Binary, Graph, Node, Op};
+
+/// Which sums and concatenations need no step of their own.
+pub(super) struct Joins {
+    /// A sum, the operand whose memory it takes, and the product that is added there.
+    pub(super) sums: BTreeMap<Node, (Node, Node)>,
+    /// Products that add to their result.
+    pub(super) adding: BTreeSet<Node>,
+    /// Operands of concatenations that are written into them.
+    pub(super) parts: BTreeSet<Node>,
+    /// Products whose entries are added up in overlapping windows at once: what they end up in, and the strides of
+    /// their axes there.
+    pub(super) overlapping: BTreeMap<Node, (Node, Vec<usize>)>,
+    /// Nodes that a product of `overlapping` makes needless, and those that it computes.
+    pub(super) passed: BTreeSet<Node>,
+}
+
+impl Joins {
+    pub(super) fn find(
+        graph: &Graph,
+        live: &[bool],
+        constant: &[bool],
+        readers: &[Vec<usize>],
+        roots: &[Node],
+    ) -> Self {
+        let mut joins = Self {
+            sums: BTreeMap::new(),
+            adding: BTreeSet::new(),
+            parts: BTreeSet::new(),
+            overlapping: BTreeMap::new(),
+            passed: BTreeSet::new(),
+        };
+        // Its value is written by a step of its own, for one reader.
+        let is_own = |node: Node| {
+            let at = node.0 as usize;
+            let is_written = matches!(
+                graph.nodes[at].op,
+                Op::Einsum(..)
+                    | Op::Unary(..)
+                    | Op::Binary(..)
+                    | Op::Select(..)
+                    | Op::Sum(..)
+                    | Op::Max(..)
+                    | Op::Softmax(_)
+                    | Op::LogSoftmax(_)
+                    | Op::Gather { .. }
+                    | Op::ScatterAdd { .. }
+                    | Op::CrossEntropy { .. }
+                    | Op::CrossEntropyGrad { .. }
+            );
+            is_written && !constant[at] && readers[at].len() == 1 && !roots.contains(&node)
+        };
+        for at in (0..graph.nodes.len()).rev().filter(|&at| live[at]) {
+            let node = Node(at as u32);
+            let is_new = !constant[at] && !joins.passed.contains(&node);
+            if is_new && matches!(graph.nodes[at].op, Op::Overlap { .. }) {
+                joins.find_overlapping(graph, readers, roots, node);
+            }
+        }
+        for at in (0..graph.nodes.len()).filter(|&at| live[at]) {
+            let node = Node(at as u32);
+            match &graph.nodes[at].op {
+                Op::Binary(Binary::Add, a, b) => {
+                    let (first, second) = if a < b { (*a, *b) } else { (*b, *a) };
+                    let is_product = matches!(graph.node(second).op, Op::Einsum(..));
+                    if first != second && is_product && is_own(second) && is_own(first) {
+                        joins.sums.insert(node, (first, second));
+                        joins.adding.insert(second);
+                    }
+                }
+                Op::Concat { parts, axis } => {
+                    // Only the outermost axis leaves every part in one piece.
+                    let is_outermost = graph.shape(node)[..*axis].iter().all(|&extent| extent == 1);
+                    if is_outermost {
+                        joins.parts.extend(parts.iter().copied().filter(|&part| is_own(part)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        joins
+    }
+
+    /// Follows the operands of an overlap-add, through others and through views, to a product that nobody else reads.
+    fn find_overlapping(&mut self, graph: &Graph, readers: &[Vec<usize>], roots: &[Node], result: Node) {
+        let place = Place { buffer: 0, offset: 0 };
+        let mut layout = Layout::dense(place, graph.shape(result));
+        let (mut node, mut passed) = (result, vec![result]);
+        loop {
+            let operand = match &graph.node(node).op {
+                Op::Overlap { of, axis, stride, dilation } => {
+                    layout.strides = super::window_strides(&layout.strides, *axis, *stride, *dilation);
+                    *of
+                }
+                Op::Permute(of, order) => {
+                    let mut strides = vec![0; order.len()];
+                    for (&stride, &axis) in layout.strides.iter().zip(order) {
+                        strides[axis] = stride;
+                    }
+                    layout.strides = strides;
+                    *of
+                }
+                Op::Reshape(of) => match layout.reshaped(graph.shape(node), graph.shape(*of)) {
+                    Some(reshaped) => {
+                        layout = reshaped;
+                        *of
+                    }
+                    None => return,
+                },
+                Op::Einsum(..) => {
+                    self.overlapping.insert(node, (result, layout.strides));
+                    self.passed.extend(passed.into_iter().filter(|&other| other != node));
+                    return;
+                }
+                _ => return,
+            };
+            if readers[operand.0 as usize].len() != 1 || roots.contains(&operand) {
+                return;
+            }
+            passed.push(operand);
+            node = operand;
+        }
+    }
+}
+
+impl Planner<'_> {
+    /// Fixes the places of joined results, from the last to the first: a result may be joined again.
+    pub(super) fn place_joined(&mut self) {
+        let graph = self.graph;
+        for at in (0..graph.nodes.len()).rev() {
+            if !self.live[at] {
+                continue;
+            }
+            let node = Node(at as u32);
+            if let Some(&(first, second)) = self.joins.sums.get(&node) {
+                let place = self.fixed_place(node);
+                self.preset.insert(first, place);
+                self.preset.insert(second, place);
+            } else if let Op::Concat { parts, axis } = &graph.nodes[at].op
+                && parts.iter().any(|part| self.joins.parts.contains(part))
+            {
+                let place = self.fixed_place(node);
+                let stride = crate::shape::row_major_strides(graph.shape(node))[*axis];
+                let mut offset = place.offset;
+                for &part in parts {
+                    if self.joins.parts.contains(&part) {
+                        self.preset.insert(part, Place { offset, ..place });
+                    }
+                    offset += graph.shape(part)[*axis] * stride;
+                }
+            }
+        }
+    }
+
+    fn fixed_place(&mut self, node: Node) -> Place {
+        if let Some(&place) = self.preset.get(&node) {
+            return place;
+        }
+        let place = self.buffer(Space::Transient, request_len(self.graph, node));
+        self.preset.insert(node, place);
+        place
+    }
+}
