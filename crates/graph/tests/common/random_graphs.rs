@@ -174,7 +174,7 @@ impl Builder {
 
     /// One more operation, if the bytes make a valid one that is not too large.
     fn grow(&mut self, bytes: &mut Bytes<'_>) {
-        let before = self.graph.clone();
+        let (before, n_ids) = (self.graph.clone(), self.ids.len());
         let node = self.operation(bytes);
         let fits = |graph: &Graph, node: Node| {
             let n: usize = graph.shape(node).iter().product();
@@ -189,7 +189,10 @@ impl Builder {
                     self.n_hooks += 1;
                 }
             }
-            None => self.graph = before,
+            None => {
+                self.graph = before;
+                self.ids.truncate(n_ids);
+            }
         }
     }
 
