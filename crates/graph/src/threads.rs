@@ -176,8 +176,7 @@ impl Shared {
             {
                 locked(&self.panic).get_or_insert(panic);
             }
-            if self.n_done.fetch_add(1, Ordering::SeqCst) + 1 == n_parts
-                && self.is_caller_asleep.load(Ordering::SeqCst)
+            if self.n_done.fetch_add(1, Ordering::SeqCst) + 1 == n_parts && self.is_caller_asleep.load(Ordering::SeqCst)
             {
                 drop(locked(&self.gate));
                 self.ended.notify_one();
