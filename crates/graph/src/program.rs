@@ -188,7 +188,7 @@ const PARTS_OF_A_LONG_STEP: usize = 4;
 
 impl Execution<'_> {
     pub(crate) fn run(&self, step: &Step) -> Result<(), RunError> {
-        let n_threads = self.threads.count();
+        let n_threads = self.threads.n_at_work();
         if n_threads == 1 || step.cost_ns < WORTH_SHARING {
             return step.kernel.run(&self.memory, Part::WHOLE);
         }
@@ -211,18 +211,26 @@ impl Execution<'_> {
 impl Workspace {
     /// Memory for one worker, which computes on its own thread.
     pub fn new(program: &Program) -> Self {
-        Self::with_threads(program, &Threads::one())
+        Self {
+            kept: Aligned::new(program.plan.n_kept),
+            transient: Aligned::new(program.plan.n_transient),
+            scratch: Aligned::new(program.scratch_stride()),
+            ids: vec![0; program.plan.n_ids],
+            threads: Threads::one(),
+        }
     }
 
     /// Memory for one worker whose long steps are shared by `threads`; the bits are those of one thread.
     pub fn with_threads(program: &Program, threads: &Threads) -> Self {
-        Self {
-            kept: Aligned::new(program.plan.n_kept),
-            transient: Aligned::new(program.plan.n_transient),
-            scratch: Aligned::new(program.scratch_stride() * threads.count()),
-            ids: vec![0; program.plan.n_ids],
-            threads: threads.clone(),
-        }
+        let mut workspace = Self::new(program);
+        workspace.set_threads(program, threads);
+        workspace
+    }
+
+    /// From now on `threads` share the long steps; inputs and results stay.
+    pub fn set_threads(&mut self, program: &Program, threads: &Threads) {
+        self.scratch = Aligned::new(program.scratch_stride() * threads.count());
+        self.threads = threads.clone();
     }
 
     /// The elements of an integer input, to be filled.

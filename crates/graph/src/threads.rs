@@ -23,6 +23,8 @@ struct Team {
     helpers: Vec<JoinHandle<()>>,
     /// Taken by the caller whose job the helpers do.
     in_use: Mutex<()>,
+    /// The helpers are not to be asked.
+    at_rest: AtomicBool,
 }
 
 /// `job(part, thread)`, with `thread` below the number of threads: no two calls at the same time share one.
@@ -70,7 +72,7 @@ impl Threads {
             thread::Builder::new().name("kernel".to_owned()).spawn(move || shared.help(thread))
         };
         let helpers = (1..n.get().min(MAX_THREADS)).map_while(|thread| helper(thread).ok()).collect();
-        Self(Arc::new(Team { shared, helpers, in_use: Mutex::new(()) }))
+        Self(Arc::new(Team { shared, helpers, in_use: Mutex::new(()), at_rest: AtomicBool::new(false) }))
     }
 
     /// The caller's thread alone.
@@ -83,10 +85,20 @@ impl Threads {
         self.0.helpers.len() + 1
     }
 
+    /// Whether the helpers rest and the caller works alone, from its next step on: while something else needs the cores.
+    pub fn set_at_rest(&self, at_rest: bool) {
+        self.0.at_rest.store(at_rest, Ordering::Relaxed);
+    }
+
+    /// How many work now.
+    pub(crate) fn n_at_work(&self) -> usize {
+        if self.0.at_rest.load(Ordering::Relaxed) { 1 } else { self.count() }
+    }
+
     /// Calls `job(part, thread)` for all parts below `n_parts`, each once, and returns when all have returned.
     pub(crate) fn run(&self, n_parts: usize, job: &Job<'_>) {
-        let Team { shared, helpers, in_use } = &*self.0;
-        let alone = helpers.is_empty() || n_parts < 2 || n_parts > usize::from(u16::MAX);
+        let Team { shared, in_use, .. } = &*self.0;
+        let alone = self.n_at_work() == 1 || n_parts < 2 || n_parts > usize::from(u16::MAX);
         let Some(_in_use) = (if alone { None } else { in_use.try_lock().ok() }) else {
             return (0..n_parts).for_each(|part| job(part, 0));
         };
@@ -101,7 +113,7 @@ impl Threads {
     /// Calls `f` with every item, on all threads.
     pub(crate) fn each<T>(&self, items: impl ExactSizeIterator<Item = T> + Send, f: impl Fn(T) + Sync) {
         let n = items.len();
-        if n == 1 || self.count() == 1 {
+        if n == 1 || self.n_at_work() == 1 {
             return items.for_each(f);
         }
         let items = Mutex::new(items);
