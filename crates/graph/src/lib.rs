@@ -27,6 +27,7 @@
 
 mod build;
 mod convolution;
+mod curvature;
 mod data;
 mod einsum;
 mod forward;
@@ -35,23 +36,30 @@ mod hoist;
 mod interpret;
 mod isa;
 mod kernels;
+mod lanczos;
 mod layers;
 mod math;
 mod params;
 mod plan;
+mod probes;
 mod program;
 mod random;
 mod reverse;
 mod shape;
 mod simplify;
+mod turn;
+mod tridiagonal;
 mod update;
 
 pub use convolution::Convolution;
+pub use curvature::{Curvature, CurvatureProgram};
 pub use data::{Column, ColumnData, DataSet, DataSetError};
 pub use graph::{DType, Graph, GraphError, Node};
 pub use interpret::{InterpretError, Real, Value, cross_entropy};
 pub use isa::Isa;
+pub use lanczos::{EigenPair, SpectrumError, top_eigenpairs};
 pub use params::{Param, ParamSpace};
+pub use probes::{ProbeMean, SpectralDensity, hutchinson_trace};
 pub use program::{Gradient, Program, RunError, Workspace};
 pub use random::{Purpose, Stream};
 pub use update::{Adam, Free, Langevin, RmsProp, Sgd, StepNorms, adam, rmsprop_sgld, sgd, sgld};

@@ -143,24 +143,25 @@ impl Program {
                 expected: "a float output".to_owned(),
             });
         }
-        let (hoisted, moved) = graph.hoisted();
-        let outputs: Vec<(&str, Node)> = outputs.iter().map(|&(name, node)| (name, moved[node.0 as usize])).collect();
+        let (hoisted, map) = graph.hoisted();
+        let moved = |node: Node| map[node.0 as usize];
+        let outputs: Vec<(&str, Node)> = outputs.iter().map(|&(name, node)| (name, moved(node))).collect();
         graph = hoisted;
         let space = ParamSpace::of(&graph);
         let params = graph.param_nodes();
         let whole = |at: usize| Block::whole(at, graph.shape(params[at]));
         let (loss, blocks): (Option<Node>, Vec<Block>) = match gradient {
             Gradient::None => (None, Vec::new()),
-            Gradient::All(loss) => (Some(loss), (0..params.len()).map(whole).collect()),
+            Gradient::All(loss) => (Some(moved(loss)), (0..params.len()).map(whole).collect()),
             Gradient::Only(loss, names) => {
                 names.iter().try_for_each(|name| space.find(name).map(drop))?;
                 let chosen = graph.param_names().enumerate().filter(|(_, own)| names.iter().any(|name| name == own));
-                (Some(loss), chosen.map(|(i, _)| whole(i)).collect())
+                (Some(moved(loss)), chosen.map(|(i, _)| whole(i)).collect())
             }
-            Gradient::Ranges(loss, ranges) => (Some(loss), Block::touched(&space, ranges)),
+            Gradient::Ranges(loss, ranges) => (Some(moved(loss)), Block::touched(&space, ranges)),
         };
         let mut gradients = Vec::new();
-        if let Some(loss) = loss.map(|loss| moved[loss.0 as usize]) {
+        if let Some(loss) = loss {
             let mut wrt: Vec<usize> = blocks.iter().map(|block| block.param).collect();
             wrt.dedup();
             let nodes: Vec<Node> = wrt.iter().map(|&i| params[i]).collect();
@@ -175,6 +176,7 @@ impl Program {
         }
         let roots: Vec<Node> = outputs.iter().map(|(_, node)| *node).chain(gradients).collect();
         let (simple, roots) = graph.simplified(&roots);
+        let (simple, roots) = simple.turned(&roots);
         let offsets: Vec<usize> = space.iter().map(|param| param.range.start).collect();
         let (output_nodes, gradient_nodes) = roots.split_at(outputs.len());
         let place = |block: &Block| {

@@ -76,6 +76,16 @@ impl Stream {
         order
     }
 
+    /// Random signs ±1, the bits of the words of `step` from the lowest of the first on.
+    pub fn signs(&self, step: u32, out: &mut [f32]) {
+        for (block, signs) in out.chunks_mut(128).enumerate() {
+            let words = self.words(step, block as u32);
+            for (i, sign) in signs.iter_mut().enumerate() {
+                *sign = if words[i / 32] >> (i % 32) & 1 == 1 { 1.0 } else { -1.0 };
+            }
+        }
+    }
+
     /// Standard normals number `first..first + out.len()` of `step`. The bits do not depend on how the range is cut
     /// or on the instruction set: only IEEE operations without contraction are used.
     pub fn normals(&self, step: u32, first: usize, out: &mut [f32]) {
@@ -119,25 +129,28 @@ multiversion! {
 /// Sixteen Philox blocks side by side, then Box–Muller on (word 0, word 1) and (word 2, word 3). Normal number r of a
 /// chunk is output r/16 of block r mod 16, which keeps every store contiguous.
 fn normal_chunk(key: [u32; 2], stream: u64, step: u32, index: u32, out: &mut [f32; CHUNK]) {
-    let mut words = [[0_u32; LANES]; 4];
+    // 64-bit lanes that hold 32-bit words: a product needs no widening, and its low word no masking before it is used.
+    let mut words = [[0_u64; LANES]; 4];
     for lane in 0..LANES {
-        words[0][lane] = index.wrapping_mul(LANES as u32).wrapping_add(lane as u32);
+        words[0][lane] = u64::from(index.wrapping_mul(LANES as u32).wrapping_add(lane as u32));
     }
-    words[1] = [step; LANES];
-    words[2] = [stream as u32; LANES];
-    words[3] = [(stream >> 32) as u32; LANES];
+    words[1] = [u64::from(step); LANES];
+    words[2] = [stream & 0xFFFF_FFFF; LANES];
+    words[3] = [stream >> 32; LANES];
     let mut key = key;
     for _ in 0..10 {
+        let (first, second) = (u64::from(key[0]), u64::from(key[1]));
         for lane in 0..LANES {
-            let high = u64::from(words[0][lane]) * 0xD251_1F53;
-            let low = u64::from(words[2][lane]) * 0xCD9E_8D57;
-            words[0][lane] = (low >> 32) as u32 ^ words[1][lane] ^ key[0];
-            words[1][lane] = low as u32;
-            words[2][lane] = (high >> 32) as u32 ^ words[3][lane] ^ key[1];
-            words[3][lane] = high as u32;
+            let high = (words[0][lane] & 0xFFFF_FFFF) * 0xD251_1F53;
+            let low = (words[2][lane] & 0xFFFF_FFFF) * 0xCD9E_8D57;
+            words[0][lane] = (low >> 32) ^ words[1][lane] ^ first;
+            words[1][lane] = low;
+            words[2][lane] = (high >> 32) ^ words[3][lane] ^ second;
+            words[3][lane] = high;
         }
         key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
     }
+    let words = words.map(|word| word.map(|lane| lane as u32));
     for pair in 0..2 {
         for lane in 0..LANES {
             let (cosine, sine) = box_muller(words[2 * pair][lane], words[2 * pair + 1][lane]);

@@ -20,7 +20,7 @@ impl Graph {
     }
 
     /// Cotangents of `wrt` for the cotangent `seed` of `output`.
-    fn pull_back(&mut self, output: Node, seed: Node, wrt: &[Node]) -> Vec<Node> {
+    pub(crate) fn pull_back(&mut self, output: Node, seed: Node, wrt: &[Node]) -> Vec<Node> {
         let n = output.0 as usize + 1;
         let mut active = vec![false; n];
         for at in 0..n {

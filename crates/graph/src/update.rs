@@ -76,12 +76,17 @@ pub struct Free<'a> {
 /// Welling & Teh (2011) with localisation: Δw = −(ε/2)[nβ·g + γ(w − w*)] + √ε·ξ.
 pub fn sgld(weights: &mut [f32], start: &[f32], gradient: &[f32], free: Free<'_>, langevin: &Langevin) -> StepNorms {
     let half = 0.5 * langevin.step_size;
-    let root = langevin.step_size.sqrt();
-    let step = *langevin;
-    in_chunks(free, |range, noise| {
+    let scales = [half * langevin.n_beta, half * langevin.localization, langevin.step_size.sqrt()];
+    let isa = Isa::current();
+    in_chunks(isa, free, |range, noise, sums| {
         let w = &mut weights[range.clone()];
         let (w0, g) = (&start[range.clone()], &gradient[range]);
-        sgld_chunk(Isa::current(), w, w0, g, noise, half, root, step)
+        if let (Some(w), Some(w0), Some(g)) = (w.as_mut_array(), w0.as_array(), g.as_array()) {
+            return sgld_chunk(isa, w, w0, g, noise, scales, sums);
+        }
+        let mut moved = padded(w, 0.0);
+        sgld_chunk(isa, &mut moved, &padded(w0, 0.0), &padded(g, 0.0), noise, scales, sums);
+        w.copy_from_slice(&moved[..w.len()]);
     })
 }
 
@@ -102,11 +107,30 @@ pub fn rmsprop_sgld(
     let correction = 1.0 - f64::from(rms.decay).powi(n_steps_before as i32 + 1);
     let correction = (1.0 / correction) as f32;
     let (step, rms) = (*langevin, *rms);
-    in_chunks(free, |range, noise| {
+    let isa = Isa::current();
+    in_chunks(isa, free, |range, noise, sums| {
         let w = &mut weights[range.clone()];
         let v = &mut second_moment[range.clone()];
         let (w0, g) = (&start[range.clone()], &gradient[range]);
-        rmsprop_chunk(Isa::current(), w, w0, g, v, noise, correction, step, rms)
+        if let (Some(w), Some(w0), Some(g), Some(v)) = (w.as_mut_array(), w0.as_array(), g.as_array(), v.as_mut_array())
+        {
+            return rmsprop_chunk(isa, w, w0, g, v, noise, correction, step, rms, sums);
+        }
+        let (mut moved, mut second) = (padded(w, 0.0), padded(v, 1.0));
+        rmsprop_chunk(
+            isa,
+            &mut moved,
+            &padded(w0, 0.0),
+            &padded(g, 0.0),
+            &mut second,
+            noise,
+            correction,
+            step,
+            rms,
+            sums,
+        );
+        w.copy_from_slice(&moved[..w.len()]);
+        v.copy_from_slice(&second[..v.len()]);
     })
 }
 
@@ -138,98 +162,115 @@ pub fn sgd(weights: &mut [f32], gradient: &[f32], velocity: &mut [f32], n_steps_
 /// Normals per chunk of the streams.
 const CHUNK: usize = 64;
 
-/// Squares of the four norms.
-type Squares = [f64; 4];
+/// Sums of squares of the four norms, in lanes of a fixed order.
+type Sums = [[f64; LANES]; 4];
+const LANES: usize = 16;
 
-fn in_chunks(free: Free<'_>, mut f: impl FnMut(Range<usize>, &[f32]) -> Squares) -> StepNorms {
-    let isa = Isa::current();
+fn in_chunks(isa: Isa, free: Free<'_>, mut f: impl FnMut(Range<usize>, &[f32; CHUNK], &mut Sums)) -> StepNorms {
     let mut noise = [0.0; CHUNK];
-    let mut total = [0.0; 4];
+    let mut sums = [[0.0; LANES]; 4];
     for range in free.ranges {
         let mut at = range.start;
         while at < range.end {
             let within = at % CHUNK;
             let end = (at - within + CHUNK).min(range.end);
             free.noise.chunk(isa, free.step, at / CHUNK, &mut noise);
-            let squares = f(at..end, &noise[within..within + (end - at)]);
-            total.iter_mut().zip(squares).for_each(|(sum, square)| *sum += square);
+            // Zeros where the chunk has no free coordinate: they move nothing and add nothing to the norms.
+            let used = end - at;
+            if used < CHUNK {
+                noise.copy_within(within..within + used, 0);
+                noise[used..].fill(0.0);
+            }
+            f(at..end, &noise, &mut sums);
             at = end;
         }
     }
-    let [gradient, localization, noise, distance] = total.map(f64::sqrt);
+    let [gradient, localization, noise, distance] = sums.map(|lanes| lanes.iter().sum::<f64>().sqrt());
     StepNorms { gradient, localization, noise, distance }
 }
 
-/// The four parts of a step for each coordinate of a chunk; zeros behind its end.
+/// Gradient, localisation, noise and distance of each coordinate of a chunk.
 type Parts = [[f32; CHUNK]; 4];
 
-/// Sums of squares in 16 lanes of a fixed order.
+/// Adds the squares of the parts of a chunk. Written out: left to itself, the compiler walks across the parts.
 #[inline(always)]
-fn squares(parts: &Parts) -> Squares {
-    let mut total = [0.0; 4];
-    for (sum, part) in total.iter_mut().zip(parts) {
-        let mut lanes = [0.0_f32; 16];
-        for block in part.chunks_exact(16) {
-            for (lane, x) in lanes.iter_mut().zip(block) {
-                *lane += x * x;
-            }
+fn add_squares(parts: &Parts, sums: &mut Sums) {
+    add_part(&parts[0], &mut sums[0]);
+    add_part(&parts[1], &mut sums[1]);
+    add_part(&parts[2], &mut sums[2]);
+    add_part(&parts[3], &mut sums[3]);
+}
+
+#[inline(always)]
+fn add_part(part: &[f32; CHUNK], sums: &mut [f64; LANES]) {
+    let mut squares = [0.0_f32; LANES];
+    for block in part.as_chunks::<LANES>().0 {
+        for lane in 0..LANES {
+            squares[lane] += block[lane] * block[lane];
         }
-        *sum = lanes.iter().map(|&x| f64::from(x)).sum();
     }
-    total
+    for lane in 0..LANES {
+        sums[lane] += f64::from(squares[lane]);
+    }
+}
+
+/// The values of a chunk that ends early, and something finite behind them.
+fn padded(values: &[f32], rest: f32) -> [f32; CHUNK] {
+    let mut chunk = [rest; CHUNK];
+    chunk[..values.len()].copy_from_slice(values);
+    chunk
 }
 
 multiversion! {
-fn sgld_chunk(w: &mut [f32], w0: &[f32], g: &[f32], noise: &[f32], half: f32, root: f32, step: Langevin) -> Squares {
-    let n = w.len();
-    let (w0, g, noise) = (&w0[..n], &g[..n], &noise[..n]);
-    assert!(n <= CHUNK, "chunks are cut to this length");
-    let mut parts: Parts = [[0.0; CHUNK]; 4];
-    for i in 0..n {
-        let distance = w[i] - w0[i];
-        let pull = half * step.n_beta * g[i];
-        let home = half * step.localization * distance;
-        let kick = root * noise[i];
-        w[i] = w[i] - (pull + home) + kick;
-        parts[0][i] = pull;
-        parts[1][i] = home;
-        parts[2][i] = kick;
-        parts[3][i] = distance;
+/// A chunk of [`sgld`]. Arrays, so that loops have no tails and the sums stay in registers.
+fn sgld_chunk(
+    w: &mut [f32; CHUNK],
+    w0: &[f32; CHUNK],
+    g: &[f32; CHUNK],
+    noise: &[f32; CHUNK],
+    scales: [f32; 3],
+    sums: &mut Sums,
+) {
+    let [of_gradient, of_distance, of_noise] = scales;
+    let mut parts = [[0.0; CHUNK]; 4];
+    let [pull, home, kick, distance] = &mut parts;
+    for i in 0..CHUNK {
+        distance[i] = w[i] - w0[i];
+        pull[i] = of_gradient * g[i];
+        home[i] = of_distance * distance[i];
+        kick[i] = of_noise * noise[i];
+        w[i] = w[i] - (pull[i] + home[i]) + kick[i];
     }
-    squares(&parts)
+    add_squares(&parts, sums);
 }
 }
 
 multiversion! {
+/// A chunk of [`rmsprop_sgld`].
 fn rmsprop_chunk(
-    w: &mut [f32],
-    w0: &[f32],
-    g: &[f32],
-    v: &mut [f32],
-    noise: &[f32],
+    w: &mut [f32; CHUNK],
+    w0: &[f32; CHUNK],
+    g: &[f32; CHUNK],
+    v: &mut [f32; CHUNK],
+    noise: &[f32; CHUNK],
     correction: f32,
     step: Langevin,
     rms: RmsProp,
-) -> Squares {
-    let n = w.len();
-    let (w0, g, noise, v) = (&w0[..n], &g[..n], &noise[..n], &mut v[..n]);
-    assert!(n <= CHUNK, "chunks are cut to this length");
-    let mut parts: Parts = [[0.0; CHUNK]; 4];
-    for i in 0..n {
+    sums: &mut Sums,
+) {
+    let mut parts = [[0.0; CHUNK]; 4];
+    let [pull, home, kick, distance] = &mut parts;
+    for i in 0..CHUNK {
         v[i] = rms.decay * v[i] + (1.0 - rms.decay) * g[i] * g[i];
         let scaled = step.step_size / ((v[i] * correction).sqrt() + rms.eps);
         let half = 0.5 * scaled;
-        let distance = w[i] - w0[i];
-        let pull = half * step.n_beta * g[i];
-        let home = half * step.localization * distance;
-        let kick = scaled.sqrt() * noise[i];
-        w[i] = w[i] - (pull + home) + kick;
-        parts[0][i] = pull;
-        parts[1][i] = home;
-        parts[2][i] = kick;
-        parts[3][i] = distance;
+        distance[i] = w[i] - w0[i];
+        pull[i] = half * step.n_beta * g[i];
+        home[i] = half * step.localization * distance[i];
+        kick[i] = scaled.sqrt() * noise[i];
+        w[i] = w[i] - (pull[i] + home[i]) + kick[i];
     }
-    squares(&parts)
+    add_squares(&parts, sums);
 }
 }
 

@@ -109,7 +109,8 @@ fn layers_agree_with_pytorch() {
         g.check().unwrap();
         let shape: Vec<u64> = g.shape(y).iter().map(|&x| x as u64).collect();
         assert_eq!(Json::from(shape), case["shape"], "{name}");
-        let weights = g.input("weights", &g.shape(y).to_vec());
+        let shape = g.shape(y).to_vec();
+        let weights = g.input("weights", &shape);
         give("weights", &case["weights"]);
         let square = g.square(y);
         let half = g.scale(square, 0.5);

@@ -67,10 +67,11 @@ multiversion! {
     }
 }
 
+/// Rows as columns.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 #[expect(unsafe_code, reason = "SSE intrinsics, which every x86-64 has")]
-fn transposed(block: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+pub(super) fn transposed(block: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
     use std::arch::x86_64::{
         _mm_loadu_ps, _mm_movehl_ps, _mm_movelh_ps, _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps,
     };
@@ -88,8 +89,9 @@ fn transposed(block: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
     result
 }
 
+/// Rows as columns.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
-fn transposed(block: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+pub(super) fn transposed(block: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
     std::array::from_fn(|i| std::array::from_fn(|j| block[j][i]))
 }

@@ -111,7 +111,19 @@ multiversion! {
             for [at] in walk(outer) {
                 // SAFETY: the plan's axes stay inside the operand.
                 let row = unsafe { from.add(at_from + at) };
-                if is_sum {
+                if is_sum && stride == 1 {
+                    // SAFETY: as above.
+                    let row = unsafe { std::slice::from_raw_parts(row, n) };
+                    let chunks = row.chunks_exact(16);
+                    for (sum, &x) in lanes.iter_mut().zip(chunks.remainder()) {
+                        *sum += f64::from(x);
+                    }
+                    for chunk in chunks {
+                        for lane in 0..16 {
+                            lanes[lane] += f64::from(chunk[lane]);
+                        }
+                    }
+                } else if is_sum {
                     let whole = n / 16 * 16;
                     let mut i = 0;
                     while i < whole {

@@ -53,6 +53,7 @@ pub fn transformer(
     let out = g.add(out, b_out);
     let x = g.add(x, out);
     let last = g.select_index(x, 1, context - 1);
+    g.named(last, "last");
     let unembed = g.param("unembed.W_U", &[d, vocabulary]);
     let logits = g.matmul(last, unembed);
     let example_loss = g.cross_entropy(logits, targets);
