@@ -47,8 +47,8 @@ mod random;
 mod reverse;
 mod shape;
 mod simplify;
-mod turn;
 mod tridiagonal;
+mod turn;
 mod update;
 
 pub use convolution::Convolution;
