@@ -41,12 +41,11 @@ pub(crate) fn plan(workload: &Workload, seconds: f64) -> Result<String, BenchErr
     let n = (1e3 * seconds / once.max(1e-6)).clamp(1.0, 1e6) as usize;
     let profile = program.profile(&mut workspace, &weights, n)?;
     let total: f64 = profile.iter().map(|(_, ms)| ms).sum();
-    let mut text = format!(
-        "{}: {}\n{program}\n{total:.4} ms without the update; of {n} executions each step took\n",
-        workload.id, workload.about
-    );
-    for (label, ms) in &profile {
-        text.push_str(&format!("{ms:10.4} ms {:5.1} %  {label}\n", 100.0 * ms / total));
-    }
-    Ok(text)
+    let mut lines = vec![
+        format!("{}: {}", workload.id, workload.about),
+        program.to_string(),
+        format!("{total:.4} ms without the update; of {n} executions each step took"),
+    ];
+    lines.extend(profile.iter().map(|(label, ms)| format!("{ms:10.4} ms {:5.1} %  {label}", 100.0 * ms / total)));
+    Ok(lines.join("\n"))
 }
