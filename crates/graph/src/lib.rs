@@ -26,6 +26,7 @@
 #![expect(clippy::inline_always, reason = "a loop's helpers must be compiled with the instruction set of its copy")]
 
 mod build;
+mod chunk;
 mod convolution;
 mod curvature;
 mod data;

@@ -176,6 +176,7 @@ impl Program {
         }
         let roots: Vec<Node> = outputs.iter().map(|(_, node)| *node).chain(gradients).collect();
         let (simple, roots) = graph.simplified(&roots);
+        let (simple, roots) = simple.chunked(&roots);
         let (simple, roots) = simple.turned(&roots);
         let offsets: Vec<usize> = space.iter().map(|param| param.range.start).collect();
         let (output_nodes, gradient_nodes) = roots.split_at(outputs.len());

@@ -41,47 +41,60 @@ impl Graph {
     }
 }
 
-struct Pass<'a> {
-    old: &'a Graph,
-    new: Graph,
+pub(crate) struct Pass<'a> {
+    pub(crate) old: &'a Graph,
+    pub(crate) new: Graph,
     seen: HashMap<String, Node>,
     /// For each old node, how many live nodes read it (roots count as reading).
     n_readers: Vec<usize>,
+    /// Nodes that are computed slice by slice only (see `chunk.rs`), and the slices of them made so far.
+    pub(crate) in_slices: Vec<bool>,
+    slices: HashMap<(Node, usize, usize), Node>,
 }
 
 /// Where the entries of a sliced or padded axis stand: `start..start + extent` of `full`.
 #[derive(Clone, Copy, PartialEq)]
-struct Window {
-    axis: usize,
-    start: usize,
-    extent: usize,
-    full: usize,
+pub(crate) struct Window {
+    pub(crate) axis: usize,
+    pub(crate) start: usize,
+    pub(crate) extent: usize,
+    pub(crate) full: usize,
 }
 
 impl<'a> Pass<'a> {
-    fn run(old: &'a Graph, roots: &[Node]) -> (Graph, Vec<Node>) {
+    pub(crate) fn new(old: &'a Graph, roots: &[Node]) -> Self {
         let n = old.nodes.len();
-        let mut live = vec![false; n];
         let mut n_readers = vec![0; n];
         for root in roots {
-            live[root.0 as usize] = true;
             n_readers[root.0 as usize] += 1;
         }
         for at in (0..n).rev() {
-            if live[at] {
+            if n_readers[at] > 0 {
                 for operand in old.nodes[at].op.operands() {
-                    live[operand.0 as usize] = true;
                     n_readers[operand.0 as usize] += 1;
                 }
             }
         }
-        let mut pass = Self { old, new: Graph::new(), seen: HashMap::new(), n_readers };
-        pass.new.params.clone_from(&old.params);
-        pass.new.inputs.clone_from(&old.inputs);
+        let mut new = Graph::new();
+        new.params.clone_from(&old.params);
+        new.inputs.clone_from(&old.inputs);
+        Self { old, new, seen: HashMap::new(), n_readers, in_slices: vec![false; n], slices: HashMap::new() }
+    }
+
+    pub(crate) fn is_live(&self, at: usize) -> bool {
+        self.n_readers[at] > 0
+    }
+
+    fn run(old: &'a Graph, roots: &[Node]) -> (Graph, Vec<Node>) {
+        let n = old.nodes.len();
+        let mut pass = Self::new(old, roots);
         let mut map = vec![Node(u32::MAX); n];
         // What is left of a node once only a slice of it is computed: it inherits the name.
         let mut narrowed: HashMap<Node, Node> = HashMap::new();
-        for at in (0..n).filter(|&at| live[at]) {
+        for at in 0..n {
+            if !pass.is_live(at) {
+                continue;
+            }
             let data = &old.nodes[at];
             map[at] = match data.op {
                 // A slice whose operand nobody else reads moves through it.
@@ -108,21 +121,28 @@ impl<'a> Pass<'a> {
                 _ => pass.emit_mapped(data, &map),
             };
         }
+        pass.finish(&map, &narrowed, roots)
+    }
+
+    /// The new graph with its names, parameters and inputs, and the roots in it.
+    pub(crate) fn finish(mut self, map: &[Node], narrowed: &HashMap<Node, Node>, roots: &[Node]) -> (Graph, Vec<Node>) {
+        let old = self.old;
         for (name, node) in old.names() {
-            if live[node.0 as usize] && !matches!(old.node(node).op, Op::Param(_) | Op::Input(_)) {
+            // What is left of the node, if anything is.
+            let moved = narrowed.get(&node).copied().unwrap_or(map[node.0 as usize]);
+            if moved != Node(u32::MAX) && !matches!(old.node(node).op, Op::Param(_) | Op::Input(_)) {
                 // Two names may meet in one node; messages need only one of them.
-                let node = narrowed.get(&node).copied().unwrap_or(map[node.0 as usize]);
-                let _ = pass.new.named(node, name);
+                let _ = self.new.named(moved, name);
             }
         }
-        for (param, old_param) in pass.new.params.iter_mut().zip(&old.params) {
+        for (param, old_param) in self.new.params.iter_mut().zip(&old.params) {
             param.node = map.get(old_param.node.0 as usize).copied().unwrap_or(old_param.node);
         }
-        for (input, old_input) in pass.new.inputs.iter_mut().zip(&old.inputs) {
+        for (input, old_input) in self.new.inputs.iter_mut().zip(&old.inputs) {
             input.node = map.get(old_input.node.0 as usize).copied().unwrap_or(old_input.node);
         }
         let roots = roots.iter().map(|root| map[root.0 as usize]).collect();
-        (pass.new, roots)
+        (self.new, roots)
     }
 
     fn is_free_to_slice(&self, of: Node) -> bool {
@@ -138,13 +158,13 @@ impl<'a> Pass<'a> {
             )
     }
 
-    fn emit_mapped(&mut self, data: &NodeData, map: &[Node]) -> Node {
+    pub(crate) fn emit_mapped(&mut self, data: &NodeData, map: &[Node]) -> Node {
         let op = data.op.map_operands(|operand| map[operand.0 as usize]);
         self.emit(op, &data.shape, data.dtype)
     }
 
     /// The node of an operation after local rules, shared with any equal node.
-    fn emit(&mut self, op: Op, shape: &[usize], dtype: DType) -> Node {
+    pub(crate) fn emit(&mut self, op: Op, shape: &[usize], dtype: DType) -> Node {
         if let Some(node) = self.local_rule(&op, shape) {
             return node;
         }
@@ -276,7 +296,7 @@ impl<'a> Pass<'a> {
         if shape.is_empty() { scalar } else { self.emit(Op::Broadcast(scalar), shape, DType::Float) }
     }
 
-    fn einsum(&mut self, a: Node, b: Node, spec: EinsumSpec) -> Node {
+    pub(crate) fn einsum(&mut self, a: Node, b: Node, spec: EinsumSpec) -> Node {
         let shape = spec.out_shape(self.new.shape(a), self.new.shape(b)).expect("labels come from a checked einsum");
         self.emit(Op::Einsum(a, b, spec), &shape, DType::Float)
     }
@@ -293,8 +313,22 @@ impl<'a> Pass<'a> {
         self.emit(Op::Pad { of, axis: window.axis, before: window.start }, &shape, DType::Float)
     }
 
+    /// The slice `window` of an old node.
+    pub(crate) fn narrow(&mut self, node: Node, window: Window, map: &[Node]) -> Node {
+        if !self.in_slices[node.0 as usize] {
+            return self.slice(map[node.0 as usize], window);
+        }
+        let key = (node, window.axis, window.start);
+        if let Some(&slice) = self.slices.get(&key) {
+            return slice;
+        }
+        let slice = self.slice_through(node, window, map).expect("only what slices move through is computed in slices");
+        self.slices.insert(key, slice);
+        slice
+    }
+
     /// The slice `window` of the old node `of`, expressed by slices of its operands.
-    fn slice_through(&mut self, of: Node, window: Window, map: &[Node]) -> Option<Node> {
+    pub(crate) fn slice_through(&mut self, of: Node, window: Window, map: &[Node]) -> Option<Node> {
         let old = self.old;
         let data = old.node(of);
         let mut shape = data.shape.clone();
@@ -303,43 +337,42 @@ impl<'a> Pass<'a> {
         let axis = window.axis;
         Some(match &data.op {
             Op::Unary(..) | Op::Binary(..) | Op::Select(..) | Op::CrossEntropy { .. } => {
-                let op = data.op.map_operands(|operand| self.slice(moved(operand), window));
+                let op = data.op.map_operands(|operand| self.narrow(operand, window, map));
                 self.emit(op, &shape, DType::Float)
             }
             Op::Softmax(_) | Op::LogSoftmax(_) | Op::CrossEntropyGrad { .. } if axis + 1 < shape.len() => {
-                let op = data.op.map_operands(|operand| self.slice(moved(operand), window));
+                let op = data.op.map_operands(|operand| self.narrow(operand, window, map));
                 self.emit(op, &shape, DType::Float)
             }
             Op::FirstMax(_, axes) if !axes.contains(&axis) => {
-                let op = data.op.map_operands(|operand| self.slice(moved(operand), window));
+                let op = data.op.map_operands(|operand| self.narrow(operand, window, map));
                 self.emit(op, &shape, DType::Float)
             }
             Op::Broadcast(x) => {
                 let own = old.shape(*x);
                 let lead = data.shape.len() - own.len();
-                let inner = moved(*x);
                 let inner = if axis >= lead && own[axis - lead] != 1 {
-                    self.slice(inner, Window { axis: axis - lead, ..window })
+                    self.narrow(*x, Window { axis: axis - lead, ..window }, map)
                 } else {
-                    inner
+                    moved(*x)
                 };
                 self.emit(Op::Broadcast(inner), &shape, data.dtype)
             }
             Op::Permute(x, order) => {
-                let inner = self.slice(moved(*x), Window { axis: order[axis], ..window });
+                let inner = self.narrow(*x, Window { axis: order[axis], ..window }, map);
                 self.emit(Op::Permute(inner, order.clone()), &shape, data.dtype)
             }
             Op::Slice { of: x, axis: own, start } if *own != axis => {
-                let inner = self.slice(moved(*x), window);
+                let inner = self.narrow(*x, window, map);
                 self.emit(Op::Slice { of: inner, axis: *own, start: *start }, &shape, data.dtype)
             }
             Op::Reshape(x) => {
                 let inner_axis = same_axis(&data.shape, old.shape(*x), axis)?;
-                let inner = self.slice(moved(*x), Window { axis: inner_axis, ..window });
+                let inner = self.narrow(*x, Window { axis: inner_axis, ..window }, map);
                 self.emit(Op::Reshape(inner), &shape, data.dtype)
             }
             Op::Pad { of: x, axis: own, before } if *own != axis => {
-                let inner = self.slice(moved(*x), window);
+                let inner = self.narrow(*x, window, map);
                 self.emit(Op::Pad { of: inner, axis: *own, before: *before }, &shape, DType::Float)
             }
             Op::Windows { of: x, axis: own, stride, dilation } => {
@@ -352,13 +385,13 @@ impl<'a> Pass<'a> {
                 };
                 let inner_axis = if axis > *own { axis - 1 } else { axis };
                 let full = old.shape(*x)[inner_axis];
-                let inner = self.slice(moved(*x), Window { axis: inner_axis, start, extent, full });
+                let inner = self.narrow(*x, Window { axis: inner_axis, start, extent, full }, map);
                 let op = Op::Windows { of: inner, axis: *own, stride: *stride, dilation: *dilation };
                 self.emit(op, &shape, DType::Float)
             }
             Op::Overlap { of: x, axis: own, stride, dilation } if *own != axis => {
                 let inner_axis = if axis > *own { axis + 1 } else { axis };
-                let inner = self.slice(moved(*x), Window { axis: inner_axis, ..window });
+                let inner = self.narrow(*x, Window { axis: inner_axis, ..window }, map);
                 let op = Op::Overlap { of: inner, axis: *own, stride: *stride, dilation: *dilation };
                 self.emit(op, &shape, DType::Float)
             }
@@ -369,7 +402,7 @@ impl<'a> Pass<'a> {
             Op::Einsum(a, b, spec) => {
                 let label = spec.out[axis];
                 let mut narrow = |node: Node, labels: &[u8]| match labels.iter().position(|&l| l == label) {
-                    Some(own) => self.slice(moved(node), Window { axis: own, ..window }),
+                    Some(own) => self.narrow(node, Window { axis: own, ..window }, map),
                     None => moved(node),
                 };
                 let (a, b) = (narrow(*a, &spec.a), narrow(*b, &spec.b));
@@ -377,7 +410,7 @@ impl<'a> Pass<'a> {
             }
             Op::Sum(x, axes) | Op::Max(x, axes) => {
                 let kept: Vec<usize> = (0..old.shape(*x).len()).filter(|i| !axes.contains(i)).collect();
-                let inner = self.slice(moved(*x), Window { axis: kept[axis], ..window });
+                let inner = self.narrow(*x, Window { axis: kept[axis], ..window }, map);
                 let op = if matches!(data.op, Op::Sum(..)) {
                     Op::Sum(inner, axes.clone())
                 } else {
@@ -388,25 +421,27 @@ impl<'a> Pass<'a> {
             Op::Gather { table, ids } => {
                 let id_rank = old.shape(*ids).len();
                 let op = if axis < id_rank {
-                    Op::Gather { table: moved(*table), ids: self.slice(moved(*ids), window) }
+                    Op::Gather { table: moved(*table), ids: self.narrow(*ids, window, map) }
                 } else {
-                    let narrow = self.slice(moved(*table), Window { axis: axis - id_rank + 1, ..window });
+                    let narrow = self.narrow(*table, Window { axis: axis - id_rank + 1, ..window }, map);
                     Op::Gather { table: narrow, ids: moved(*ids) }
                 };
                 self.emit(op, &shape, DType::Float)
             }
             Op::Concat { parts, axis: joined } => {
                 if axis != *joined {
-                    let parts = parts.iter().map(|&part| self.slice(moved(part), window)).collect();
+                    let parts = parts.iter().map(|&part| self.narrow(part, window, map)).collect();
                     return Some(self.emit(Op::Concat { parts, axis: *joined }, &shape, DType::Float));
                 }
                 let mut before = 0;
                 for &part in parts {
                     let extent = old.shape(part)[axis];
                     if window.start >= before && window.start + window.extent <= before + extent {
-                        return Some(
-                            self.slice(moved(part), Window { start: window.start - before, full: extent, ..window }),
-                        );
+                        return Some(self.narrow(
+                            part,
+                            Window { start: window.start - before, full: extent, ..window },
+                            map,
+                        ));
                     }
                     before += extent;
                 }

@@ -14,6 +14,8 @@ pub(crate) struct Contract {
     /// (extent, [stride in each]) of the batch axes.
     batch: Vec<(usize, [usize; 3])>,
     product: Product,
+    /// Adds to the result instead of writing it.
+    adds: bool,
 }
 
 /// One product: out[i, j] = Σ_l a[i, l]·b[l, j]; an entry lies at the sum of the offsets of its two indices.
@@ -37,13 +39,13 @@ const FEW_ROWS: usize = 24;
 
 impl Contract {
     /// Roles are swapped where that makes the result's columns the dense ones.
-    pub(crate) fn new(places: [Place; 3], batch: Vec<(usize, [usize; 3])>, product: Product) -> Self {
+    pub(crate) fn new(places: [Place; 3], batch: Vec<(usize, [usize; 3])>, product: Product, adds: bool) -> Self {
         let p = product;
         if p.out_columns.is_dense(0, p.out_columns.len().min(2)) && p.out_columns.len() > 1
             || !p.out_rows.is_dense(0, p.out_rows.len().min(2))
             || p.out_rows.len() == 1
         {
-            return Self { places, batch, product: p };
+            return Self { places, batch, product: p, adds };
         }
         let [a, b, out] = places;
         let batch = batch.into_iter().map(|(extent, [x, y, z])| (extent, [y, x, z])).collect();
@@ -55,7 +57,7 @@ impl Contract {
             out_rows: p.out_columns,
             out_columns: p.out_rows,
         };
-        Self { places: [b, a, out], batch, product }
+        Self { places: [b, a, out], batch, product, adds }
     }
 
     pub(crate) fn spans(&self) -> Vec<Span> {
@@ -80,17 +82,23 @@ impl Contract {
         let [a, b, out] = self.places.map(|place| memory.at(place).cast_const());
         let p = &self.product;
         if let Some(product) = tiny::Product::of(p) {
-            return tiny::batch(memory.isa, a, b, out.cast_mut(), &self.batch, product);
+            return tiny::batch(memory.isa, a, b, out.cast_mut(), &self.batch, product, self.adds);
         }
         let scratch = memory.scratch(self.scratch_len());
         for [at_a, at_b, at_out] in walk(&self.batch) {
-            product(memory.isa, p, [a.wrapping_add(at_a), b.wrapping_add(at_b), out.wrapping_add(at_out)], scratch);
+            product(
+                memory.isa,
+                p,
+                self.adds,
+                [a.wrapping_add(at_a), b.wrapping_add(at_b), out.wrapping_add(at_out)],
+                scratch,
+            );
         }
     }
 }
 
 #[expect(unsafe_code, reason = "runs tiles on the addresses of the plan")]
-fn product(isa: Isa, p: &Product, [a, b, out]: [*const f32; 3], scratch: &mut [f32]) {
+fn product(isa: Isa, p: &Product, adds: bool, [a, b, out]: [*const f32; 3], scratch: &mut [f32]) {
     let (m, n, k) = (p.a_rows.len(), p.b_columns.len(), p.a_inner.len());
     let (tile_rows, _) = tile::shape(isa);
     let (panel, packed_a) = scratch.split_at_mut(k.min(INNER_BLOCK) * tile::MAX_COLUMNS);
@@ -147,7 +155,7 @@ fn product(isa: Isa, p: &Product, [a, b, out]: [*const f32; 3], scratch: &mut [f
                     first_column: first,
                     n_columns,
                     is_dense: p.out_columns.is_dense(first, n_columns),
-                    adds: from > 0,
+                    adds: adds || from > 0,
                 };
                 // SAFETY: the plan's offsets stay inside the three buffers, and the result is no operand.
                 unsafe { panel.run(isa) };

@@ -55,6 +55,7 @@ multiversion! {
         out: *mut f32,
         batch: &[(usize, [usize; 3])],
         p: Product,
+        adds: bool,
     ) {
         let along_columns = p.b_columns == 1 && p.out_columns == 1 && (p.n >= 8 || p.a_inner != 1 || p.b_inner != 1);
         let dots = p.a_inner == 1 && p.b_inner == 1;
@@ -65,7 +66,9 @@ multiversion! {
                 if along_columns {
                     for i in 0..p.m {
                         let row = std::slice::from_raw_parts_mut(out.add(i * p.out_rows), p.n);
-                        row.fill(0.0);
+                        if !adds {
+                            row.fill(0.0);
+                        }
                         for l in 0..p.k {
                             let factor = *a.add(i * p.a_rows + l * p.a_inner);
                             let other = std::slice::from_raw_parts(b.add(l * p.b_inner), p.n);
@@ -79,17 +82,20 @@ multiversion! {
                         let left = std::slice::from_raw_parts(a.add(i * p.a_rows), p.k);
                         for j in 0..p.n {
                             let right = std::slice::from_raw_parts(b.add(j * p.b_columns), p.k);
-                            *out.add(i * p.out_rows + j * p.out_columns) = dot(left, right);
+                            let to = out.add(i * p.out_rows + j * p.out_columns);
+                            let before = if adds { *to } else { 0.0 };
+                            *to = before + dot(left, right);
                         }
                     }
                 } else {
                     for i in 0..p.m {
                         for j in 0..p.n {
-                            let mut sum = 0.0;
+                            let to = out.add(i * p.out_rows + j * p.out_columns);
+                            let mut sum = if adds { *to } else { 0.0 };
                             for l in 0..p.k {
                                 sum += *a.add(i * p.a_rows + l * p.a_inner) * *b.add(l * p.b_inner + j * p.b_columns);
                             }
-                            *out.add(i * p.out_rows + j * p.out_columns) = sum;
+                            *to = sum;
                         }
                     }
                 }

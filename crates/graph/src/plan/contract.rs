@@ -66,7 +66,8 @@ pub(super) fn plan(planner: &mut Planner<'_>, node: Node, (a, b, spec): (Node, N
         .map(|dim| (dim.extent, [dim.strides[A], dim.strides[B], dim.strides[OUT]]))
         .collect();
     let flops = 2 * axes.iter().map(|axis| axis.extent).product::<usize>();
-    planner.step(node, Kernel::Contract(Contract::new(places, loops, product)), result, flops);
+    let adds = planner.joins.adding.contains(&node);
+    planner.step(node, Kernel::Contract(Contract::new(places, loops, product, adds)), result, flops);
 }
 
 /// The offsets of a group of axes on one side.

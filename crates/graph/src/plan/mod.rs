@@ -2,6 +2,7 @@
 
 mod arena;
 mod contract;
+mod joins;
 pub(crate) mod layout;
 mod proof;
 
@@ -16,6 +17,7 @@ use crate::kernels::overlap::Overlap;
 use crate::kernels::reduce::Reduce;
 use crate::kernels::rows::{RowKind, Rows};
 use crate::kernels::tables::Table;
+use joins::Joins;
 use layout::{Layout, broadcast_strides, collapse, window_strides};
 
 /// A place in memory: element `offset` of a buffer.
@@ -131,6 +133,8 @@ struct Planner<'a> {
     copies: BTreeMap<Node, Place>,
     /// Where a node's result must be written, if it has a fixed place.
     preset: BTreeMap<Node, Place>,
+    /// Sums and concatenations whose operands are written where the result belongs.
+    joins: Joins,
     buffers: Vec<Buffer>,
     steps: Vec<Step>,
     literals: Vec<f32>,
@@ -166,10 +170,13 @@ impl<'a> Planner<'a> {
         let weights = Buffer { space: Space::Weights, len: request.n_params, offset: 0 };
         let literals = Buffer { space: Space::Literals, len: 0, offset: 0 };
         let gradient = Buffer { space: Space::Kept, len: request.n_params, offset: 0 };
+        let readers = readers(graph, &live);
+        let joins = Joins::find(graph, &live, &constant, &readers, &roots);
         let mut planner = Self {
             request,
             graph,
-            group: groups(graph, &live, &constant, &roots),
+            group: groups(graph, &live, &constant, &roots, &readers, &joins),
+            joins,
             live,
             constant,
             layouts: vec![None; n],
@@ -198,6 +205,7 @@ impl<'a> Planner<'a> {
             planner.outputs.push((place, len));
             planner.preset.entry(node).or_insert(place);
         }
+        planner.place_joined();
         planner
     }
 
@@ -295,6 +303,8 @@ impl<'a> Planner<'a> {
                 self.step(node, Kernel::First(first), result, request_len(graph, *a));
                 self.set_dense(node, result);
             }
+            // The operands are there, one added to the other.
+            Op::Binary(..) if self.joins.sums.contains_key(&node) => self.set_dense(node, self.preset[&node]),
             Op::Unary(..) | Op::Binary(..) | Op::Select(..) => {
                 if self.group[at] == Some(node) {
                     self.fused(node);
@@ -316,12 +326,15 @@ impl<'a> Planner<'a> {
                 let mut before = 0;
                 for (i, &part) in parts.iter().enumerate() {
                     let inner = Place { offset: result.offset + before * strides[*axis], ..result };
+                    before += graph.shape(part)[*axis];
+                    if self.joins.parts.contains(&part) {
+                        continue;
+                    }
                     let source = self.layout(part).clone();
                     let copy = Copy::new(None, graph.shape(part), &source, inner, &strides);
                     // The result is there only after the last part.
                     let len = if i + 1 == parts.len() { request_len(graph, node) } else { 0 };
                     self.step_of(node, Kernel::Copy(copy), (result, len), 0);
-                    before += graph.shape(part)[*axis];
                 }
                 self.set_dense(node, result);
             }
@@ -539,22 +552,34 @@ fn is_elementwise(op: &Op) -> bool {
     matches!(op, Op::Unary(..) | Op::Binary(..) | Op::Select(..))
 }
 
-/// The group of an elementwise node is the one group that reads it, if there is only one, with the same shape; else it
-/// is the root of its own. Every group has one result, and runs where its root stands: all it reads is there by then.
-fn groups(graph: &Graph, live: &[bool], constant: &[bool], roots: &[Node]) -> Vec<Option<Node>> {
-    let n = graph.nodes.len();
-    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); n];
-    for at in (0..n).filter(|&at| live[at]) {
+/// The live nodes that read each node, once for every operand.
+fn readers(graph: &Graph, live: &[bool]) -> Vec<Vec<usize>> {
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); graph.nodes.len()];
+    for at in (0..graph.nodes.len()).filter(|&at| live[at]) {
         for operand in graph.nodes[at].op.operands() {
             readers[operand.0 as usize].push(at);
         }
     }
+    readers
+}
+
+/// The group of an elementwise node is the one group that reads it, if there is only one, with the same shape; else it
+/// is the root of its own. Every group has one result, and runs where its root stands: all it reads is there by then.
+fn groups(
+    graph: &Graph,
+    live: &[bool],
+    constant: &[bool],
+    roots: &[Node],
+    readers: &[Vec<usize>],
+    joins: &Joins,
+) -> Vec<Option<Node>> {
+    let n = graph.nodes.len();
     let mut group: Vec<Option<Node>> = vec![None; n];
     for at in (0..n).rev() {
-        if !live[at] || constant[at] || !is_elementwise(&graph.nodes[at].op) {
+        let node = Node(at as u32);
+        if !live[at] || constant[at] || !is_elementwise(&graph.nodes[at].op) || joins.sums.contains_key(&node) {
             continue;
         }
-        let node = Node(at as u32);
         let mut of_readers = readers[at].iter().map(|&reader| {
             let same_shape = graph.nodes[reader].shape == graph.nodes[at].shape;
             group[reader].filter(|_| same_shape)
