@@ -1,8 +1,9 @@
 //! Products with curvature matrices: the Hessian, Gauss–Newton, and both Fisher matrices, of flat vectors.
 
+use crate::compile::Gradient;
 use crate::graph::{Graph, GraphError, Node};
 use crate::params::ParamSpace;
-use crate::program::{Gradient, Program, RunError, Workspace};
+use crate::program::{Program, RunError, Workspace};
 
 /// A symmetric matrix over the parameters of a network; see [`Graph::hessian_vector`],
 /// [`Graph::gauss_newton_vector`], [`Graph::fisher_vector`] and [`Graph::empirical_fisher_vector`].

@@ -48,12 +48,7 @@ impl Graph {
     fn tangent_of(&mut self, y: Node, op: &Op, tangents: &[Option<Node>]) -> Option<Node> {
         let of = |node: Node| tangents[node.0 as usize];
         match op {
-            Op::Param(_)
-            | Op::Input(_)
-            | Op::Constant(_)
-            | Op::Iota { .. }
-            | Op::Rotation { .. }
-            | Op::FirstMax(..) => None,
+            Op::Param(_) | Op::Input(_) | Op::Constant(_) | Op::Iota { .. } | Op::Rotation { .. } => None,
             Op::Unary(unary, a) => of(*a).and_then(|t| self.unary_product(*unary, *a, y, t)),
             Op::Binary(binary, a, b) => self.tangent_of_binary(*binary, y, (*a, of(*a)), (*b, of(*b))),
             Op::Select(condition, a, b) => {
@@ -95,9 +90,10 @@ impl Graph {
             }
             Op::Max(a, axes) => {
                 let tangent = of(*a)?;
-                let picked = self.at_first_maximum(*a, tangent, axes);
-                Some(self.sum(picked, axes))
+                Some(self.pick_max(*a, tangent, axes))
             }
+            Op::PickMax { by, from, axes } => of(*from).map(|t| self.pick_max(*by, t, axes)),
+            Op::PutMax { by, values, axes } => of(*values).map(|t| self.put_max(*by, t, axes)),
             Op::Softmax(a) => of(*a).map(|t| self.softmax_product(y, t)),
             Op::LogSoftmax(a) => {
                 let tangent = of(*a)?;

@@ -109,8 +109,19 @@ pub(crate) enum Op {
     Sum(Node, Vec<usize>),
     /// Removes the axes (ascending).
     Max(Node, Vec<usize>),
-    /// 1 at the first entry (in row-major order) that attains the maximum over the axes, else 0; its derivative is 0.
-    FirstMax(Node, Vec<usize>),
+    /// Removes the axes: the entry of `from` at the first place (in row-major order) where `by`, of the same shape, attains
+    /// its maximum over them, passing over NaN. Its derivative by `by` is 0.
+    PickMax {
+        by: Node,
+        from: Node,
+        axes: Vec<usize>,
+    },
+    /// Adjoint of picking: `values` at those places, 0 elsewhere.
+    PutMax {
+        by: Node,
+        values: Node,
+        axes: Vec<usize>,
+    },
     /// Over the last axis.
     Softmax(Node),
     /// Over the last axis.
@@ -462,13 +473,14 @@ impl Op {
             | Self::Pad { of: a, .. }
             | Self::Sum(a, _)
             | Self::Max(a, _)
-            | Self::FirstMax(a, _)
             | Self::Windows { of: a, .. }
             | Self::Overlap { of: a, .. }
             | Self::Softmax(a)
             | Self::LogSoftmax(a) => vec![*a],
             Self::Binary(_, a, b)
             | Self::Einsum(a, b, _)
+            | Self::PickMax { by: a, from: b, .. }
+            | Self::PutMax { by: a, values: b, .. }
             | Self::Gather { table: a, ids: b }
             | Self::ScatterAdd { ids: a, values: b }
             | Self::CrossEntropy { logits: a, targets: b }
@@ -496,7 +508,8 @@ impl Op {
             Self::Einsum(a, b, spec) => Self::Einsum(f(*a), f(*b), spec.clone()),
             Self::Sum(a, axes) => Self::Sum(f(*a), axes.clone()),
             Self::Max(a, axes) => Self::Max(f(*a), axes.clone()),
-            Self::FirstMax(a, axes) => Self::FirstMax(f(*a), axes.clone()),
+            Self::PickMax { by, from, axes } => Self::PickMax { by: f(*by), from: f(*from), axes: axes.clone() },
+            Self::PutMax { by, values, axes } => Self::PutMax { by: f(*by), values: f(*values), axes: axes.clone() },
             Self::Windows { of, axis, stride, dilation } => {
                 Self::Windows { of: f(*of), axis: *axis, stride: *stride, dilation: *dilation }
             }
@@ -532,7 +545,8 @@ impl Op {
             Self::Einsum(..) => "einsum",
             Self::Sum(..) => "sum",
             Self::Max(..) => "max",
-            Self::FirstMax(..) => "first_max",
+            Self::PickMax { .. } => "pick_max",
+            Self::PutMax { .. } => "put_max",
             Self::Windows { .. } => "windows",
             Self::Overlap { .. } => "overlap",
             Self::Softmax(_) => "softmax",

@@ -209,20 +209,14 @@ impl Graph {
                 let max = |g: &Vec<T>| g.iter().map(|x| x.to_f64()).fold(f64::NEG_INFINITY, larger);
                 Value::Float(groups.iter().map(|g| T::from_f64(max(g))).collect())
             }
-            Op::FirstMax(a, axes) => {
-                let own = shape_of(a);
-                let kept: Vec<usize> = (0..own.len()).filter(|axis| !axes.contains(axis)).collect();
-                let kept_shape: Vec<usize> = kept.iter().map(|&axis| own[axis]).collect();
-                let mut best: Vec<Option<(f64, usize)>> = vec![None; kept_shape.iter().product()];
-                for (at, (index, x)) in Indices::new(own).zip(float(a)).enumerate() {
-                    let (x, best) = (x.to_f64(), &mut best[flat(&kept_shape, kept.iter().map(|&axis| index[axis]))]);
-                    if best.is_none_or(|(top, _)| x > top || (x.is_nan() && !top.is_nan())) {
-                        *best = Some((x, at));
-                    }
-                }
-                let mut out = vec![T::from_f64(0.0); float(a).len()];
-                for (_, at) in best.into_iter().flatten() {
-                    out[at] = T::from_f64(1.0);
+            Op::PickMax { by, from, axes } => {
+                let places = first_maxima(shape_of(by), axes, float(by));
+                Value::Float(places.into_iter().map(|at| float(from)[at]).collect())
+            }
+            Op::PutMax { by, values, axes } => {
+                let mut out = vec![T::from_f64(0.0); shape.iter().product()];
+                for (at, &x) in first_maxima(shape_of(by), axes, float(by)).into_iter().zip(float(values)) {
+                    out[at] = x;
                 }
                 Value::Float(out)
             }
@@ -383,7 +377,7 @@ fn pick<T: Real>(from: &Value<T>, shape: &[usize], source: impl Fn(&[usize]) -> 
 }
 
 /// The elements that each entry of a reduction over `axes` combines.
-fn groups<T: Real>(shape: &[usize], axes: &[usize], values: &[T]) -> Vec<Vec<T>> {
+fn groups<T: Copy>(shape: &[usize], axes: &[usize], values: &[T]) -> Vec<Vec<T>> {
     let kept: Vec<usize> = (0..shape.len()).filter(|axis| !axes.contains(axis)).collect();
     let kept_shape: Vec<usize> = kept.iter().map(|&axis| shape[axis]).collect();
     let mut groups = vec![Vec::new(); kept_shape.iter().product()];
@@ -391,6 +385,16 @@ fn groups<T: Real>(shape: &[usize], axes: &[usize], values: &[T]) -> Vec<Vec<T>>
         groups[flat(&kept_shape, kept.iter().map(|&axis| index[axis]))].push(value);
     }
     groups
+}
+
+/// Where the largest number of each group along `axes` first stands; the first place of groups without numbers.
+fn first_maxima<T: Real>(shape: &[usize], axes: &[usize], values: &[T]) -> Vec<usize> {
+    let places: Vec<usize> = (0..values.len()).collect();
+    let first = |group: Vec<usize>| {
+        let top = group.iter().map(|&at| values[at].to_f64()).fold(f64::NEG_INFINITY, f64::max);
+        group.iter().copied().find(|&at| values[at].to_f64() == top).unwrap_or(group[0])
+    };
+    groups(shape, axes, &places).into_iter().map(first).collect()
 }
 
 fn rows<T: Real>(values: &[T], shape: &[usize], f: impl Fn(&[f64], &mut Vec<f64>)) -> Value<T> {

@@ -27,6 +27,7 @@
 
 mod build;
 mod chunk;
+mod compile;
 mod convolution;
 mod curvature;
 mod data;
@@ -39,6 +40,7 @@ mod isa;
 mod kernels;
 mod lanczos;
 mod layers;
+mod listing;
 mod math;
 mod params;
 mod plan;
@@ -52,6 +54,7 @@ mod tridiagonal;
 mod turn;
 mod update;
 
+pub use compile::Gradient;
 pub use convolution::Convolution;
 pub use curvature::{Curvature, CurvatureProgram};
 pub use data::{Column, ColumnData, DataSet, DataSetError};
@@ -59,8 +62,9 @@ pub use graph::{DType, Graph, GraphError, Node};
 pub use interpret::{InterpretError, Real, Value, cross_entropy};
 pub use isa::Isa;
 pub use lanczos::{EigenPair, SpectrumError, top_eigenpairs};
+pub use listing::Profile;
 pub use params::{Param, ParamSpace};
 pub use probes::{ProbeMean, SpectralDensity, hutchinson_trace};
-pub use program::{Gradient, Program, RunError, Workspace};
+pub use program::{Program, RunError, Workspace};
 pub use random::{Purpose, Stream};
 pub use update::{Adam, Free, Langevin, RmsProp, Sgd, StepNorms, adam, rmsprop_sgld, sgd, sgld};

@@ -41,7 +41,7 @@ pub fn hutchinson_trace<E: Error + 'static>(
     for i in 0..n_probes {
         stream.signs(i, &mut probe);
         apply(&probe, &mut product).map_err(SpectrumError::Product)?;
-        let value = dot(&probe, product.iter().copied().map(f64::from));
+        let value = dot(&probe, &product);
         if !value.is_finite() {
             return Err(SpectrumError::NotFinite { index: i as usize });
         }

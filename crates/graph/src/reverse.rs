@@ -60,12 +60,7 @@ impl Graph {
         let on = |node: Node| active[node.0 as usize];
         let mut shares = Vec::new();
         match op {
-            Op::Param(_)
-            | Op::Input(_)
-            | Op::Constant(_)
-            | Op::Iota { .. }
-            | Op::Rotation { .. }
-            | Op::FirstMax(..) => {}
+            Op::Param(_) | Op::Input(_) | Op::Constant(_) | Op::Iota { .. } | Op::Rotation { .. } => {}
             Op::Unary(unary, a) => {
                 if let Some(share) = self.unary_product(*unary, *a, y, g) {
                     shares.push((*a, share));
@@ -166,9 +161,16 @@ impl Graph {
                 let kept = self.keep_axes(g, axes);
                 shares.push((*a, self.broadcast(kept, &shape)));
             }
-            Op::Max(a, axes) => {
-                let kept = self.keep_axes(g, axes);
-                shares.push((*a, self.at_first_maximum(*a, kept, axes)));
+            Op::Max(a, axes) => shares.push((*a, self.put_max(*a, g, axes))),
+            Op::PickMax { by, from, axes } => {
+                if on(*from) {
+                    shares.push((*from, self.put_max(*by, g, axes)));
+                }
+            }
+            Op::PutMax { by, values, axes } => {
+                if on(*values) {
+                    shares.push((*values, self.pick_max(*by, g, axes)));
+                }
             }
             Op::Softmax(a) => shares.push((*a, self.softmax_product(y, g))),
             Op::LogSoftmax(a) => {
@@ -263,13 +265,17 @@ impl Graph {
         self.mul(p, centred)
     }
 
-    /// `v` where `a` first attains its maximum over `axes`, else 0. A choice and not a product: `v` may be anything
-    /// where it is not picked.
-    pub(crate) fn at_first_maximum(&mut self, a: Node, v: Node, axes: &[usize]) -> Node {
-        let shape = self.shape(a).to_vec();
-        let first = self.push(Op::FirstMax(a, axes.to_vec()), shape, DType::Float);
-        let zero = self.constant(0.0);
-        self.select(first, v, zero)
+    /// `from` where `by` first attains its maximum over `axes`, which are removed.
+    pub(crate) fn pick_max(&mut self, by: Node, from: Node, axes: &[usize]) -> Node {
+        let own = self.shape(by);
+        let shape = (0..own.len()).filter(|axis| !axes.contains(axis)).map(|axis| own[axis]).collect();
+        self.push(Op::PickMax { by, from, axes: axes.to_vec() }, shape, DType::Float)
+    }
+
+    /// `values` where `by` first attains its maximum over `axes`, else 0.
+    pub(crate) fn put_max(&mut self, by: Node, values: Node, axes: &[usize]) -> Node {
+        let shape = self.shape(by).to_vec();
+        self.push(Op::PutMax { by, values, axes: axes.to_vec() }, shape, DType::Float)
     }
 
     pub(crate) fn cross_entropy_grad(&mut self, logits: Node, targets: Node) -> Node {

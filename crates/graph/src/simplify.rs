@@ -344,9 +344,16 @@ impl<'a> Pass<'a> {
                 let op = data.op.map_operands(|operand| self.narrow(operand, window, map));
                 self.emit(op, &shape, DType::Float)
             }
-            Op::FirstMax(_, axes) if !axes.contains(&axis) => {
-                let op = data.op.map_operands(|operand| self.narrow(operand, window, map));
-                self.emit(op, &shape, DType::Float)
+            Op::PickMax { by, from, axes } => {
+                let kept: Vec<usize> = (0..old.shape(*by).len()).filter(|i| !axes.contains(i)).collect();
+                let inner = Window { axis: kept[axis], ..window };
+                let (by, from) = (self.narrow(*by, inner, map), self.narrow(*from, inner, map));
+                self.emit(Op::PickMax { by, from, axes: axes.clone() }, &shape, DType::Float)
+            }
+            Op::PutMax { by, values, axes } if !axes.contains(&axis) => {
+                let inner = Window { axis: axis - axes.iter().filter(|&&other| other < axis).count(), ..window };
+                let (by, values) = (self.narrow(*by, window, map), self.narrow(*values, inner, map));
+                self.emit(Op::PutMax { by, values, axes: axes.clone() }, &shape, DType::Float)
             }
             Op::Broadcast(x) => {
                 let own = old.shape(*x);

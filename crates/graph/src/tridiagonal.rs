@@ -8,8 +8,12 @@
 /// every matrix, in practice within three steps an eigenvalue.
 pub(crate) fn eigenvalues(diagonal: &[f64], off_diagonal: &[f64], rows: &mut [Vec<f64>]) -> Vec<f64> {
     let n = diagonal.len();
-    let mut d = diagonal.to_vec();
-    let mut e = off_diagonal[..n.saturating_sub(1)].to_vec();
+    // Entries of at most one, so that no product of them overflows, and none that matters vanishes.
+    let off_diagonal = &off_diagonal[..n.saturating_sub(1)];
+    let largest = diagonal.iter().chain(off_diagonal).fold(0.0_f64, |a, x| a.max(x.abs()));
+    let scale = if largest > 0.0 { largest } else { 1.0 };
+    let mut d: Vec<f64> = diagonal.iter().map(|x| x / scale).collect();
+    let mut e: Vec<f64> = off_diagonal.iter().map(|x| x / scale).collect();
     let mut last = n.saturating_sub(1);
     while last > 0 {
         for i in 0..last {
@@ -29,7 +33,7 @@ pub(crate) fn eigenvalues(diagonal: &[f64], off_diagonal: &[f64], rows: &mut [Ve
     for row in rows {
         *row = order.iter().map(|&i| row[i]).collect();
     }
-    order.into_iter().map(|i| d[i]).collect()
+    order.into_iter().map(|i| scale * d[i]).collect()
 }
 
 /// One step on the block `first..=last`, whose off-diagonal has no zero.
@@ -100,6 +104,26 @@ mod tests {
         for (k, value) in values.iter().enumerate() {
             let want = 2.0 - 2.0 * (std::f64::consts::PI * (k + 1) as f64 / (n + 1) as f64).cos();
             assert!((value - want).abs() < 1e-13, "{value} {want}");
+        }
+    }
+
+    #[test]
+    fn matrices_of_any_scale_and_grading_end() {
+        let stream = Stream::new(6, Purpose::Data, 0);
+        for case in 0..3000 {
+            let n = 1 + stream.below(12, case, 0);
+            let scale = 10_f64.powi(stream.below(440, case, 1) as i32 - 290);
+            let mut normals = vec![0.0; 2 * n];
+            stream.normals(case, 64, &mut normals);
+            let entry = |i: usize| {
+                let graded = 10_f64.powi(-(stream.below(20, case, 2 + i as u32) as i32));
+                let zero = stream.below(3, case, 100 + i as u32) == 0;
+                if zero { 0.0 } else { f64::from(normals[i]) * graded * scale }
+            };
+            let (d, e): (Vec<f64>, Vec<f64>) = ((0..n).map(entry).collect(), (n..2 * n - 1).map(entry).collect());
+            let largest = d.iter().chain(&e).fold(0.0_f64, |a, x| a.max(x.abs()));
+            let (residual, skew) = errors(&d, &e);
+            assert!(residual <= 1e-13 * largest + 1e-300 && skew < 1e-13, "{residual} {skew} {d:?} {e:?}");
         }
     }
 

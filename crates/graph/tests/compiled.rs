@@ -84,9 +84,8 @@ fn positions_that_the_loss_never_reads_are_not_computed() {
     let program = ontogeny_graph::Program::compile(&t.graph, &[("loss", t.loss)], Gradient::All(t.loss)).unwrap();
     let listing = program.to_string();
     // The MLP's hidden layer holds one position per example, not `context`.
-    let hidden = format!("{} floats", 4 * 64);
-    assert!(listing.lines().any(|l| l.contains(&hidden) && l.contains("mlp.hook_post")), "{listing}");
-    assert!(!listing.contains(&format!("{} floats", 4 * context * 64)), "{listing}");
+    assert!(listing.lines().any(|l| l.contains("[4, 1, 64]") && l.contains("mlp.hook_post")), "{listing}");
+    assert!(!listing.contains(&format!("[4, {context}, 64]")), "{listing}");
 }
 
 #[test]
@@ -147,7 +146,7 @@ fn grow(g: &mut Graph, pool: &mut Vec<Node>, bytes: [u8; 4]) {
     let (a, b) = (pick(bytes[1]), pick(bytes[2]));
     let rank = g.shape(a).len();
     let axis = if rank == 0 { 0 } else { bytes[3] as usize % rank };
-    let node = match bytes[0] % 29 {
+    let node = match bytes[0] % 32 {
         0 => g.add(a, b),
         1 => g.sub(a, b),
         2 => g.mul(a, b),
@@ -208,7 +207,7 @@ fn grow(g: &mut Graph, pool: &mut Vec<Node>, bytes: [u8; 4]) {
             let n: usize = g.shape(a)[..rank - 2].iter().product();
             let channels = if n.is_multiple_of(2) { 2 } else { 1 };
             let x = g.reshape(a, &[n / channels, channels, height, width]);
-            if bytes[0] % 29 == 26 {
+            if bytes[0] % 32 == 26 {
                 let padding = [bytes[2] as usize % 2, bytes[3] as usize % 2];
                 g.max_pool2d(x, [2, 1 + bytes[1] as usize % 3], [1 + bytes[2] as usize % 2, 2], [padding[0], 0])
             } else {
@@ -227,6 +226,17 @@ fn grow(g: &mut Graph, pool: &mut Vec<Node>, bytes: [u8; 4]) {
             }
         }
         28 if rank > 0 => g.max(a, &[axis, rank - 1]),
+        29 => g.silu(a),
+        30 if rank > 1 => g.rotary(a, 0, g.shape(a)[rank - 1] / 2 * 2, 100.0),
+        31 if rank == 3 => {
+            // Queries, keys and values of one attention with a single kv head.
+            let shape = g.shape(a).to_vec();
+            let q = g.reshape(a, &[1, shape[0], shape[1], shape[2]]);
+            let k = g.slice(q, 2, bytes[3] as usize % shape[1], 1);
+            let scores = g.grouped_scores(q, k);
+            let pattern = g.softmax(scores);
+            g.grouped_values(pattern, k)
+        }
         _ => g.scale(a, 0.7),
     };
     // Keep sizes small, and mistakes of the generator out.

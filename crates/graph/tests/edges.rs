@@ -365,21 +365,31 @@ fn maxima_carry_not_a_number_in_both_executors() {
 #[test]
 fn of_entries_that_tie_the_first_has_the_derivative() {
     let mut g = Graph::new();
-    let x = g.param("x", &[2, 2, 3]);
+    let x = g.param("x", &[2, 3, 3]);
+    let direction = g.input("direction", &[2, 3, 3]);
     let max = g.max(x, &[0, 2]);
     let loss = g.sum(max, &[0]);
-    let infinite = f32::NEG_INFINITY;
+    let slope = g.tangent(&[max], &[x], &[direction]).unwrap()[0];
+    let (infinite, nan) = (f32::NEG_INFINITY, f32::NAN);
+    // Ties; nothing but -inf; numbers beside NaN, which is passed over.
     let values = [
-        0.0, 1.0, 0.0, infinite, infinite, infinite, // the second row of the first matrix: nothing is larger
-        1.0, 1.0, 0.5, infinite, infinite, infinite,
+        [0.0, 1.0, 0.0, infinite, infinite, infinite, nan, 2.0, nan],
+        [1.0, 1.0, 0.5, infinite, infinite, infinite, 3.0, nan, 3.0],
     ];
-    let values = [("x".to_owned(), ontogeny_graph::Value::Float(values.to_vec()))].into();
-    let (_, gradient) = run_all(&g, &[loss], Gradient::All(loss), &values);
-    assert_eq!(gradient, [0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
-    assert_eq!(
-        reference_gradient(&g, loss, &widened(&values)),
-        gradient.iter().map(|&x| f64::from(x)).collect::<Vec<_>>()
-    );
+    let directions: Vec<f32> = (0..18).map(|i| i as f32).collect();
+    let values = [
+        ("x".to_owned(), ontogeny_graph::Value::Float(values.concat())),
+        ("direction".to_owned(), ontogeny_graph::Value::Float(directions)),
+    ];
+    let values = values.into();
+    let (got, gradient) = run_all(&g, &[slope], Gradient::All(loss), &values);
+    let places: Vec<usize> = (0..18).filter(|&i| gradient[i] == 1.0).collect();
+    assert_eq!(places, [1, 3, 15]);
+    assert_eq!(gradient.iter().sum::<f32>(), 3.0);
+    assert_eq!(got, [[1.0, 3.0, 15.0]]);
+    assert_eq!(g.interpret(&values, &[slope]).unwrap(), got);
+    let reference = reference_gradient(&g, loss, &widened(&values));
+    assert_eq!(reference, gradient.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
 }
 
 /// A factor that f32 cannot hold must not come from folding two that it can.

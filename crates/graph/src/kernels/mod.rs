@@ -3,9 +3,9 @@
 //! The plan proves what the loops rely on: every place lies inside its buffer, and no result overlaps an operand of the
 //! same step (an elementwise result may *be* an operand; [`fused`] then writes through a register).
 
+pub(crate) mod at_max;
 pub(crate) mod contract;
 pub(crate) mod copy;
-pub(crate) mod first;
 pub(crate) mod fused;
 pub(crate) mod offsets;
 pub(crate) mod overlap;
@@ -103,7 +103,7 @@ impl Kernel {
             Self::Table(k) => return k.run(memory),
             Self::Copy(k) => k.run(memory),
             Self::Overlap(k) => k.run(memory),
-            Self::First(k) => k.run(memory),
+            Self::AtMax(k) => k.run(memory),
         }
         Ok(())
     }
@@ -118,7 +118,7 @@ impl Kernel {
             Self::Table(k) => k.spans(),
             Self::Copy(k) => k.spans(),
             Self::Overlap(k) => k.spans(),
-            Self::First(k) => k.spans(),
+            Self::AtMax(k) => k.spans(),
         }
     }
 
@@ -141,7 +141,7 @@ impl Kernel {
             Self::Table(_) => "table",
             Self::Copy(_) => "copy",
             Self::Overlap(_) => "overlap",
-            Self::First(_) => "first",
+            Self::AtMax(_) => "at_max",
         }
     }
 }

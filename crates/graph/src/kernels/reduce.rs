@@ -5,6 +5,9 @@ use crate::isa::multiversion;
 use crate::plan::Place;
 use crate::plan::layout::{Layout, collapse};
 
+/// As many entries to reduce leave most lanes of a long sum empty.
+const FEW: usize = 16;
+
 /// A reduction of a strided operand to a dense result.
 #[derive(Debug)]
 pub(crate) struct Reduce {
@@ -48,11 +51,20 @@ impl Reduce {
         ]
     }
 
+    fn n_reduced(&self) -> usize {
+        self.reduced.iter().map(|(extent, _)| extent).product()
+    }
+
     pub(crate) fn run(&self, memory: &Memory<'_>) {
         let (from, to) = (memory.at(self.from), memory.at(self.to));
         match self.kept.split_last() {
             Some((&(width, [1, 1]), outer)) if !self.reduced.is_empty() && width >= 8 => {
                 columns(memory.isa, self.is_sum, from, to, outer, width, &self.reduced);
+            }
+            Some((&(width, [stride, 1]), outer)) if width >= 4 && self.n_reduced() <= FEW => {
+                let mut places = [0; FEW];
+                places.iter_mut().zip(walk(&self.reduced)).for_each(|(place, [at])| *place = at);
+                short(memory.isa, self.is_sum, from, to, outer, width, stride, &places[..self.n_reduced()]);
             }
             _ => entries(memory.isa, self.is_sum, from, to, &self.kept, &self.reduced),
         }
@@ -86,6 +98,34 @@ multiversion! {
                         *top = if x > *top || x.is_nan() { x } else { *top };
                     }
                 }
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// Little to reduce, as in pooling: at places that are listed, sums in f64.
+    #[expect(unsafe_code, reason = "strided access inside two distinct buffers")]
+    fn short(
+        is_sum: bool,
+        from: *const f32,
+        to: *mut f32,
+        outer: &[(usize, [usize; 2])],
+        width: usize,
+        stride: usize,
+        places: &[usize],
+    ) {
+        for [at_from, at_to] in walk(outer) {
+            // SAFETY: the plan's axes stay inside both buffers, which are distinct.
+            let out = unsafe { std::slice::from_raw_parts_mut(to.add(at_to), width) };
+            for (i, out) in out.iter_mut().enumerate() {
+                // SAFETY: as above.
+                let entries = places.iter().map(|at| unsafe { *from.add(at_from + i * stride + at) });
+                *out = if is_sum {
+                    entries.map(f64::from).sum::<f64>() as f32
+                } else {
+                    entries.fold(f32::NEG_INFINITY, |top, x| if (x > top) | x.is_nan() { x } else { top })
+                };
             }
         }
     }

@@ -9,9 +9,9 @@ mod proof;
 use std::collections::BTreeMap;
 
 use crate::graph::{DType, Graph, Node, Op};
-use crate::kernels::contract::Contract;
+use crate::kernels::at_max::AtMax;
+use crate::kernels::contract::{Contract, Mode};
 use crate::kernels::copy::Copy;
-use crate::kernels::first::First;
 use crate::kernels::fused::{Fused, Instruction, Operand};
 use crate::kernels::overlap::Overlap;
 use crate::kernels::reduce::Reduce;
@@ -60,6 +60,11 @@ pub(crate) struct Step {
     /// Where its result lies.
     pub(crate) result: Place,
     pub(crate) len: usize,
+    /// Shape of the result, and the operations behind it.
+    pub(crate) shape: Vec<usize>,
+    pub(crate) operation: String,
+    /// Nodes of the simplified graph that it computes.
+    pub(crate) n_nodes: usize,
     /// Floating-point operations, counting a multiply-add as two.
     pub(crate) flops: usize,
 }
@@ -73,7 +78,7 @@ pub(crate) enum Kernel {
     Table(Table),
     Copy(Copy),
     Overlap(Overlap),
-    First(First),
+    AtMax(AtMax),
 }
 
 /// A plan: steps in order, buffers with their places, and where inputs and results are.
@@ -236,7 +241,12 @@ impl<'a> Planner<'a> {
     }
 
     fn step_of(&mut self, node: Node, kernel: Kernel, (result, len): (Place, usize), flops: usize) {
-        self.steps.push(Step { kernel, label: self.graph.describe(node), result, len, flops });
+        let (label, shape) = (self.graph.describe(node), self.graph.shape(node).to_vec());
+        let operation = match &self.graph.node(node).op {
+            Op::Einsum(_, _, spec) => spec.to_string(),
+            op => op.kind().to_owned(),
+        };
+        self.steps.push(Step { kernel, label, result, len, shape, operation, n_nodes: 1, flops });
     }
 
     fn plan_nodes(&mut self) {
@@ -251,6 +261,9 @@ impl<'a> Planner<'a> {
         let data = &self.graph.nodes[node.0 as usize];
         let graph = self.graph;
         let at = node.0 as usize;
+        if self.joins.passed.contains(&node) {
+            return;
+        }
         if self.constant[at] && !is_view(&data.op) {
             return self.literal(node);
         }
@@ -297,10 +310,13 @@ impl<'a> Planner<'a> {
                 self.step(node, Kernel::Overlap(overlap), result, request_len(graph, *of));
                 self.set_dense(node, result);
             }
-            Op::FirstMax(a, axes) => {
+            Op::PickMax { by, from: operand, axes } | Op::PutMax { by, values: operand, axes } => {
                 let result = self.result_place(node);
-                let first = First::new(&data.shape, self.layout(*a), axes, result);
-                self.step(node, Kernel::First(first), result, request_len(graph, *a));
+                let puts = matches!(data.op, Op::PutMax { .. });
+                let own = Layout::dense(result, &data.shape);
+                let (full, kept) = if puts { (&own, self.layout(*operand)) } else { (self.layout(*operand), &own) };
+                let at_max = AtMax::new(puts, (graph.shape(*by), self.layout(*by)), full, kept, axes);
+                self.step(node, Kernel::AtMax(at_max), result, request_len(graph, *by));
                 self.set_dense(node, result);
             }
             // The operands are there, one added to the other.
@@ -339,8 +355,16 @@ impl<'a> Planner<'a> {
                 self.set_dense(node, result);
             }
             Op::Einsum(a, b, spec) => {
+                if let Some((target, strides)) = self.joins.overlapping.get(&node).cloned() {
+                    let result = self.result_place(target);
+                    let mode = Mode::Overlaps(request_len(graph, target));
+                    contract::plan(self, node, (*a, *b, spec), (result, &strides), mode);
+                    return self.set_dense(target, result);
+                }
                 let result = self.result_place(node);
-                contract::plan(self, node, (*a, *b, spec), result);
+                let mode = if self.joins.adding.contains(&node) { Mode::Adds } else { Mode::Writes };
+                let strides = crate::shape::row_major_strides(&data.shape);
+                contract::plan(self, node, (*a, *b, spec), (result, &strides), mode);
                 self.set_dense(node, result);
             }
             Op::Sum(a, axes) | Op::Max(a, axes) => {
@@ -498,6 +522,15 @@ impl<'a> Planner<'a> {
         let flops = len * members.len();
         let fused = Fused::new(operands, instructions, result, len);
         self.step(root, Kernel::Fused(fused), result, flops);
+        if let Some(step) = self.steps.last_mut() {
+            let word = |member: &Node| match self.graph.node(*member).op {
+                Op::Unary(op, _) => format!("{op:?}").to_lowercase(),
+                Op::Binary(op, ..) => format!("{op:?}").to_lowercase(),
+                _ => "select".to_owned(),
+            };
+            step.operation = members.iter().map(word).collect::<Vec<_>>().join(" ");
+            step.n_nodes = members.len();
+        }
         self.set_dense(root, result);
     }
 

@@ -37,15 +37,13 @@ pub(crate) fn plan(workload: &Workload, seconds: f64) -> Result<String, BenchErr
     let program = network.compile()?;
     let weights = network.weights();
     let mut workspace = network.workspace(&program)?;
-    let once: f64 = program.profile(&mut workspace, &weights, 1)?.iter().map(|(_, ms)| ms).sum();
+    let once = program.profile(&mut workspace, &weights, 1)?.total_ms();
     let n = (1e3 * seconds / once.max(1e-6)).clamp(1.0, 1e6) as usize;
     let profile = program.profile(&mut workspace, &weights, n)?;
-    let total: f64 = profile.iter().map(|(_, ms)| ms).sum();
-    let mut lines = vec![
-        format!("{}: {}", workload.id, workload.about),
-        program.to_string(),
-        format!("{total:.4} ms without the update; of {n} executions each step took"),
-    ];
-    lines.extend(profile.iter().map(|(label, ms)| format!("{ms:10.4} ms {:5.1} %  {label}", 100.0 * ms / total)));
-    Ok(lines.join("\n"))
+    Ok(format!(
+        "{}: {}\nworkspace {:.2} MB; means of {n} executions, without the update\n{profile}",
+        workload.id,
+        workload.about,
+        program.workspace_bytes() as f64 / 1e6
+    ))
 }
