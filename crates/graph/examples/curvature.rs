@@ -4,8 +4,8 @@
 //! `cargo run -p ontogeny-graph --example curvature`
 
 use ontogeny_graph::{
-    Adam, Curvature, CurvatureProgram, Gradient, Graph, Program, Purpose, SpectralDensity, Stream, Workspace, adam,
-    hutchinson_trace, top_eigenpairs,
+    Adam, Curvature, CurvatureProgram, Gradient, Graph, Program, Purpose, SpectralDensity, Stream, Threads, Workspace,
+    adam, hutchinson_trace, top_eigenpairs,
 };
 
 const N: usize = 256;
@@ -47,7 +47,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = Adam { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, decoupled: false };
     for step in 0..500 {
         program.run(&mut workspace, &weights)?;
-        adam(&mut weights, workspace.gradient(&program), [&mut first, &mut second], step, 0.01, &settings);
+        adam(
+            &mut weights,
+            workspace.gradient(&program),
+            [&mut first, &mut second],
+            step,
+            0.01,
+            &settings,
+            &Threads::one(),
+        );
     }
     println!("{n} parameters, loss {:.4}", workspace.output(&program, "loss")[0]);
 

@@ -20,12 +20,12 @@ impl Program {
     /// # Errors
     /// As for [`Program::run`].
     pub fn profile(&self, workspace: &mut Workspace, weights: &[f32], n: usize) -> Result<Profile<'_>, RunError> {
-        let memory = self.memory(workspace, weights)?;
+        let execution = self.execution(workspace, weights)?;
         let mut times = vec![0.0; self.plan.steps.len()];
         for _ in 0..n {
             for (step, time) in self.plan.steps.iter().zip(&mut times) {
                 let begun = Instant::now();
-                step.kernel.run(&memory)?;
+                execution.run(step)?;
                 *time += begun.elapsed().as_secs_f64() * 1e3 / n as f64;
             }
         }

@@ -133,8 +133,8 @@ pub(crate) fn erf(x: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn normal_cdf(x: f32) -> f32 {
     let square = x * x;
-    let near = 0.5
-        + x * polynomial(square, [0.398_942_3, -0.066_490_34, 0.009_972_83, -0.001_183_007_6, 0.000_104_834_08]);
+    let near =
+        0.5 + x * polynomial(square, [0.398_942_3, -0.066_490_34, 0.009_972_83, -0.001_183_007_6, 0.000_104_834_08]);
     // The tail is e^(−a²/2) · t · P(t) with t = 1/(a + 1.75). The rounding of a², which the exponential would amplify,
     // and that of a + 1.75 are carried along as small corrections.
     let a = x.abs().min(15.0);

@@ -1,10 +1,14 @@
 //! Programs: a graph compiled for repeated execution, shared by workers that each own a [`Workspace`].
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::graph::{DType, nearest};
 use crate::isa::Isa;
 use crate::kernels::Memory;
+use crate::kernels::parts::Part;
 use crate::params::ParamSpace;
-use crate::plan::{Place, Plan};
+use crate::plan::{Place, Plan, Step};
+use crate::threads::Threads;
 
 /// A compiled graph: immutable, shared between threads.
 ///
@@ -32,6 +36,7 @@ pub struct Workspace {
     transient: Aligned,
     scratch: Aligned,
     ids: Vec<i32>,
+    threads: Threads,
 }
 
 /// Why an execution failed.
@@ -88,7 +93,7 @@ impl Program {
         self.plan.steps.iter().map(|step| step.flops).sum()
     }
 
-    /// Bytes of memory a workspace takes.
+    /// Bytes of memory a workspace of one thread takes.
     pub fn workspace_bytes(&self) -> usize {
         4 * (self.plan.n_kept + self.plan.n_transient + self.scratch_len + self.plan.n_ids)
     }
@@ -98,8 +103,8 @@ impl Program {
     /// # Errors
     /// Weights of the wrong length, or an id outside its table.
     pub fn run(&self, workspace: &mut Workspace, weights: &[f32]) -> Result<(), RunError> {
-        let memory = self.memory(workspace, weights)?;
-        self.plan.steps.iter().try_for_each(|step| step.kernel.run(&memory))
+        let execution = self.execution(workspace, weights)?;
+        self.plan.steps.iter().try_for_each(|step| execution.run(step))
     }
 
     /// Executes again, step by step, and names the first value that is not finite, if any.
@@ -112,27 +117,27 @@ impl Program {
                 return Ok(Some(param.name.clone()));
             }
         }
-        let memory = self.memory(workspace, weights)?;
+        let execution = self.execution(workspace, weights)?;
         for step in &self.plan.steps {
-            step.kernel.run(&memory)?;
+            execution.run(step)?;
             // A mask holds −∞ on purpose; whatever follows from it is a probability of 0.
-            if memory.read(step.result, step.len).iter().any(|&x| x.is_nan() || x == f32::INFINITY) {
+            if execution.memory.read(step.result, step.len).iter().any(|&x| x.is_nan() || x == f32::INFINITY) {
                 return Ok(Some(step.label.clone()));
             }
         }
         Ok(None)
     }
 
-    pub(crate) fn memory<'a>(
+    pub(crate) fn execution<'a>(
         &'a self,
         workspace: &'a mut Workspace,
         weights: &'a [f32],
-    ) -> Result<Memory<'a>, RunError> {
+    ) -> Result<Execution<'a>, RunError> {
         if weights.len() != self.space.len() {
             return Err(RunError::Weights { expected: self.space.len(), found: weights.len() });
         }
         workspace.assert_fits(self);
-        Ok(Memory {
+        let memory = Memory {
             buffers: &self.plan.buffers,
             weights: weights.as_ptr(),
             literals: self.plan.literals.as_ptr(),
@@ -140,8 +145,15 @@ impl Program {
             transient: workspace.transient.as_mut_slice().as_mut_ptr(),
             ids: workspace.ids.as_mut_ptr(),
             scratch: workspace.scratch.as_mut_slice().as_mut_ptr(),
+            scratch_stride: self.scratch_stride(),
             isa: Isa::current(),
-        })
+        };
+        Ok(Execution { memory, threads: &workspace.threads })
+    }
+
+    /// Scratch memory of one thread, up to the cache line where the next one's begins.
+    fn scratch_stride(&self) -> usize {
+        self.scratch_len.next_multiple_of(16)
     }
 
     fn input_place(&self, name: &str, dtype: DType) -> Result<(Place, usize), RunError> {
@@ -163,15 +175,62 @@ impl Program {
     }
 }
 
+/// A program at work on the memory of one workspace.
+pub(crate) struct Execution<'a> {
+    memory: Memory<'a>,
+    threads: &'a Threads,
+}
+
+/// Below this, in nanoseconds of one thread, handing a part over costs too much of what it saves.
+const WORTH_SHARING: usize = 20_000;
+/// Parts a thread finds in a step that is much longer, so that none waits long for one that was held up.
+const PARTS_OF_A_LONG_STEP: usize = 4;
+
+impl Execution<'_> {
+    pub(crate) fn run(&self, step: &Step) -> Result<(), RunError> {
+        let n_threads = self.threads.n_at_work();
+        if n_threads == 1 || step.cost_ns < WORTH_SHARING {
+            return step.kernel.run(&self.memory, Part::WHOLE);
+        }
+        let is_long = step.cost_ns / n_threads > 10 * WORTH_SHARING;
+        let of = if is_long { n_threads * PARTS_OF_A_LONG_STEP } else { n_threads };
+        // Of several errors the first in order, which is the one that a single thread meets.
+        let failure: Mutex<Option<(usize, RunError)>> = Mutex::new(None);
+        self.threads.run(of, &|index, thread| {
+            if let Err(error) = step.kernel.run(&self.memory.of_thread(thread), Part { index, of }) {
+                let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                if failure.as_ref().is_none_or(|(known, _)| index < *known) {
+                    *failure = Some((index, error));
+                }
+            }
+        });
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), |(_, error)| Err(error))
+    }
+}
+
 impl Workspace {
-    /// Memory for one worker.
+    /// Memory for one worker, which computes on its own thread.
     pub fn new(program: &Program) -> Self {
         Self {
             kept: Aligned::new(program.plan.n_kept),
             transient: Aligned::new(program.plan.n_transient),
-            scratch: Aligned::new(program.scratch_len),
+            scratch: Aligned::new(program.scratch_stride()),
             ids: vec![0; program.plan.n_ids],
+            threads: Threads::one(),
         }
+    }
+
+    /// Memory for one worker whose long steps are shared by `threads`; the bits are those of one thread.
+    pub fn with_threads(program: &Program, threads: &Threads) -> Self {
+        let mut workspace = Self::new(program);
+        workspace.set_threads(program, threads);
+        workspace
+    }
+
+    /// From now on `threads` share the long steps; inputs and results stay.
+    pub fn set_threads(&mut self, program: &Program, threads: &Threads) {
+        self.scratch = Aligned::new(program.scratch_stride() * threads.count());
+        self.threads = threads.clone();
     }
 
     /// The elements of an integer input, to be filled.
@@ -215,7 +274,7 @@ impl Workspace {
         assert!(
             self.kept.len >= program.plan.n_kept
                 && self.transient.len >= program.plan.n_transient
-                && self.scratch.len >= program.scratch_len
+                && self.scratch.len >= program.scratch_stride() * self.threads.count()
                 && self.ids.len() >= program.plan.n_ids,
             "a workspace serves only the program it was made for"
         );

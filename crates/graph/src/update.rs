@@ -1,9 +1,12 @@
 //! Parameter updates fused into one pass over memory: optimisers, and Langevin steps with their noise.
+//!
+//! The threads they are given share the work and change no bit.
 
 use std::ops::Range;
 
 use crate::isa::{Isa, multiversion};
 use crate::random::Stream;
+use crate::threads::Threads;
 
 /// A Langevin step on the localised tempered posterior exp(−nβ·L(w) − γ/2·‖w − w*‖²).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,19 +77,30 @@ pub struct Free<'a> {
 }
 
 /// Welling & Teh (2011) with localisation: Δw = −(ε/2)[nβ·g + γ(w − w*)] + √ε·ξ.
-pub fn sgld(weights: &mut [f32], start: &[f32], gradient: &[f32], free: Free<'_>, langevin: &Langevin) -> StepNorms {
+pub fn sgld(
+    weights: &mut [f32],
+    start: &[f32],
+    gradient: &[f32],
+    free: Free<'_>,
+    langevin: &Langevin,
+    threads: &Threads,
+) -> StepNorms {
     let half = 0.5 * langevin.step_size;
     let scales = [half * langevin.n_beta, half * langevin.localization, langevin.step_size.sqrt()];
     let isa = Isa::current();
-    in_chunks(isa, free, |range, noise, sums| {
-        let w = &mut weights[range.clone()];
-        let (w0, g) = (&start[range.clone()], &gradient[range]);
-        if let (Some(w), Some(w0), Some(g)) = (w.as_mut_array(), w0.as_array(), g.as_array()) {
-            return sgld_chunk(isa, w, w0, g, noise, scales, sums);
-        }
-        let mut moved = padded(w, 0.0);
-        sgld_chunk(isa, &mut moved, &padded(w0, 0.0), &padded(g, 0.0), noise, scales, sums);
-        w.copy_from_slice(&moved[..w.len()]);
+    let segment = segment_len(weights.len());
+    in_segments(threads, weights.chunks_mut(segment), |at, weights| {
+        let origin = at * segment;
+        in_chunks(isa, free, origin..origin + weights.len(), |range, noise, sums| {
+            let w = &mut weights[range.start - origin..range.end - origin];
+            let (w0, g) = (&start[range.clone()], &gradient[range]);
+            if let (Some(w), Some(w0), Some(g)) = (w.as_mut_array(), w0.as_array(), g.as_array()) {
+                return sgld_chunk(isa, w, w0, g, noise, scales, sums);
+            }
+            let mut moved = padded(w, 0.0);
+            sgld_chunk(isa, &mut moved, &padded(w0, 0.0), &padded(g, 0.0), noise, scales, sums);
+            w.copy_from_slice(&moved[..w.len()]);
+        })
     })
 }
 
@@ -103,34 +117,43 @@ pub fn rmsprop_sgld(
     free: Free<'_>,
     langevin: &Langevin,
     rms: &RmsProp,
+    threads: &Threads,
 ) -> StepNorms {
     let correction = 1.0 - f64::from(rms.decay).powi(n_steps_before as i32 + 1);
     let correction = (1.0 / correction) as f32;
     let (step, rms) = (*langevin, *rms);
     let isa = Isa::current();
-    in_chunks(isa, free, |range, noise, sums| {
-        let w = &mut weights[range.clone()];
-        let v = &mut second_moment[range.clone()];
-        let (w0, g) = (&start[range.clone()], &gradient[range]);
-        if let (Some(w), Some(w0), Some(g), Some(v)) = (w.as_mut_array(), w0.as_array(), g.as_array(), v.as_mut_array())
-        {
-            return rmsprop_chunk(isa, w, w0, g, v, noise, correction, step, rms, sums);
-        }
-        let (mut moved, mut second) = (padded(w, 0.0), padded(v, 1.0));
-        rmsprop_chunk(
-            isa,
-            &mut moved,
-            &padded(w0, 0.0),
-            &padded(g, 0.0),
-            &mut second,
-            noise,
-            correction,
-            step,
-            rms,
-            sums,
-        );
-        w.copy_from_slice(&moved[..w.len()]);
-        v.copy_from_slice(&second[..v.len()]);
+    let segment = segment_len(weights.len());
+    assert_eq!(second_moment.len(), weights.len(), "a second moment for each weight");
+    let parts = weights.chunks_mut(segment).zip(second_moment.chunks_mut(segment));
+    in_segments(threads, parts, |at, (weights, second_moment)| {
+        let origin = at * segment;
+        in_chunks(isa, free, origin..origin + weights.len(), |range, noise, sums| {
+            let own = range.start - origin..range.end - origin;
+            let w = &mut weights[own.clone()];
+            let v = &mut second_moment[own];
+            let (w0, g) = (&start[range.clone()], &gradient[range]);
+            if let (Some(w), Some(w0), Some(g), Some(v)) =
+                (w.as_mut_array(), w0.as_array(), g.as_array(), v.as_mut_array())
+            {
+                return rmsprop_chunk(isa, w, w0, g, v, noise, correction, step, rms, sums);
+            }
+            let (mut moved, mut second) = (padded(w, 0.0), padded(v, 1.0));
+            rmsprop_chunk(
+                isa,
+                &mut moved,
+                &padded(w0, 0.0),
+                &padded(g, 0.0),
+                &mut second,
+                noise,
+                correction,
+                step,
+                rms,
+                sums,
+            );
+            w.copy_from_slice(&moved[..w.len()]);
+            v.copy_from_slice(&second[..v.len()]);
+        })
     })
 }
 
@@ -142,6 +165,7 @@ pub fn adam(
     n_steps_before: u64,
     rate: f32,
     adam: &Adam,
+    threads: &Threads,
 ) {
     let t = n_steps_before as f64 + 1.0;
     let correction = adam.betas.map(|beta| 1.0 - f64::from(beta).powf(t));
@@ -149,14 +173,35 @@ pub fn adam(
     let root_correction = (1.0 / correction[1].sqrt()) as f32;
     let [first, second] = moments;
     let settings = *adam;
-    adam_loop(Isa::current(), weights, gradient, first, second, settings, rate, step_size, root_correction);
+    let isa = Isa::current();
+    assert!(
+        [gradient.len(), first.len(), second.len()] == [weights.len(); 3],
+        "a gradient and moments for each weight"
+    );
+    let n = segment_len(weights.len());
+    let parts = weights.chunks_mut(n).zip(gradient.chunks(n)).zip(first.chunks_mut(n)).zip(second.chunks_mut(n));
+    threads.each(parts, |(((w, g), first), second)| {
+        adam_loop(isa, w, g, first, second, settings, rate, step_size, root_correction);
+    });
 }
 
 /// One SGD step; `velocity` starts as the first gradient (PyTorch's convention, dampening 0).
-pub fn sgd(weights: &mut [f32], gradient: &[f32], velocity: &mut [f32], n_steps_before: u64, rate: f32, sgd: &Sgd) {
+pub fn sgd(
+    weights: &mut [f32],
+    gradient: &[f32],
+    velocity: &mut [f32],
+    n_steps_before: u64,
+    rate: f32,
+    sgd: &Sgd,
+    threads: &Threads,
+) {
     let settings = *sgd;
     let first = n_steps_before == 0;
-    sgd_loop(Isa::current(), weights, gradient, velocity, settings, rate, first);
+    let isa = Isa::current();
+    assert!([gradient.len(), velocity.len()] == [weights.len(); 2], "a gradient and a velocity for each weight");
+    let n = segment_len(weights.len());
+    let parts = weights.chunks_mut(n).zip(gradient.chunks(n)).zip(velocity.chunks_mut(n));
+    threads.each(parts, |((w, g), velocity)| sgd_loop(isa, w, g, velocity, settings, rate, first));
 }
 
 /// Normals per chunk of the streams.
@@ -166,14 +211,45 @@ const CHUNK: usize = 64;
 type Sums = [[f64; LANES]; 4];
 const LANES: usize = 16;
 
-fn in_chunks(isa: Isa, free: Free<'_>, mut f: impl FnMut(Range<usize>, &[f32; CHUNK], &mut Sums)) -> StepNorms {
+/// Segments of one update, at most: their sums of squares are added in order, and lie on the stack until then.
+const SEGMENTS: usize = 64;
+/// Coordinates of a segment, at least: the time of one is worth handing over.
+const SHORTEST: usize = 1 << 14;
+
+/// Coordinates of a segment of a vector: no function of the threads, so that sums have the same bits with any number.
+fn segment_len(n: usize) -> usize {
+    n.div_ceil(SEGMENTS).next_multiple_of(CHUNK).max(SHORTEST)
+}
+
+/// The norms of a step whose segments `f(number, segment)` does.
+fn in_segments<T>(
+    threads: &Threads,
+    segments: impl ExactSizeIterator<Item = T> + Send,
+    f: impl Fn(usize, T) -> [f64; 4] + Sync,
+) -> StepNorms {
+    let mut squares = [[0.0_f64; 4]; SEGMENTS];
+    debug_assert!(segments.len() <= SEGMENTS);
+    threads.each(squares.iter_mut().zip(segments).enumerate(), |(at, (squares, segment))| *squares = f(at, segment));
+    let norm = |part: usize| squares.iter().map(|squares| squares[part]).sum::<f64>().sqrt();
+    StepNorms { gradient: norm(0), localization: norm(1), noise: norm(2), distance: norm(3) }
+}
+
+/// Sums of squares over the free coordinates of a segment, whose chunks `f` does.
+fn in_chunks(
+    isa: Isa,
+    free: Free<'_>,
+    segment: Range<usize>,
+    mut f: impl FnMut(Range<usize>, &[f32; CHUNK], &mut Sums),
+) -> [f64; 4] {
     let mut noise = [0.0; CHUNK];
     let mut sums = [[0.0; LANES]; 4];
-    for range in free.ranges {
-        let mut at = range.start;
-        while at < range.end {
+    let first = free.ranges.partition_point(|range| range.end <= segment.start);
+    for range in free.ranges[first..].iter().take_while(|range| range.start < segment.end) {
+        let mut at = range.start.max(segment.start);
+        let range_end = range.end.min(segment.end);
+        while at < range_end {
             let within = at % CHUNK;
-            let end = (at - within + CHUNK).min(range.end);
+            let end = (at - within + CHUNK).min(range_end);
             free.noise.chunk(isa, free.step, at / CHUNK, &mut noise);
             // Zeros where the chunk has no free coordinate: they move nothing and add nothing to the norms.
             let used = end - at;
@@ -185,8 +261,7 @@ fn in_chunks(isa: Isa, free: Free<'_>, mut f: impl FnMut(Range<usize>, &[f32; CH
             at = end;
         }
     }
-    let [gradient, localization, noise, distance] = sums.map(|lanes| lanes.iter().sum::<f64>().sqrt());
-    StepNorms { gradient, localization, noise, distance }
+    sums.map(|lanes| lanes.iter().sum())
 }
 
 /// Gradient, localisation, noise and distance of each coordinate of a chunk.

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use common::{fill, random_values, transformer};
 use ontogeny_graph::{
-    Free, Gradient, Graph, Isa, Langevin, Node, Program, Purpose, RmsProp, Stream, Workspace, rmsprop_sgld,
+    Free, Gradient, Graph, Isa, Langevin, Node, Program, Purpose, RmsProp, Stream, Threads, Workspace, rmsprop_sgld,
 };
 
 /// FNV-1a over the bits.
@@ -110,8 +110,17 @@ fn digests() -> Vec<(String, u64)> {
     let langevin = Langevin { step_size: 1e-3, n_beta: 10.0, localization: 1.0 };
     let free = Free { ranges: &[5..77, 100..1000], noise: &stream, step: 3 };
     let gradient = w.clone();
-    let norms =
-        rmsprop_sgld(&mut w, &start, &gradient, &mut second, 2, free, &langevin, &RmsProp { decay: 0.99, eps: 0.1 });
+    let norms = rmsprop_sgld(
+        &mut w,
+        &start,
+        &gradient,
+        &mut second,
+        2,
+        free,
+        &langevin,
+        &RmsProp { decay: 0.99, eps: 0.1 },
+        &Threads::one(),
+    );
     all.push(("update".to_owned(), digest(&[w, second, vec![norms.noise as f32, norms.gradient as f32]].concat())));
     let t = transformer(33, 30, 4, 32, 4, 64);
     all.push(("transformer".to_owned(), digest_of(&t.graph, t.loss)));

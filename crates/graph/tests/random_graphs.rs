@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use random_graphs::{Outcome, case, check};
 
 proptest! {
-    #![proptest_config(cases(400))]
+    #![proptest_config(cases(600))]
     #[test]
     fn compiled_graphs_agree_with_their_interpretation(bytes in prop::collection::vec(any::<u8>(), 0..240)) {
         let case = case(&bytes);

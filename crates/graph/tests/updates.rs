@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use ontogeny_graph::{Adam, Free, Langevin, Purpose, RmsProp, Sgd, StepNorms, Stream, adam, rmsprop_sgld, sgd, sgld};
+use ontogeny_graph::{
+    Adam, Free, Langevin, Purpose, RmsProp, Sgd, StepNorms, Stream, Threads, adam, rmsprop_sgld, sgd, sgld,
+};
 
 const N: usize = 1000;
 
@@ -64,7 +66,8 @@ fn sgld_is_its_formula() {
         let mut noise = vec![0.0; N];
         stream.normals(step, 0, &mut noise);
         let before = w.clone();
-        let norms = sgld(&mut w, &start, &g, Free { ranges: &RANGES, noise: &stream, step }, &LANGEVIN);
+        let norms =
+            sgld(&mut w, &start, &g, Free { ranges: &RANGES, noise: &stream, step }, &LANGEVIN, &Threads::one());
         let terms: Vec<_> = (0..N).map(|i| terms(1.0, before[i], start[i], g[i], noise[i])).collect();
         check_step("sgld", &before, &w, &terms, &norms);
     }
@@ -84,7 +87,7 @@ fn rmsprop_sgld_is_its_formula() {
         stream.normals(step, 0, &mut noise);
         let before = w.clone();
         let free = Free { ranges: &RANGES, noise: &stream, step };
-        let norms = rmsprop_sgld(&mut w, &start, &g, &mut v, step, free, &LANGEVIN, &rms);
+        let norms = rmsprop_sgld(&mut w, &start, &g, &mut v, step, free, &LANGEVIN, &rms, &Threads::one());
         let decay = wide(rms.decay);
         let mut all = Vec::new();
         for i in 0..N {
@@ -106,7 +109,7 @@ fn a_restricted_chain_moves_its_coordinates_as_the_full_one_does() {
     let (start, g) = (normals(0, 0), normals(2, 0));
     let step = |ranges: &[Range<usize>]| {
         let mut w = normals(1, 0);
-        sgld(&mut w, &start, &g, Free { ranges, noise: &stream, step: 5 }, &LANGEVIN);
+        sgld(&mut w, &start, &g, Free { ranges, noise: &stream, step: 5 }, &LANGEVIN, &Threads::one());
         w
     };
     let (full, restricted, none) = (step(std::slice::from_ref(&(0..N))), step(&RANGES), step(&[]));
@@ -145,7 +148,7 @@ fn optimisers_follow_the_trajectories_of_torch() {
                     nesterov: case.get("nesterov").is_some_and(|x| x == true),
                     weight_decay: number("weight_decay"),
                 };
-                sgd(&mut w, &gradient, &mut first, step, rate, &settings);
+                sgd(&mut w, &gradient, &mut first, step, rate, &settings, &Threads::one());
             } else {
                 let settings = Adam {
                     betas: [0, 1].map(|i| row(&case["betas"])[i] as f32),
@@ -153,7 +156,7 @@ fn optimisers_follow_the_trajectories_of_torch() {
                     weight_decay: number("weight_decay"),
                     decoupled: case["optimizer"] == "adamw",
                 };
-                adam(&mut w, &gradient, [&mut first, &mut second], step, rate, &settings);
+                adam(&mut w, &gradient, [&mut first, &mut second], step, rate, &settings, &Threads::one());
             }
             let want = row(&case["parameters"][step as usize + 1]);
             for (i, (&got, want)) in w.iter().zip(want).enumerate() {

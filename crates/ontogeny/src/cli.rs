@@ -202,7 +202,7 @@ pub(crate) struct BenchArgs {
     /// Seconds of measuring for each workload, up to 3600
     #[arg(long, value_name = "S", default_value = "5", value_parser = seconds)]
     pub(crate) seconds: f64,
-    /// Threads that step chains, each chain on one
+    /// Threads that step chains: each its own, or several share the work of one where chains are fewer
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: u16,
     /// Chains; W1x64 has at least its 64

@@ -1,6 +1,8 @@
 //! One chain: steps around the start, and what is recorded of its draws.
 
-use ontogeny_graph::{Free, Langevin, Purpose, StepNorms, Stream, Workspace};
+use std::num::NonZero;
+
+use ontogeny_graph::{Free, Langevin, Purpose, StepNorms, Stream, Threads, Workspace};
 
 use crate::acceptance::AcceptanceProbe;
 use crate::batches::BatchSource;
@@ -20,6 +22,8 @@ pub(crate) struct ChainPlan<'a> {
     pub(crate) evaluation: &'a LossProgram,
     pub(crate) start: &'a [f32],
     pub(crate) baseline: &'a FullLoss,
+    /// Of each chain.
+    pub(crate) n_threads: NonZero<usize>,
 }
 
 /// What one chain leaves behind.
@@ -56,9 +60,10 @@ impl ChainPlan<'_> {
         let noise = Stream::new(settings.seed, Purpose::ChainNoise, chain as u64);
         let mut batches =
             self.objective.data().map(|data| BatchSource::new(data.len(), self.gradient.batch, settings.seed, chain));
-        let mut workspace = Workspace::new(&self.gradient.program);
+        let threads = Threads::new(self.n_threads);
+        let mut workspace = Workspace::with_threads(&self.gradient.program, &threads);
         let mut evaluation = match settings.evaluation {
-            Evaluation::Full => Some(Workspace::new(&self.evaluation.program)),
+            Evaluation::Full => Some(Workspace::with_threads(&self.evaluation.program, &threads)),
             Evaluation::Batch => None,
         };
         let langevin = Langevin {
@@ -123,7 +128,7 @@ impl ChainPlan<'_> {
                 break;
             }
             let free = Free { ranges: self.selection.ranges(), noise: &noise, step: step as u32 };
-            let norms = update.step(&mut weights, self.start, gradient, free, &langevin);
+            let norms = update.step(&mut weights, self.start, gradient, free, &langevin, &threads);
             if step >= settings.burn_in {
                 record.add(norms);
             }

@@ -9,7 +9,7 @@ use std::thread;
 /// How to run, as opposed to what: nothing here changes a result.
 #[derive(Clone, Copy)]
 pub struct Execution<'a> {
-    /// Threads to spread the chains over; more than there are chains is no use. At least 1.
+    /// Threads to spread the chains over; where chains are fewer, threads share the work of each. At least 1.
     pub threads: NonZero<usize>,
     /// Called after every step of every chain, from the thread of that chain.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
@@ -60,6 +60,11 @@ impl<'a> Ticker<'a> {
         }
         !self.execution.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed))
     }
+}
+
+/// Threads for each of several jobs at the same time: jobs first, so that more than one only where jobs are fewer.
+pub fn threads_each(n_jobs: usize, threads: NonZero<usize>) -> NonZero<usize> {
+    NonZero::new(threads.get() / n_jobs.max(1)).unwrap_or(NonZero::<usize>::MIN)
 }
 
 /// `job(0), job(1), …, job(n_jobs − 1)` on up to `threads` threads; the results stand in the order of the jobs.

@@ -45,7 +45,7 @@ mod verdict;
 pub use batches::Batch;
 pub use diagnostics::{Convergence, Diagnostics, Failure, Trace};
 pub use estimate::Estimate;
-pub use execution::{Execution, Progress, in_parallel};
+pub use execution::{Execution, Progress, in_parallel, threads_each};
 pub use llc::{Evaluation, Llc, LlcError, SettingsError};
 pub use objective::{FullLoss, Objective, ObjectiveError};
 pub use restriction::Restriction;

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use ontogeny_graph::{RunError, StepNorms, Workspace};
+use ontogeny_graph::{RunError, StepNorms, Threads, Workspace};
 use ontogeny_stats::{ChainError, MIN_DRAWS};
 
 use crate::batches::Batch;
 use crate::chain::{ChainPlan, ChainRecord};
 use crate::diagnostics::{Diagnostics, Trace};
 use crate::estimate::Estimate;
-use crate::execution::{Execution, Ticker, in_parallel};
+use crate::execution::{Execution, Ticker, in_parallel, threads_each};
 use crate::objective::{Objective, ObjectiveError};
 use crate::restriction::Restriction;
 use crate::sampler::Sampler;
@@ -181,7 +181,8 @@ impl Llc {
         let n_beta = self.n_beta.unwrap_or_else(|| objective.default_n_beta());
 
         let evaluation = objective.program(batch, None)?;
-        let mut workspace = Workspace::new(&evaluation.program);
+        let threads = Threads::new(execution.threads);
+        let mut workspace = Workspace::with_threads(&evaluation.program, &threads);
         let baseline = objective.full_loss_with(&evaluation, &mut workspace, weights)?;
         if !baseline.mean.is_finite() {
             let node = evaluation.program.first_non_finite(&mut workspace, weights)?;
@@ -195,7 +196,8 @@ impl Llc {
             localization: self.localization,
             longest_step: n_beta * covered.min(1.0 / self.localization),
         };
-        let start = Start::measure(objective, &selection, &evaluation, weights, &baseline, &tempering)?;
+        let start = Start::measure(objective, &selection, &evaluation, weights, &baseline, &tempering, &threads)?;
+        drop(threads);
 
         let gradient = objective.program(batch, Some(&selection))?;
         let plan = ChainPlan {
@@ -207,6 +209,7 @@ impl Llc {
             evaluation: &evaluation,
             start: weights,
             baseline: &baseline,
+            n_threads: threads_each(self.chains, execution.threads),
         };
         let ticker = Ticker::new(execution, self.chains * n_steps);
         let records = in_parallel(self.chains, execution.threads, |chain| plan.run(chain, &ticker));

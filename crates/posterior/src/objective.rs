@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ontogeny_graph::{DataSet, Gradient, Graph, GraphError, Node, ParamSpace, Program, RunError, Workspace};
+use ontogeny_graph::{DataSet, Gradient, Graph, GraphError, Node, ParamSpace, Program, RunError, Threads, Workspace};
 
 use crate::batches::Batch;
 use crate::selection::Selection;
@@ -306,6 +306,7 @@ impl Objective {
         selection: &Selection,
         batch: usize,
         weights: &[f32],
+        threads: &Threads,
     ) -> Result<Vec<f32>, ObjectiveError> {
         let n_examples = self.n_examples();
         let mut total = vec![0.0_f32; self.space.len()];
@@ -318,7 +319,7 @@ impl Objective {
                 continue;
             }
             let program = self.program(rows, Some(selection))?;
-            let mut workspace = Workspace::new(&program.program);
+            let mut workspace = Workspace::with_threads(&program.program, threads);
             let share = rows as f32 / n_examples as f32;
             for first in (from..to).step_by(rows) {
                 let rows: Vec<usize> = (first..first + rows).collect();
@@ -405,8 +406,10 @@ mod tests {
     fn the_full_gradient_weighs_the_remainder_right() {
         let objective = Objective::new(columns("x", 10, 3), build).unwrap();
         let selection = Restriction::full().resolve(objective.space()).unwrap();
-        let gradients: Vec<Vec<f32>> =
-            [10, 4, 3].iter().map(|&b| objective.full_gradient(&selection, b, &[0.1, -0.2, 0.3]).unwrap()).collect();
+        let gradients: Vec<Vec<f32>> = [10, 4, 3]
+            .iter()
+            .map(|&b| objective.full_gradient(&selection, b, &[0.1, -0.2, 0.3], &Threads::one()).unwrap())
+            .collect();
         for gradient in &gradients[1..] {
             for (a, b) in gradient.iter().zip(&gradients[0]) {
                 // Sums of ten terms of order 0.1.

@@ -1,6 +1,6 @@
 //! SGLD preconditioned by RMSprop: the step size of each coordinate follows the size of its own gradients.
 
-use ontogeny_graph::{Free, Langevin, RmsProp, StepNorms, rmsprop_sgld};
+use ontogeny_graph::{Free, Langevin, RmsProp, StepNorms, Threads, rmsprop_sgld};
 
 use crate::sampler::Update;
 
@@ -26,9 +26,11 @@ impl Update for RmspropSgldUpdate {
         gradient: &[f32],
         free: Free<'_>,
         langevin: &Langevin,
+        threads: &Threads,
     ) -> StepNorms {
         let memory = &mut self.second_moment;
-        let norms = rmsprop_sgld(weights, start, gradient, memory, self.n_steps, free, langevin, &self.settings);
+        let (n, settings) = (self.n_steps, &self.settings);
+        let norms = rmsprop_sgld(weights, start, gradient, memory, n, free, langevin, settings, threads);
         self.n_steps += 1;
         norms
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ontogeny_graph::{Free, Langevin, RmsProp, StepNorms};
+use ontogeny_graph::{Free, Langevin, RmsProp, StepNorms, Threads};
 
 use crate::llc::SettingsError;
 use crate::rmsprop_sgld::RmspropSgldUpdate;
@@ -38,6 +38,7 @@ pub(crate) trait Update {
         gradient: &[f32],
         free: Free<'_>,
         langevin: &Langevin,
+        threads: &Threads,
     ) -> StepNorms;
 }
 
@@ -127,7 +128,7 @@ mod tests {
             let mut update = sampler.update(weights.len());
             for step in 0..10 {
                 let free = Free { ranges: &ranges, noise: &noise, step };
-                update.step(&mut weights, &start, &gradient, free, &langevin);
+                update.step(&mut weights, &start, &gradient, free, &langevin, &Threads::one());
             }
             for i in 0..200 {
                 let is_free = ranges.iter().any(|range| range.contains(&i));

@@ -1,6 +1,6 @@
 //! Stochastic gradient Langevin dynamics: Δw = −(ε/2)[nβ·g + γ(w − w*)] + √ε·ξ.
 
-use ontogeny_graph::{Free, Langevin, StepNorms, sgld};
+use ontogeny_graph::{Free, Langevin, StepNorms, Threads, sgld};
 
 use crate::sampler::Update;
 
@@ -16,7 +16,8 @@ impl Update for SgldUpdate {
         gradient: &[f32],
         free: Free<'_>,
         langevin: &Langevin,
+        threads: &Threads,
     ) -> StepNorms {
-        sgld(weights, start, gradient, free, langevin)
+        sgld(weights, start, gradient, free, langevin, threads)
     }
 }

@@ -1,6 +1,6 @@
 //! The start of all chains: is it a minimum of the loss, as seen by a posterior of this temperature?
 
-use ontogeny_graph::Workspace;
+use ontogeny_graph::{Threads, Workspace};
 
 use crate::objective::{FullLoss, LossProgram, Objective, ObjectiveError};
 use crate::selection::Selection;
@@ -35,8 +35,9 @@ impl Start {
         weights: &[f32],
         baseline: &FullLoss,
         posterior: &Tempering,
+        threads: &Threads,
     ) -> Result<Self, ObjectiveError> {
-        let gradient = objective.full_gradient(selection, evaluation.batch, weights)?;
+        let gradient = objective.full_gradient(selection, evaluation.batch, weights, threads)?;
         let square: f64 = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum();
         let mut start = Self { gradient_norm: square.sqrt(), decrease: 0.0 };
         let Tempering { n_beta, localization, longest_step } = *posterior;
@@ -44,7 +45,7 @@ impl Start {
         if !square.is_finite() || 0.5 * n_beta * square * longest_step < NEGLIGIBLE {
             return Ok(start);
         }
-        let mut workspace = Workspace::new(&evaluation.program);
+        let mut workspace = Workspace::with_threads(&evaluation.program, threads);
         let mut trial = weights.to_vec();
         let mut length = longest_step;
         for _ in 0..MAX_TRIALS {
@@ -96,7 +97,7 @@ mod tests {
         let program = objective.program(1, None).unwrap();
         let baseline = objective.full_loss(&weights, Batch::Full).unwrap();
         let tempering = Tempering { n_beta: 100.0, localization, longest_step: 100.0 / localization };
-        Start::measure(&objective, &selection, &program, &weights, &baseline, &tempering).unwrap()
+        Start::measure(&objective, &selection, &program, &weights, &baseline, &tempering, &Threads::one()).unwrap()
     }
 
     #[test]

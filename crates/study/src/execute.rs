@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use ontogeny_graph::Isa;
+use ontogeny_graph::{Isa, Threads};
 use ontogeny_store::{Analysis, Claim, Place, RunWriter, SealedError};
 
 use crate::analysis::analyse;
@@ -101,6 +101,8 @@ impl Run {
         let (announce, announced) = mpsc::channel();
         thread::scope(|scope| {
             let mut trainer: Option<ScopedJoinHandle<'_, Result<(), StudyError>>> = None;
+            // Bits do not depend on how many train: all do while there is nothing to measure.
+            let mut training_threads: Option<Threads> = None;
             let mut measure = || -> Result<(), StudyError> {
                 let mut instruments = None;
                 let mut has_trained = false;
@@ -123,9 +125,10 @@ impl Run {
                         if let Some(claim) = writer.claim("train").map_err(StudyError::Io)? {
                             tell_taken_over("the training", &claim, writer, options)?;
                             let announce = announce.clone();
+                            let threads = training_threads.insert(Threads::new(options.threads)).clone();
                             trainer = Some(scope.spawn(move || {
                                 let _claim = claim;
-                                self.train(writer, config, &announce, options)
+                                self.train(writer, config, &announce, &threads, options)
                             }));
                         }
                     }
@@ -138,7 +141,13 @@ impl Run {
                             let reserved = usize::from(trainer.is_some());
                             let threads = NonZero::new(options.threads.get().saturating_sub(reserved));
                             let threads = threads.unwrap_or(NonZero::<usize>::MIN);
+                            if let Some(threads) = &training_threads {
+                                threads.set_at_rest(true);
+                            }
                             board.measure(writer, instruments, at, &claim, threads, options)?;
+                            if let Some(threads) = &training_threads {
+                                threads.set_at_rest(false);
+                            }
                         }
                         Next::Done if trainer.is_none() && board.first_checkpoint_to_come().is_none() => return Ok(()),
                         Next::Done | Next::Wait => {

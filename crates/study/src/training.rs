@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
+use ontogeny_graph::Threads;
 use ontogeny_store::{RunWriter, State, Tensor};
 use ontogeny_zoo::{TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer};
 
@@ -22,10 +23,12 @@ impl Run {
         writer: &RunWriter,
         config: &TrainConfig,
         announce: &mpsc::Sender<u64>,
+        threads: &Threads,
         options: &Options<'_>,
     ) -> Result<(), StudyError> {
         let split = self.task.split("train").expect("checked when the run was prepared");
         let mut trainer = Trainer::new(&self.model, &split.data, config, self.file.seed)?;
+        trainer.set_threads(threads);
         let mut state = match writer.folder().read_state()? {
             Some(saved) => {
                 let mut tensors = saved.tensors;

@@ -1,8 +1,11 @@
 //! Batches of matrix products whose sides are axes of any strides: packed tiles for large ones, plain loops for tiny ones.
 
+use std::ops::Range;
+
 use super::offsets::Offsets;
+use super::parts::Part;
 use super::tile::{self, Panel, Walk};
-use super::{Memory, Span, pack, tiny, walk};
+use super::{Memory, Span, n_tuples, pack, tiny, walk_range};
 use crate::isa::Isa;
 use crate::plan::Place;
 
@@ -101,38 +104,73 @@ impl Contract {
         n_inner * (tile::MAX_COLUMNS + n_rows)
     }
 
-    pub(crate) fn run(&self, memory: &Memory<'_>) {
+    pub(crate) fn run(&self, memory: &Memory<'_>, part: Part) {
         let [a, b, out] = self.places.map(|place| memory.at(place).cast_const());
         let p = &self.product;
         let adds = self.mode != Mode::Writes;
+        let mut part = part;
         if let Mode::Overlaps(len) = self.mode {
+            // Rows meet each other in the result: one thread adds them all, in order.
+            if part.index > 0 {
+                return;
+            }
+            part = Part::WHOLE;
             memory.write(self.places[2], len).fill(0.0);
         }
         if let Some(product) = tiny::Product::of(p) {
-            return tiny::batch(memory.isa, a, b, out.cast_mut(), &self.batch, product, adds);
+            let range = part.range(n_tuples(&self.batch), 1);
+            return tiny::batch(memory.isa, a, b, out.cast_mut(), &self.batch, range, product, adds);
+        }
+        let (batch, rows, columns) = self.cut(memory.isa, part);
+        if rows.is_empty() || columns.is_empty() {
+            return;
         }
         let scratch = memory.scratch(self.scratch_len());
-        for [at_a, at_b, at_out] in walk(&self.batch) {
+        for [at_a, at_b, at_out] in walk_range(&self.batch, batch) {
             product(
                 memory.isa,
                 p,
+                (rows.clone(), columns.clone()),
                 adds,
                 [a.wrapping_add(at_a), b.wrapping_add(at_b), out.wrapping_add(at_out)],
                 scratch,
             );
         }
     }
+
+    /// A part's share: of the batch where that is long enough, else of columns or rows, whichever are more, so that the
+    /// smaller operand is the one packed by every part.
+    fn cut(&self, isa: Isa, part: Part) -> (Range<usize>, Range<usize>, Range<usize>) {
+        let (m, n) = (self.product.a_rows.len(), self.product.b_columns.len());
+        let (tile_rows, tile_columns) = tile::shape(isa);
+        let n_batch = n_tuples(&self.batch);
+        if n >= m {
+            let (batch, columns) = part.of_two(n_batch, (n, tile_columns));
+            (batch, 0..m, columns)
+        } else {
+            let (batch, rows) = part.of_two(n_batch, (m, tile_rows));
+            (batch, rows, 0..n)
+        }
+    }
 }
 
+/// Entries of the product in some rows and columns, which start where tiles start.
 #[expect(unsafe_code, reason = "runs tiles on the addresses of the plan")]
-fn product(isa: Isa, p: &Product, adds: bool, [a, b, out]: [*const f32; 3], scratch: &mut [f32]) {
+fn product(
+    isa: Isa,
+    p: &Product,
+    (rows, columns): (Range<usize>, Range<usize>),
+    adds: bool,
+    [a, b, out]: [*const f32; 3],
+    scratch: &mut [f32],
+) {
     let (m, n, k) = (p.a_rows.len(), p.b_columns.len(), p.a_inner.len());
     let (panel, packed_a) = scratch.split_at_mut(k.min(INNER_BLOCK) * tile::MAX_COLUMNS);
     let whole = tile::shape(isa).1;
     for from in (0..k).step_by(INNER_BLOCK) {
         let to = (from + INNER_BLOCK).min(k);
-        for first_row in (0..m).step_by(ROW_BLOCK) {
-            let n_rows = ROW_BLOCK.min(m - first_row);
+        for first_row in rows.clone().step_by(ROW_BLOCK) {
+            let n_rows = ROW_BLOCK.min(rows.end - first_row);
             let (a, a_walk) = match (p.a_rows.stride(), p.a_inner.stride()) {
                 (Some(rows), Some(inner)) if !crowds(rows, inner, n) => {
                     (a.wrapping_add(first_row * rows + from * inner), Walk::Even(rows, inner))
@@ -148,8 +186,8 @@ fn product(isa: Isa, p: &Product, adds: bool, [a, b, out]: [*const f32; 3], scra
                 }
                 _ => (a, Walk::Tables(&p.a_rows, &p.a_inner, from)),
             };
-            for first in (0..n).step_by(whole) {
-                let n_columns = whole.min(n - first);
+            for first in columns.clone().step_by(whole) {
+                let n_columns = whole.min(columns.end - first);
                 let width = tile::width(isa, n_columns);
                 let (b, b_stride) = match p.b_inner.stride() {
                     Some(stride) if m <= FEW_ROWS && n_columns == width && p.b_columns.is_dense(first, width) => {

@@ -1,7 +1,10 @@
 //! Strided copies: paddings, concatenations, and views that a kernel needs dense.
 
+use std::ops::Range;
+
 use super::pack::transposed;
-use super::{Memory, Span, reach, walk};
+use super::parts::Part;
+use super::{Memory, Span, n_tuples, reach, walk_range};
 use crate::isa::multiversion;
 use crate::plan::Place;
 use crate::plan::layout::{Layout, collapse};
@@ -51,14 +54,23 @@ impl Copy {
         [from, to].into_iter().chain(zeros).collect()
     }
 
-    pub(crate) fn run(&self, memory: &Memory<'_>) {
+    /// Zeros would fall on what another part has copied.
+    pub(crate) fn is_divisible(&self) -> bool {
+        self.zero_first.is_none()
+    }
+
+    pub(crate) fn run(&self, memory: &Memory<'_>, part: Part) {
         if let Some((place, len)) = self.zero_first {
             memory.write(place, len).fill(0.0);
         }
-        let (from, to) = (memory.at(self.from), memory.at(self.to));
+        let (extent, strides) = self.inner;
+        let (outer, inner) = part.of_two(n_tuples(&self.outer), (extent, 16));
+        let [from, to] = [(self.from, strides[0]), (self.to, strides[1])]
+            .map(|(place, stride)| memory.at(place).wrapping_add(inner.start * stride));
+        let inner = (inner.len(), strides);
         match self.crossed {
-            Some(crossed) => transpose(memory.isa, from, to, &self.outer, crossed, self.inner),
-            None => copy(memory.isa, from, to, &self.outer, self.inner),
+            Some(crossed) => transpose(memory.isa, from, to, &self.outer, outer, crossed, inner),
+            None => copy(memory.isa, from, to, &self.outer, outer, inner),
         }
     }
 }
@@ -70,12 +82,13 @@ multiversion! {
         from: *const f32,
         to: *mut f32,
         outer: &[(usize, [usize; 2])],
+        range: Range<usize>,
         rows: (usize, [usize; 2]),
         columns: (usize, [usize; 2]),
     ) {
         let (n_rows, [_, row_to]) = rows;
         let (n_columns, [column_from, _]) = columns;
-        for [at_from, at_to] in walk(outer) {
+        for [at_from, at_to] in walk_range(outer, range) {
             // SAFETY: the plan's axes stay inside both buffers, and the target is no operand.
             unsafe {
                 let (from, to) = (from.add(at_from), to.add(at_to));
@@ -104,9 +117,15 @@ multiversion! {
 
 multiversion! {
     #[expect(unsafe_code, reason = "strided access inside two distinct buffers")]
-    fn copy(from: *const f32, to: *mut f32, outer: &[(usize, [usize; 2])], inner: (usize, [usize; 2])) {
+    fn copy(
+        from: *const f32,
+        to: *mut f32,
+        outer: &[(usize, [usize; 2])],
+        range: Range<usize>,
+        inner: (usize, [usize; 2]),
+    ) {
         let (n, [stride_from, stride_to]) = inner;
-        for [at_from, at_to] in walk(outer) {
+        for [at_from, at_to] in walk_range(outer, range) {
             // SAFETY: the plan's axes stay inside both buffers, and the target is no operand.
             unsafe {
                 let (from, to) = (from.add(at_from), to.add(at_to));

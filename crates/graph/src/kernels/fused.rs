@@ -1,5 +1,8 @@
 //! Fused elementwise groups: a little register machine that runs block by block, with every register in cache.
 
+use std::ops::Range;
+
+use super::parts::Part;
 use super::{MAX_RANK, Memory, Span, reach};
 use crate::graph::{Binary, Unary};
 use crate::isa::multiversion;
@@ -92,7 +95,7 @@ impl Fused {
     }
 
     #[expect(unsafe_code, reason = "registers are disjoint blocks of the workspace")]
-    pub(crate) fn run(&self, memory: &Memory<'_>) {
+    pub(crate) fn run(&self, memory: &Memory<'_>, part: Part) {
         // SAFETY: the workspace holds `register_len` floats for every group of its program.
         let registers = |slot: usize| unsafe { memory.scratch.add(slot * BLOCK) };
         for (operand, &slot) in self.operands.iter().zip(&self.slots) {
@@ -102,9 +105,9 @@ impl Fused {
                 unsafe { std::slice::from_raw_parts_mut(registers(slot), BLOCK.min(self.len)) }.fill(value);
             }
         }
-        let mut start = 0;
-        while start < self.len {
-            let n = BLOCK.min(self.len - start);
+        let Range { mut start, end } = part.range(self.len, BLOCK);
+        while start < end {
+            let n = BLOCK.min(end - start);
             self.run_block(memory, start, n, &registers);
             start += n;
         }
@@ -121,7 +124,7 @@ impl Fused {
         }
         let source = |register: usize| {
             let address = match self.operands.get(register) {
-                Some(Operand::Dense(place)) => memory.read(*place, self.len)[start..].as_ptr(),
+                Some(Operand::Dense(place)) => memory.read(place.plus(start), n).as_ptr(),
                 _ => registers(self.slots[register]).cast_const(),
             };
             // SAFETY: n elements of an operand from `start` on, or of one block.
@@ -131,7 +134,7 @@ impl Fused {
         for (i, instruction) in self.instructions.iter().enumerate() {
             let register = self.operands.len() + i;
             let address = if i == last && !self.in_place {
-                memory.write(self.result, self.len)[start..].as_mut_ptr()
+                memory.write(self.result.plus(start), n).as_mut_ptr()
             } else {
                 registers(self.slots[register])
             };

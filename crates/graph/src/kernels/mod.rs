@@ -10,11 +10,16 @@ pub(crate) mod fused;
 pub(crate) mod offsets;
 pub(crate) mod overlap;
 mod pack;
+pub(crate) mod parts;
 pub(crate) mod reduce;
 pub(crate) mod rows;
 pub(crate) mod tables;
 mod tile;
 mod tiny;
+
+use std::ops::Range;
+
+use parts::Part;
 
 use crate::isa::Isa;
 use crate::plan::{Buffer, Kernel, Place, Space};
@@ -33,6 +38,7 @@ pub(crate) fn reach(axes: impl IntoIterator<Item = (usize, usize)>) -> usize {
 }
 
 /// Base addresses of one execution.
+#[derive(Clone, Copy)]
 pub(crate) struct Memory<'a> {
     pub(crate) buffers: &'a [Buffer],
     pub(crate) weights: *const f32,
@@ -42,11 +48,24 @@ pub(crate) struct Memory<'a> {
     pub(crate) ids: *mut i32,
     /// Blocks of the fused kernels, packed panels of products: free for every step to overwrite.
     pub(crate) scratch: *mut f32,
+    /// Floats from one thread's scratch memory to the next one's.
+    pub(crate) scratch_stride: usize,
     pub(crate) isa: Isa,
 }
 
+// SAFETY: parts of a step that run at the same time write memory that no other part touches, and each thread has its own
+// scratch memory; weights and literals are only read.
+#[expect(unsafe_code, reason = "threads share the addresses of one execution")]
+unsafe impl Sync for Memory<'_> {}
+
 #[expect(unsafe_code, reason = "the plan places every operand; see the module's promise")]
 impl Memory<'_> {
+    /// The same, with the scratch memory of a thread.
+    pub(crate) fn of_thread(&self, thread: usize) -> Self {
+        // SAFETY: the workspace holds scratch memory for each of its threads.
+        Self { scratch: unsafe { self.scratch.add(thread * self.scratch_stride) }, ..*self }
+    }
+
     /// The address of a place; ids are as wide as floats, and only copies take them by this address.
     pub(crate) fn at(&self, place: Place) -> *mut f32 {
         let buffer = &self.buffers[place.buffer];
@@ -78,7 +97,7 @@ impl Memory<'_> {
     }
 
     /// The first `len` floats of the memory that every step may overwrite; `len` is what the kernel asked for.
-    #[expect(clippy::mut_from_ref, reason = "one step runs at a time, and takes it once")]
+    #[expect(clippy::mut_from_ref, reason = "one step runs at a time on a thread, and takes it once")]
     pub(crate) fn scratch(&self, len: usize) -> &mut [f32] {
         // SAFETY: the workspace holds as much as the kernel that asks for most.
         unsafe { std::slice::from_raw_parts_mut(self.scratch, len) }
@@ -94,18 +113,38 @@ impl Memory<'_> {
 }
 
 impl Kernel {
-    pub(crate) fn run(&self, memory: &Memory<'_>) -> Result<(), RunError> {
+    /// Runs one part; all parts, in any order or at the same time, make the step. Those of a kernel that
+    /// [cannot be cut](Self::is_divisible) are one.
+    pub(crate) fn run(&self, memory: &Memory<'_>, part: Part) -> Result<(), RunError> {
         match self {
-            Self::Fused(k) => k.run(memory),
-            Self::Contract(k) => k.run(memory),
-            Self::Reduce(k) => k.run(memory),
-            Self::Rows(k) => return k.run(memory),
-            Self::Table(k) => return k.run(memory),
-            Self::Copy(k) => k.run(memory),
+            Self::Fused(k) => k.run(memory, part),
+            Self::Contract(k) => k.run(memory, part),
+            Self::Reduce(k) => k.run(memory, part),
+            Self::Rows(k) => return k.run(memory, part),
+            Self::Table(k) => return k.run(memory, part),
+            Self::Copy(k) => k.run(memory, part),
             Self::Overlap(k) => k.run(memory),
             Self::AtMax(k) => k.run(memory),
         }
         Ok(())
+    }
+
+    pub(crate) fn is_divisible(&self) -> bool {
+        match self {
+            Self::Copy(k) => k.is_divisible(),
+            Self::Overlap(_) | Self::AtMax(_) => false,
+            _ => true,
+        }
+    }
+
+    /// About how long it takes on one thread: as long as its operations, or its memory, would take alone.
+    pub(crate) fn cost_ns(&self, flops: usize) -> usize {
+        if !self.is_divisible() {
+            return 0;
+        }
+        let flops_per_ns = if matches!(self, Self::Contract(_)) { 64 } else { 8 };
+        let bytes: usize = self.spans().iter().map(|span| 4 * span.len).sum();
+        flops / flops_per_ns + bytes / 16
     }
 
     /// All memory the kernel touches.
@@ -152,13 +191,32 @@ pub(crate) struct Walk<'a, const N: usize> {
     dims: &'a [(usize, [usize; N])],
     index: [usize; MAX_RANK],
     offsets: [usize; N],
-    is_done: bool,
+    n_left: usize,
+}
+
+/// Index tuples of axes.
+pub(crate) fn n_tuples<const N: usize>(dims: &[(usize, [usize; N])]) -> usize {
+    dims.iter().map(|(extent, _)| extent).product()
 }
 
 /// Walks axes given as (extent, strides), none of them empty.
 pub(crate) fn walk<const N: usize>(dims: &[(usize, [usize; N])]) -> Walk<'_, N> {
+    walk_range(dims, 0..n_tuples(dims))
+}
+
+/// Walks the index tuples of these numbers.
+pub(crate) fn walk_range<const N: usize>(dims: &[(usize, [usize; N])], range: Range<usize>) -> Walk<'_, N> {
     debug_assert!(dims.len() <= MAX_RANK);
-    Walk { dims, index: [0; MAX_RANK], offsets: [0; N], is_done: false }
+    let mut walk = Walk { dims, index: [0; MAX_RANK], offsets: [0; N], n_left: range.len() };
+    let mut rest = range.start;
+    if rest > 0 {
+        for (axis, (extent, strides)) in dims.iter().enumerate().rev() {
+            walk.index[axis] = rest % extent;
+            rest /= extent;
+            (0..N).for_each(|i| walk.offsets[i] += walk.index[axis] * strides[i]);
+        }
+    }
+    walk
 }
 
 impl<const N: usize> Iterator for Walk<'_, N> {
@@ -166,17 +224,9 @@ impl<const N: usize> Iterator for Walk<'_, N> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<[usize; N]> {
-        if self.is_done {
-            return None;
-        }
+        self.n_left = self.n_left.checked_sub(1)?;
         let current = self.offsets;
-        let mut axis = self.dims.len();
-        loop {
-            if axis == 0 {
-                self.is_done = true;
-                break;
-            }
-            axis -= 1;
+        for axis in (0..self.dims.len()).rev() {
             let (extent, strides) = self.dims[axis];
             self.index[axis] += 1;
             if self.index[axis] < extent {

@@ -1,6 +1,9 @@
 //! Sums and maxima over any axes.
 
-use super::{Memory, Span, reach, walk};
+use std::ops::Range;
+
+use super::parts::Part;
+use super::{Memory, Span, n_tuples, reach, walk, walk_range};
 use crate::isa::multiversion;
 use crate::plan::Place;
 use crate::plan::layout::{Layout, collapse};
@@ -55,18 +58,26 @@ impl Reduce {
         self.reduced.iter().map(|(extent, _)| extent).product()
     }
 
-    pub(crate) fn run(&self, memory: &Memory<'_>) {
+    pub(crate) fn run(&self, memory: &Memory<'_>, part: Part) {
         let (from, to) = (memory.at(self.from), memory.at(self.to));
         match self.kept.split_last() {
             Some((&(width, [1, 1]), outer)) if !self.reduced.is_empty() && width >= 8 => {
-                columns(memory.isa, self.is_sum, from, to, outer, width, &self.reduced);
+                let (range, inner) = part.of_two(n_tuples(outer), (width, 16));
+                let (from, to) = (from.wrapping_add(inner.start), to.wrapping_add(inner.start));
+                columns(memory.isa, self.is_sum, from, to, outer, range, inner.len(), &self.reduced);
             }
             Some((&(width, [stride, 1]), outer)) if width >= 4 && self.n_reduced() <= FEW => {
                 let mut places = [0; FEW];
                 places.iter_mut().zip(walk(&self.reduced)).for_each(|(place, [at])| *place = at);
-                short(memory.isa, self.is_sum, from, to, outer, width, stride, &places[..self.n_reduced()]);
+                let (range, inner) = part.of_two(n_tuples(outer), (width, 16));
+                let (from, to) = (from.wrapping_add(inner.start * stride), to.wrapping_add(inner.start));
+                let width = inner.len();
+                short(memory.isa, self.is_sum, from, to, outer, range, width, stride, &places[..self.n_reduced()]);
             }
-            _ => entries(memory.isa, self.is_sum, from, to, &self.kept, &self.reduced),
+            _ => {
+                let range = part.range(n_tuples(&self.kept), 1);
+                entries(memory.isa, self.is_sum, from, to, &self.kept, range, &self.reduced);
+            }
         }
     }
 }
@@ -79,10 +90,11 @@ multiversion! {
         from: *const f32,
         to: *mut f32,
         outer: &[(usize, [usize; 2])],
+        range: Range<usize>,
         width: usize,
         reduced: &[(usize, [usize; 1])],
     ) {
-        for [at_from, at_to] in walk(outer) {
+        for [at_from, at_to] in walk_range(outer, range) {
             // SAFETY: the plan's axes stay inside both buffers, which are distinct.
             let total = unsafe { std::slice::from_raw_parts_mut(to.add(at_to), width) };
             total.fill(if is_sum { 0.0 } else { f32::NEG_INFINITY });
@@ -111,11 +123,12 @@ multiversion! {
         from: *const f32,
         to: *mut f32,
         outer: &[(usize, [usize; 2])],
+        range: Range<usize>,
         width: usize,
         stride: usize,
         places: &[usize],
     ) {
-        for [at_from, at_to] in walk(outer) {
+        for [at_from, at_to] in walk_range(outer, range) {
             // SAFETY: the plan's axes stay inside both buffers, which are distinct.
             let out = unsafe { std::slice::from_raw_parts_mut(to.add(at_to), width) };
             for (i, out) in out.iter_mut().enumerate() {
@@ -139,13 +152,14 @@ multiversion! {
         from: *const f32,
         to: *mut f32,
         kept: &[(usize, [usize; 2])],
+        range: Range<usize>,
         reduced: &[(usize, [usize; 1])],
     ) {
         let (n, stride, outer) = match reduced.split_last() {
             Some((&(n, [stride]), outer)) => (n, stride, outer),
             None => (1, 0, reduced),
         };
-        for [at_from, at_to] in walk(kept) {
+        for [at_from, at_to] in walk_range(kept, range) {
             let mut lanes = [0.0_f64; 16];
             let mut top = f32::NEG_INFINITY;
             for [at] in walk(outer) {

@@ -1,5 +1,6 @@
 //! Kernels over dense rows: softmax, log-softmax, cross-entropy and its gradient.
 
+use super::parts::Part;
 use super::tables::{Ids, row_of};
 use super::{Memory, Span};
 use crate::isa::multiversion;
@@ -38,30 +39,32 @@ impl Rows {
         [from, to].into_iter().chain(self.ids.as_ref().map(Ids::span)).collect()
     }
 
-    pub(crate) fn run(&self, memory: &Memory<'_>) -> Result<(), RunError> {
-        let (n, width) = (self.n_rows, self.width);
-        let from = memory.read(self.from, n * width);
+    pub(crate) fn run(&self, memory: &Memory<'_>, part: Part) -> Result<(), RunError> {
+        let rows = part.range(self.n_rows, 1);
+        let (first, n, width) = (rows.start, rows.len(), self.width);
+        let from = memory.read(self.from.plus(first * width), n * width);
+        let to_rows = || memory.write(self.to.plus(first * width), n * width);
         match (self.kind, &self.ids) {
             (RowKind::CrossEntropy, Some(ids)) => {
-                let to = memory.write(self.to, n);
-                let mut targets = ids.walk();
+                let to = memory.write(self.to.plus(first), n);
+                let mut targets = ids.walk(first);
                 for (row, loss) in from.chunks_exact(width).zip(to) {
                     let target = row_of(targets.next_id(memory), width, &self.label)?;
                     *loss = cross_entropy(memory.isa, row, target);
                 }
             }
             (RowKind::CrossEntropyGrad, Some(ids)) => {
-                let to = memory.write(self.to, n * width);
-                let mut targets = ids.walk();
+                let to = to_rows();
+                let mut targets = ids.walk(first);
                 for (row, out) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
                     let target = row_of(targets.next_id(memory), width, &self.label)?;
                     cross_entropy_grad(memory.isa, row, target, out);
                 }
             }
             (RowKind::LogSoftmax, _) => {
-                log_softmax(memory.isa, from, width, memory.write(self.to, n * width));
+                log_softmax(memory.isa, from, width, to_rows());
             }
-            _ => softmax(memory.isa, from, width, memory.write(self.to, n * width)),
+            _ => softmax(memory.isa, from, width, to_rows()),
         }
         Ok(())
     }

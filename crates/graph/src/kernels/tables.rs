@@ -1,5 +1,6 @@
 //! Embedding tables: gather rows by integer ids, and its adjoint.
 
+use super::parts::Part;
 use super::{MAX_RANK, Memory, Span, reach};
 use crate::plan::Place;
 use crate::program::RunError;
@@ -38,8 +39,16 @@ impl Ids {
         Span { place: self.place, len: reach(self.dims.iter().copied()), written: false }
     }
 
-    pub(crate) fn walk(&self) -> IdWalk<'_> {
-        IdWalk { ids: self, index: [0; MAX_RANK], offset: 0 }
+    /// The ids from number `first` on.
+    pub(crate) fn walk(&self, first: usize) -> IdWalk<'_> {
+        let mut walk = IdWalk { ids: self, index: [0; MAX_RANK], offset: 0 };
+        let mut rest = first;
+        for (axis, (extent, stride)) in self.dims.iter().enumerate().rev() {
+            walk.index[axis] = rest % extent;
+            walk.offset += walk.index[axis] * stride;
+            rest /= extent;
+        }
+        walk
     }
 }
 
@@ -67,23 +76,27 @@ impl Table {
         vec![table, values, self.ids.span()]
     }
 
-    pub(crate) fn run(&self, memory: &Memory<'_>) -> Result<(), RunError> {
+    /// Gathers are cut by ids, sums by columns: every entry is then summed by one thread, in the order of the ids.
+    pub(crate) fn run(&self, memory: &Memory<'_>, part: Part) -> Result<(), RunError> {
         let width = self.width;
-        let mut ids = self.ids.walk();
         if self.gathers {
+            let range = part.range(self.n_ids, 1);
+            let mut ids = self.ids.walk(range.start);
             let table = memory.read(self.table, self.rows * width);
-            let values = memory.write(self.values, self.n_ids * width);
+            let values = memory.write(self.values.plus(range.start * width), range.len() * width);
             for value in values.chunks_exact_mut(width) {
                 let row = row_of(ids.next_id(memory), self.rows, &self.label)?;
                 value.copy_from_slice(&table[row * width..(row + 1) * width]);
             }
         } else {
-            let table = memory.write(self.table, self.rows * width);
+            let mut ids = self.ids.walk(0);
+            let columns = part.range(width, 16);
+            let sums = |row: usize| memory.write(self.table.plus(row * width + columns.start), columns.len());
             let values = memory.read(self.values, self.n_ids * width);
-            table.fill(0.0);
+            (0..self.rows).for_each(|row| sums(row).fill(0.0));
             for value in values.chunks_exact(width) {
                 let row = row_of(ids.next_id(memory), self.rows, &self.label)?;
-                for (sum, x) in table[row * width..(row + 1) * width].iter_mut().zip(value) {
+                for (sum, x) in sums(row).iter_mut().zip(&value[columns.clone()]) {
                     *sum += x;
                 }
             }

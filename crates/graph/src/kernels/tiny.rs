@@ -1,6 +1,8 @@
 //! Products too small for packing, usually many of them.
 
-use super::{contract, walk};
+use std::ops::Range;
+
+use super::{contract, walk_range};
 use crate::isa::multiversion;
 
 /// One tiny product, with the stride of every index.
@@ -54,12 +56,13 @@ multiversion! {
         b: *const f32,
         out: *mut f32,
         batch: &[(usize, [usize; 3])],
+        range: Range<usize>,
         p: Product,
         adds: bool,
     ) {
         let along_columns = p.b_columns == 1 && p.out_columns == 1 && (p.n >= 8 || p.a_inner != 1 || p.b_inner != 1);
         let dots = p.a_inner == 1 && p.b_inner == 1;
-        for [at_a, at_b, at_out] in walk(batch) {
+        for [at_a, at_b, at_out] in walk_range(batch, range) {
             // SAFETY: the plan's strides stay inside the three buffers, and the result is no operand.
             unsafe {
                 let (a, b, out) = (a.add(at_a), b.add(at_b), out.add(at_out));

@@ -27,6 +27,13 @@ pub(crate) struct Place {
     pub(crate) offset: usize,
 }
 
+impl Place {
+    /// So many elements further on.
+    pub(crate) fn plus(self, n: usize) -> Self {
+        Self { offset: self.offset + n, ..self }
+    }
+}
+
 /// Memory of one kind, by what owns it and when it is needed.
 #[derive(Debug, Clone)]
 pub(crate) struct Buffer {
@@ -67,6 +74,8 @@ pub(crate) struct Step {
     pub(crate) n_nodes: usize,
     /// Floating-point operations, counting a multiply-add as two.
     pub(crate) flops: usize,
+    /// About how long one thread takes, in nanoseconds; 0 for what cannot be cut.
+    pub(crate) cost_ns: usize,
 }
 
 #[derive(Debug)]
@@ -246,7 +255,8 @@ impl<'a> Planner<'a> {
             Op::Einsum(_, _, spec) => spec.to_string(),
             op => op.kind().to_owned(),
         };
-        self.steps.push(Step { kernel, label, result, len, shape, operation, n_nodes: 1, flops });
+        let cost_ns = kernel.cost_ns(flops);
+        self.steps.push(Step { kernel, label, result, len, shape, operation, n_nodes: 1, flops, cost_ns });
     }
 
     fn plan_nodes(&mut self) {

@@ -145,6 +145,9 @@ struct Builder {
 
 impl Builder {
     fn new(bytes: &mut Bytes<'_>, n_ids: usize) -> Self {
+        if bytes.below(4) == 1 {
+            return Self::tall(n_ids);
+        }
         let mut graph = Graph::new();
         // A few extents for all leaves, so that shapes meet.
         let extents: Vec<usize> = (0..4).map(|_| EXTENTS[bytes.below(EXTENTS.len())]).collect();
@@ -170,6 +173,24 @@ impl Builder {
         let shape = shape(bytes, rank);
         let ids = vec![graph.input_ids("ids", &shape)];
         Self { graph, pool, ids, n_ids, n_hooks: 0, total: 0 }
+    }
+
+    /// A batch of 70 examples, whose few entries are stored on their side, and rows looked up in a small table, whose
+    /// products are looked up instead.
+    fn tall(n_ids: usize) -> Self {
+        const BATCH: usize = 70;
+        let mut graph = Graph::new();
+        let x = graph.input("x", &[BATCH, 6]);
+        let ids = graph.input_ids("ids", &[BATCH, 2]);
+        let embed = graph.param("embed", &[7, 18]);
+        let position = graph.param("position", &[2, 18]);
+        let heads = graph.param("heads", &[3, 18, 5]);
+        let rows = graph.gather(embed, ids);
+        let rows = graph.add(rows, position);
+        let queries = graph.einsum("btd,hde->bthe", rows, heads);
+        let keys = graph.einsum("btd,hde->bhte", rows, heads);
+        let pool = vec![x, rows, queries, keys].into_iter().map(|node| graph.scale(node, 0.3)).collect();
+        Self { graph, pool, ids: vec![ids], n_ids, n_hooks: 0, total: 0 }
     }
 
     /// One more operation, if the bytes make a valid one that is not too large.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use ontogeny_graph::Program;
+use ontogeny_graph::{Program, Threads};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -17,7 +17,7 @@ pub(crate) fn export(workload: &Workload, folder: &Path) -> Result<(), BenchErro
     let network = (workload.build)();
     let program = network.compile()?;
     let weights = network.weights();
-    let mut workspace = network.workspace(&program)?;
+    let mut workspace = network.workspace(&program, &Threads::one())?;
     program.run(&mut workspace, &weights)?;
     let mut tensors = vec![Tensor::new("loss", Dtype::F32, &[], workspace.output(&program, "loss"), f32::to_le_bytes)];
     tensors.extend(of_params("weights", &program, &weights));

@@ -1,12 +1,14 @@
 //! Steps a workload's chains and times them.
 
 use std::hint::black_box;
+use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
-use ontogeny_graph::{Free, Program, Purpose, RunError, Stream, Workspace, adam, sgld};
+use ontogeny_graph::{Free, Program, Purpose, RunError, Stream, Threads, Workspace, adam, sgld};
+use ontogeny_posterior::threads_each;
 use serde::{Deserialize, Serialize};
 
 use super::BenchError;
@@ -26,7 +28,7 @@ pub(crate) struct Measurement {
     pub(crate) workload: String,
     /// In words.
     pub(crate) about: String,
-    /// Threads that stepped chains.
+    /// Threads that stepped chains, those that shared the work of one included.
     pub(crate) threads: usize,
     pub(crate) chains: usize,
     /// Median over blocks of steps.
@@ -55,20 +57,23 @@ pub(crate) struct Measurement {
 /// Measures for about `seconds`, and as long again for the reference of one chain where there are more threads.
 pub(crate) fn measure(
     workload: &Workload,
-    threads: usize,
+    threads: NonZero<usize>,
     chains: usize,
     seconds: f64,
 ) -> Result<Measurement, BenchError> {
     let network = (workload.build)();
     let program = network.compile()?;
     let job = Job { program: &program, network: &network, start: &network.weights(), ranges: &network.ranges() };
-    let threads = threads.min(chains);
-    let alone = |seconds: f64| job.times(workload.update, 1, 1, seconds).map(|times| times.median);
+    let each = threads_each(chains, threads);
+    let workers = threads.get().min(chains);
+    let threads = workers * each.get();
+    let one = NonZero::<usize>::MIN;
+    let alone = |seconds: f64| job.times(workload.update, (1, one), 1, seconds).map(|times| times.median);
     let (times, speedup) = if threads == 1 {
-        (job.times(workload.update, 1, chains, seconds)?, None)
+        (job.times(workload.update, (1, one), chains, seconds)?, None)
     } else {
         let before = alone(0.5 * seconds)?;
-        let times = job.times(workload.update, threads, chains, seconds)?;
+        let times = job.times(workload.update, (workers, each), chains, seconds)?;
         let after = alone(0.5 * seconds)?;
         let speedup = 0.5 * (before + after) / times.median;
         (times, Some(speedup))
@@ -131,12 +136,18 @@ struct Chain {
 }
 
 impl Job<'_> {
-    /// `chains` chains dealt out to `threads` threads; each thread steps its own in turn, in one workspace.
-    fn times(&self, update: Update, threads: usize, chains: usize, seconds: f64) -> Result<Times, BenchError> {
+    /// `chains` chains dealt out to some workers; each steps its own in turn, in one workspace with so many threads.
+    fn times(
+        &self,
+        update: Update,
+        (threads, each): (usize, NonZero<usize>),
+        chains: usize,
+        seconds: f64,
+    ) -> Result<Times, BenchError> {
         let barrier = Barrier::new(threads);
         let worker = |thread: usize| {
             let own = (thread..chains).step_by(threads).map(|chain| self.chain(update, chain)).collect();
-            self.blocks(update, own, seconds, &barrier)
+            self.blocks(update, own, &Threads::new(each), seconds, &barrier)
         };
         let blocks: Vec<Blocks> = thread::scope(|scope| {
             let worker = &worker;
@@ -156,14 +167,15 @@ impl Job<'_> {
         &self,
         update: Update,
         mut chains: Vec<Chain>,
+        threads: &Threads,
         seconds: f64,
         barrier: &Barrier,
     ) -> Result<Blocks, RunError> {
-        let warm = self.network.workspace(self.program).and_then(|mut workspace| {
-            self.round(update, &mut chains, &mut workspace)?;
+        let warm = self.network.workspace(self.program, threads).and_then(|mut workspace| {
+            self.round(update, &mut chains, &mut workspace, threads)?;
             let begun = Instant::now();
             if seconds > BLOCK_SECONDS {
-                self.round(update, &mut chains, &mut workspace)?;
+                self.round(update, &mut chains, &mut workspace, threads)?;
             }
             Ok((workspace, (BLOCK_SECONDS / begun.elapsed().as_secs_f64().max(1e-9)).clamp(1.0, 1e5) as usize))
         });
@@ -176,7 +188,7 @@ impl Job<'_> {
         while begun.elapsed().as_secs_f64() < seconds || blocks.times.len() < MIN_BLOCKS {
             let at = Instant::now();
             for _ in 0..n_rounds {
-                self.round(update, &mut chains, &mut workspace)?;
+                self.round(update, &mut chains, &mut workspace, threads)?;
             }
             blocks.times.push(at.elapsed().as_secs_f64() * 1e3 / n_steps as f64);
             blocks.n_steps += n_steps;
@@ -186,18 +198,24 @@ impl Job<'_> {
     }
 
     /// One step of each chain.
-    fn round(&self, update: Update, chains: &mut [Chain], workspace: &mut Workspace) -> Result<(), RunError> {
+    fn round(
+        &self,
+        update: Update,
+        chains: &mut [Chain],
+        workspace: &mut Workspace,
+        threads: &Threads,
+    ) -> Result<(), RunError> {
         for chain in chains {
             self.program.run(workspace, &chain.weights)?;
             let gradient = workspace.gradient(self.program);
             match update {
                 Update::Sgld(langevin) => {
                     let free = Free { ranges: self.ranges, noise: &chain.noise, step: chain.step };
-                    black_box(sgld(&mut chain.weights, self.start, gradient, free, &langevin));
+                    black_box(sgld(&mut chain.weights, self.start, gradient, free, &langevin, threads));
                 }
                 Update::AdamW(rate, adamw) => {
                     let [first, second] = &mut chain.moments;
-                    adam(&mut chain.weights, gradient, [first, second], u64::from(chain.step), rate, &adamw);
+                    adam(&mut chain.weights, gradient, [first, second], u64::from(chain.step), rate, &adamw, threads);
                 }
             }
             chain.step = chain.step.wrapping_add(1);

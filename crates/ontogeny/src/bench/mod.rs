@@ -6,7 +6,7 @@ mod measure;
 mod recipe;
 mod workloads;
 
-use ontogeny_graph::{GraphError, RunError};
+use ontogeny_graph::{GraphError, RunError, Threads};
 
 pub(crate) use export::export;
 pub(crate) use machine::Machine;
@@ -36,7 +36,7 @@ pub(crate) fn plan(workload: &Workload, seconds: f64) -> Result<String, BenchErr
     let network = (workload.build)();
     let program = network.compile()?;
     let weights = network.weights();
-    let mut workspace = network.workspace(&program)?;
+    let mut workspace = network.workspace(&program, &Threads::one())?;
     let once = program.profile(&mut workspace, &weights, 1)?.total_ms();
     let n = (1e3 * seconds / once.max(1e-6)).clamp(1.0, 1e6) as usize;
     let profile = program.profile(&mut workspace, &weights, n)?;

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use ontogeny_graph::{Gradient, Graph, GraphError, Node, ParamSpace, Program, Purpose, RunError, Stream, Workspace};
+use ontogeny_graph::{
+    Gradient, Graph, GraphError, Node, ParamSpace, Program, Purpose, RunError, Stream, Threads, Workspace,
+};
 use ontogeny_posterior::Restriction;
 
 /// Seed of all weights and inputs: what is measured, and what `--export` writes, is the same every time.
@@ -131,14 +133,16 @@ impl Network {
         for (i, (param, &[mean, deviation])) in space.iter().zip(&self.starts).enumerate() {
             let own = &mut weights[param.range.clone()];
             Stream::new(SEED, Purpose::Initialization, i as u64).normals(0, 0, own);
-            own.iter_mut().for_each(|w| *w = mean + deviation * *w);
+            for w in own {
+                *w = mean + deviation * *w;
+            }
         }
         weights
     }
 
     /// A workspace whose inputs are filled.
-    pub(crate) fn workspace(&self, program: &Program) -> Result<Workspace, RunError> {
-        let mut workspace = Workspace::new(program);
+    pub(crate) fn workspace(&self, program: &Program, threads: &Threads) -> Result<Workspace, RunError> {
+        let mut workspace = Workspace::with_threads(program, threads);
         for input in &self.inputs {
             match &input.values {
                 Values::Float(values) => workspace.floats_mut(program, &input.name)?.copy_from_slice(values),

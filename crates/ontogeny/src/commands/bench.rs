@@ -1,5 +1,6 @@
 //! `ontogeny bench`: what a chain-step costs on this machine.
 
+use std::num::NonZero;
 use std::process::{Command, Stdio};
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -15,14 +16,15 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<u8, CommandError> {
     let chosen: Vec<&'static Workload> =
         if args.only.is_empty() { WORKLOADS.iter().collect() } else { args.only.clone() };
     if args.measured_here {
+        let threads = NonZero::new(args.threads.into()).unwrap_or(NonZero::<usize>::MIN);
         for workload in chosen {
-            let measurement = measure(workload, args.threads.into(), n_chains(args, workload), args.seconds)?;
+            let measurement = measure(workload, threads, n_chains(args, workload), args.seconds)?;
             print(&serde_json::to_string(&measurement)?);
         }
         return Ok(exit::DONE);
     }
     if let Some(workload) = args.plan {
-        print(plan(workload, args.seconds)?.trim_end());
+        print(&plan(workload, args.seconds)?);
         return Ok(exit::DONE);
     }
     if let Some(folder) = &args.export {

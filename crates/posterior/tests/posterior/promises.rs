@@ -4,8 +4,8 @@ use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ontogeny_graph::Graph;
-use ontogeny_posterior::{Evaluation, Execution, Llc, LlcError, Objective, Progress, Sampler};
+use ontogeny_graph::{Column, ColumnData, DataSet, Graph, Purpose, Stream};
+use ontogeny_posterior::{Batch, Evaluation, Execution, Llc, LlcError, Objective, Progress, Sampler};
 
 use crate::{half_weighted_squares, line, quadratic, sgld};
 
@@ -23,6 +23,42 @@ fn any_number_of_threads_gives_the_same_bits() {
             assert_eq!(with(threads), one, "{threads} threads");
         }
         assert_ne!(Llc { seed: 1, ..llc.clone() }.estimate(&objective, &[0.1; 14]).unwrap(), one);
+    }
+}
+
+/// Steps and updates that are long enough to be shared by the threads of one chain.
+#[test]
+fn fewer_chains_than_threads_give_the_same_bits() {
+    let (n, width) = (400, 150);
+    let mut values = vec![0.0; n * width];
+    Stream::new(1, Purpose::Data, 0).normals(0, 0, &mut values);
+    let columns = vec![Column { name: "x".to_owned(), width, data: ColumnData::Float(values) }];
+    let objective = Objective::new(DataSet::new(n, columns).unwrap(), |batch| {
+        let mut g = Graph::new();
+        let x = g.input("x", &[batch, width]);
+        let hidden = g.linear("in", x, 2 * width);
+        let hidden = g.gelu(hidden);
+        let y = g.linear("out", hidden, width);
+        let error = g.sub(y, x);
+        let square = g.square(error);
+        let loss = g.mean(square, &[1]);
+        (g, loss)
+    })
+    .unwrap();
+    let mut weights = vec![0.0; objective.space().len()];
+    Stream::new(1, Purpose::Initialization, 0).normals(0, 0, &mut weights);
+    weights.iter_mut().for_each(|w| *w *= 0.05);
+    for (sampler, batch) in [(Sampler::Sgld, Batch::Full), (Sampler::rmsprop_sgld(), Batch::Size(150))] {
+        let evaluation = Evaluation::Full;
+        let llc = Llc { sampler, chains: 2, burn_in: 2, draws: 6, batch, evaluation, ..sgld(1e-6, 1.0) };
+        let with = |threads| {
+            let execution = Execution { threads: NonZero::new(threads).unwrap(), ..Execution::default() };
+            llc.estimate_with(&objective, &weights, &execution).unwrap()
+        };
+        let one = with(1);
+        for threads in [2, 4, 8] {
+            assert_eq!(with(threads), one, "{threads} threads");
+        }
     }
 }
 

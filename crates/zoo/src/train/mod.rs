@@ -10,7 +10,7 @@ pub use schedule::{CheckpointSchedule, Spacing};
 
 use std::ops::ControlFlow;
 
-use ontogeny_graph::{DataSet, Gradient, Graph, GraphError, Node, Program, RunError, Workspace};
+use ontogeny_graph::{DataSet, Gradient, Graph, GraphError, Node, Program, RunError, Threads, Workspace};
 
 use self::batches::Batches;
 use crate::{Model, Nodes, SettingError, memory};
@@ -23,6 +23,7 @@ pub struct Trainer<'a> {
     batches: Batches,
     program: Program,
     workspace: Workspace,
+    threads: Threads,
 }
 
 /// All that changes during training: enough, with the configuration, the data and the seed, to continue with the same
@@ -172,7 +173,14 @@ impl<'a> Trainer<'a> {
         let program = Program::compile(&graph, &[(LOSS, loss)], Gradient::All(loss))?;
         fits(program.workspace_bytes())?;
         let workspace = Workspace::new(&program);
-        Ok(Self { config: config.clone(), data, batches, program, workspace })
+        let threads = Threads::one();
+        Ok(Self { config: config.clone(), data, batches, program, workspace, threads })
+    }
+
+    /// From now on `threads` share the work of every update; the bits are those of one thread.
+    pub fn set_threads(&mut self, threads: &Threads) {
+        self.workspace.set_threads(&self.program, threads);
+        self.threads = threads.clone();
     }
 
     /// The state before the first update, from flat initial weights.
@@ -257,7 +265,7 @@ impl<'a> Trainer<'a> {
     fn update<E>(&mut self, state: &mut TrainState) -> Result<f32, TrainError<E>> {
         let step = state.step;
         let failed = |source| TrainError::Run { step, source };
-        let Self { program, workspace, data, batches, .. } = self;
+        let Self { program, workspace, data, batches, threads, .. } = self;
         if let Some(rows) = batches.rows(step) {
             data.fill(program, workspace, rows).map_err(failed)?;
         }
@@ -271,7 +279,8 @@ impl<'a> Trainer<'a> {
                 node: node.unwrap_or_else(|| LOSS.to_owned()),
             });
         }
-        optimizer::update(&self.config, step, &mut state.weights, workspace.gradient(program), &mut state.buffers);
+        let gradient = workspace.gradient(program);
+        optimizer::update(&self.config, step, &mut state.weights, gradient, &mut state.buffers, threads);
         state.step += 1;
         Ok(loss)
     }

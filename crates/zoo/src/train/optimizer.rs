@@ -1,6 +1,6 @@
 //! One optimiser step on flat weights, with the buffers it carries along.
 
-use ontogeny_graph::{adam, sgd};
+use ontogeny_graph::{Threads, adam, sgd};
 
 use super::config::{Rule, TrainConfig};
 
@@ -19,12 +19,13 @@ pub(super) fn update(
     weights: &mut [f32],
     gradient: &[f32],
     buffers: &mut [(&'static str, Vec<f32>)],
+    threads: &Threads,
 ) {
     let rate = config.learning_rate_at(step) as f32;
     match (config.rule(), buffers) {
-        (Rule::Sgd(rule), [(_, velocity)]) => sgd(weights, gradient, velocity, step, rate, &rule),
+        (Rule::Sgd(rule), [(_, velocity)]) => sgd(weights, gradient, velocity, step, rate, &rule, threads),
         (Rule::Adam(rule), [(_, first), (_, second)]) => {
-            adam(weights, gradient, [first, second], step, rate, &rule);
+            adam(weights, gradient, [first, second], step, rate, &rule, threads);
         }
         _ => unreachable!("states are made with the buffers of their optimiser"),
     }
@@ -94,7 +95,7 @@ mod tests {
                     }
                     other => panic!("unknown problem {other}"),
                 };
-                update(&config, step as u64, &mut weights, &gradient, &mut buffers);
+                update(&config, step as u64, &mut weights, &gradient, &mut buffers, &Threads::one());
                 let tolerance = 8.0 * (step + 1) as f64 * memory * largest.max(1.0) * 2_f64.powi(-24);
                 for (found, wanted) in weights.iter().zip(&expected[step + 1]) {
                     let error = (f64::from(*found) - wanted).abs();
