@@ -161,6 +161,10 @@ pub(crate) enum Unary {
     Erf,
     /// 1/(1 + e⁻ᵃ).
     Sigmoid,
+    /// Φ, the standard normal distribution function.
+    NormalCdf,
+    /// Its approximation ½(1 + tanh(√(2/π)(a + 0.044715 a³))).
+    NormalCdfTanh,
     Relu,
     /// 1 where the argument is positive, else 0; its own derivative is 0.
     Step,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::einsum::{EinsumSpec, extent_of};
 use crate::graph::{Binary, DType, Graph, GraphError, Node, Op, Unary, nearest};
+use crate::math::NORMAL_CDF_TANH;
 use crate::shape::{Indices, row_major_strides};
 
 /// The number type of an interpretation.
@@ -338,14 +339,19 @@ pub(crate) fn unary(op: Unary, x: f64) -> f64 {
         Unary::Recip => 1.0 / x,
         Unary::Tanh => x.tanh(),
         Unary::Erf => libm::erf(x),
-        Unary::Sigmoid if x >= 0.0 => 1.0 / (1.0 + (-x).exp()),
-        Unary::Sigmoid => x.exp() / (1.0 + x.exp()),
+        Unary::Sigmoid => sigmoid(x),
+        Unary::NormalCdf => 0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
+        Unary::NormalCdfTanh => sigmoid(x * (NORMAL_CDF_TANH[0] + NORMAL_CDF_TANH[1] * x * x)),
         Unary::Relu if x.is_nan() => x,
         Unary::Relu => x.max(0.0),
         Unary::Step => f64::from(x > 0.0),
         Unary::Abs => x.abs(),
         Unary::Sign => f64::from(x > 0.0) - f64::from(x < 0.0),
     }
+}
+
+fn sigmoid(x: f64) -> f64 {
+    if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) }
 }
 
 pub(crate) fn binary(op: Binary, x: f64, y: f64) -> f64 {

@@ -2,6 +2,7 @@
 
 use crate::einsum::EinsumSpec;
 use crate::graph::{Binary, DType, Graph, GraphError, Node, Op, Unary};
+use crate::math::NORMAL_CDF_TANH;
 
 impl Graph {
     /// Nodes of ∂`scalar`/∂`wrt[i]`, each of the shape of its `wrt[i]`. Only what lies between `wrt` and `scalar` is
@@ -240,6 +241,27 @@ impl Graph {
                 let negative = self.neg(a);
                 let rest = self.sigmoid(negative);
                 let slope = self.mul(y, rest);
+                self.mul(v, slope)
+            }
+            Unary::NormalCdf => {
+                let square = self.square(a);
+                let exponent = self.scale(square, -0.5);
+                let density = self.exp(exponent);
+                let slope =
+                    self.scale(density, 0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
+                self.mul(v, slope)
+            }
+            Unary::NormalCdfTanh => {
+                // σ(u)' = σ(u)·σ(−u)·u', and u is odd.
+                let negative = self.neg(a);
+                let rest = self.unary(Unary::NormalCdfTanh, negative);
+                let density = self.mul(y, rest);
+                let square = self.square(a);
+                let [linear, cubic] = NORMAL_CDF_TANH;
+                let cubic = self.scale(square, 3.0 * cubic);
+                let linear = self.constant(linear);
+                let inner = self.add(cubic, linear);
+                let slope = self.mul(density, inner);
                 self.mul(v, slope)
             }
             // The sign of the output is the sign of the input, and the output is kept anyway.

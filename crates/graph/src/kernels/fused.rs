@@ -264,6 +264,8 @@ multiversion! {
             Unary::Tanh => each!(math::tanh),
             Unary::Erf => each!(math::erf),
             Unary::Sigmoid => each!(math::sigmoid),
+            Unary::NormalCdf => each!(math::normal_cdf),
+            Unary::NormalCdfTanh => each!(math::normal_cdf_tanh),
             // Written so that NaN stays NaN.
             Unary::Relu => each!(|x: f32| if x < 0.0 { 0.0 } else { x }),
             Unary::Step => each!(|x: f32| if x > 0.0 { 1.0 } else { 0.0 }),
