@@ -31,6 +31,28 @@ pub(crate) struct Panel<'a> {
     pub(crate) is_dense: bool,
     /// Add to the result instead of writing it.
     pub(crate) adds: bool,
+    /// What happens to every entry before it is written.
+    pub(crate) finish: [Finish<'a>; MAX_FINISH],
+}
+
+/// Elementwise steps that a product takes along.
+pub(crate) const MAX_FINISH: usize = 4;
+
+/// One elementwise step on the entries of a product, with the other operand's address and offsets.
+#[derive(Clone, Copy)]
+pub(crate) enum Finish<'a> {
+    Nothing,
+    Relu,
+    With(FinishOp, *const f32, &'a Offsets, &'a Offsets),
+}
+
+/// How an entry meets the other operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FinishOp {
+    Add,
+    Mul,
+    /// Times 1 where the other operand is positive, else 0: the derivative of a relu.
+    Gate,
 }
 
 /// How a panel walks the first operand, of which it broadcasts one entry after another.
@@ -160,7 +182,8 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(panel: &Panel
         };
         let n = panel.n_columns;
         let first = panel.out.add(panel.out_columns.at(panel.first_column));
-        if panel.is_dense && n == VECTORS * V::LANES {
+        let is_plain = matches!(panel.finish[0], Finish::Nothing);
+        if is_plain && panel.is_dense && n == VECTORS * V::LANES {
             for (i, sums) in sums.iter().enumerate() {
                 let out = first.add(panel.out_rows.at(panel.first_row + row + i));
                 for (j, &sum) in sums.iter().enumerate() {
@@ -179,15 +202,67 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(panel: &Panel
             let out_row = panel.out_rows.at(panel.first_row + row + i);
             if panel.is_dense {
                 let out = std::slice::from_raw_parts_mut(first.add(out_row), n);
-                for (to, &value) in out.iter_mut().zip(&line) {
+                if panel.adds {
+                    line.iter_mut().zip(&*out).for_each(|(x, before)| *x += before);
+                }
+                finish_line(panel, panel.first_row + row + i, &mut line);
+                out.copy_from_slice(&line[..n]);
+                continue;
+            }
+            // One after another: entries of windows may meet within a line.
+            if is_plain {
+                for (j, &value) in line[..n].iter().enumerate() {
+                    let to = panel.out.add(out_row + panel.out_columns.at(panel.first_column + j));
                     *to = if panel.adds { *to + value } else { value };
                 }
                 continue;
             }
-            for (j, &value) in line[..n].iter().enumerate() {
-                let to = panel.out.add(out_row + panel.out_columns.at(panel.first_column + j));
-                *to = if panel.adds { *to + value } else { value };
+            for (j, value) in line[..n].iter_mut().enumerate() {
+                if panel.adds {
+                    *value += *panel.out.add(out_row + panel.out_columns.at(panel.first_column + j));
+                }
             }
+            finish_line(panel, panel.first_row + row + i, &mut line);
+            for (j, &value) in line[..n].iter().enumerate() {
+                *panel.out.add(out_row + panel.out_columns.at(panel.first_column + j)) = value;
+            }
+        }
+    }
+}
+
+/// The elementwise steps of a panel on one row of a tile.
+#[inline(always)]
+#[expect(unsafe_code, reason = "raw operands")]
+unsafe fn finish_line(panel: &Panel<'_>, row: usize, line: &mut [f32; MAX_COLUMNS]) {
+    let n = panel.n_columns;
+    for finish in panel.finish {
+        let (op, other, columns) = match finish {
+            Finish::Nothing => return,
+            Finish::Relu => {
+                for x in line.iter_mut() {
+                    // Written so that NaN stays NaN.
+                    *x = if *x < 0.0 { 0.0 } else { *x };
+                }
+                continue;
+            }
+            Finish::With(op, other, rows, columns) => (op, other.wrapping_add(rows.at(row)), columns),
+        };
+        let mut values = [0.0_f32; MAX_COLUMNS];
+        // SAFETY: the caller's promise: n entries of the operand.
+        unsafe {
+            if columns.is_dense(panel.first_column, n) {
+                let from = other.add(columns.at(panel.first_column));
+                values[..n].copy_from_slice(std::slice::from_raw_parts(from, n));
+            } else {
+                for (j, value) in values[..n].iter_mut().enumerate() {
+                    *value = *other.add(columns.at(panel.first_column + j));
+                }
+            }
+        }
+        match op {
+            FinishOp::Add => line.iter_mut().zip(&values).for_each(|(x, y)| *x += y),
+            FinishOp::Mul => line.iter_mut().zip(&values).for_each(|(x, y)| *x *= y),
+            FinishOp::Gate => line.iter_mut().zip(&values).for_each(|(x, &y)| *x *= if y > 0.0 { 1.0 } else { 0.0 }),
         }
     }
 }
