@@ -33,7 +33,7 @@ fn fewer_chains_than_threads_give_the_same_bits() {
     let mut values = vec![0.0; n * width];
     Stream::new(1, Purpose::Data, 0).normals(0, 0, &mut values);
     let columns = vec![Column { name: "x".to_owned(), width, data: ColumnData::Float(values) }];
-    let objective = Objective::new(DataSet::new(n, columns).unwrap(), |batch| {
+    let objective = Objective::new(DataSet::new(n, columns).unwrap(), move |batch| {
         let mut g = Graph::new();
         let x = g.input("x", &[batch, width]);
         let hidden = g.linear("in", x, 2 * width);
