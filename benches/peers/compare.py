@@ -227,9 +227,13 @@ def main():
         machine = runner.machine()
         rows = measure(args, runner)
         load.append(os.getloadavg()[0])
-        for row in rows:
-            row.peak = machine["gemm_peak_gflops"]
-            row.about = row.ours[0]["about"]
+        # Whatever else ran can only have made the peaks smaller.
+        again = runner.machine()
+        for speed in ("gemm_peak_gflops", "copy_gb_per_s"):
+            machine[speed] = max(machine[speed], again[speed])
+    for row in rows:
+        row.peak = machine["gemm_peak_gflops"]
+        row.about = row.ours[0]["about"]
     head = heading(args, machine, rows, load)
     long = [head, "", *long_table(args, rows), "", *notes(rows)]
     print("\n".join(long))

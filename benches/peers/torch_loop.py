@@ -103,13 +103,17 @@ def cnn(w):
     x, targets = floats(w, "x"), ids(w, "targets")
     names = ["conv.0.W", "conv.0.b", "conv.1.W", "conv.1.b", "dense.W", "dense.b", "out.W", "out.b"]
 
-    def loss(ps):
-        h = x
-        for weight, bias in (ps[:2], ps[2:4]):
-            h = F.max_pool2d(F.relu_(F.conv2d(h, weight, bias)), 2)
-        h = F.relu_(torch.addmm(ps[5], h.flatten(1), ps[4]))
-        return F.cross_entropy(torch.addmm(ps[7], h, ps[6]), targets)
-    return leaves(w.weights[name] for name in names), {"": loss}
+    def of(x):
+        def loss(ps):
+            h = x
+            for weight, bias in (ps[:2], ps[2:4]):
+                h = F.max_pool2d(F.relu_(F.conv2d(h, weight, bias)), 2)
+            h = F.relu_(torch.addmm(ps[5], h.flatten(1), ps[4]))
+            return F.cross_entropy(torch.addmm(ps[7], h, ps[6]), targets)
+        return loss
+    # Both layouts of images; the second makes no difference to one channel, so it is asked for with strides.
+    last = torch.empty(x.shape).as_strided(x.shape, (28 * 28, 1, 28, 1)).copy_(x)
+    return leaves(w.weights[name] for name in names), {"channels last": of(last), "channels first": of(x)}
 
 
 def deep_linear(w):

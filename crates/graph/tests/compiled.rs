@@ -3,7 +3,7 @@
 mod common;
 
 use common::{cases, difference, random_values, reference_gradient, run, transformer, widened};
-use ontogeny_graph::{Convolution, Gradient, Graph, Node};
+use ontogeny_graph::{Gradient, Graph, Node};
 use proptest::prelude::*;
 
 /// Sums of a few thousand products in f32: √n roundings of 6e-8 each, with room for cancellation.
@@ -84,9 +84,8 @@ fn positions_that_the_loss_never_reads_are_not_computed() {
     let program = ontogeny_graph::Program::compile(&t.graph, &[("loss", t.loss)], Gradient::All(t.loss)).unwrap();
     let listing = program.to_string();
     // The MLP's hidden layer holds one position per example, not `context`.
-    let hidden = format!("{} floats", 4 * 64);
-    assert!(listing.lines().any(|l| l.contains(&hidden) && l.contains("mlp.hook_post")), "{listing}");
-    assert!(!listing.contains(&format!("{} floats", 4 * context * 64)), "{listing}");
+    assert!(listing.lines().any(|l| l.contains("[4, 1, 64]") && l.contains("mlp.hook_post")), "{listing}");
+    assert!(!listing.contains(&format!("[4, {context}, 64]")), "{listing}");
 }
 
 #[test]
@@ -141,154 +140,19 @@ fn ids_outside_their_table_and_non_finite_values_are_named() {
     assert!(workspace.ids_mut(&program, "token").unwrap_err().to_string().contains("did you mean `tokens`"));
 }
 
-/// One random operation on a pool of nodes, chosen by bytes.
-fn grow(g: &mut Graph, pool: &mut Vec<Node>, bytes: [u8; 4]) {
-    let pick = |b: u8| pool[b as usize % pool.len()];
-    let (a, b) = (pick(bytes[1]), pick(bytes[2]));
-    let rank = g.shape(a).len();
-    let axis = if rank == 0 { 0 } else { bytes[3] as usize % rank };
-    let node = match bytes[0] % 32 {
-        0 => g.add(a, b),
-        1 => g.sub(a, b),
-        2 => g.mul(a, b),
-        3 => g.tanh(a),
-        4 => g.relu(a),
-        5 => g.gelu(a),
-        6 => {
-            let t = g.tanh(a);
-            g.exp(t)
-        }
-        7 if rank > 0 => g.softmax(a),
-        8 if rank > 0 => g.log_softmax(a),
-        9 if rank > 0 => g.sum(a, &[axis]),
-        10 if rank > 0 => g.mean(a, &[axis]),
-        11 if rank > 0 => g.max(a, &[axis]),
-        12 if rank > 0 => {
-            let extent = g.shape(a)[axis];
-            let start = bytes[2] as usize % extent;
-            g.slice(a, axis, start, extent - start)
-        }
-        13 if rank > 0 => g.pad(a, axis, bytes[2] as usize % 3, 1),
-        14 if rank > 1 => g.transpose(a),
-        15 if rank > 0 => g.concat(&[a, a], axis),
-        16 if rank > 1 => {
-            let n: usize = g.shape(a).iter().product();
-            g.reshape(a, &[n])
-        }
-        17 if rank == 2 => {
-            let t = g.transpose(a);
-            g.matmul(a, t)
-        }
-        18 if rank == 2 && g.shape(b).len() == 2 => g.einsum("ab,cd->acbd", a, b),
-        19 if rank == 4 => g.einsum("abcd,abce->adec", a, a),
-        20 if rank > 0 => g.rms_normalize(a, 0.1),
-        21 if rank > 0 => g.normalize(a, 0.1),
-        22 => {
-            let condition = g.greater(a, b);
-            g.select(condition, a, b)
-        }
-        23 if rank > 0 => {
-            let square = g.square(a);
-            let positive = g.log1p(square);
-            g.sqrt(positive)
-        }
-        24 if rank > 0 => {
-            let (size, stride, dilation) =
-                (1 + bytes[2] as usize % 3, 1 + bytes[1] as usize % 3, 1 + bytes[2] as usize % 2);
-            g.windows(a, axis, size, stride, dilation)
-        }
-        25 if rank > 1 && axis + 1 < rank => {
-            let (n, size) = (g.shape(a)[axis], g.shape(a)[axis + 1]);
-            let (stride, dilation) = (1 + bytes[1] as usize % 3, 1 + bytes[2] as usize % 2);
-            g.overlap(a, axis, stride, dilation, (n - 1) * stride + (size - 1) * dilation + 1 + bytes[2] as usize % 4)
-        }
-        26 | 27 if rank > 1 => {
-            // Any node as images, convolved with a kernel cut out of another.
-            let (height, width) = (g.shape(a)[rank - 2], g.shape(a)[rank - 1]);
-            let n: usize = g.shape(a)[..rank - 2].iter().product();
-            let channels = if n.is_multiple_of(2) { 2 } else { 1 };
-            let x = g.reshape(a, &[n / channels, channels, height, width]);
-            if bytes[0] % 32 == 26 {
-                let padding = [bytes[2] as usize % 2, bytes[3] as usize % 2];
-                g.max_pool2d(x, [2, 1 + bytes[1] as usize % 3], [1 + bytes[2] as usize % 2, 2], [padding[0], 0])
-            } else {
-                let groups = 1 + bytes[3] as usize % channels;
-                let (k, flat) = (2 * channels / groups * 2, g.shape(b).iter().product::<usize>());
-                let kernel = g.reshape(b, &[flat]);
-                let kernel = g.slice(kernel, 0, 0, k);
-                let kernel = g.reshape(kernel, &[2, channels / groups, 1, 2]);
-                let convolution = Convolution {
-                    stride: [1 + bytes[1] as usize % 2, 1],
-                    padding: [bytes[2] as usize % 2, 1],
-                    dilation: [1, 1 + bytes[3] as usize % 2],
-                    groups,
-                };
-                g.conv2d(x, kernel, convolution)
-            }
-        }
-        28 if rank > 0 => g.max(a, &[axis, rank - 1]),
-        29 => g.silu(a),
-        30 if rank > 1 => g.rotary(a, 0, g.shape(a)[rank - 1] / 2 * 2, 100.0),
-        31 if rank == 3 => {
-            // Queries, keys and values of one attention with a single kv head.
-            let shape = g.shape(a).to_vec();
-            let q = g.reshape(a, &[1, shape[0], shape[1], shape[2]]);
-            let k = g.slice(q, 2, bytes[3] as usize % shape[1], 1);
-            let scores = g.grouped_scores(q, k);
-            let pattern = g.softmax(scores);
-            g.grouped_values(pattern, k)
-        }
-        _ => g.scale(a, 0.7),
-    };
-    // Keep sizes small, and mistakes of the generator out.
-    if g.check().is_ok() && g.shape(node).iter().product::<usize>() <= 2000 && g.shape(node).len() <= 5 {
-        pool.push(node);
-    }
-}
-
 proptest! {
     #![proptest_config(cases(400))]
     #[test]
     fn random_graphs_agree_with_the_interpreter(ops in prop::collection::vec(any::<[u8; 4]>(), 1..24), seed in 0_u32..1000) {
-        let mut g = Graph::new();
-        let mut pool = vec![
-            g.param("a", &[3, 4]), g.param("b", &[4]), g.param("c", &[2, 3, 4]), g.input("x", &[3, 1]), g.param("d", &[5, 4]),
-        ];
-        let ids = g.input_ids("ids", &[3, 2]);
-        let gathered = g.gather(pool[4], ids);
-        pool.push(gathered);
-        for bytes in ops {
-            let checkpoint = g.clone();
-            grow(&mut g, &mut pool, bytes);
-            if g.check().is_err() {
-                g = checkpoint;
-            }
-        }
-        // Everything in the pool matters, and large values are tamed.
-        let mut loss = g.constant(0.0);
-        for (i, &node) in pool.clone().iter().enumerate() {
-            let tame = g.tanh(node);
-            let mean = g.mean_all(tame);
-            let weighted = g.scale(mean, 1.0 / (1 + i) as f64);
-            loss = g.add(loss, weighted);
-        }
-        let values = random_values(&g, seed, 5);
-        let wide = widened(&values);
-        let (y, gradient) = run(&g, loss, Gradient::All(loss), &values);
-        let want = g.interpret(&wide, &[loss]).unwrap().concat();
-        let reference = reference_gradient(&g, loss, &wide);
-        // Deep compositions of exponentials amplify roundings: judge against the interpreter in f32 as well.
-        let narrow: Vec<f64> = {
-            let mut h = g.clone();
-            let params = h.param_nodes();
-            let nodes = h.gradient(loss, &params).unwrap();
-            h.interpret(&values, &nodes).unwrap().concat().iter().map(|&x| f64::from(x)).collect()
-        };
-        let scale = reference.iter().fold(1e-30_f64, |a, x| a.max(x.abs()));
-        let noise = narrow.iter().zip(&reference).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale;
-        // The loss is a sum of means of tanh with weights of one and less: its terms may cancel, so errors are absolute.
-        let shift = (g.interpret(&values, &[loss]).unwrap()[0][0] - want[0] as f32).abs();
-        prop_assert!((f64::from(y[0]) - want[0]).abs() < 1e-6 + 10.0 * f64::from(shift), "{} {}, f32 off by {shift}", y[0], want[0]);
-        prop_assert!(difference(&gradient, &reference) < 1e-4 + 50.0 * noise, "{}", difference(&gradient, &reference));
+        common::random::check_small(&ops, seed);
+    }
+
+}
+
+proptest! {
+    #![proptest_config(cases(80))]
+    #[test]
+    fn random_batches_agree_with_the_interpreter(ops in prop::collection::vec(any::<[u8; 4]>(), 1..12), seed in 0_u32..1000) {
+        common::random::check_tall(&ops, seed);
     }
 }

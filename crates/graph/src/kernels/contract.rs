@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::offsets::Offsets;
 use super::parts::Part;
-use super::tile::{self, Panel};
+use super::tile::{self, Panel, Walk};
 use super::{Memory, Span, n_tuples, pack, tiny, walk_range};
 use crate::isa::Isa;
 use crate::plan::Place;
@@ -17,8 +17,17 @@ pub(crate) struct Contract {
     /// (extent, [stride in each]) of the batch axes.
     batch: Vec<(usize, [usize; 3])>,
     product: Product,
-    /// Adds to the result instead of writing it.
-    adds: bool,
+    mode: Mode,
+}
+
+/// What happens to the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Writes,
+    /// Added to what is there.
+    Adds,
+    /// Added up in a buffer of so many zeros, where several entries may meet.
+    Overlaps(usize),
 }
 
 /// One product: out[i, j] = Σ_l a[i, l]·b[l, j]; an entry lies at the sum of the offsets of its two indices.
@@ -42,16 +51,29 @@ const FEW_ROWS: usize = 24;
 
 impl Contract {
     /// Roles are swapped where that makes the result's columns the dense ones.
-    pub(crate) fn new(places: [Place; 3], batch: Vec<(usize, [usize; 3])>, product: Product, adds: bool) -> Self {
+    pub(crate) fn new(places: [Place; 3], batch: Vec<(usize, [usize; 3])>, product: Product, mode: Mode) -> Self {
         let p = product;
-        if p.out_columns.is_dense(0, p.out_columns.len().min(2)) && p.out_columns.len() > 1
+        // Windows are read where they lie as the first operand; packing them as the second costs as much as the product.
+        let is_scattered = |rows: &Offsets, inner: &Offsets| rows.stride().is_none() && inner.stride().is_none();
+        let keeps_windows = is_scattered(&p.b_columns, &p.b_inner) && !is_scattered(&p.a_rows, &p.a_inner);
+        let is_windowed = is_scattered(&p.a_rows, &p.a_inner);
+        if keeps_windows {
+            return Self { places, batch, product: p, mode }.swapped();
+        }
+        if is_windowed
+            || p.out_columns.is_dense(0, p.out_columns.len().min(2)) && p.out_columns.len() > 1
             || !p.out_rows.is_dense(0, p.out_rows.len().min(2))
             || p.out_rows.len() == 1
         {
-            return Self { places, batch, product: p, adds };
+            return Self { places, batch, product: p, mode };
         }
-        let [a, b, out] = places;
-        let batch = batch.into_iter().map(|(extent, [x, y, z])| (extent, [y, x, z])).collect();
+        Self { places, batch, product: p, mode }.swapped()
+    }
+
+    /// The same result with rows and columns in each other's roles.
+    fn swapped(self) -> Self {
+        let ([a, b, out], p) = (self.places, self.product);
+        let batch = self.batch.into_iter().map(|(extent, [x, y, z])| (extent, [y, x, z])).collect();
         let product = Product {
             a_rows: p.b_columns,
             a_inner: p.b_inner,
@@ -60,7 +82,7 @@ impl Contract {
             out_rows: p.out_columns,
             out_columns: p.out_rows,
         };
-        Self { places: [b, a, out], batch, product, adds }
+        Self { places: [b, a, out], batch, product, mode: self.mode }
     }
 
     pub(crate) fn spans(&self) -> Vec<Span> {
@@ -69,6 +91,7 @@ impl Contract {
         let span = |side: usize| {
             let loops = self.batch.iter().map(|(extent, strides)| (extent - 1) * strides[side]);
             let len = 1 + loops.sum::<usize>() + sides[side].iter().map(|offsets| offsets.reach()).sum::<usize>();
+            let len = if let (2, Mode::Overlaps(all)) = (side, self.mode) { all } else { len };
             Span { place: self.places[side], len, written: side == 2 }
         };
         (0..3).map(span).collect()
@@ -84,9 +107,19 @@ impl Contract {
     pub(crate) fn run(&self, memory: &Memory<'_>, part: Part) {
         let [a, b, out] = self.places.map(|place| memory.at(place).cast_const());
         let p = &self.product;
+        let adds = self.mode != Mode::Writes;
+        let mut part = part;
+        if let Mode::Overlaps(len) = self.mode {
+            // Rows meet each other in the result: one thread adds them all, in order.
+            if part.index > 0 {
+                return;
+            }
+            part = Part::WHOLE;
+            memory.write(self.places[2], len).fill(0.0);
+        }
         if let Some(product) = tiny::Product::of(p) {
             let range = part.range(n_tuples(&self.batch), 1);
-            return tiny::batch(memory.isa, a, b, out.cast_mut(), &self.batch, range, product, self.adds);
+            return tiny::batch(memory.isa, a, b, out.cast_mut(), &self.batch, range, product, adds);
         }
         let (batch, rows, columns) = self.cut(memory.isa, part);
         if rows.is_empty() || columns.is_empty() {
@@ -98,7 +131,7 @@ impl Contract {
                 memory.isa,
                 p,
                 (rows.clone(), columns.clone()),
-                self.adds,
+                adds,
                 [a.wrapping_add(at_a), b.wrapping_add(at_b), out.wrapping_add(at_out)],
                 scratch,
             );
@@ -132,34 +165,26 @@ fn product(
     scratch: &mut [f32],
 ) {
     let (m, n, k) = (p.a_rows.len(), p.b_columns.len(), p.a_inner.len());
-    let (tile_rows, _) = tile::shape(isa);
     let (panel, packed_a) = scratch.split_at_mut(k.min(INNER_BLOCK) * tile::MAX_COLUMNS);
     let whole = tile::shape(isa).1;
     for from in (0..k).step_by(INNER_BLOCK) {
         let to = (from + INNER_BLOCK).min(k);
         for first_row in rows.clone().step_by(ROW_BLOCK) {
             let n_rows = ROW_BLOCK.min(rows.end - first_row);
-            let (a, a_strides) = match (p.a_rows.stride(), p.a_inner.stride()) {
+            let (a, a_walk) = match (p.a_rows.stride(), p.a_inner.stride()) {
                 (Some(rows), Some(inner)) if !crowds(rows, inner, n) => {
-                    (a.wrapping_add(first_row * rows + from * inner), [rows, inner, tile_rows * rows])
+                    (a.wrapping_add(first_row * rows + from * inner), Walk::Even(rows, inner))
                 }
-                (_, Some(1)) => {
+                (Some(rows), Some(_)) => {
                     for (i, row) in packed_a.chunks_exact_mut(to - from).take(n_rows).enumerate() {
                         // SAFETY: a row of the operand, dense along the inner axis.
                         let source =
-                            unsafe { std::slice::from_raw_parts(a.add(p.a_rows.at(first_row + i) + from), to - from) };
+                            unsafe { std::slice::from_raw_parts(a.add((first_row + i) * rows + from), to - from) };
                         row.copy_from_slice(source);
                     }
-                    (packed_a.as_ptr(), [to - from, 1, tile_rows * (to - from)])
+                    (packed_a.as_ptr(), Walk::Even(to - from, 1))
                 }
-                _ => {
-                    for first in (0..n_rows).step_by(tile_rows) {
-                        let rows = (first_row + first, tile_rows.min(n_rows - first));
-                        let block = &mut packed_a[first * (to - from)..];
-                        pack::columns(isa, a, &p.a_inner, (from, to), &p.a_rows, rows, tile_rows, block);
-                    }
-                    (packed_a.as_ptr(), [1, tile_rows, tile_rows * (to - from)])
-                }
+                _ => (a, Walk::Tables(&p.a_rows, &p.a_inner, from)),
             };
             for first in columns.clone().step_by(whole) {
                 let n_columns = whole.min(columns.end - first);
@@ -177,7 +202,7 @@ fn product(
                     n_rows,
                     n_inner: to - from,
                     a,
-                    a_strides,
+                    a_walk,
                     b,
                     b_stride,
                     out: out.cast_mut(),

@@ -17,8 +17,7 @@ pub(crate) struct Panel<'a> {
     pub(crate) n_rows: usize,
     pub(crate) n_inner: usize,
     pub(crate) a: *const f32,
-    /// Strides of the first operand: between rows of a tile, along the inner axis, between tiles.
-    pub(crate) a_strides: [usize; 3],
+    pub(crate) a_walk: Walk<'a>,
     /// The second operand: one vector or two at every inner index, `b_stride` apart.
     pub(crate) b: *const f32,
     pub(crate) b_stride: usize,
@@ -32,6 +31,15 @@ pub(crate) struct Panel<'a> {
     pub(crate) is_dense: bool,
     /// Add to the result instead of writing it.
     pub(crate) adds: bool,
+}
+
+/// How a panel walks the first operand, of which it broadcasts one entry after another.
+#[derive(Clone, Copy)]
+pub(crate) enum Walk<'a> {
+    /// Strides from row to row and along the inner axis.
+    Even(usize, usize),
+    /// Offsets of the rows from `first_row` of the panel on, and of the inner axis from an index on.
+    Tables(&'a Offsets, &'a Offsets, usize),
 }
 
 /// Rows and columns of a whole tile.
@@ -98,53 +106,58 @@ trait Vector: Copy {
 #[expect(unsafe_code, reason = "raw operands")]
 unsafe fn rows<V: Vector, const ROWS: usize, const VECTORS: usize>(panel: &Panel<'_>) {
     let mut row = 0;
-    let mut a = panel.a;
     // SAFETY: the caller's promise; tiles cover the rows once.
     unsafe {
         while row + ROWS <= panel.n_rows {
-            tile::<V, ROWS, VECTORS>(panel, a, row);
-            a = a.add(panel.a_strides[2]);
+            tile::<V, ROWS, VECTORS>(panel, row);
             row += ROWS;
         }
         match panel.n_rows - row {
             0 => {}
-            1 => tile::<V, 1, VECTORS>(panel, a, row),
-            2 => tile::<V, 2, VECTORS>(panel, a, row),
-            3 => tile::<V, 3, VECTORS>(panel, a, row),
-            4 => tile::<V, 4, VECTORS>(panel, a, row),
-            5 => tile::<V, 5, VECTORS>(panel, a, row),
-            6 => tile::<V, 6, VECTORS>(panel, a, row),
-            7 => tile::<V, 7, VECTORS>(panel, a, row),
-            8 => tile::<V, 8, VECTORS>(panel, a, row),
-            9 => tile::<V, 9, VECTORS>(panel, a, row),
-            10 => tile::<V, 10, VECTORS>(panel, a, row),
-            _ => tile::<V, 11, VECTORS>(panel, a, row),
+            1 => tile::<V, 1, VECTORS>(panel, row),
+            2 => tile::<V, 2, VECTORS>(panel, row),
+            3 => tile::<V, 3, VECTORS>(panel, row),
+            4 => tile::<V, 4, VECTORS>(panel, row),
+            5 => tile::<V, 5, VECTORS>(panel, row),
+            6 => tile::<V, 6, VECTORS>(panel, row),
+            7 => tile::<V, 7, VECTORS>(panel, row),
+            8 => tile::<V, 8, VECTORS>(panel, row),
+            9 => tile::<V, 9, VECTORS>(panel, row),
+            10 => tile::<V, 10, VECTORS>(panel, row),
+            _ => tile::<V, 11, VECTORS>(panel, row),
         }
     }
 }
 
 #[inline(always)]
 #[expect(unsafe_code, reason = "raw operands")]
-unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(panel: &Panel<'_>, a: *const f32, row: usize) {
-    let [between_rows, along_inner, _] = panel.a_strides;
-    let mut sums = [[V::zero(); VECTORS]; ROWS];
-    let (mut a, mut b) = (a, panel.b);
+unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(panel: &Panel<'_>, row: usize) {
     // SAFETY: the caller's promise.
     unsafe {
-        for _ in 0..panel.n_inner {
-            let mut columns = [V::zero(); VECTORS];
-            for (j, column) in columns.iter_mut().enumerate() {
-                *column = V::load(b.add(j * V::LANES));
+        let sums: [[V; VECTORS]; ROWS] = match panel.a_walk {
+            Walk::Even(rows, inner) => {
+                let mut a = panel.a.add(row * rows);
+                sums(panel, |i| {
+                    let at = a.wrapping_add(i * rows);
+                    if i + 1 == ROWS {
+                        a = a.wrapping_add(inner);
+                    }
+                    at
+                })
             }
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let factor = V::splat(a.add(i * between_rows));
-                for (sum, &column) in sums.iter_mut().zip(&columns) {
-                    *sum = factor.mul_add(column, *sum);
-                }
+            Walk::Tables(rows, inner, from) => {
+                let of_rows: [usize; ROWS] = std::array::from_fn(|i| rows.at(panel.first_row + row + i));
+                let mut l = from;
+                let mut a = panel.a;
+                sums(panel, |i| {
+                    if i == 0 {
+                        a = panel.a.wrapping_add(inner.at(l));
+                        l += 1;
+                    }
+                    a.wrapping_add(of_rows[i])
+                })
             }
-            a = a.wrapping_add(along_inner);
-            b = b.wrapping_add(panel.b_stride);
-        }
+        };
         let n = panel.n_columns;
         let first = panel.out.add(panel.out_columns.at(panel.first_column));
         if panel.is_dense && n == VECTORS * V::LANES {
@@ -177,6 +190,34 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(panel: &Panel
             }
         }
     }
+}
+
+/// The sums of a tile; `a` is asked for the address of the entry of each row in turn, for one inner index after another.
+#[inline(always)]
+#[expect(unsafe_code, reason = "raw operands")]
+unsafe fn sums<V: Vector, const ROWS: usize, const VECTORS: usize>(
+    panel: &Panel<'_>,
+    mut a: impl FnMut(usize) -> *const f32,
+) -> [[V; VECTORS]; ROWS] {
+    let mut sums = [[V::zero(); VECTORS]; ROWS];
+    let mut b = panel.b;
+    // SAFETY: the caller's promise.
+    unsafe {
+        for _ in 0..panel.n_inner {
+            let mut columns = [V::zero(); VECTORS];
+            for (j, column) in columns.iter_mut().enumerate() {
+                *column = V::load(b.add(j * V::LANES));
+            }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let factor = V::splat(a(i));
+                for (sum, &column) in sums.iter_mut().zip(&columns) {
+                    *sum = factor.mul_add(column, *sum);
+                }
+            }
+            b = b.wrapping_add(panel.b_stride);
+        }
+    }
+    sums
 }
 
 /// Four lanes of whatever the target has: SSE2 on x86-64, NEON on AArch64.

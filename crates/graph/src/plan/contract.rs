@@ -4,9 +4,8 @@ use super::layout::collapse;
 use super::{Kernel, Place, Planner};
 use crate::einsum::EinsumSpec;
 use crate::graph::Node;
-use crate::kernels::contract::{Contract, Product};
+use crate::kernels::contract::{Contract, Mode, Product};
 use crate::kernels::offsets::Offsets;
-use crate::shape::row_major_strides;
 
 /// A label with its extent and its stride in the two operands and the result (0 where absent).
 #[derive(Debug, Clone, Copy)]
@@ -22,12 +21,19 @@ const OUT: usize = 2;
 
 /// Plans `result = einsum(a, b)`: batch labels (in all three) become loops; the rows (a and result), columns (b and
 /// result) and inner labels (a and b) are each walked as one, by a stride where there is one and a table else.
-pub(super) fn plan(planner: &mut Planner<'_>, node: Node, (a, b, spec): (Node, Node, &EinsumSpec), result: Place) {
+///
+/// The result's axes have the given strides from its place on.
+pub(super) fn plan(
+    planner: &mut Planner<'_>,
+    node: Node,
+    (a, b, spec): (Node, Node, &EinsumSpec),
+    (result, out_strides): (Place, &[usize]),
+    mode: Mode,
+) {
     let graph = planner.graph;
     let extents = spec.extents(graph.shape(a), graph.shape(b)).expect("checked when built");
-    let out_strides = row_major_strides(graph.shape(node));
     let places = [planner.layout(a).place, planner.layout(b).place, result];
-    let strides = [&planner.layout(a).strides, &planner.layout(b).strides, &out_strides];
+    let strides = [planner.layout(a).strides.as_slice(), &planner.layout(b).strides, out_strides];
     let labels = [&spec.a, &spec.b, &spec.out];
     let axes: Vec<Axis> = extents
         .iter()
@@ -66,8 +72,10 @@ pub(super) fn plan(planner: &mut Planner<'_>, node: Node, (a, b, spec): (Node, N
         .map(|dim| (dim.extent, [dim.strides[A], dim.strides[B], dim.strides[OUT]]))
         .collect();
     let flops = 2 * axes.iter().map(|axis| axis.extent).product::<usize>();
-    let adds = planner.joins.adding.contains(&node);
-    planner.step(node, Kernel::Contract(Contract::new(places, loops, product, adds)), result, flops);
+    let kernel = Kernel::Contract(Contract::new(places, loops, product, mode));
+    // What overlaps is there under the name of what it adds up to.
+    let len = if let Mode::Overlaps(len) = mode { len } else { super::request_len(graph, node) };
+    planner.step_of(node, kernel, (result, len), flops);
 }
 
 /// The offsets of a group of axes on one side.

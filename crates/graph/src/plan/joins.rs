@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::layout::Layout;
 use super::{Place, Planner, Space, request_len};
 use crate::graph::{Binary, Graph, Node, Op};
 
@@ -13,6 +14,11 @@ pub(super) struct Joins {
     pub(super) adding: BTreeSet<Node>,
     /// Operands of concatenations that are written into them.
     pub(super) parts: BTreeSet<Node>,
+    /// Products whose entries are added up in overlapping windows at once: what they end up in, and the strides of
+    /// their axes there.
+    pub(super) overlapping: BTreeMap<Node, (Node, Vec<usize>)>,
+    /// Nodes that a product of `overlapping` makes needless, and those that it computes.
+    pub(super) passed: BTreeSet<Node>,
 }
 
 impl Joins {
@@ -23,7 +29,13 @@ impl Joins {
         readers: &[Vec<usize>],
         roots: &[Node],
     ) -> Self {
-        let mut joins = Self { sums: BTreeMap::new(), adding: BTreeSet::new(), parts: BTreeSet::new() };
+        let mut joins = Self {
+            sums: BTreeMap::new(),
+            adding: BTreeSet::new(),
+            parts: BTreeSet::new(),
+            overlapping: BTreeMap::new(),
+            passed: BTreeSet::new(),
+        };
         // Its value is written by a step of its own, for one reader.
         let is_own = |node: Node| {
             let at = node.0 as usize;
@@ -44,6 +56,13 @@ impl Joins {
             );
             is_written && !constant[at] && readers[at].len() == 1 && !roots.contains(&node)
         };
+        for at in (0..graph.nodes.len()).rev().filter(|&at| live[at]) {
+            let node = Node(at as u32);
+            let is_new = !constant[at] && !joins.passed.contains(&node);
+            if is_new && matches!(graph.nodes[at].op, Op::Overlap { .. }) {
+                joins.find_overlapping(graph, readers, roots, node);
+            }
+        }
         for at in (0..graph.nodes.len()).filter(|&at| live[at]) {
             let node = Node(at as u32);
             match &graph.nodes[at].op {
@@ -66,6 +85,47 @@ impl Joins {
             }
         }
         joins
+    }
+
+    /// Follows the operands of an overlap-add, through others and through views, to a product that nobody else reads.
+    fn find_overlapping(&mut self, graph: &Graph, readers: &[Vec<usize>], roots: &[Node], result: Node) {
+        let place = Place { buffer: 0, offset: 0 };
+        let mut layout = Layout::dense(place, graph.shape(result));
+        let (mut node, mut passed) = (result, vec![result]);
+        loop {
+            let operand = match &graph.node(node).op {
+                Op::Overlap { of, axis, stride, dilation } => {
+                    layout.strides = super::window_strides(&layout.strides, *axis, *stride, *dilation);
+                    *of
+                }
+                Op::Permute(of, order) => {
+                    let mut strides = vec![0; order.len()];
+                    for (&stride, &axis) in layout.strides.iter().zip(order) {
+                        strides[axis] = stride;
+                    }
+                    layout.strides = strides;
+                    *of
+                }
+                Op::Reshape(of) => match layout.reshaped(graph.shape(node), graph.shape(*of)) {
+                    Some(reshaped) => {
+                        layout = reshaped;
+                        *of
+                    }
+                    None => return,
+                },
+                Op::Einsum(..) => {
+                    self.overlapping.insert(node, (result, layout.strides));
+                    self.passed.extend(passed.into_iter().filter(|&other| other != node));
+                    return;
+                }
+                _ => return,
+            };
+            if readers[operand.0 as usize].len() != 1 || roots.contains(&operand) {
+                return;
+            }
+            passed.push(operand);
+            node = operand;
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::graph::{DType, Graph, Node, Op};
 use crate::kernels::at_max::AtMax;
-use crate::kernels::contract::Contract;
+use crate::kernels::contract::{Contract, Mode};
 use crate::kernels::copy::Copy;
 use crate::kernels::fused::{Fused, Instruction, Operand};
 use crate::kernels::overlap::Overlap;
@@ -271,6 +271,9 @@ impl<'a> Planner<'a> {
         let data = &self.graph.nodes[node.0 as usize];
         let graph = self.graph;
         let at = node.0 as usize;
+        if self.joins.passed.contains(&node) {
+            return;
+        }
         if self.constant[at] && !is_view(&data.op) {
             return self.literal(node);
         }
@@ -362,8 +365,16 @@ impl<'a> Planner<'a> {
                 self.set_dense(node, result);
             }
             Op::Einsum(a, b, spec) => {
+                if let Some((target, strides)) = self.joins.overlapping.get(&node).cloned() {
+                    let result = self.result_place(target);
+                    let mode = Mode::Overlaps(request_len(graph, target));
+                    contract::plan(self, node, (*a, *b, spec), (result, &strides), mode);
+                    return self.set_dense(target, result);
+                }
                 let result = self.result_place(node);
-                contract::plan(self, node, (*a, *b, spec), result);
+                let mode = if self.joins.adding.contains(&node) { Mode::Adds } else { Mode::Writes };
+                let strides = crate::shape::row_major_strides(&data.shape);
+                contract::plan(self, node, (*a, *b, spec), (result, &strides), mode);
                 self.set_dense(node, result);
             }
             Op::Sum(a, axes) | Op::Max(a, axes) => {

@@ -1,6 +1,8 @@
 //! Shared by the integration tests: the one-layer transformer of the grokking papers, and evaluation both ways.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test binary uses its part")]
 
+pub mod random;
+
 use std::collections::BTreeMap;
 
 use proptest::test_runner::{Config, RngSeed};

@@ -133,7 +133,9 @@ impl Network {
         for (i, (param, &[mean, deviation])) in space.iter().zip(&self.starts).enumerate() {
             let own = &mut weights[param.range.clone()];
             Stream::new(SEED, Purpose::Initialization, i as u64).normals(0, 0, own);
-            own.iter_mut().for_each(|w| *w = mean + deviation * *w);
+            for w in own {
+                *w = mean + deviation * *w;
+            }
         }
         weights
     }

@@ -37,7 +37,7 @@ pub(crate) static WORKLOADS: [Workload; 10] = [
         update: SGLD,
         build: autoencoder,
     },
-    Workload { id: "W1x64", about: "the same, 64 chains", chains: 64, update: SGLD, build: autoencoder },
+    Workload { id: "W1x64", about: "toy autoencoder, 64 chains", chains: 64, update: SGLD, build: autoencoder },
     Workload {
         id: "W2",
         about: "1-layer transformer, modular addition, batch 512",
@@ -47,7 +47,7 @@ pub(crate) static WORKLOADS: [Workload; 10] = [
     },
     Workload {
         id: "W2full",
-        about: "the same, full batch 3830, AdamW",
+        about: "1-layer transformer, full batch 3830, AdamW",
         chains: 1,
         update: ADAMW,
         build: || modular_addition(3830),
@@ -71,7 +71,7 @@ pub(crate) static WORKLOADS: [Workload; 10] = [
     Workload { id: "W7", about: "CNN 28 x 28, two convolutions, batch 128", chains: 1, update: SGLD, build: cnn },
     Workload {
         id: "W6head",
-        about: "the same, head 0 of layer 1 alone moves",
+        about: "2-layer attention-only LM, one head moves",
         chains: 1,
         update: SGLD,
         build: || language_model(&ATTENTION_ONLY, "l1h0"),

@@ -24,7 +24,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<u8, CommandError> {
         return Ok(exit::DONE);
     }
     if let Some(workload) = args.plan {
-        print(plan(workload, args.seconds)?.trim_end());
+        print(&plan(workload, args.seconds)?);
         return Ok(exit::DONE);
     }
     if let Some(folder) = &args.export {
