@@ -47,7 +47,9 @@ fn fewer_chains_than_threads_give_the_same_bits() {
     .unwrap();
     let mut weights = vec![0.0; objective.space().len()];
     Stream::new(1, Purpose::Initialization, 0).normals(0, 0, &mut weights);
-    weights.iter_mut().for_each(|w| *w *= 0.05);
+    for w in &mut weights {
+        *w *= 0.05;
+    }
     for (sampler, batch) in [(Sampler::Sgld, Batch::Full), (Sampler::rmsprop_sgld(), Batch::Size(150))] {
         let evaluation = Evaluation::Full;
         let llc = Llc { sampler, chains: 2, burn_in: 2, draws: 6, batch, evaluation, ..sgld(1e-6, 1.0) };
