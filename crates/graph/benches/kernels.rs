@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ontogeny_graph::{
-    Adam, DType, Free, Gradient, Graph, Langevin, Node, Program, Purpose, Stream, Workspace, adam, sgld,
+    Adam, DType, Free, Gradient, Graph, Langevin, Node, Program, Purpose, Stream, Threads, Workspace, adam, sgld,
 };
 
 /// Compiles the graph with `outputs` and, if given, a gradient; fills every input; and times executions.
@@ -126,19 +126,20 @@ fn updates(c: &mut Criterion) {
         group.bench_function("normals", |b| b.iter(|| noise.normals(0, 0, black_box(&mut weights))));
         let (start, gradient) = (vec![0.0; n], vec![1e-3; n]);
         let langevin = Langevin { step_size: 1e-7, n_beta: 100.0, localization: 1.0 };
+        let one = Threads::one();
         let all = 0..n;
         let mut step = 0;
         group.bench_function("sgld", |b| {
             b.iter(|| {
                 step += 1;
                 let free = Free { ranges: std::slice::from_ref(&all), noise: &noise, step };
-                sgld(&mut weights, &start, &gradient, free, &langevin)
+                sgld(&mut weights, &start, &gradient, free, &langevin, &one)
             });
         });
         let settings = Adam { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 1.0, decoupled: true };
         let (mut first, mut second) = (vec![0.0; n], vec![0.0; n]);
         group.bench_function("adamw", |b| {
-            b.iter(|| adam(&mut weights, &gradient, [&mut first, &mut second], 10, 1e-4, &settings));
+            b.iter(|| adam(&mut weights, &gradient, [&mut first, &mut second], 10, 1e-4, &settings, &one));
         });
         group.finish();
     }

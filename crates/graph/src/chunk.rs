@@ -13,6 +13,8 @@ use crate::simplify::{Pass, Window};
 const LARGE: usize = 1 << 20;
 /// Entries of one chunk, if the examples are not larger.
 const CHUNK: usize = 1 << 20;
+/// Rows of one chunk at least: every chunk reads the unembedding again.
+const ROWS: usize = 256;
 
 /// Nodes of the size of the logits that are made and used up in chunks, and the nodes that use them.
 struct Region {
@@ -108,7 +110,8 @@ impl Graph {
         let is_convex = live.iter().all(|&at| !(inside[at] && after[at]))
             && exits.iter().all(|&at| self.nodes[at].op.operands().iter().all(|operand| !after[operand.0 as usize]));
         let example: usize = shape[1..].iter().product();
-        let chunk = (CHUNK / example).max(1);
+        let rows = shape[1..shape.len() - 1].iter().product::<usize>();
+        let chunk = (CHUNK / example).max(ROWS.div_ceil(rows)).max(1);
         (can_leave && is_convex && chunk < shape[0]).then(|| Region { inside, exits, n: shape[0], chunk })
     }
 
@@ -214,14 +217,14 @@ mod tests {
     use super::*;
     use crate::interpret::Value;
 
-    /// Four examples of 16 positions over a vocabulary of 16,400, with a bias.
+    /// Four examples of 256 positions over a vocabulary of 1,100, with a bias.
     #[test]
     fn large_logits_are_never_whole_and_losses_and_gradients_stay() {
         let mut g = Graph::new();
-        let x = g.param("x", &[4, 16, 3]);
-        let unembed = g.param("unembed", &[3, 16_400]);
-        let bias = g.param("bias", &[16_400]);
-        let targets = g.input_ids("targets", &[4, 16]);
+        let x = g.param("x", &[4, 256, 3]);
+        let unembed = g.param("unembed", &[3, 1_100]);
+        let bias = g.param("bias", &[1_100]);
+        let targets = g.input_ids("targets", &[4, 256]);
         let logits = g.matmul(x, unembed);
         let logits = g.add(logits, bias);
         let losses = g.cross_entropy(logits, targets);
@@ -235,14 +238,14 @@ mod tests {
             let live = graph.ancestors(roots);
             live.into_iter().map(|at| graph.nodes[at].shape.iter().product::<usize>()).max().unwrap()
         };
-        assert_eq!(largest(&simple, &roots), 4 * 16 * 16_400);
-        assert_eq!(largest(&chunked, &moved), 3 * 16 * 16_400);
+        assert_eq!(largest(&simple, &roots), 4 * 256 * 1_100);
+        assert_eq!(largest(&chunked, &moved), 3 * 256 * 1_100);
         let spread = |n: usize, f: f64| Value::Float((0..n).map(|i| (i as f64 * f).sin()).collect());
         let values: BTreeMap<String, Value<f64>> = [
-            ("x".to_owned(), spread(192, 0.7)),
-            ("unembed".to_owned(), spread(49_200, 1.3)),
-            ("bias".to_owned(), spread(16_400, 0.3)),
-            ("targets".to_owned(), Value::Ids((0..64).map(|i| i * 255).collect())),
+            ("x".to_owned(), spread(3_072, 0.7)),
+            ("unembed".to_owned(), spread(3_300, 1.3)),
+            ("bias".to_owned(), spread(1_100, 0.3)),
+            ("targets".to_owned(), Value::Ids((0..1_024).map(|i| i * 255 % 1_100).collect())),
         ]
         .into();
         let before = simple.interpret(&values, &roots).unwrap();
@@ -255,13 +258,13 @@ mod tests {
     #[test]
     fn logits_that_are_asked_for_stay_whole() {
         let mut g = Graph::new();
-        let x = g.param("x", &[4, 16, 3]);
-        let unembed = g.param("unembed", &[3, 16_400]);
-        let targets = g.input_ids("targets", &[4, 16]);
+        let x = g.param("x", &[4, 256, 3]);
+        let unembed = g.param("unembed", &[3, 1_100]);
+        let targets = g.input_ids("targets", &[4, 256]);
         let logits = g.matmul(x, unembed);
         let losses = g.cross_entropy(logits, targets);
         let (chunked, roots) = g.chunked(&[logits, losses]);
-        assert_eq!(chunked.shape(roots[0]), [4, 16, 16_400]);
+        assert_eq!(chunked.shape(roots[0]), [4, 256, 1_100]);
         assert_eq!(chunked.nodes.len(), g.nodes.len());
     }
 }

@@ -151,10 +151,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     #[expect(unsafe_code, reason = "lends a job of the caller's stack to helpers, as scoped threads do")]
     fn begin(&self, n_parts: usize, job: &Job<'_>) {
-        let job: *const Job<'_> = job;
         // SAFETY: only the lifetime changes, and `Threads::run` returns when no part is being worked on. All parts of
         // the job before have been taken and are done, so nobody reads the cell.
-        unsafe { *self.job.get() = Some(std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job)) };
+        unsafe { *self.job.get() = Some(std::mem::transmute::<&Job<'_>, &'static Job<'static>>(job)) };
         self.n_done.store(0, Ordering::Relaxed);
         let number = (self.state.load(Ordering::Relaxed) >> 32).wrapping_add(1);
         self.state.store(number << 32 | (n_parts as u64) << 16, Ordering::SeqCst);

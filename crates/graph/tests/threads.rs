@@ -181,9 +181,9 @@ fn updates() {
     let rms = RmsProp { decay: 0.99, eps: 0.1 };
     let settings = Adam { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.1, decoupled: true };
     let momentum = Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.1 };
-    let whole = [0..n];
+    let whole = 0..n;
     let scattered = [5..77, 16_380..16_390, 20_000..99_999, 131_072..150_000];
-    for ranges in [&whole[..], &scattered] {
+    for ranges in [std::slice::from_ref(&whole), &scattered] {
         let mut expected = None;
         for count in [1, 2, 3, 8] {
             let threads = threads(count);

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::offsets::Offsets;
 use super::parts::Part;
-use super::tile::{self, Panel, Walk};
+use super::tile::{self, Finish, Panel, Walk};
+pub(crate) use super::tile::{FinishOp, MAX_FINISH};
 use super::{Memory, Span, n_tuples, pack, tiny, walk_range};
 use crate::isa::Isa;
 use crate::plan::Place;
@@ -18,6 +19,19 @@ pub(crate) struct Contract {
     batch: Vec<(usize, [usize; 3])>,
     product: Product,
     mode: Mode,
+    /// Elementwise steps on the result before it is written, at most [`tile::MAX_FINISH`] and only where it is written.
+    finish: Vec<Extra>,
+}
+
+/// One elementwise step, with its other operand if it has one.
+#[derive(Debug, Clone)]
+pub(crate) struct Extra {
+    pub(crate) op: Option<FinishOp>,
+    pub(crate) place: Place,
+    /// (extent, stride) of the batch axes.
+    pub(crate) batch: Vec<(usize, usize)>,
+    pub(crate) rows: Offsets,
+    pub(crate) columns: Offsets,
 }
 
 /// What happens to the result.
@@ -51,23 +65,29 @@ const FEW_ROWS: usize = 24;
 
 impl Contract {
     /// Roles are swapped where that makes the result's columns the dense ones.
-    pub(crate) fn new(places: [Place; 3], batch: Vec<(usize, [usize; 3])>, product: Product, mode: Mode) -> Self {
+    pub(crate) fn new(
+        places: [Place; 3],
+        batch: Vec<(usize, [usize; 3])>,
+        product: Product,
+        mode: Mode,
+        finish: Vec<Extra>,
+    ) -> Self {
         let p = product;
         // Windows are read where they lie as the first operand; packing them as the second costs as much as the product.
         let is_scattered = |rows: &Offsets, inner: &Offsets| rows.stride().is_none() && inner.stride().is_none();
         let keeps_windows = is_scattered(&p.b_columns, &p.b_inner) && !is_scattered(&p.a_rows, &p.a_inner);
         let is_windowed = is_scattered(&p.a_rows, &p.a_inner);
         if keeps_windows {
-            return Self { places, batch, product: p, mode }.swapped();
+            return Self { places, batch, product: p, mode, finish }.swapped();
         }
         if is_windowed
             || p.out_columns.is_dense(0, p.out_columns.len().min(2)) && p.out_columns.len() > 1
             || !p.out_rows.is_dense(0, p.out_rows.len().min(2))
             || p.out_rows.len() == 1
         {
-            return Self { places, batch, product: p, mode };
+            return Self { places, batch, product: p, mode, finish };
         }
-        Self { places, batch, product: p, mode }.swapped()
+        Self { places, batch, product: p, mode, finish }.swapped()
     }
 
     /// The same result with rows and columns in each other's roles.
@@ -82,7 +102,9 @@ impl Contract {
             out_rows: p.out_columns,
             out_columns: p.out_rows,
         };
-        Self { places: [b, a, out], batch, product, mode: self.mode }
+        let swap = |extra: Extra| Extra { rows: extra.columns, columns: extra.rows, ..extra };
+        let finish = self.finish.into_iter().map(swap).collect();
+        Self { places: [b, a, out], batch, product, mode: self.mode, finish }
     }
 
     pub(crate) fn spans(&self) -> Vec<Span> {
@@ -94,7 +116,13 @@ impl Contract {
             let len = if let (2, Mode::Overlaps(all)) = (side, self.mode) { all } else { len };
             Span { place: self.places[side], len, written: side == 2 }
         };
-        (0..3).map(span).collect()
+        let extra = |extra: &Extra| {
+            let loops = extra.batch.iter().map(|(extent, stride)| (extent - 1) * stride);
+            let len = 1 + loops.sum::<usize>() + extra.rows.reach() + extra.columns.reach();
+            Span { place: extra.place, len, written: false }
+        };
+        let extras = self.finish.iter().filter(|extra| extra.op.is_some()).map(extra);
+        (0..3).map(span).chain(extras).collect()
     }
 
     /// Floats of scratch memory that packing needs.
@@ -117,7 +145,7 @@ impl Contract {
             part = Part::WHOLE;
             memory.write(self.places[2], len).fill(0.0);
         }
-        if let Some(product) = tiny::Product::of(p) {
+        if let (Some(product), true) = (tiny::Product::of(p), self.finish.is_empty()) {
             let range = part.range(n_tuples(&self.batch), 1);
             return tiny::batch(memory.isa, a, b, out.cast_mut(), &self.batch, range, product, adds);
         }
@@ -126,12 +154,17 @@ impl Contract {
             return;
         }
         let scratch = memory.scratch(self.scratch_len());
-        for [at_a, at_b, at_out] in walk_range(&self.batch, batch) {
+        let first = batch.start;
+        for (i, [at_a, at_b, at_out]) in walk_range(&self.batch, batch).enumerate() {
+            let mut finish = [Finish::Nothing; MAX_FINISH];
+            for (finish, extra) in finish.iter_mut().zip(&self.finish) {
+                *finish = extra.at(memory, first + i);
+            }
             product(
                 memory.isa,
                 p,
                 (rows.clone(), columns.clone()),
-                adds,
+                (adds, finish),
                 [a.wrapping_add(at_a), b.wrapping_add(at_b), out.wrapping_add(at_out)],
                 scratch,
             );
@@ -154,13 +187,26 @@ impl Contract {
     }
 }
 
+impl Extra {
+    /// The step for product number `index` of the batch.
+    fn at(&self, memory: &Memory<'_>, index: usize) -> Finish<'_> {
+        let Some(op) = self.op else { return Finish::Relu };
+        let (mut rest, mut offset) = (index, 0);
+        for &(extent, stride) in self.batch.iter().rev() {
+            offset += rest % extent * stride;
+            rest /= extent;
+        }
+        Finish::With(op, memory.at(self.place).wrapping_add(offset), &self.rows, &self.columns)
+    }
+}
+
 /// Entries of the product in some rows and columns, which start where tiles start.
 #[expect(unsafe_code, reason = "runs tiles on the addresses of the plan")]
 fn product(
     isa: Isa,
     p: &Product,
     (rows, columns): (Range<usize>, Range<usize>),
-    adds: bool,
+    (adds, finish): (bool, [Finish<'_>; MAX_FINISH]),
     [a, b, out]: [*const f32; 3],
     scratch: &mut [f32],
 ) {
@@ -213,6 +259,7 @@ fn product(
                     n_columns,
                     is_dense: p.out_columns.is_dense(first, n_columns),
                     adds: adds || from > 0,
+                    finish: if to == k { finish } else { [Finish::Nothing; MAX_FINISH] },
                 };
                 // SAFETY: the plan's offsets stay inside the three buffers, and the result is no operand.
                 unsafe { panel.run(isa) };

@@ -31,6 +31,28 @@ pub(crate) struct Panel<'a> {
     pub(crate) is_dense: bool,
     /// Add to the result instead of writing it.
     pub(crate) adds: bool,
+    /// What happens to every entry before it is written.
+    pub(crate) finish: [Finish<'a>; MAX_FINISH],
+}
+
+/// Elementwise steps that a product takes along.
+pub(crate) const MAX_FINISH: usize = 4;
+
+/// One elementwise step on the entries of a product, with the other operand's address and offsets.
+#[derive(Clone, Copy)]
+pub(crate) enum Finish<'a> {
+    Nothing,
+    Relu,
+    With(FinishOp, *const f32, &'a Offsets, &'a Offsets),
+}
+
+/// How an entry meets the other operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FinishOp {
+    Add,
+    Mul,
+    /// Times 1 where the other operand is positive, else 0: the derivative of a relu.
+    Gate,
 }
 
 /// How a panel walks the first operand, of which it broadcasts one entry after another.
@@ -97,6 +119,11 @@ trait Vector: Copy {
     unsafe fn splat(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
     unsafe fn add(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+    /// 0 where negative; NaN stays NaN.
+    unsafe fn relu(self) -> Self;
+    /// 1 where positive, else 0.
+    unsafe fn step(self) -> Self;
     /// self · b + c.
     unsafe fn mul_add(self, b: Self, c: Self) -> Self;
 }
@@ -160,13 +187,24 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(panel: &Panel
         };
         let n = panel.n_columns;
         let first = panel.out.add(panel.out_columns.at(panel.first_column));
+        let is_plain = matches!(panel.finish[0], Finish::Nothing);
         if panel.is_dense && n == VECTORS * V::LANES {
-            for (i, sums) in sums.iter().enumerate() {
-                let out = first.add(panel.out_rows.at(panel.first_row + row + i));
-                for (j, &sum) in sums.iter().enumerate() {
-                    let to = out.add(j * V::LANES);
-                    let value = if panel.adds { sum.add(V::load(to)) } else { sum };
-                    value.store(to);
+            for (i, &(mut sums)) in sums.iter().enumerate() {
+                let row = panel.first_row + row + i;
+                let out = first.add(panel.out_rows.at(row));
+                if panel.adds {
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        *sum = sum.add(V::load(out.add(j * V::LANES)));
+                    }
+                }
+                for finish in panel.finish {
+                    if matches!(finish, Finish::Nothing) {
+                        break;
+                    }
+                    finish_row(panel, finish, row, &mut sums);
+                }
+                for (j, sum) in sums.iter().enumerate() {
+                    sum.store(out.add(j * V::LANES));
                 }
             }
             return;
@@ -179,15 +217,110 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(panel: &Panel
             let out_row = panel.out_rows.at(panel.first_row + row + i);
             if panel.is_dense {
                 let out = std::slice::from_raw_parts_mut(first.add(out_row), n);
-                for (to, &value) in out.iter_mut().zip(&line) {
+                if panel.adds {
+                    line.iter_mut().zip(&*out).for_each(|(x, before)| *x += before);
+                }
+                finish_line(panel, panel.first_row + row + i, &mut line);
+                out.copy_from_slice(&line[..n]);
+                continue;
+            }
+            // One after another: entries of windows may meet within a line.
+            if is_plain {
+                for (j, &value) in line[..n].iter().enumerate() {
+                    let to = panel.out.add(out_row + panel.out_columns.at(panel.first_column + j));
                     *to = if panel.adds { *to + value } else { value };
                 }
                 continue;
             }
-            for (j, &value) in line[..n].iter().enumerate() {
-                let to = panel.out.add(out_row + panel.out_columns.at(panel.first_column + j));
-                *to = if panel.adds { *to + value } else { value };
+            for (j, value) in line[..n].iter_mut().enumerate() {
+                if panel.adds {
+                    *value += *panel.out.add(out_row + panel.out_columns.at(panel.first_column + j));
+                }
             }
+            finish_line(panel, panel.first_row + row + i, &mut line);
+            for (j, &value) in line[..n].iter().enumerate() {
+                *panel.out.add(out_row + panel.out_columns.at(panel.first_column + j)) = value;
+            }
+        }
+    }
+}
+
+/// One elementwise step on whole vectors of a row of a tile.
+#[inline(always)]
+#[expect(unsafe_code, reason = "raw operands")]
+unsafe fn finish_row<V: Vector, const VECTORS: usize>(
+    panel: &Panel<'_>,
+    finish: Finish<'_>,
+    row: usize,
+    sums: &mut [V; VECTORS],
+) {
+    // SAFETY: the caller's promise: the operand has an entry for every column.
+    unsafe {
+        let (op, other, columns) = match finish {
+            Finish::Nothing => return,
+            Finish::Relu => {
+                for sum in sums {
+                    *sum = sum.relu();
+                }
+                return;
+            }
+            Finish::With(op, other, rows, columns) => (op, other.add(rows.at(row)), columns),
+        };
+        for (j, sum) in sums.iter_mut().enumerate() {
+            let from = panel.first_column + j * V::LANES;
+            let value = match columns.stride() {
+                Some(0) => V::splat(other),
+                Some(1) => V::load(other.add(from)),
+                _ => {
+                    let mut values = [0.0_f32; MAX_COLUMNS];
+                    for (lane, value) in values[..V::LANES].iter_mut().enumerate() {
+                        *value = *other.add(columns.at(from + lane));
+                    }
+                    V::load(values.as_ptr())
+                }
+            };
+            *sum = match op {
+                FinishOp::Add => sum.add(value),
+                FinishOp::Mul => sum.mul(value),
+                FinishOp::Gate => sum.mul(value.step()),
+            };
+        }
+    }
+}
+
+/// The elementwise steps of a panel on one row of a tile.
+#[inline(always)]
+#[expect(unsafe_code, reason = "raw operands")]
+unsafe fn finish_line(panel: &Panel<'_>, row: usize, line: &mut [f32; MAX_COLUMNS]) {
+    let n = panel.n_columns;
+    for finish in panel.finish {
+        let (op, other, columns) = match finish {
+            Finish::Nothing => return,
+            Finish::Relu => {
+                for x in line.iter_mut() {
+                    // Written so that NaN stays NaN.
+                    *x = if *x < 0.0 { 0.0 } else { *x };
+                }
+                continue;
+            }
+            Finish::With(op, other, rows, columns) => (op, other.wrapping_add(rows.at(row)), columns),
+        };
+        let mut values = [0.0_f32; MAX_COLUMNS];
+        // SAFETY: the caller's promise: n entries of the operand.
+        unsafe {
+            if columns.is_dense(panel.first_column, n) {
+                let from = other.add(columns.at(panel.first_column));
+                values[..n].copy_from_slice(std::slice::from_raw_parts(from, n));
+            } else {
+                for (j, value) in values[..n].iter_mut().enumerate() {
+                    *value = *other.add(columns.at(panel.first_column + j));
+                }
+            }
+        }
+        match op {
+            FinishOp::Add => line.iter_mut().zip(&values).for_each(|(x, y)| *x += y),
+            FinishOp::Mul => line.iter_mut().zip(&values).for_each(|(x, y)| *x *= y),
+            FinishOp::Gate => line.iter_mut().zip(&values).for_each(|(x, &y)| *x *= if y > 0.0 { 1.0 } else { 0.0 }),
         }
     }
 }
@@ -251,6 +384,18 @@ impl Vector for Lanes4 {
         Self(std::array::from_fn(|i| self.0[i] + other.0[i]))
     }
     #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] * other.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn relu(self) -> Self {
+        Self(self.0.map(|x| if x < 0.0 { 0.0 } else { x }))
+    }
+    #[inline(always)]
+    unsafe fn step(self) -> Self {
+        Self(self.0.map(|x| if x > 0.0 { 1.0 } else { 0.0 }))
+    }
+    #[inline(always)]
     unsafe fn mul_add(self, b: Self, c: Self) -> Self {
         // A fused multiply-add is one instruction on AArch64 and a function call on baseline x86-64.
         if cfg!(target_arch = "aarch64") {
@@ -265,8 +410,10 @@ impl Vector for Lanes4 {
 #[expect(unsafe_code, reason = "intrinsics of instruction sets found at run time")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_storeu_ps,
-        _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+        __m256, __m512, _CMP_GT_OQ, _mm256_add_ps, _mm256_and_ps, _mm256_broadcast_ss, _mm256_cmp_ps, _mm256_fmadd_ps,
+        _mm256_loadu_ps, _mm256_max_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+        _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps,
+        _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
     use super::{Panel, Vector, rows};
@@ -284,7 +431,7 @@ mod x86 {
     }
 
     macro_rules! vector {
-        ($name:ident, $register:ty, $lanes:literal, $load:ident, $store:ident, $add:ident, $fmadd:ident, $splat:expr) => {
+        ($name:ident, $register:ty, $lanes:literal, $load:ident, $store:ident, $add:ident, $mul:ident, $fmadd:ident, $splat:expr, $relu:expr, $step:expr) => {
             #[derive(Clone, Copy)]
             struct $name($register);
 
@@ -317,6 +464,21 @@ mod x86 {
                     Self(unsafe { $add(self.0, other.0) })
                 }
                 #[inline(always)]
+                unsafe fn mul(self, other: Self) -> Self {
+                    // SAFETY: see above.
+                    Self(unsafe { $mul(self.0, other.0) })
+                }
+                #[inline(always)]
+                unsafe fn relu(self) -> Self {
+                    // SAFETY: see above.
+                    Self(unsafe { $relu(self.0) })
+                }
+                #[inline(always)]
+                unsafe fn step(self) -> Self {
+                    // SAFETY: see above.
+                    Self(unsafe { $step(self.0) })
+                }
+                #[inline(always)]
                 unsafe fn mul_add(self, b: Self, c: Self) -> Self {
                     // SAFETY: see above.
                     Self(unsafe { $fmadd(self.0, b.0, c.0) })
@@ -324,10 +486,31 @@ mod x86 {
             }
         };
     }
-    vector!(Zmm, __m512, 16, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, |from: *const f32| {
-        _mm512_set1_ps(*from)
-    });
-    vector!(Ymm, __m256, 8, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps, |from: *const f32| {
-        _mm256_broadcast_ss(&*from)
-    });
+    // The maximum of two registers is the second where either is NaN.
+    vector!(
+        Zmm,
+        __m512,
+        16,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_add_ps,
+        _mm512_mul_ps,
+        _mm512_fmadd_ps,
+        |from: *const f32| _mm512_set1_ps(*from),
+        |x| _mm512_max_ps(_mm512_setzero_ps(), x),
+        |x| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps()), _mm512_set1_ps(1.0))
+    );
+    vector!(
+        Ymm,
+        __m256,
+        8,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_add_ps,
+        _mm256_mul_ps,
+        _mm256_fmadd_ps,
+        |from: *const f32| _mm256_broadcast_ss(&*from),
+        |x| _mm256_max_ps(_mm256_setzero_ps(), x),
+        |x| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_setzero_ps()), _mm256_set1_ps(1.0))
+    );
 }

@@ -4,7 +4,7 @@ use super::layout::collapse;
 use super::{Kernel, Place, Planner};
 use crate::einsum::EinsumSpec;
 use crate::graph::Node;
-use crate::kernels::contract::{Contract, Mode, Product};
+use crate::kernels::contract::{Contract, Extra, FinishOp, Mode, Product};
 use crate::kernels::offsets::Offsets;
 
 /// A label with its extent and its stride in the two operands and the result (0 where absent).
@@ -29,6 +29,7 @@ pub(super) fn plan(
     (a, b, spec): (Node, Node, &EinsumSpec),
     (result, out_strides): (Place, &[usize]),
     mode: Mode,
+    finish: &[(Option<FinishOp>, Node)],
 ) {
     let graph = planner.graph;
     let extents = spec.extents(graph.shape(a), graph.shape(b)).expect("checked when built");
@@ -72,7 +73,26 @@ pub(super) fn plan(
         .map(|dim| (dim.extent, [dim.strides[A], dim.strides[B], dim.strides[OUT]]))
         .collect();
     let flops = 2 * axes.iter().map(|axis| axis.extent).product::<usize>();
-    let kernel = Kernel::Contract(Contract::new(places, loops, product, mode));
+    let extra = |&(op, other): &(Option<FinishOp>, Node)| {
+        let Some(op) = op else {
+            let none = Offsets::Even(1, 0);
+            return Extra { op: None, place: result, batch: Vec::new(), rows: none.clone(), columns: none };
+        };
+        // The other operand has the shape of the result.
+        let layout = planner.layout(other);
+        let stride = |axis: &Axis| {
+            let at = spec.out.iter().position(|&label| label == axis.label);
+            at.map_or(0, |at| layout.strides[at])
+        };
+        let along = |group: &[Axis]| {
+            let group: Vec<Axis> = group.iter().map(|axis| Axis { strides: [stride(axis); 3], ..*axis }).collect();
+            offsets(&group, A)
+        };
+        let batch = batch.iter().map(|axis| (axis.extent, stride(axis))).collect();
+        Extra { op: Some(op), place: layout.place, batch, rows: along(&rows), columns: along(&columns) }
+    };
+    let extras: Vec<Extra> = finish.iter().map(extra).collect();
+    let kernel = Kernel::Contract(Contract::new(places, loops, product, mode, extras));
     // What overlaps is there under the name of what it adds up to.
     let len = if let Mode::Overlaps(len) = mode { len } else { super::request_len(graph, node) };
     planner.step_of(node, kernel, (result, len), flops);

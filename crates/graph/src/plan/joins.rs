@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::layout::Layout;
 use super::{Place, Planner, Space, request_len};
-use crate::graph::{Binary, Graph, Node, Op};
+use crate::graph::{Binary, Graph, Node, Op, Unary};
+use crate::kernels::contract::{FinishOp, MAX_FINISH};
 
 /// Which sums and concatenations need no step of their own.
 pub(super) struct Joins {
@@ -17,9 +18,15 @@ pub(super) struct Joins {
     /// Products whose entries are added up in overlapping windows at once: what they end up in, and the strides of
     /// their axes there.
     pub(super) overlapping: BTreeMap<Node, (Node, Vec<usize>)>,
-    /// Nodes that a product of `overlapping` makes needless, and those that it computes.
+    /// Products that take the elementwise group behind them along: its root, and the steps with their other operands
+    /// (of a relu, the product itself).
+    pub(super) finishing: BTreeMap<Node, (Node, Vec<Step>)>,
+    /// Nodes that a product computes on the way, and those that it makes needless.
     pub(super) passed: BTreeSet<Node>,
 }
+
+/// An elementwise step and its other operand; none is a relu.
+type Step = (Option<FinishOp>, Node);
 
 impl Joins {
     pub(super) fn find(
@@ -34,6 +41,7 @@ impl Joins {
             adding: BTreeSet::new(),
             parts: BTreeSet::new(),
             overlapping: BTreeMap::new(),
+            finishing: BTreeMap::new(),
             passed: BTreeSet::new(),
         };
         // Its value is written by a step of its own, for one reader.
@@ -125,6 +133,72 @@ impl Joins {
             }
             passed.push(operand);
             node = operand;
+        }
+    }
+}
+
+impl Joins {
+    /// Finds the groups that are a few steps on a product nobody else reads: biases, relus and their derivatives,
+    /// residual sums. `group` holds the root of each elementwise node's group.
+    pub(super) fn find_finishing(
+        &mut self,
+        graph: &Graph,
+        group: &[Option<Node>],
+        readers: &[Vec<usize>],
+        roots: &[Node],
+    ) {
+        for at in 0..graph.nodes.len() {
+            let product = Node(at as u32);
+            let is_free = !self.adding.contains(&product) && !self.overlapping.contains_key(&product);
+            if matches!(graph.nodes[at].op, Op::Einsum(..)) && is_free && !roots.contains(&product) {
+                self.finish_of(graph, group, readers, product);
+            }
+        }
+    }
+
+    fn finish_of(&mut self, graph: &Graph, group: &[Option<Node>], readers: &[Vec<usize>], product: Node) {
+        let single_reader = |node: Node| match readers[node.0 as usize].as_slice() {
+            [reader] => Some(Node(*reader as u32)),
+            _ => None,
+        };
+        let Some(root) = single_reader(product).and_then(|reader| group[reader.0 as usize]) else { return };
+        let (mut steps, mut members, mut value) = (Vec::new(), Vec::new(), product);
+        while value != root {
+            let Some(reader) = single_reader(value).filter(|reader| group[reader.0 as usize] == Some(root)) else {
+                return;
+            };
+            match graph.node(reader).op {
+                Op::Unary(Unary::Relu, _) => steps.push((None, product)),
+                Op::Binary(op @ (Binary::Add | Binary::Mul), a, b) => {
+                    let other = if a == value { b } else { a };
+                    let step = match (op, &graph.node(other).op) {
+                        (Binary::Mul, Op::Unary(Unary::Step, of)) if group[other.0 as usize] == Some(root) => {
+                            members.push(other);
+                            (Some(FinishOp::Gate), *of)
+                        }
+                        (Binary::Add, _) => (Some(FinishOp::Add), other),
+                        _ => (Some(FinishOp::Mul), other),
+                    };
+                    // The other operand must be there when the product runs: views of it cost nothing at any time.
+                    let mut source = step.1;
+                    while super::is_view(&graph.node(source).op) {
+                        source = graph.node(source).op.operands()[0];
+                    }
+                    let is_given = matches!(graph.node(source).op, Op::Param(_) | Op::Input(_) | Op::Constant(_));
+                    if !is_given && source > product || group[step.1.0 as usize] == Some(root) {
+                        return;
+                    }
+                    steps.push(step);
+                }
+                _ => return,
+            }
+            members.push(reader);
+            value = reader;
+        }
+        let n_members = group.iter().filter(|of| **of == Some(root)).count();
+        if steps.len() <= MAX_FINISH && members.len() == n_members {
+            self.passed.extend(members);
+            self.finishing.insert(product, (root, steps));
         }
     }
 }

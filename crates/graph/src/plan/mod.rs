@@ -185,11 +185,13 @@ impl<'a> Planner<'a> {
         let literals = Buffer { space: Space::Literals, len: 0, offset: 0 };
         let gradient = Buffer { space: Space::Kept, len: request.n_params, offset: 0 };
         let readers = readers(graph, &live);
-        let joins = Joins::find(graph, &live, &constant, &readers, &roots);
+        let mut joins = Joins::find(graph, &live, &constant, &readers, &roots);
+        let group = groups(graph, &live, &constant, &roots, &readers, &joins);
+        joins.find_finishing(graph, &group, &readers, &roots);
         let mut planner = Self {
             request,
             graph,
-            group: groups(graph, &live, &constant, &roots, &readers, &joins),
+            group,
             joins,
             live,
             constant,
@@ -261,7 +263,7 @@ impl<'a> Planner<'a> {
 
     fn plan_nodes(&mut self) {
         for at in 0..self.graph.nodes.len() {
-            if self.live[at] {
+            if self.live[at] && self.layouts[at].is_none() {
                 self.plan_node(Node(at as u32));
             }
         }
@@ -368,13 +370,21 @@ impl<'a> Planner<'a> {
                 if let Some((target, strides)) = self.joins.overlapping.get(&node).cloned() {
                     let result = self.result_place(target);
                     let mode = Mode::Overlaps(request_len(graph, target));
-                    contract::plan(self, node, (*a, *b, spec), (result, &strides), mode);
+                    contract::plan(self, node, (*a, *b, spec), (result, &strides), mode, &[]);
                     return self.set_dense(target, result);
+                }
+                if let Some((root, finish)) = self.joins.finishing.get(&node).cloned() {
+                    finish.iter().filter(|(op, _)| op.is_some()).for_each(|&(_, other)| self.lay_out(other));
+                    let result = self.result_place(root);
+                    let strides = crate::shape::row_major_strides(&data.shape);
+                    contract::plan(self, node, (*a, *b, spec), (result, &strides), Mode::Writes, &finish);
+                    self.finished(root, finish.len());
+                    return self.set_dense(root, result);
                 }
                 let result = self.result_place(node);
                 let mode = if self.joins.adding.contains(&node) { Mode::Adds } else { Mode::Writes };
                 let strides = crate::shape::row_major_strides(&data.shape);
-                contract::plan(self, node, (*a, *b, spec), (result, &strides), mode);
+                contract::plan(self, node, (*a, *b, spec), (result, &strides), mode, &[]);
                 self.set_dense(node, result);
             }
             Op::Sum(a, axes) | Op::Max(a, axes) => {
@@ -490,6 +500,27 @@ impl<'a> Planner<'a> {
         crate::kernels::tables::Ids {
             place: layout.place,
             dims: dims.into_iter().map(|d| (d.extent, d.strides[0])).collect(),
+        }
+    }
+
+    /// Makes sure that a view of what is there, or a constant, is laid out, though its turn has not come.
+    fn lay_out(&mut self, node: Node) {
+        if self.layouts[node.0 as usize].is_none() {
+            for operand in self.graph.node(node).op.operands() {
+                self.lay_out(operand);
+            }
+            self.plan_node(node);
+        }
+    }
+
+    /// The last step computes `root`, by so many elementwise steps more than its product.
+    fn finished(&mut self, root: Node, n_steps: usize) {
+        let label = self.graph.describe(root);
+        if let Some(step) = self.steps.last_mut() {
+            step.operation = format!("{} and {n_steps} elementwise", step.operation);
+            step.n_nodes += n_steps;
+            step.flops += n_steps * step.len;
+            step.label = label;
         }
     }
 

@@ -33,7 +33,7 @@ fn fewer_chains_than_threads_give_the_same_bits() {
     let mut values = vec![0.0; n * width];
     Stream::new(1, Purpose::Data, 0).normals(0, 0, &mut values);
     let columns = vec![Column { name: "x".to_owned(), width, data: ColumnData::Float(values) }];
-    let objective = Objective::new(DataSet::new(n, columns).unwrap(), |batch| {
+    let objective = Objective::new(DataSet::new(n, columns).unwrap(), move |batch| {
         let mut g = Graph::new();
         let x = g.input("x", &[batch, width]);
         let hidden = g.linear("in", x, 2 * width);
@@ -47,7 +47,9 @@ fn fewer_chains_than_threads_give_the_same_bits() {
     .unwrap();
     let mut weights = vec![0.0; objective.space().len()];
     Stream::new(1, Purpose::Initialization, 0).normals(0, 0, &mut weights);
-    weights.iter_mut().for_each(|w| *w *= 0.05);
+    for w in &mut weights {
+        *w *= 0.05;
+    }
     for (sampler, batch) in [(Sampler::Sgld, Batch::Full), (Sampler::rmsprop_sgld(), Batch::Size(150))] {
         let evaluation = Evaluation::Full;
         let llc = Llc { sampler, chains: 2, burn_in: 2, draws: 6, batch, evaluation, ..sgld(1e-6, 1.0) };
