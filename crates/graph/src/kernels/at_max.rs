@@ -67,7 +67,47 @@ impl AtMax {
 
     pub(crate) fn run(&self, memory: &Memory<'_>) {
         let [by, full, kept] = [self.by, self.full, self.kept].map(|place| memory.at(place));
+        if let (&[first, second], (2, [by_step, full_step]), true) = (self.rows.as_slice(), self.row, self.puts) {
+            let next = |[by, full]: [usize; 2]| [by + by_step, full + full_step];
+            let entries = [first, next(first), second, next(second)];
+            return put_in_fours(memory.isa, by, full, kept, &self.outer, self.inner, entries);
+        }
         at_max(memory.isa, self.puts, by, full, kept, &self.outer, self.inner, &self.rows, self.row);
+    }
+}
+
+multiversion! {
+    /// Pooling two by two: every entry is read and written once.
+    #[expect(unsafe_code, reason = "strided access inside buffers of which the result is distinct")]
+    fn put_in_fours(
+        by: *const f32,
+        full: *mut f32,
+        kept: *const f32,
+        outer: &[(usize, [usize; 3])],
+        inner: (usize, [usize; 3]),
+        entries: [[usize; 2]; 4],
+    ) {
+        let (n_groups, [by_stride, full_stride, kept_stride]) = inner;
+        for [at_by, at_full, at_kept] in walk(outer) {
+            for group in 0..n_groups {
+                // SAFETY: the plan's axes stay inside all three buffers, and the written one is no operand.
+                unsafe {
+                    let by = by.add(at_by + group * by_stride);
+                    let full = full.add(at_full + group * full_stride);
+                    let value = *kept.add(at_kept + group * kept_stride);
+                    let x: [f32; 4] = std::array::from_fn(|i| *by.add(entries[i][0]));
+                    let larger = |top: f32, x: f32| if x > top { x } else { top };
+                    let top = x.into_iter().fold(f32::NEG_INFINITY, larger);
+                    let second = x[0] != top && x[1] == top;
+                    let third = x[0] != top && x[1] != top && x[2] == top;
+                    let fourth = x[0] != top && x[1] != top && x[2] != top && x[3] == top;
+                    let first = !(second | third | fourth);
+                    for (is_here, entry) in [first, second, third, fourth].into_iter().zip(entries) {
+                        *full.add(entry[1]) = if is_here { value } else { 0.0 };
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -209,6 +209,11 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(panel: &Panel
             }
             return;
         }
+        // Looked up once for all rows: columns in runs, such as those of windows, have no stride.
+        let mut columns = [0; MAX_COLUMNS];
+        for (j, column) in columns[..n].iter_mut().enumerate() {
+            *column = panel.out_columns.at(panel.first_column + j);
+        }
         for (i, sums) in sums.iter().enumerate() {
             let mut line = [0.0_f32; MAX_COLUMNS];
             for (j, &sum) in sums.iter().enumerate() {
@@ -226,20 +231,21 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(panel: &Panel
             }
             // One after another: entries of windows may meet within a line.
             if is_plain {
-                for (j, &value) in line[..n].iter().enumerate() {
-                    let to = panel.out.add(out_row + panel.out_columns.at(panel.first_column + j));
+                let out = panel.out.add(out_row);
+                for (&column, &value) in columns[..n].iter().zip(&line) {
+                    let to = out.add(column);
                     *to = if panel.adds { *to + value } else { value };
                 }
                 continue;
             }
             for (j, value) in line[..n].iter_mut().enumerate() {
                 if panel.adds {
-                    *value += *panel.out.add(out_row + panel.out_columns.at(panel.first_column + j));
+                    *value += *panel.out.add(out_row + columns[j]);
                 }
             }
             finish_line(panel, panel.first_row + row + i, &mut line);
             for (j, &value) in line[..n].iter().enumerate() {
-                *panel.out.add(out_row + panel.out_columns.at(panel.first_column + j)) = value;
+                *panel.out.add(out_row + columns[j]) = value;
             }
         }
     }
