@@ -61,7 +61,7 @@ pub use curvature::{Curvature, CurvatureProgram};
 pub use data::{Column, ColumnData, DataSet, DataSetError};
 pub use graph::{DType, Graph, GraphError, Node};
 pub use interpret::{InterpretError, Real, Value, cross_entropy};
-pub use isa::Isa;
+pub use isa::{Isa, IsaError};
 pub use lanczos::{EigenPair, SpectrumError, top_eigenpairs};
 pub use listing::Profile;
 pub use params::{Param, ParamSpace};

@@ -477,3 +477,14 @@ fn the_folder_of_another_run_is_refused_and_left_as_it_was() {
     after.retain(|name, _| !name.starts_with("workers/"));
     assert_same(&after, &before, "a refused run");
 }
+
+#[test]
+fn an_instruction_set_that_the_processor_does_not_have_is_named_with_those_it_has() {
+    let here = Workplace::new();
+    let output = here.command(&["new", "grokking"]).env("ONTOGENY_ISA", "avx1024").output().unwrap();
+    let talk = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{talk}");
+    for part in ["ONTOGENY_ISA", "`avx1024`", ontogeny_graph::Isa::Baseline.name(), "unset it"] {
+        assert!(talk.contains(part), "{talk}");
+    }
+}

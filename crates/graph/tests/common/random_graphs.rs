@@ -1,12 +1,9 @@
-//! Random valid graphs from bytes, compiled and compared with the reference interpreter: values, gradients, tangents and
-//! Hessian-vector products. Shared by the test of a few hundred graphs and by the fuzz target, so it needs nothing but
-//! the crate itself.
-#![allow(dead_code, unreachable_pub, reason = "the test and the fuzz target use their parts")]
+//! Random valid graphs from bytes, with all operations. Shared by the test of a few hundred graphs and by the fuzz target,
+//! so it needs nothing but the crate itself.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use ontogeny_graph::{Convolution, DType, Gradient, Graph, Node, Program, Purpose, Real, Stream, Value, Workspace};
+use ontogeny_graph::{Convolution, DType, Graph, Node, Purpose, Stream, Value};
 
 /// Extents: mostly small; then just beyond a vector, two, a block of lanes, a block of rows.
 const EXTENTS: [usize; 24] = [1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, 7, 8, 9, 12, 16, 17, 24, 31, 33, 64, 65, 130];
@@ -48,32 +45,24 @@ impl Bytes<'_> {
 }
 
 /// A graph with what is asked of it. Results are known by name: `out 0`, `out 1`, …, and `loss`.
-pub struct Case {
-    pub graph: Graph,
-    pub values: BTreeMap<String, Value<f32>>,
-    n_outputs: usize,
-    wanted: Wanted,
-    has_second_order: bool,
+pub(crate) struct Case {
+    pub(crate) graph: Graph,
+    pub(crate) values: BTreeMap<String, Value<f32>>,
+    pub(crate) n_outputs: usize,
+    pub(crate) wanted: Wanted,
+    /// Whether tangents and Hessian-vector products along the inputs `along PARAMETER` are asked for.
+    pub(crate) has_second_order: bool,
 }
 
 /// Whose gradient is asked for.
-enum Wanted {
+pub(crate) enum Wanted {
     None,
     All,
     Only(Vec<String>),
 }
 
-/// What a comparison showed where nothing was wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// All results agree.
-    Agrees,
-    /// Values overflow, or roundings are amplified to more than 1 % of a result: nothing can be said.
-    Unclear,
-}
-
 /// Builds a graph from bytes. Every sequence of bytes gives one.
-pub fn case(bytes: &[u8]) -> Case {
+pub(crate) fn case(bytes: &[u8]) -> Case {
     let mut bytes = Bytes(bytes);
     let seed = bytes.next() as u32;
     let n_ids = [3, 1, 2, 7][bytes.below(4)];
@@ -201,19 +190,16 @@ impl Builder {
             let n: usize = graph.shape(node).iter().product();
             graph.shape(node).len() <= MAX_RANK && n <= MAX_ELEMENTS && self.total + n <= MAX_TOTAL
         };
-        match node.filter(|&node| self.graph.check().is_ok() && fits(&self.graph, node)) {
-            Some(node) => {
-                self.total += self.graph.shape(node).iter().product::<usize>();
-                self.pool.push(node);
-                if bytes.below(8) == 1 {
-                    self.graph.named(node, &format!("hook {}", self.n_hooks));
-                    self.n_hooks += 1;
-                }
-            }
-            None => {
-                self.graph = before;
-                self.ids.truncate(n_ids);
-            }
+        let Some(node) = node.filter(|&node| self.graph.check().is_ok() && fits(&self.graph, node)) else {
+            self.graph = before;
+            self.ids.truncate(n_ids);
+            return;
+        };
+        self.total += self.graph.shape(node).iter().product::<usize>();
+        self.pool.push(node);
+        if bytes.below(8) == 1 {
+            self.graph.named(node, &format!("hook {}", self.n_hooks));
+            self.n_hooks += 1;
         }
     }
 
@@ -236,10 +222,6 @@ impl Builder {
         }
         let g = &mut self.graph;
         Some(match kind {
-            0..=2 => {
-                let b = self.pick(bytes);
-                return self.pointwise(bytes, a, b);
-            }
             3 => g.tanh(a),
             4 => g.relu(a),
             5 => g.gelu(a),
@@ -396,14 +378,14 @@ impl Builder {
             }
             _ => {
                 let b = self.pick(bytes);
-                return self.pointwise(bytes, a, b);
+                self.pointwise(bytes, a, b)
             }
         })
     }
 
-    fn pointwise(&mut self, bytes: &mut Bytes<'_>, a: Node, b: Node) -> Option<Node> {
+    fn pointwise(&mut self, bytes: &mut Bytes<'_>, a: Node, b: Node) -> Node {
         let g = &mut self.graph;
-        Some(match bytes.below(6) {
+        match bytes.below(6) {
             0 | 1 => g.add(a, b),
             2 => g.sub(a, b),
             3 | 4 => g.mul(a, b),
@@ -413,7 +395,7 @@ impl Builder {
                 let positive = g.add(square, one);
                 g.div(a, positive)
             }
-        })
+        }
     }
 
     /// Products of a node with itself, which meet the same operand on both sides.
@@ -579,201 +561,4 @@ fn random_values(graph: &Graph, seed: u32, n_ids: usize) -> BTreeMap<String, Val
         values.insert(name.to_owned(), value);
     }
     values
-}
-
-/// f32 arithmetic in which every result that has to be rounded is off by up to 16 units in the last place at random
-/// (Monte Carlo arithmetic, Parker 1997). How far results scatter says what roundings in any order, and elementary
-/// functions that are a few units off, can do to them: also through cancellation, and where they decide a comparison.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
-struct Shaken(f32);
-
-const SHAKE: f64 = 16.0 * f32::EPSILON as f64;
-
-thread_local! {
-    static RANDOM: Cell<u64> = const { Cell::new(1) };
-}
-
-fn shaken(value: f64) -> f32 {
-    let rounded = value as f32;
-    if f64::from(rounded) == value || value.is_nan() { rounded } else { (value * (1.0 + shake())) as f32 }
-}
-
-fn shake() -> f64 {
-    let state = RANDOM.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    RANDOM.set(state);
-    SHAKE * ((state >> 32) as f64 / 2_147_483_648.0 - 1.0)
-}
-
-impl Real for Shaken {
-    fn from_f64(value: f64) -> Self {
-        Self(shaken(value))
-    }
-    fn to_f64(self) -> f64 {
-        f64::from(self.0)
-    }
-}
-
-/// How much larger than the largest scatter seen an error may be. Sums of n entries are rounded n times where the
-/// interpreter rounds once; n is at most a few thousand, errors grow as √n, and the shaking is 16 times a rounding.
-const FACTOR: f64 = 6.0;
-/// Scatter of two runs may be small by chance; so many are made before anything is called wrong.
-const MORE_RUNS: usize = 24;
-
-/// Compiles and compares.
-///
-/// # Errors
-/// What differs, and by how much.
-pub fn check(case: &Case) -> Result<Outcome, String> {
-    let mut graph = case.graph.clone();
-    let params = graph.param_nodes();
-    let find = |graph: &Graph, name: &str| graph.find(name).expect("the case named it");
-    let loss = find(&graph, "loss");
-    let mut names: Vec<String> = (0..case.n_outputs).map(|i| format!("out {i}")).collect();
-    names.push("loss".to_owned());
-    let mut outputs: Vec<Node> = names.iter().map(|name| find(&graph, name)).collect();
-    let gradients = graph.gradient(loss, &params).map_err(|e| e.to_string())?;
-    if case.has_second_order {
-        let params_of = case.graph.param_names().map(|name| format!("along {name}"));
-        let along: Vec<Node> = params_of.map(|name| find(&graph, &name)).collect();
-        let slope = graph.tangent(&[loss], &params, &along).map_err(|e| e.to_string())?;
-        let curvature = graph.hessian_vector(loss, &params, &along).map_err(|e| e.to_string())?;
-        for (i, &node) in slope.iter().chain(&curvature).enumerate() {
-            names.push(format!("derivative {i}"));
-            outputs.push(node);
-        }
-    }
-    let everything = [&outputs[..], &gradients].concat();
-
-    let named: Vec<(&str, Node)> = names.iter().map(String::as_str).zip(outputs.iter().copied()).collect();
-    let gradient = match &case.wanted {
-        Wanted::None => Gradient::None,
-        Wanted::All => Gradient::All(loss),
-        Wanted::Only(names) => Gradient::Only(loss, names),
-    };
-    let program = Program::compile(&graph, &named, gradient).map_err(|e| format!("compile: {e}"))?;
-    let mut got = execute(&program, case, &names)?;
-    let flat = got.pop().expect("the gradient is the last");
-    let is_wanted = |name: &str| match &case.wanted {
-        Wanted::None => false,
-        Wanted::All => true,
-        Wanted::Only(names) => names.iter().any(|n| n == name),
-    };
-    let mut labels = names.clone();
-    let mut compared: Vec<usize> = (0..outputs.len()).collect();
-    if !matches!(case.wanted, Wanted::None) {
-        for (i, param) in program.space().iter().enumerate() {
-            let part = flat[param.range.clone()].to_vec();
-            if is_wanted(&param.name) {
-                compared.push(outputs.len() + i);
-                labels.push(format!("gradient of {}", param.name));
-                got.push(part);
-            } else if part.iter().any(|&x| x != 0.0) {
-                return Err(format!("the gradient of {}, which was not asked for, is not 0", param.name));
-            }
-        }
-    }
-
-    let wide: BTreeMap<String, Value<f64>> = convert(&case.values, f64::from);
-    let want = graph.interpret(&wide, &everything).map_err(|e| format!("interpret: {e}"))?;
-    let mut scatter = vec![0.0_f64; everything.len()];
-    shake_more(&graph, case, &everything, &want, 2, &mut scatter)?;
-    let is_clear = |scatter: &[f64]| {
-        compared.iter().all(|&i| scatter[i].is_finite() && size(&want[i]) < 1e30 && scatter[i] < 0.01 * size(&want[i]))
-    };
-    let mut wrong = compare(&compared, &got, &want, &scatter, &labels);
-    if wrong.is_some() {
-        shake_more(&graph, case, &everything, &want, MORE_RUNS, &mut scatter)?;
-        wrong = compare(&compared, &got, &want, &scatter, &labels);
-    }
-    // A derivative that is nothing but roundings of 0 is not unclear: it was compared with what they can be.
-    let clear = is_clear(&scatter);
-    wrong.map_or(Ok(if clear { Outcome::Agrees } else { Outcome::Unclear }), Err)
-}
-
-/// Runs twice with the same bits, or says so; outputs by name, then the flat gradient.
-fn execute(program: &Program, case: &Case, names: &[String]) -> Result<Vec<Vec<f32>>, String> {
-    let mut workspace = Workspace::new(program);
-    let mut weights = vec![0.0; program.space().len()];
-    for (name, value) in &case.values {
-        if let Ok(param) = program.space().find(name) {
-            weights[param.range.clone()].copy_from_slice(value.floats());
-        } else if program.input_shape(name).is_some() {
-            match value {
-                Value::Float(v) => workspace.floats_mut(program, name).map_err(|e| e.to_string())?.copy_from_slice(v),
-                Value::Ids(v) => workspace.ids_mut(program, name).map_err(|e| e.to_string())?.copy_from_slice(v),
-            }
-        }
-    }
-    let mut run = || {
-        program.run(&mut workspace, &weights).map_err(|e| format!("run: {e}"))?;
-        let mut all: Vec<Vec<f32>> = names.iter().map(|name| workspace.output(program, name).to_vec()).collect();
-        all.push(workspace.gradient(program).to_vec());
-        Ok::<_, String>(all)
-    };
-    let (first, second) = (run()?, run()?);
-    let bits = |all: &[Vec<f32>]| all.iter().flatten().map(|x| x.to_bits()).collect::<Vec<_>>();
-    if bits(&first) != bits(&second) {
-        return Err("a second execution gives other bits".to_owned());
-    }
-    Ok(first)
-}
-
-/// Raises the scatter of every result by `n` more shaken interpretations.
-fn shake_more(
-    graph: &Graph,
-    case: &Case,
-    nodes: &[Node],
-    want: &[Vec<f64>],
-    n: usize,
-    scatter: &mut [f64],
-) -> Result<(), String> {
-    for run in 0..n {
-        RANDOM.set(1 + run as u64 + 1000 * n as u64);
-        let moved = convert(&case.values, |x| Shaken((f64::from(x) * (1.0 + shake())) as f32));
-        let got = graph.interpret(&moved, nodes).map_err(|e| format!("interpret: {e}"))?;
-        for (scatter, (got, want)) in scatter.iter_mut().zip(got.iter().zip(want)) {
-            let far = got.iter().zip(want).map(|(g, w)| (g.to_f64() - w).abs());
-            *scatter = far.fold(*scatter, |a, x| if x > a || x.is_nan() { x } else { a });
-        }
-    }
-    Ok(())
-}
-
-/// The first result that is farther off than roundings explain.
-fn compare(
-    compared: &[usize],
-    got: &[Vec<f32>],
-    want: &[Vec<f64>],
-    scatter: &[f64],
-    labels: &[String],
-) -> Option<String> {
-    for ((&i, got), label) in compared.iter().zip(got).zip(labels) {
-        let want = &want[i];
-        if got.len() != want.len() {
-            return Some(format!("{label}: {} entries, expected {}", got.len(), want.len()));
-        }
-        if !scatter[i].is_finite() || want.iter().any(|w| !w.is_finite() || w.abs() > 1e30) {
-            continue;
-        }
-        let allowed = FACTOR * scatter[i] + 4.0 * f64::from(f32::EPSILON) * size(want);
-        for (at, (&g, &w)) in got.iter().zip(want).enumerate() {
-            let error = (f64::from(g) - w).abs();
-            if error.is_nan() || error > allowed {
-                return Some(format!("{label}[{at}]: {g}, expected {w}; off by {error:e}, allowed {allowed:e}"));
-            }
-        }
-    }
-    None
-}
-
-fn size(values: &[f64]) -> f64 {
-    values.iter().fold(0.0, |a, x| a.max(x.abs()))
-}
-
-fn convert<T>(values: &BTreeMap<String, Value<f32>>, f: impl Fn(f32) -> T) -> BTreeMap<String, Value<T>> {
-    let one = |value: &Value<f32>| match value {
-        Value::Float(v) => Value::Float(v.iter().map(|&x| f(x)).collect()),
-        Value::Ids(v) => Value::Ids(v.clone()),
-    };
-    values.iter().map(|(name, value)| (name.clone(), one(value))).collect()
 }

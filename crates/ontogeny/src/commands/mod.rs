@@ -10,6 +10,7 @@ mod stages;
 
 use std::path::Path;
 
+use ontogeny_graph::{Isa, IsaError};
 use ontogeny_store::{ManifestError, Place, ViewError};
 use ontogeny_study::{SeriesFileError, StudyError};
 use ontogeny_zoo::ReadError;
@@ -18,6 +19,7 @@ use crate::bench::BenchError;
 use crate::cli::{Cli, Command, exit};
 
 pub(crate) fn dispatch(arguments: &Cli) -> Result<u8, CommandError> {
+    Isa::forced()?;
     match &arguments.command {
         Command::Run(args) => run::run(args),
         Command::Show(args) => show::show(args),
@@ -52,6 +54,8 @@ pub(crate) enum CommandError {
     Series(#[from] SeriesFileError),
     #[error("{0}")]
     Bench(#[from] BenchError),
+    #[error("{0}")]
+    Isa(#[from] IsaError),
     #[error("{0}")]
     Arguments(String),
     #[error("{0}")]
