@@ -42,6 +42,7 @@ mod lanczos;
 mod layers;
 mod listing;
 mod math;
+mod padding;
 mod params;
 mod plan;
 mod probes;
