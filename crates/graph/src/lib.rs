@@ -70,4 +70,7 @@ pub use probes::{ProbeMean, SpectralDensity, hutchinson_trace};
 pub use program::{Program, RunError, Workspace};
 pub use random::{Purpose, Stream};
 pub use threads::Threads;
-pub use update::{Adam, Free, Langevin, RmsProp, Sgd, StepNorms, adam, rmsprop_sgld, sgd, sgld};
+pub use update::{
+    Adam, AdamLangevin, Free, Friction, Langevin, RmsProp, Sgd, StepNorms, adam, adam_sgld, baoab, rmsprop_sgld, sgd,
+    sghmc, sgld,
+};

@@ -25,6 +25,12 @@ pub enum Purpose {
     Resampling = 7,
     /// Directions and probes.
     Probe = 8,
+    /// Momenta of a chain: those it starts with, or draws anew.
+    ChainMomentum = 9,
+    /// Acceptance, and other choices of a chain.
+    ChainChoice = 10,
+    /// Examples whose loss is recorded at the draws.
+    ChainEvaluation = 11,
 }
 
 /// A stream of random numbers, addressed by (step, index) in any order: nothing is carried from draw to draw.

@@ -118,7 +118,7 @@ fn digests() -> Vec<(String, u64)> {
         2,
         free,
         &langevin,
-        &RmsProp { decay: 0.99, eps: 0.1 },
+        &RmsProp { decay: 0.99, eps: 0.1, is_frozen: false },
         &Threads::one(),
     );
     all.push(("update".to_owned(), digest(&[w, second, vec![norms.noise as f32, norms.gradient as f32]].concat())));

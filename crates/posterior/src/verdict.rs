@@ -82,6 +82,8 @@ pub(crate) struct Case {
     pub(crate) n_beta: f64,
     pub(crate) n_free: usize,
     pub(crate) is_full_batch: bool,
+    /// See [`crate::Sampler`]'s `discretization_share`.
+    pub(crate) discretization_share: f64,
 }
 
 /// The evidence of chains that all came to their end.
@@ -127,7 +129,11 @@ impl Evidence {
             share_below_baseline: below as f64 / n_draws,
             dispersion: (mean > 0.0).then(|| (variance - case.n_beta.powi(2) * batch_variance).max(0.0) / mean),
             acceptance: (n_probes > 0).then(|| accepted / n_probes as f64),
-            discretization: if noise > 0.0 { 0.5 * case.n_free as f64 * pull / noise } else { 0.0 },
+            discretization: if noise > 0.0 {
+                case.discretization_share * 0.5 * case.n_free as f64 * pull / noise
+            } else {
+                0.0
+            },
         };
         Ok(Self { convergence, chains })
     }
@@ -220,7 +226,7 @@ mod tests {
     use super::*;
     use ontogeny_graph::{Purpose, Stream};
 
-    const CASE: Case = Case { n_beta: 2.0, n_free: 20, is_full_batch: true };
+    const CASE: Case = Case { n_beta: 2.0, n_free: 20, is_full_batch: true, discretization_share: 1.0 };
 
     /// Four chains of 100 draws of nβ·excess ~ `level(chain, draw)` + unit noise, with the given steps.
     fn judge(pull_squared: f64, level: impl Fn(usize, usize) -> f64) -> (Convergence, Option<Verdict>) {

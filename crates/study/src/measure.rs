@@ -8,10 +8,11 @@ use ontogeny_observe::{
 use ontogeny_posterior::{Estimate, Llc};
 use ontogeny_store::{Coordinate, Detail, Outcome, RecordArray, index_labels};
 
-use crate::sections::{LlcConfig, ObservableConfig};
+use crate::llc_config::LlcConfig;
+use crate::sections::ObservableConfig;
 
 /// Version of the learning coefficient's algorithm: sampler, estimator and verdict.
-const LLC_VERSION: u32 = 2;
+const LLC_VERSION: u32 = 3;
 
 /// A measurement of one checkpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,8 +125,22 @@ pub(crate) fn llc(estimate: &Estimate, config: &LlcConfig, llc: &Llc) -> Reading
         number("drift_z", convergence.drift_z);
         number("share_below_baseline", convergence.share_below_baseline);
         number("discretization", convergence.discretization);
+        if let Some(acceptance) = convergence.acceptance {
+            number("acceptance", acceptance);
+        }
     }
-    number("distance", diagnostics.norms.distance);
+    let norms = &diagnostics.norms;
+    for (name, value) in [
+        ("distance", norms.distance),
+        ("gradient_part", norms.gradient),
+        ("localization_part", norms.localization),
+        ("noise_part", norms.noise),
+        ("gradient_dot_localization", norms.gradient_localization),
+        ("gradient_dot_noise", norms.gradient_noise),
+        ("localization_dot_noise", norms.localization_noise),
+    ] {
+        number(name, value);
+    }
     number("gradient_norm", diagnostics.start.gradient_norm);
     number("start_decrease", diagnostics.start.decrease);
     // A flag, not its opposite: no descent found along the gradient does not make a minimum.

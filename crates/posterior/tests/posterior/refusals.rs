@@ -1,7 +1,7 @@
 //! Bad settings, bad starts and bad chains: each gets its own answer, and none a number.
 
 use ontogeny_graph::{Graph, Node};
-use ontogeny_posterior::{Batch, Estimate, Llc, Objective, Sampler, Verdict};
+use ontogeny_posterior::{Batch, Correction, Estimate, Llc, Objective, Sampler, Verdict};
 
 use crate::{line, quadratic, sgld};
 
@@ -18,7 +18,7 @@ fn summed(n: usize, loss: impl Fn(&mut Graph, Node) -> Node) -> Objective {
 fn defect_6_settings_outside_their_range_are_errors() {
     let objective = quadratic(2, &[1.0]);
     let base = || sgld(1e-4, 1.0);
-    let rms = |decay, eps| Llc { sampler: Sampler::RmspropSgld { decay, eps }, ..base() };
+    let rms = |decay, eps| Llc { sampler: Sampler::RmspropSgld { decay, eps, correction: Correction::None }, ..base() };
     for (llc, message) in [
         (Llc { step_size: 0.0, ..base() }, "`step_size` is 0; expected a finite number above 0"),
         (Llc { step_size: -1e-4, ..base() }, "`step_size` is -0.0001"),
