@@ -28,6 +28,7 @@
 
 mod acceptance;
 mod batches;
+mod calibration;
 mod chain;
 mod diagnostics;
 mod draw_loss;
@@ -46,6 +47,7 @@ mod target;
 mod verdict;
 
 pub use batches::Batch;
+pub use calibration::{Calibrated, Calibration, CalibrationError, Trial};
 pub use diagnostics::{Convergence, Diagnostics, Failure, Trace};
 pub use estimate::Estimate;
 pub use execution::{Execution, Progress, in_parallel, threads_each};

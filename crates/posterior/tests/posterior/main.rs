@@ -1,5 +1,6 @@
 //! Learning coefficients against exact answers, and the promises of the estimator.
 
+mod calibration;
 mod crossings;
 mod deep_linear;
 mod minibatches;
