@@ -57,6 +57,12 @@ pub(crate) enum Command {
     /// The tensors of a .safetensors, .pt, .pth, .npz or .npy file
     #[command(after_help = "Example: ontogeny inspect model.pt --json")]
     Inspect(InspectArgs),
+    /// Choose step size, localisation and temperature for the learning coefficients of a run, and show why
+    #[command(
+        after_help = "Example: ontogeny calibrate runs/grokking-3f9a --steps 1000,3000",
+        after_long_help = CALIBRATE_HELP
+    )]
+    Calibrate(CalibrateArgs),
     /// How fast chains step on this machine, for workloads from a toy to 70 million weights
     #[command(after_help = "Example: ontogeny bench --only W2,W3 --seconds 5 --json", after_long_help = BENCH_HELP)]
     Bench(BenchArgs),
@@ -174,6 +180,44 @@ pub(crate) struct InspectArgs {
     /// Print as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+// As above.
+const CALIBRATE_HELP: &str = "\
+Starts from the settings of the measurement, estimates around a few checkpoints, and prints the settings that fit all of \
+them as lines for the run file. The step size is the largest at which the finite step makes at most a tenth of the \
+estimate; the localisation the weakest at which every estimate is accepted; nβ is moved from n/ln n only where the \
+estimate is not flat there. Nothing is written into the run.
+
+In a run file, `calibrate = true` (or a list of steps) in [measure.NAME] does the same before anything is measured, and \
+keeps the evidence in the run and its report.
+
+Exit code 1 says that nothing fits; stderr says why.
+
+Examples:
+  ontogeny calibrate runs/grokking-3f9a
+  ontogeny calibrate runs/grokking-3f9a --measure llc_unembed --steps 1000,3000 --plot calibration.html
+  ontogeny calibrate runs/grokking-3f9a --json";
+
+#[derive(Debug, Args)]
+pub(crate) struct CalibrateArgs {
+    /// Folder of the run
+    pub(crate) dir: PathBuf,
+    /// The measurement, by its name in the run file [default: the first learning coefficient]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) measure: Option<String>,
+    /// Steps of the checkpoints, separated by commas [default: three spread over the run]
+    #[arg(long, value_name = "STEPS", value_delimiter = ',')]
+    pub(crate) steps: Vec<u64>,
+    /// Write what was tried as a page with maps
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Print everything as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Threads [default: one for each core]; the result does not depend on them
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<std::num::NonZero<usize>>,
 }
 
 // As above.

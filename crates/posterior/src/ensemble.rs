@@ -45,7 +45,7 @@ impl<'a> Ensemble<'a> {
         let batch = objective.batch_rows(settings.batch)?;
         let selection = settings.restriction.resolve(objective.space())?;
         check_weights(objective, weights)?;
-        let pull = Pull::new(settings.localization, &settings.priors, weights)?;
+        let pull = Pull::new(settings.localization, &settings.priors, weights);
         let n_beta = settings.n_beta.unwrap_or_else(|| objective.default_n_beta());
 
         let whole = objective.program(batch, None)?;

@@ -200,6 +200,7 @@ impl Llc {
             let message = "`full`: its Metropolis test needs the loss over all data";
             return Err(SettingsError::new("batch", format!("{rows} with `{}`", self.sampler), message).into());
         }
+        self.priors.iter().try_for_each(|prior| prior.check(objective.space().len()))?;
         self.restriction.resolve(objective.space())?;
         Ok(())
     }

@@ -32,26 +32,29 @@ pub(crate) struct Pull {
     pub(crate) centre: Vec<f32>,
 }
 
-impl Pull {
-    pub(crate) fn new(localization: f64, priors: &[GaussianPrior], start: &[f32]) -> Result<Self, SettingsError> {
-        let mut precision = localization;
-        for prior in priors {
-            if !(prior.precision >= 0.0 && (prior.precision as f32).is_finite()) {
-                return Err(SettingsError::new("precision", prior.precision, "a finite number, at least 0"));
-            }
-            if let Centre::Weights(centre) = &prior.centre {
-                if centre.len() != start.len() {
-                    let expected = format!("{} weights, as the network has", start.len());
-                    return Err(SettingsError::new("centre of a prior", format!("{} weights", centre.len()), expected));
-                }
-                if let Some(value) = centre.iter().find(|w| !w.is_finite()) {
-                    return Err(SettingsError::new("centre of a prior", format!("{value} in it"), "finite weights"));
-                }
-            }
-            precision += prior.precision;
+impl GaussianPrior {
+    /// Whether precision and centre make sense for a network of so many weights.
+    pub(crate) fn check(&self, n_weights: usize) -> Result<(), SettingsError> {
+        if !(self.precision >= 0.0 && (self.precision as f32).is_finite()) {
+            return Err(SettingsError::new("precision", self.precision, "a finite number, at least 0"));
         }
+        let Centre::Weights(centre) = &self.centre else { return Ok(()) };
+        if centre.len() != n_weights {
+            let expected = format!("{n_weights} weights, as the network has");
+            return Err(SettingsError::new("centre of a prior", format!("{} weights", centre.len()), expected));
+        }
+        centre.iter().find(|w| !w.is_finite()).map_or(Ok(()), |value| {
+            Err(SettingsError::new("centre of a prior", format!("{value} in it"), "finite weights"))
+        })
+    }
+}
+
+impl Pull {
+    /// Of priors that have been checked.
+    pub(crate) fn new(localization: f64, priors: &[GaussianPrior], start: &[f32]) -> Self {
+        let precision = localization + priors.iter().map(|prior| prior.precision).sum::<f64>();
         if priors.iter().all(|prior| prior.centre == Centre::Start) || precision == 0.0 {
-            return Ok(Self { precision, centre: start.to_vec() });
+            return Self { precision, centre: start.to_vec() };
         }
         let mut centre: Vec<f64> = start.iter().map(|&w| localization * f64::from(w)).collect();
         for prior in priors {
@@ -64,7 +67,7 @@ impl Pull {
                 *sum += prior.precision * f64::from(w);
             }
         }
-        Ok(Self { precision, centre: centre.into_iter().map(|sum| (sum / precision) as f32).collect() })
+        Self { precision, centre: centre.into_iter().map(|sum| (sum / precision) as f32).collect() }
     }
 }
 
@@ -77,12 +80,12 @@ mod tests {
         let start = [1.0, 2.0];
         let prior = |precision, centre| GaussianPrior { precision, centre };
         let there = Centre::Weights(Arc::from([5.0, -1.0]));
-        let pull = Pull::new(3.0, &[prior(1.0, Centre::Zero), prior(4.0, there)], &start).unwrap();
+        let pull = Pull::new(3.0, &[prior(1.0, Centre::Zero), prior(4.0, there)], &start);
         // (3·1 + 0 + 4·5)/8 and (3·2 + 0 − 4)/8.
         assert_eq!(pull, Pull { precision: 8.0, centre: vec![2.875, 0.25] });
-        let pull = Pull::new(3.0, &[prior(2.0, Centre::Start)], &start).unwrap();
+        let pull = Pull::new(3.0, &[prior(2.0, Centre::Start)], &start);
         assert_eq!(pull, Pull { precision: 5.0, centre: start.to_vec() });
-        let pull = Pull::new(0.0, &[prior(0.0, Centre::Zero)], &start).unwrap();
+        let pull = Pull::new(0.0, &[prior(0.0, Centre::Zero)], &start);
         assert_eq!(pull, Pull { precision: 0.0, centre: start.to_vec() });
         for (bad, message) in [
             (prior(-1.0, Centre::Zero), "`precision` is -1; expected a finite number, at least 0"),
@@ -92,7 +95,7 @@ mod tests {
                 "`centre of a prior` is 1 weights; expected 2 weights, as the network has",
             ),
         ] {
-            assert_eq!(Pull::new(1.0, &[bad], &start).unwrap_err().to_string(), message);
+            assert_eq!(bad.check(2).unwrap_err().to_string(), message);
         }
     }
 }

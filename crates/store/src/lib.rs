@@ -12,6 +12,7 @@
 //!   measurements.zarr                        stands for the newest tree, for `xarray.open_datatree`
 //!   measures.json                            what is measured, and at which steps
 //!   analysis.json                            transitions and stages
+//!   calibration/MEASURE.json                 sampler settings found before measuring, and every estimate they rest on
 //!   events.jsonl                             what happened, with times
 //!   workers/…  leases/UNIT.00001             who is at work, and on what
 //! ```
@@ -55,6 +56,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod calibration;
 mod checkpoint;
 mod clock;
 mod crew;
@@ -83,6 +85,7 @@ mod view;
 mod writer;
 mod zarr;
 
+pub use calibration::{CalibratedSettings, Calibration, CalibrationTrial};
 pub use checkpoint::{Checkpoint, CheckpointHeader, Written};
 pub use crew::{Claim, Worker};
 pub use events::{Event, Events};

@@ -43,13 +43,29 @@ impl Run {
     pub fn execute(&self, place: impl Into<Place>, options: &Options<'_>) -> Result<Summary, StudyError> {
         let place = place.into();
         let writer = self.join(&place, options)?;
+        let (mut run, missing) = self.with_calibrations(writer.folder())?;
+        if !missing.is_empty() {
+            // Everything else first: a calibration needs checkpoints from all over the run.
+            let others = self.without(&missing);
+            let mut board = Board::new(&others, &writer, options)?;
+            others.work(&writer, &mut board, options)?;
+            for measure in &missing {
+                self.calibrate(measure, &writer, options)?;
+            }
+            run = self.with_calibrations(writer.folder())?.0;
+        }
+        run.execute_with(&place, &writer, options)
+    }
+
+    /// What [`Self::execute`] does once all settings are known.
+    fn execute_with(&self, place: &Place, writer: &RunWriter, options: &Options<'_>) -> Result<Summary, StudyError> {
         let plans = self.plans(Some(writer.folder()))?;
         // A worker that comes later knows the same plan, and perhaps fewer of its checkpoints than those at work.
         let is_first = writer.others().map_err(StudyError::Io)?.is_empty();
         if is_first || writer.folder().measures().map_or(true, |found| found.is_empty()) {
             writer.write_measures(&plans)?;
         }
-        let mut board = Board::new(self, &writer, options)?;
+        let mut board = Board::new(self, writer, options)?;
         (options.observer)(&Event::Opened {
             title: self.file.title.clone(),
             directory: place.to_string(),
@@ -57,11 +73,11 @@ impl Run {
             n_missing: board.n_missing(),
         });
         for _ in 0..ROUNDS {
-            self.work(&writer, &mut board, options)?;
-            if let Some(summary) = self.conclude(&writer, options)? {
+            self.work(writer, &mut board, options)?;
+            if let Some(summary) = self.conclude(writer, options)? {
                 return Ok(summary);
             }
-            board.look_closely(&writer, options)?;
+            board.look_closely(writer, options)?;
         }
         let missing = writer.folder().work_list()?;
         let reasons: Vec<String> = missing.iter().take(3).map(|item| item.reason.to_string()).collect();

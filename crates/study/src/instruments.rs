@@ -6,12 +6,23 @@ use std::sync::atomic::AtomicBool;
 
 use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, Measured, weight_norms};
 use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress};
-use ontogeny_zoo::Model;
+use ontogeny_zoo::{Model, Task};
 
 use crate::analysis::{Components, addresses};
 use crate::measure::{self, Reading};
 use crate::sections::{MeasureConfig, ObservableConfig};
 use crate::{Run, StudyError};
+
+/// The training loss as a posterior takes it.
+pub(crate) fn training_objective(model: &Model, task: &Task) -> Result<Objective, String> {
+    let split = task.split("train").ok_or_else(|| "the task has no split `train`".to_owned())?;
+    let model = model.clone();
+    let build = move |batch| {
+        let (graph, nodes) = model.graph(batch);
+        (graph, nodes.example_loss)
+    };
+    Objective::new(split.data.clone(), build).map_err(|error| error.to_string())
+}
 
 /// Everything needed to measure checkpoints of one run.
 pub(crate) struct Instruments<'a> {
@@ -43,15 +54,7 @@ impl<'a> Instruments<'a> {
             None => None,
         };
         let objective = match wants("llc") {
-            Some(measure) => {
-                let split = run.task.split("train");
-                let split = split.ok_or_else(|| failed(measure, "the task has no split `train`".to_owned()))?;
-                let model: Model = run.model.clone();
-                Some(Objective::new(split.data.clone(), move |batch| {
-                    let (graph, nodes) = model.graph(batch);
-                    (graph, nodes.example_loss)
-                })?)
-            }
+            Some(measure) => Some(training_objective(&run.model, &run.task).map_err(|e| failed(measure, e))?),
             None => None,
         };
         let mut llcs = BTreeMap::new();
@@ -59,6 +62,7 @@ impl<'a> Instruments<'a> {
             if let (ObservableConfig::Llc(config), Some(objective)) = (&measure.observable, &objective) {
                 let llc = config.llc(run.file.seed).map_err(|message| failed(measure, message))?;
                 llc.check(objective).map_err(|e| failed(measure, e.to_string()))?;
+                config.check_calibration(&run.steps).map_err(|message| failed(measure, message))?;
                 llcs.insert(measure.name.clone(), llc);
             }
         }

@@ -9,6 +9,7 @@
 
 mod analysis;
 mod board;
+mod calibrate;
 mod detect;
 mod error;
 mod event;

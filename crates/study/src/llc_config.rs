@@ -4,8 +4,10 @@ use ontogeny_posterior::{
     Baseline, Batch as ChainBatch, Centre, Correction, Evaluation, GaussianPrior, GradientRule, Llc, Restriction,
     RestrictionError, Sampler, Schedule,
 };
+use ontogeny_store::CalibratedSettings;
 use ontogeny_zoo::Batch;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::sections::Parts;
 
@@ -74,8 +76,25 @@ pub struct LlcConfig {
     /// First step size of burn-in, as a multiple of `step_size`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burn_in_from: Option<f64>,
+    /// Whether step size, localisation and temperature are found before anything is measured, and on which checkpoints.
+    /// Those given are where the search begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibrate: Option<Calibrate>,
+    /// Settings found, which then stand in place of those given.
+    #[serde(skip)]
+    pub(crate) is_frozen: bool,
     /// The part that moves, or a list whose union moves.
     pub restrict: Parts,
+}
+
+/// `calibrate` of an LLC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Calibrate {
+    /// On three checkpoints spread over the run. Reads only from `true`.
+    Spread(bool),
+    /// On the checkpoints of these steps.
+    Steps(Vec<u64>),
 }
 
 /// `evaluation` of an LLC.
@@ -152,8 +171,37 @@ impl Default for LlcConfig {
             prior_precision: None,
             bounding_box: None,
             burn_in_from: None,
+            calibrate: None,
+            is_frozen: false,
             restrict: Parts(vec!["full".to_owned()]),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Calibrate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TrueOrSteps;
+        impl<'de> Visitor<'de> for TrueOrSteps {
+            type Value = Calibrate;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("true, or a list of steps with checkpoints")
+            }
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Calibrate, E> {
+                if value {
+                    Ok(Calibrate::Spread(true))
+                } else {
+                    Err(E::custom("`calibrate = false` says nothing; leave it out"))
+                }
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Calibrate, A::Error> {
+                let mut steps = Vec::new();
+                while let Some(step) = seq.next_element()? {
+                    steps.push(step);
+                }
+                Ok(Calibrate::Steps(steps))
+            }
+        }
+        deserializer.deserialize_any(TrueOrSteps)
     }
 }
 
@@ -197,6 +245,35 @@ impl LlcConfig {
             bounding_box: self.bounding_box,
             schedule: self.burn_in_from.map_or(Schedule::Constant, |from| Schedule::BurnIn { from }),
         })
+    }
+
+    /// Whether its settings are still to be found.
+    pub(crate) fn awaits_calibration(&self) -> bool {
+        self.calibrate.is_some() && !self.is_frozen
+    }
+
+    /// Puts what was found in place of what was given.
+    pub(crate) fn freeze(&mut self, found: CalibratedSettings) {
+        self.step_size = found.step_size;
+        self.localization = found.localization;
+        self.n_beta = Some(found.n_beta);
+        self.draws = found.draws;
+        self.is_frozen = true;
+    }
+
+    /// Whether the run has the checkpoints that are named.
+    pub(crate) fn check_calibration(&self, steps: &[u64]) -> Result<(), String> {
+        match &self.calibrate {
+            Some(Calibrate::Steps(named)) if named.is_empty() => {
+                Err("`calibrate` is an empty list; name steps of checkpoints, or say `true`".to_owned())
+            }
+            Some(Calibrate::Steps(named)) => named.iter().find(|step| !steps.contains(step)).map_or(Ok(()), |step| {
+                let nearest = steps.iter().min_by_key(|known| known.abs_diff(*step));
+                let hint = nearest.map_or_else(String::new, |known| format!("; the nearest is {known}"));
+                Err(format!("`calibrate` names step {step}, at which there is no checkpoint{hint}"))
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The named sampler with the settings given; one that it does not have is a mistake.

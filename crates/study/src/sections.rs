@@ -137,6 +137,11 @@ impl MeasureConfig {
 }
 
 impl ObservableConfig {
+    /// Whether its settings are still to be found.
+    pub(crate) fn awaits_calibration(&self) -> bool {
+        matches!(self, Self::Llc(config) if config.awaits_calibration())
+    }
+
     /// The name in run files and records.
     pub fn kind(&self) -> &'static str {
         match self {
