@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ontogeny_posterior::Restriction;
 use ontogeny_study::{Every, NameGlob};
 
 use crate::bench::{self, Workload};
@@ -55,7 +56,8 @@ pub(crate) enum Command {
     #[command(after_help = "Example: ontogeny new grokking > my.toml")]
     New(NewArgs),
     /// The tensors of a .safetensors, .pt, .pth, .npz or .npy file
-    #[command(after_help = "Example: ontogeny inspect model.pt --json")]
+    #[command(after_help = "Examples:\n  ontogeny inspect model.pt --json\n  \
+                            ontogeny inspect runs/grokking-3f9a/checkpoints/step-00003000.safetensors --restrict 'attn & l0 | l0n0-15'")]
     Inspect(InspectArgs),
     /// Choose step size, localisation and temperature for the learning coefficients of a run, and show why
     #[command(
@@ -177,6 +179,9 @@ pub(crate) struct NewArgs {
 pub(crate) struct InspectArgs {
     /// The file
     pub(crate) file: PathBuf,
+    /// Draw which weights this part of the network holds, written as `restrict` in a run file, by the names in the file
+    #[arg(long, value_name = "EXPR")]
+    pub(crate) restrict: Option<Restriction>,
     /// Print as one JSON object
     #[arg(long)]
     pub(crate) json: bool,

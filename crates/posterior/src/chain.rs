@@ -84,7 +84,9 @@ impl ChainPlan<'_> {
             excess: Vec::with_capacity(settings.draws),
             ..ChainRecord::default()
         };
-        let has_probe = settings.sampler.is_memoryless() && !target.has_control_variate();
+        let has_probe = settings.sampler.is_memoryless()
+            && !target.has_control_variate()
+            && self.setting.selection.projectors().is_empty();
         let mut probe = has_probe.then(|| {
             AcceptanceProbe::new(self.setting.selection, self.setting.centre, settings, target.is_full_batch())
         });

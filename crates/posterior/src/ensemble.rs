@@ -1,5 +1,6 @@
 //! The chains of one estimate: what they share, and what their records come to.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ontogeny_graph::{CurvatureProgram, Langevin, RunError, StepNorms, Threads, Workspace};
@@ -8,9 +9,9 @@ use crate::chain::{ChainPlan, ChainRecord, Observer};
 use crate::diagnostics::{Diagnostics, Trace};
 use crate::estimate::Estimate;
 use crate::execution::{Execution, Ticker, in_parallel, threads_each};
-use crate::llc::{GradientRule, Llc, LlcError};
+use crate::llc::{GradientRule, Llc, LlcError, SettingsError};
 use crate::objective::{FullLoss, LossProgram, Objective};
-use crate::prior::Pull;
+use crate::prior::{Centre, Pull};
 use crate::samplers::{Correction, Sampler};
 use crate::selection::Selection;
 use crate::start::{Start, Tempering};
@@ -43,8 +44,9 @@ impl<'a> Ensemble<'a> {
     ) -> Result<Self, LlcError> {
         settings.check(objective)?;
         let batch = objective.batch_rows(settings.batch)?;
-        let selection = settings.restriction.resolve(objective.space())?;
         check_weights(objective, weights)?;
+        let selection = settings.restriction.resolve_at(objective.space(), weights)?;
+        check_directions(settings, &selection)?;
         let pull = Pull::new(settings.localization, &settings.priors, weights);
         let n_beta = settings.n_beta.unwrap_or_else(|| objective.default_n_beta());
 
@@ -130,6 +132,7 @@ impl<'a> Ensemble<'a> {
         let case = Case {
             n_beta: self.n_beta,
             n_free: self.selection.n_free(),
+            n_stepped: self.selection.ranges().iter().map(Range::len).sum(),
             is_full_batch: self.objective.data().is_none_or(|data| data.len() == self.gradient.batch),
             discretization_share: self.settings.sampler.discretization_share(),
         };
@@ -183,6 +186,28 @@ fn check_weights(objective: &Objective, weights: &[f32]) -> Result<(), LlcError>
         }
     }
     Ok(())
+}
+
+/// Steps along singular directions are those of all coordinates, projected: which they are only where all coordinates
+/// have one step size, and where all that pulls at them points along the directions.
+fn check_directions(settings: &Llc, selection: &Selection) -> Result<(), LlcError> {
+    if selection.projectors().is_empty() {
+        return Ok(());
+    }
+    let refused = |what: String, expected: &str| {
+        Err(SettingsError::new("restrict", format!("singular directions with {what}"), expected).into())
+    };
+    match settings.sampler {
+        Sampler::RmspropSgld { .. } | Sampler::AdamSgld { .. } | Sampler::Sgnht { .. } => refused(
+            format!("`{}`", settings.sampler),
+            "a sampler with one step size and friction for all coordinates, such as `sgld` or `baoab`",
+        ),
+        _ if settings.priors.iter().any(|prior| prior.centre != Centre::Start) => {
+            refused("a prior centred elsewhere than at the start".to_owned(), "the localisation alone")
+        }
+        _ if settings.bounding_box.is_some() => refused("a box".to_owned(), "no `bounding_box`"),
+        _ => Ok(()),
+    }
 }
 
 fn chain_mean(record: &ChainRecord, n_beta: f64) -> Option<f64> {

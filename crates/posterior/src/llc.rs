@@ -201,7 +201,7 @@ impl Llc {
             return Err(SettingsError::new("batch", format!("{rows} with `{}`", self.sampler), message).into());
         }
         self.priors.iter().try_for_each(|prior| prior.check(objective.space().len()))?;
-        self.restriction.resolve(objective.space())?;
+        self.restriction.check(objective.space())?;
         Ok(())
     }
 

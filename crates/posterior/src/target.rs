@@ -23,6 +23,8 @@ pub(crate) struct Target<'a> {
     workspace: Workspace,
     batches: Option<BatchSource>,
     reference: Option<Reference<'a>>,
+    /// The gradient along the free directions, where some of a parameter are.
+    projected: Option<Vec<f32>>,
     curvature: Option<(&'a CurvatureProgram, Workspace)>,
     noise: Stream,
     momenta: Stream,
@@ -81,6 +83,7 @@ impl<'a> Target<'a> {
             workspace: Workspace::with_threads(&program.program, &threads),
             batches: objective.data().map(|data| BatchSource::of_chain(data.len(), program.batch, seed, chain)),
             reference,
+            projected: (!setting.selection.projectors().is_empty()).then(|| vec![0.0; setting.start.len()]),
             curvature: setting.curvature.map(|c| (c, Workspace::with_threads(c.program(), &threads))),
             noise: stream(Purpose::ChainNoise),
             momenta: stream(Purpose::ChainMomentum),
@@ -117,6 +120,11 @@ impl<'a> Target<'a> {
                 }
             }
         }
+        if let Some(mut projected) = self.projected.take() {
+            projected.copy_from_slice(self.unprojected());
+            self.selection.project_direction(&mut projected);
+            self.projected = Some(projected);
+        }
         Ok(Evaluated::Finite)
     }
 
@@ -138,6 +146,10 @@ impl<'a> Target<'a> {
 
     /// Of the mean loss, at the last evaluation; with a control variate where there is one.
     pub(crate) fn gradient(&self) -> &[f32] {
+        self.projected.as_deref().unwrap_or_else(|| self.unprojected())
+    }
+
+    fn unprojected(&self) -> &[f32] {
         self.reference.as_ref().map_or_else(|| self.workspace.gradient(&self.program.program), |r| &r.gradient)
     }
 
@@ -176,6 +188,7 @@ impl<'a> Target<'a> {
             self.momenta.normals(step, range.start, own);
             own.iter_mut().for_each(|p| *p *= deviation as f32);
         }
+        self.selection.project_direction(momentum);
     }
 
     /// A number in [0, 1): choice number `index` of a step.
@@ -197,9 +210,13 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// Brings weights back that have left the box, by reflection at its walls: a wall is a mirror of the flat prior
-    /// inside. A momentum turns round with its weight.
+    /// Brings weights back to the free directions, and into the box by reflection at its walls: a wall is a mirror of the
+    /// flat prior inside. A momentum is brought back likewise, and turns round with its weight.
     pub(crate) fn confine(&self, weights: &mut [f32], mut momentum: Option<&mut [f32]>) {
+        self.selection.project(self.start, weights);
+        if let Some(momentum) = &mut momentum {
+            self.selection.project_direction(momentum);
+        }
         let Some(half) = self.bounds else { return };
         for i in self.selection.ranges().iter().cloned().flatten() {
             let distance = weights[i] - self.start[i];

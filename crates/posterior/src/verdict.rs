@@ -81,6 +81,8 @@ impl Limits {
 pub(crate) struct Case {
     pub(crate) n_beta: f64,
     pub(crate) n_free: usize,
+    /// Coordinates that take part in a step: more than are free where some move along few directions.
+    pub(crate) n_stepped: usize,
     pub(crate) is_full_batch: bool,
     /// See [`crate::Sampler`]'s `discretization_share`.
     pub(crate) discretization_share: f64,
@@ -130,7 +132,7 @@ impl Evidence {
             dispersion: (mean > 0.0).then(|| (variance - case.n_beta.powi(2) * batch_variance).max(0.0) / mean),
             acceptance: (n_probes > 0).then(|| accepted / n_probes as f64),
             discretization: if noise > 0.0 {
-                case.discretization_share * 0.5 * case.n_free as f64 * pull / noise
+                case.discretization_share * 0.5 * case.n_stepped as f64 * pull / noise
             } else {
                 0.0
             },
@@ -226,7 +228,7 @@ mod tests {
     use super::*;
     use ontogeny_graph::{Purpose, Stream};
 
-    const CASE: Case = Case { n_beta: 2.0, n_free: 20, is_full_batch: true, discretization_share: 1.0 };
+    const CASE: Case = Case { n_beta: 2.0, n_free: 20, n_stepped: 20, is_full_batch: true, discretization_share: 1.0 };
 
     /// Four chains of 100 draws of nβ·excess ~ `level(chain, draw)` + unit noise, with the given steps.
     fn judge(pull_squared: f64, level: impl Fn(usize, usize) -> f64) -> (Convergence, Option<Verdict>) {

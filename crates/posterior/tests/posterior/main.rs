@@ -3,6 +3,7 @@
 mod calibration;
 mod crossings;
 mod deep_linear;
+mod directions;
 mod minibatches;
 mod promises;
 mod quadratics;
