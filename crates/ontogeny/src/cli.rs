@@ -266,6 +266,10 @@ pub(crate) struct BenchArgs {
     /// Write weights, inputs, loss and gradient of the workloads as safetensors; measure nothing
     #[arg(long, value_name = "DIR", conflicts_with = "json")]
     pub(crate) export: Option<PathBuf>,
+    /// Sample this many steps of each chain around the workload's weights with the given step size, temperature and
+    /// localisation, and print losses and time as JSON: one side of a comparison with another program
+    #[arg(long, hide = true, value_name = "STEPS,EPSILON,N_BETA,GAMMA", value_parser = sampling)]
+    pub(crate) sample: Option<(usize, [f32; 3])>,
     /// Measure in this process and print a line for each workload: how this command calls itself
     #[arg(long, hide = true)]
     pub(crate) measured_here: bool,
@@ -276,6 +280,16 @@ fn workload(text: &str) -> Result<&'static Workload, String> {
         let ids: Vec<&str> = bench::WORKLOADS.iter().map(|workload| workload.id).collect();
         format!("no workload is called `{text}`; there are {}", ids.join(", "))
     })
+}
+
+fn sampling(text: &str) -> Result<(usize, [f32; 3]), String> {
+    let expected = || format!("`{text}` is no number of steps and three positive numbers, separated by commas");
+    let numbers: Vec<&str> = text.split(',').collect();
+    let [steps, rest @ ..] = numbers.as_slice() else { return Err(expected()) };
+    let steps = steps.trim().parse().map_err(|_| expected())?;
+    let rest: Vec<f32> = rest.iter().map(|x| x.trim().parse()).collect::<Result<_, _>>().map_err(|_| expected())?;
+    let rest: [f32; 3] = rest.try_into().map_err(|_| expected())?;
+    if rest.iter().all(|x| *x > 0.0 && x.is_finite()) { Ok((steps, rest)) } else { Err(expected()) }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
