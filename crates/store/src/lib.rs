@@ -39,8 +39,9 @@
 //! **Sealing.** [`RunWriter::seal`] moves loose records into arrays, a generation at a time; readers see the union.
 //! Every array of every record keeps its hash there, so damage is noticed, and costs that record only.
 //!
-//! **Versions.** Every file carries the version of its format. A newer one is refused; runs of format 1 are read, and
-//! become format 2 when a worker joins.
+//! **Versions.** Every file carries the version of its format. A newer one is refused; older runs are read, and
+//! become runs of this one when a worker joins: format 1 had no sealed records, and replaced states in place; format 2
+//! did not record the engine.
 //!
 //! ```
 //! use ontogeny_store::{Manifest, RunFolder, RunWriter, Tensor};
@@ -108,4 +109,4 @@ pub use view::{Problem, View, ViewError};
 pub use writer::{OpenError, RunWriter};
 
 /// Version of everything in a run folder; a newer one is refused, an older one is read.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;

@@ -104,7 +104,7 @@ pub(crate) fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
         return Err(Fault::Newer(format_version));
     }
     if format_version == 0 {
-        return Err(Fault::Damaged("format version 0, expected 1 or 2".to_owned()));
+        return Err(Fault::Damaged(format!("format version 0, expected 1 to {FORMAT_VERSION}")));
     }
     let sealed: Sealed<'_> = serde_json::from_slice(bytes).map_err(damaged)?;
     let found = blake3::hash(sealed.content.get().as_bytes()).to_hex();

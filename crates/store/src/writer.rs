@@ -58,7 +58,7 @@ impl RunWriter {
     /// Joins the run that `manifest` describes, creating it in a new or empty folder if there is none.
     ///
     /// Where the configuration changed since, as when a measurement was added, the manifest on disk is replaced; its
-    /// instruction set stays that of the first checkpoints.
+    /// instruction set and engine stay those of the first checkpoints.
     ///
     /// # Errors
     /// Where the folder holds something else, other checkpoints or a newer run, cannot be written to, or others work on
@@ -92,7 +92,7 @@ impl RunWriter {
             }
             return Ok(Self { folder: RunFolder::with_manifest(place, found), crew });
         }
-        let manifest = Manifest { instruction_set: found.instruction_set, ..manifest.clone() };
+        let manifest = Manifest { instruction_set: found.instruction_set, engine: found.engine, ..manifest.clone() };
         manifest::replace(&place, &manifest)?;
         Ok(Self { folder: RunFolder::with_manifest(place, manifest), crew })
     }

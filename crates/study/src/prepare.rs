@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ontogeny_graph::Isa;
+use ontogeny_graph::{ENGINE_VERSION, Isa};
 use ontogeny_store::{Imported, KeyParts, Manifest, ManifestError, MeasurePlan, Place, RecordKey, RunFolder};
 use ontogeny_zoo::{Model, Task, Trainer};
 
@@ -279,6 +279,7 @@ fn manifest(
         title: file.title.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instruction_set: isa.to_owned(),
+        engine: Some(ENGINE_VERSION),
         seed: u64::from(file.seed),
         command: command.to_owned(),
         trajectory: trajectory.finalize().to_hex().to_string(),
