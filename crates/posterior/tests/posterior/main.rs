@@ -1,5 +1,7 @@
 //! Learning coefficients against exact answers, and the promises of the estimator.
 
+mod better;
+mod combined;
 mod crossings;
 mod deep_linear;
 mod minibatches;
