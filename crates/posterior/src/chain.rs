@@ -5,6 +5,7 @@ use std::num::NonZero;
 use ontogeny_graph::{StepNorms, Threads};
 
 use crate::acceptance::AcceptanceProbe;
+use crate::control::{ControlSums, Controls};
 use crate::diagnostics::Failure;
 use crate::draw_loss::{DrawLoss, Drawn};
 use crate::execution::Ticker;
@@ -43,11 +44,10 @@ pub(crate) struct ChainRecord {
     pub(crate) losses: Vec<f64>,
     /// Loss at each draw minus the baseline of the same examples.
     pub(crate) excess: Vec<f64>,
-    /// For each draw the mean over the steps since the draw before of (w − c)·ĝ − (ε/4)‖ĝ‖² − d with
-    /// ĝ = nβg + γ(w − c): of mean 0 in the stationary law of SGLD (see [`ChainRecord::add`]). Empty for other samplers.
-    pub(crate) control: Vec<f64>,
-    /// Sum over draws of the variance that the choice of the evaluation batch adds to the excess.
-    pub(crate) batch_variance: f64,
+    /// For each draw the control variates of the steps since the draw before; empty where the sampler has none.
+    pub(crate) controls: Vec<Controls>,
+    /// For each draw the variance that the choice of the evaluation batch adds to the excess.
+    pub(crate) batch_variances: Vec<f64>,
     /// Sums over the steps after burn-in.
     pub(crate) norms: StepNorms,
     /// Sums over the steps after burn-in of the squares of the gradient's and the noise's part.
@@ -94,7 +94,8 @@ impl ChainPlan<'_> {
             let after = step.checked_sub(settings.burn_in)?;
             after.is_multiple_of(settings.thin).then_some(after / settings.thin)
         };
-        let mut control = Control::default();
+        let has_controls = settings.sampler.has_controls();
+        let mut controls = ControlSums::new(ControlSums::has_identity(settings));
         let full_step_size = self.setting.langevin.step_size;
         let n_steps = Self::n_steps(settings);
         for step in 0..n_steps {
@@ -119,7 +120,7 @@ impl ChainPlan<'_> {
                     record.failure = Some(broken("loss of an example outside the gradient's batch".to_owned()));
                     return Ok(record);
                 }
-                record.keep(&drawn, control.take());
+                record.keep(&drawn, has_controls.then(|| controls.take()));
                 observer.draw(&weights)?;
             }
             if step + 1 == n_steps {
@@ -142,9 +143,7 @@ impl ChainPlan<'_> {
             }
             if step >= settings.burn_in {
                 record.add(norms);
-                if self.has_control() {
-                    control.add(&norms, &target);
-                }
+                controls.add(&norms, &target);
             }
         }
         if let Some(probe) = probe {
@@ -154,46 +153,14 @@ impl ChainPlan<'_> {
         }
         Ok(record)
     }
-
-    /// Whether the identity of [`ChainRecord::control`] holds: for SGLD without a box.
-    fn has_control(&self) -> bool {
-        self.settings.sampler.is_memoryless() && self.setting.bounds.is_none()
-    }
-}
-
-/// The mean of the control variate over the steps from one draw to the next.
-#[derive(Debug, Default)]
-struct Control {
-    sum: f64,
-    n: usize,
-}
-
-impl Control {
-    /// One step's (w − c)·ĝ − (ε/4)‖ĝ‖² − d, from the parts −(ε/2)nβg and −(ε/2)γ(w − c) of the step.
-    ///
-    /// From w' = w − (ε/2)ĝ + √ε·ξ: ‖w' − c‖² − ‖w − c‖² has the mean −ε(w − c)·ĝ + (ε²/4)‖ĝ‖² + εd, which vanishes in
-    /// the stationary law, whatever the loss and the minibatches.
-    fn add(&mut self, norms: &StepNorms, target: &Target<'_>) {
-        let epsilon = f64::from(target.langevin.step_size);
-        let inner = -2.0 / epsilon * norms.gradient_distance
-            + f64::from(target.langevin.localization) * norms.distance * norms.distance;
-        let square = norms.gradient.powi(2) + norms.localization.powi(2) + 2.0 * norms.gradient_localization;
-        self.sum += inner - square / epsilon - target.n_free() as f64;
-        self.n += 1;
-    }
-
-    fn take(&mut self) -> Option<f64> {
-        let own = std::mem::take(self);
-        (own.n > 0).then(|| own.sum / own.n as f64)
-    }
 }
 
 impl ChainRecord {
-    fn keep(&mut self, drawn: &Drawn, control: Option<f64>) {
+    fn keep(&mut self, drawn: &Drawn, controls: Option<Controls>) {
         self.losses.push(drawn.loss);
         self.excess.push(drawn.excess);
-        self.batch_variance += drawn.variance;
-        self.control.extend(control);
+        self.batch_variances.push(drawn.variance);
+        self.controls.extend(controls);
     }
 
     fn add(&mut self, norms: StepNorms) {

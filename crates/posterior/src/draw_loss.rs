@@ -25,6 +25,8 @@ enum Examples {
         batches: BatchSource,
         workspace: Workspace,
         is_fixed: bool,
+        /// Of the stream, for each step of the chain.
+        stride: u32,
     },
     All(Workspace),
 }
@@ -47,7 +49,8 @@ impl<'a> DrawLoss<'a> {
             Some(data) => {
                 let stream = Stream::new(plan.settings.seed, Purpose::ChainEvaluation, stream);
                 let batches = BatchSource::new(data.len(), plan.evaluation.batch, stream);
-                Examples::Chosen { batches, workspace: workspace(), is_fixed }
+                let stride = if plan.setting.is_paired { 2 } else { 1 };
+                Examples::Chosen { batches, workspace: workspace(), is_fixed, stride }
             }
             None => Examples::OfGradient,
         };
@@ -81,8 +84,8 @@ impl<'a> DrawLoss<'a> {
                 Some(loss) => Drawn { loss, excess: loss - baseline.mean, variance: 0.0 },
                 None => compare(target.losses(), target.rows(), baseline, compares),
             }),
-            Examples::Chosen { batches, workspace, is_fixed } => {
-                let rows = batches.rows(if *is_fixed { 0 } else { step as u32 });
+            Examples::Chosen { batches, workspace, is_fixed, stride } => {
+                let rows = batches.rows(if *is_fixed { 0 } else { *stride * step as u32 });
                 self.objective.fill(self.program, workspace, rows)?;
                 self.program.program.run(workspace, weights)?;
                 let drawn = compare(self.program.losses(workspace), rows, baseline, compares);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ontogeny_graph::{CurvatureProgram, Langevin, RunError, StepNorms, Threads, Workspace};
 
 use crate::chain::{ChainPlan, ChainRecord, Observer};
+use crate::control::{ControlSums, controlled};
 use crate::diagnostics::{Diagnostics, Trace};
 use crate::estimate::Estimate;
 use crate::execution::{Execution, Ticker, in_parallel, threads_each};
@@ -32,6 +33,8 @@ pub(crate) struct Ensemble<'a> {
     pull: Pull,
     full_gradient: Option<Vec<f32>>,
     curvature: Option<CurvatureProgram>,
+    /// See [`Setting::is_paired`].
+    pub(crate) is_paired: bool,
 }
 
 impl<'a> Ensemble<'a> {
@@ -90,6 +93,7 @@ impl<'a> Ensemble<'a> {
             pull,
             full_gradient,
             curvature,
+            is_paired: false,
         })
     }
 
@@ -115,6 +119,7 @@ impl<'a> Ensemble<'a> {
             langevin,
             bounds: settings.bounding_box,
             seed: settings.seed,
+            is_paired: self.is_paired,
             full_gradient: self.full_gradient.as_deref(),
             curvature: self.curvature.as_ref(),
         };
@@ -147,6 +152,7 @@ impl<'a> Ensemble<'a> {
             per_chain: records.iter().map(|record| chain_mean(record, self.n_beta)).collect(),
             mean_loss: None,
             convergence: None,
+            controlled: None,
             norms: mean_norms(&records),
             failures: records.iter().filter_map(|record| record.failure.clone()).collect(),
             trace: Trace::default(),
@@ -157,6 +163,8 @@ impl<'a> Ensemble<'a> {
             let sum: f64 = records.iter().flat_map(|record| &record.losses).sum();
             diagnostics.mean_loss = Some(sum / n_draws as f64);
             diagnostics.convergence = Some(evidence.convergence);
+            let n_identity = ControlSums::has_identity(self.settings).then(|| self.selection.n_free());
+            diagnostics.controlled = controlled(&records, self.n_beta, n_identity)?;
             evidence.judge(case)
         } else {
             Some((Verdict::Diverged, verdict::diverged(&diagnostics.failures, records.len())))

@@ -26,6 +26,7 @@ pub(crate) struct Target<'a> {
     /// The gradient along the free directions, where some of a parameter are.
     projected: Option<Vec<f32>>,
     curvature: Option<(&'a CurvatureProgram, Workspace)>,
+    is_paired: bool,
     noise: Stream,
     momenta: Stream,
     choices: Stream,
@@ -49,6 +50,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) langevin: Langevin,
     pub(crate) bounds: Option<f64>,
     pub(crate) seed: u32,
+    /// Each step takes the noise of two steps of a chain at half the step size, and the examples of the first.
+    pub(crate) is_paired: bool,
     /// The full gradient at the start, where gradients have a control variate.
     pub(crate) full_gradient: Option<&'a [f32]>,
     pub(crate) curvature: Option<&'a CurvatureProgram>,
@@ -67,6 +70,7 @@ impl<'a> Target<'a> {
     pub(crate) fn new(setting: Setting<'a>, chain: usize, threads: Threads) -> Self {
         let Setting { objective, program, seed, .. } = setting;
         let stream = |purpose| Stream::new(seed, purpose, chain as u64);
+        let noise = stream(Purpose::ChainNoise);
         let reference = setting.full_gradient.map(|full| Reference {
             full,
             workspace: Workspace::with_threads(&program.program, &threads),
@@ -85,7 +89,8 @@ impl<'a> Target<'a> {
             reference,
             projected: (!setting.selection.projectors().is_empty()).then(|| vec![0.0; setting.start.len()]),
             curvature: setting.curvature.map(|c| (c, Workspace::with_threads(c.program(), &threads))),
-            noise: stream(Purpose::ChainNoise),
+            is_paired: setting.is_paired,
+            noise: if setting.is_paired { noise.paired() } else { noise },
             momenta: stream(Purpose::ChainMomentum),
             choices: stream(Purpose::ChainChoice),
             threads,
@@ -94,7 +99,8 @@ impl<'a> Target<'a> {
 
     /// Takes the examples of a step.
     pub(crate) fn begin(&mut self, step: u32) -> Result<(), RunError> {
-        let rows = self.batches.as_mut().map_or(&[][..], |batches| batches.rows(step));
+        let of_batch = if self.is_paired { 2 * step } else { step };
+        let rows = self.batches.as_mut().map_or(&[][..], |batches| batches.rows(of_batch));
         self.objective.fill(self.program, &mut self.workspace, rows)?;
         if let Some(reference) = &mut self.reference {
             self.objective.fill(self.program, &mut reference.workspace, rows)?;

@@ -12,7 +12,7 @@ use crate::llc_config::LlcConfig;
 use crate::sections::ObservableConfig;
 
 /// Version of the learning coefficient's algorithm: sampler, estimator and verdict.
-const LLC_VERSION: u32 = 3;
+const LLC_VERSION: u32 = 4;
 
 /// A measurement of one checkpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,11 +122,20 @@ pub(crate) fn llc(estimate: &Estimate, config: &LlcConfig, llc: &Llc) -> Reading
         number("ess_bulk", convergence.ess_bulk);
         number("ess_tail", convergence.ess_tail);
         number("mcse", convergence.mcse);
+        number("autocorrelation_time", convergence.autocorrelation_time);
         number("drift_z", convergence.drift_z);
         number("share_below_baseline", convergence.share_below_baseline);
         number("discretization", convergence.discretization);
         if let Some(acceptance) = convergence.acceptance {
             number("acceptance", acceptance);
+        }
+    }
+    if let (Estimate::Ok { .. }, Some(convergence)) = (estimate, &diagnostics.convergence) {
+        number("variance_estimate", convergence.variance.value);
+        number("variance_estimate_standard_error", convergence.variance.mcse);
+        if let Some(controlled) = &diagnostics.controlled {
+            number("value_cv", controlled.lambda.value);
+            number("standard_error_cv", controlled.lambda.mcse);
         }
     }
     let norms = &diagnostics.norms;

@@ -213,6 +213,12 @@ impl Sampler {
         matches!(self, Self::Sgld)
     }
 
+    /// Whether the noise of a step is independent of gradient and preconditioner of that step, so that its products with
+    /// them have the mean 0 (see [`crate::control`]).
+    pub(crate) fn has_controls(&self) -> bool {
+        matches!(self, Self::Sgld | Self::RmspropSgld { .. } | Self::AdamSgld { .. })
+    }
+
     /// What the finite step adds to λ̂ in a quadratic, in units of ½·d·(gradient's part/noise's part)² of a step; see
     /// [`crate::Convergence::discretization`].
     pub(crate) fn discretization_share(&self) -> f64 {

@@ -1,6 +1,8 @@
 //! Learning coefficients against exact answers, and the promises of the estimator.
 
+mod better;
 mod calibration;
+mod combined;
 mod crossings;
 mod deep_linear;
 mod directions;

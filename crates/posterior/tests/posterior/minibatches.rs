@@ -6,10 +6,10 @@ use ontogeny_posterior::{Batch, Evaluation, Llc, Objective};
 use crate::{assert_mean, sgld};
 
 const N: usize = 512;
-const WIDTH: usize = 400;
+pub(crate) const WIDTH: usize = 400;
 
 /// ½·Σₖ (wₖ − xᵢₖ)² with xᵢₖ ~ N(0, 1); the minimum of the mean, and the variance of the data around it.
-fn scattered() -> (Objective, Vec<f32>, f64) {
+pub(crate) fn scattered() -> (Objective, Vec<f32>, f64) {
     let mut values = vec![0.0_f32; N * WIDTH];
     Stream::new(4, Purpose::Data, 0).normals(0, 0, &mut values);
     let mut centre = vec![0.0_f64; WIDTH];
