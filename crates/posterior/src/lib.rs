@@ -37,6 +37,7 @@ mod execution;
 mod llc;
 mod objective;
 mod prior;
+mod response;
 mod restriction;
 mod samplers;
 mod schedule;
@@ -52,6 +53,11 @@ pub use execution::{Execution, Progress, in_parallel, threads_each};
 pub use llc::{Baseline, Evaluation, GradientRule, Llc, LlcError, SettingsError};
 pub use objective::{FullLoss, Objective, ObjectiveError};
 pub use prior::{Centre, GaussianPrior};
+pub use response::{
+    Chi, ComponentResponse, Covariance, Detail, Direction, Influence, Item, Judged, LossDraws, Pair, Probe, ProbeError,
+    ProbeItems, Recording, Refusal, ResponseError, ResponseTable, Susceptibilities, TopPair, Trajectory, WeightDraws,
+    random_walk_share,
+};
 pub use restriction::Restriction;
 pub use samplers::{Correction, Sampler, UnknownSampler};
 pub use schedule::Schedule;

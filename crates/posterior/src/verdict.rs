@@ -211,7 +211,7 @@ pub(crate) fn diverged(failures: &[Failure], n_chains: usize) -> String {
 }
 
 /// Standard error of the mean of all chains from the spread of their means alone; 0 for one chain.
-fn between_chains(chains: &[(f64, f64)]) -> f64 {
+pub(crate) fn between_chains(chains: &[(f64, f64)]) -> f64 {
     let m = chains.len() as f64;
     if m < 2.0 {
         return 0.0;
