@@ -44,6 +44,7 @@ mod objective;
 mod preview;
 mod prior;
 mod quantity;
+mod response;
 mod restriction;
 mod samplers;
 mod schedule;
@@ -67,6 +68,11 @@ pub use objective::{FullLoss, Objective, ObjectiveError};
 pub use preview::{Preview, PreviewRow, PreviewTensor};
 pub use prior::{Centre, GaussianPrior};
 pub use quantity::Quantity;
+pub use response::{
+    Chi, ComponentResponse, Covariance, Detail, Direction, Influence, Item, Judged, LossDraws, Pair, Probe, ProbeError,
+    ProbeItems, Recording, Refusal, ResponseError, ResponseTable, Susceptibilities, TopPair, Trajectory, WeightDraws,
+    random_walk_share,
+};
 pub use restriction::Restriction;
 pub use samplers::{Correction, Sampler, UnknownSampler};
 pub use schedule::Schedule;
