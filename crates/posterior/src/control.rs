@@ -84,14 +84,17 @@ impl ControlSums {
     }
 }
 
-/// The corrected estimate from complete chains; `None` for one chain, and for samplers without control variates. The
-/// first control is the identity of so many free parameters, if given.
+/// The corrected estimate from complete chains; `None` for one chain, for samplers without control variates, and for
+/// chains so far out that the sums of their steps overflow. The first control is the identity of so many free parameters, if given.
 pub(crate) fn controlled(
     records: &[ChainRecord],
     n_beta: f64,
     n_identity: Option<usize>,
 ) -> Result<Option<Controlled>, ChainError> {
-    if records.len() < 2 || records.iter().any(|record| record.controls.len() != record.excess.len()) {
+    let has_controls = |record: &ChainRecord| {
+        record.controls.len() == record.excess.len() && record.controls.iter().flatten().all(|c| c.is_finite())
+    };
+    if records.len() < 2 || !records.iter().all(has_controls) {
         return Ok(None);
     }
     let scaled = |record: &ChainRecord| record.excess.iter().map(|excess| n_beta * excess).collect();
@@ -221,6 +224,9 @@ mod tests {
         assert_eq!(controlled(&records(true)[..1], 2.0, None).unwrap(), None);
         let mut without = records(true);
         without[2].controls.clear();
+        let mut overflown = records(true);
+        overflown[1].controls[7] = [f64::INFINITY, f64::NAN];
+        assert_eq!(controlled(&overflown, 2.0, None).unwrap(), None);
         assert_eq!(controlled(&without, 2.0, None).unwrap(), None);
     }
 }

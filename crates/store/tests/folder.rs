@@ -137,7 +137,7 @@ fn a_newer_run_is_refused_before_anything_is_written() {
     let text = fs_err::read_to_string(&file).unwrap();
     fs_err::write(&file, text.replace("format_version = 3", "format_version = 4")).unwrap();
     let before = snapshot(&path);
-    assert!(matches!(RunFolder::open(&path), Err(ManifestError::NewerFormat { found: 3, .. })));
+    assert!(matches!(RunFolder::open(&path), Err(ManifestError::NewerFormat { found: 4, .. })));
     assert!(matches!(RunWriter::open(&path), Err(OpenError::Manifest(ManifestError::NewerFormat { .. }))));
     assert_eq!(snapshot(&path), before);
 }
@@ -611,7 +611,7 @@ fn a_newer_record_is_neither_read_nor_replaced() {
     let newer = fs_err::read_to_string(&file).unwrap().replacen("\"format_version\":3", "\"format_version\":4", 1);
     fs_err::write(&file, &newer).unwrap();
     let error = writer.put_record(&record).unwrap_err();
-    assert!(matches!(error, ontogeny_store::RecordError::NewerFormat { found: 3, .. }), "{error}");
+    assert!(matches!(error, ontogeny_store::RecordError::NewerFormat { found: 4, .. }), "{error}");
     assert_eq!(fs_err::read_to_string(&file).unwrap(), newer);
 }
 

@@ -96,9 +96,13 @@ pub enum Correction {
 
 /// A sampler name nobody knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown sampler `{found}`; expected one of {}", Sampler::NAMES.join(", "))]
+#[error("unknown sampler `{found}`; expected one of {}", known())]
 pub struct UnknownSampler {
     found: String,
+}
+
+fn known() -> String {
+    Sampler::NAMES.map(|name| format!("`{name}`")).join(", ")
 }
 
 /// One chain's way of moving, with whatever it remembers from step to step.
@@ -293,7 +297,7 @@ mod tests {
         let error = "sgnth".parse::<Sampler>().unwrap_err().to_string();
         assert_eq!(
             error,
-            "unknown sampler `sgnth`; expected one of sgld, rmsprop_sgld, adam_sgld, sghmc, sgnht, baoab, mala, hmc, nuts"
+            "unknown sampler `sgnth`; expected one of `sgld`, `rmsprop_sgld`, `adam_sgld`, `sghmc`, `sgnht`, `baoab`, `mala`, `hmc`, `nuts`"
         );
     }
 }
