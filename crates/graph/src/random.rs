@@ -40,7 +40,7 @@ pub enum Purpose {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stream {
     key: [u32; 2],
-    stream: u64,
+    number: u64,
     /// Normals are sums of two steps, see [`Stream::paired`].
     is_paired: bool,
 }
@@ -53,7 +53,7 @@ const LANES: usize = 16;
 impl Stream {
     /// The stream number `stream` of a purpose under a seed.
     pub fn new(seed: u32, purpose: Purpose, stream: u64) -> Self {
-        Self { key: [seed, purpose as u32], stream, is_paired: false }
+        Self { key: [seed, purpose as u32], number: stream, is_paired: false }
     }
 
     /// The stream whose normals of step t are (ξ₂ₜ + ξ₂ₜ₊₁)/√2 with those ξ of this one: again independent standard
@@ -66,7 +66,7 @@ impl Stream {
 
     /// The four words of one counter.
     pub fn words(&self, step: u32, block: u32) -> [u32; 4] {
-        philox([block, step, self.stream as u32, (self.stream >> 32) as u32], self.key)
+        philox([block, step, self.number as u32, (self.number >> 32) as u32], self.key)
     }
 
     /// A float in [0, 1) with 53 bits; element `index` of `step`.
@@ -123,12 +123,12 @@ impl Stream {
     #[inline]
     pub(crate) fn chunk(&self, isa: Isa, step: u32, index: usize, out: &mut [f32; CHUNK]) {
         if !self.is_paired {
-            normal_chunk(isa, self.key, self.stream, step, index as u32, out);
+            normal_chunk(isa, self.key, self.number, step, index as u32, out);
             return;
         }
-        normal_chunk(isa, self.key, self.stream, 2 * step, index as u32, out);
+        normal_chunk(isa, self.key, self.number, 2 * step, index as u32, out);
         let mut second = [0.0; CHUNK];
-        normal_chunk(isa, self.key, self.stream, 2 * step + 1, index as u32, &mut second);
+        normal_chunk(isa, self.key, self.number, 2 * step + 1, index as u32, &mut second);
         for (first, second) in out.iter_mut().zip(second) {
             *first = (*first + second) * std::f32::consts::FRAC_1_SQRT_2;
         }

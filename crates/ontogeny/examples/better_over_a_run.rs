@@ -23,13 +23,46 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rmsprop = Llc { batch: Batch::Size(256), ..Llc::default() };
     let sgld = Llc { sampler: Sampler::Sgld, step_size: 2e-4, ..rmsprop.clone() };
 
+    // None for the last table alone.
+    if n_seeds > 0 {
+        estimates_and_differences(&[&rmsprop, &sgld], &objective, &checkpoints, n_seeds)?;
+    }
+    println!("\n| step | SGLD at ε | at ε/2 | extrapolated | bias at ε | its error if not coupled |");
+    println!("|---|---|---|---|---|---|");
+    for (step, weights) in &checkpoints {
+        let found = sgld.extrapolate(&objective, weights, &Execution::default())?;
+        let mean = |e: &Estimate| e.diagnostics().convergence.map_or((f64::NAN, f64::NAN), |c| (c.mean, c.mcse));
+        let (coarse, fine) = (mean(&found.coarse), mean(&found.fine));
+        let show = |q: Option<ontogeny::posterior::Quantity>| {
+            q.map_or("refused".to_owned(), |q| format!("{:.2} ± {:.2}", q.value, q.mcse))
+        };
+        println!(
+            "| {step} | {:.2} ± {:.2} | {:.2} ± {:.2} | {} | {} | {:.2} |",
+            coarse.0,
+            coarse.1,
+            fine.0,
+            fine.1,
+            show(found.value),
+            show(found.bias),
+            2.0 * coarse.1.hypot(fine.1)
+        );
+    }
+    Ok(())
+}
+
+fn estimates_and_differences(
+    samplers: &[&Llc],
+    objective: &Objective,
+    checkpoints: &[(u64, Vec<f32>)],
+    n_seeds: u32,
+) -> Result<(), Box<dyn std::error::Error>> {
     println!("| step | sampler | λ̂ ± error | with control variates | variance ratio |");
     println!("|---|---|---|---|---|");
     let mut all: Vec<Vec<Vec<Estimate>>> = Vec::new();
-    for llc in [&rmsprop, &sgld] {
+    for llc in samplers {
         let mut of_sampler = Vec::new();
-        for (step, weights) in &checkpoints {
-            let estimates = repeated(llc, &objective, weights, n_seeds)?;
+        for (step, weights) in checkpoints {
+            let estimates = repeated(llc, objective, weights, n_seeds)?;
             let plain: Vec<_> =
                 estimates.iter().filter_map(|e| e.diagnostics().convergence.map(|c| (c.mean, c.mcse))).collect();
             let controlled: Vec<_> = estimates
@@ -54,37 +87,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     println!("\n| difference | sampler | value ± error | error if independent | variance ratio |");
     println!("|---|---|---|---|---|");
-    for (llc, of_sampler) in [&rmsprop, &sgld].into_iter().zip(&all) {
+    for (llc, of_sampler) in samplers.iter().zip(&all) {
         for at in 1..checkpoints.len() {
             let name = format!("step {} − step {}", checkpoints[at].0, checkpoints[at - 1].0);
             report_difference(&name, llc, &of_sampler[at], &of_sampler[at - 1]);
         }
         // Components of one checkpoint: all weights against all but the unembedding.
         let last = checkpoints.len() - 1;
-        let part = llc.clone().restrict("unembed")?;
-        let estimates = repeated(&part, &objective, &checkpoints[last].1, n_seeds)?;
+        let part = Llc::clone(llc).restrict("unembed")?;
+        let estimates = repeated(&part, objective, &checkpoints[last].1, n_seeds)?;
         report_difference(&format!("all − unembed at {}", checkpoints[last].0), llc, &of_sampler[last], &estimates);
-    }
-
-    println!("\n| step | SGLD at ε | at ε/2 | extrapolated | bias at ε | its error if not coupled |");
-    println!("|---|---|---|---|---|---|");
-    for (step, weights) in &checkpoints {
-        let found = sgld.extrapolate(&objective, weights, &Execution::default())?;
-        let mean = |e: &Estimate| e.diagnostics().convergence.map_or((f64::NAN, f64::NAN), |c| (c.mean, c.mcse));
-        let (coarse, fine) = (mean(&found.coarse), mean(&found.fine));
-        let show = |q: Option<ontogeny::posterior::Quantity>| {
-            q.map_or("refused".to_owned(), |q| format!("{:.2} ± {:.2}", q.value, q.mcse))
-        };
-        println!(
-            "| {step} | {:.2} ± {:.2} | {:.2} ± {:.2} | {} | {} | {:.2} |",
-            coarse.0,
-            coarse.1,
-            fine.0,
-            fine.1,
-            show(found.value),
-            show(found.bias),
-            2.0 * coarse.1.hypot(fine.1)
-        );
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Estimates from the draws of one or several ensembles: differences, WBIC, free energy, and the temperature ladder.
 
-use ontogeny_stats::{ChainError, Chains};
+use ontogeny_stats::ChainError;
 
 use crate::estimate::Estimate;
 use crate::quantity::Quantity;
@@ -238,7 +238,7 @@ pub(crate) fn combination(estimates: &[&Estimate], weights: &[f64]) -> Result<Qu
             (0..traces[0][chain].len()).map(sum).collect()
         })
         .collect();
-    Ok(Quantity::of(&Chains::new(&sums)?))
+    Ok(Quantity::of_segments(&sums)?)
 }
 
 /// λ̂ of each, if none was refused.

@@ -121,11 +121,11 @@ pub(crate) fn controlled(
             let own = |record: &ChainRecord| record.controls[1..].iter().map(|c| c[0] / d as f64).collect();
             let shares: Vec<Vec<f64>> = records.iter().map(own).collect();
             // Of four draws three steps are left, too few to judge.
-            Chains::new(&shares).ok().map(|shares| Quantity::of(&shares))
+            Quantity::of_segments(&shares).ok()
         }
         None => None,
     };
-    Ok(Some(Controlled { lambda: Quantity::of(&Chains::new(&corrected)?), coefficients, identity }))
+    Ok(Some(Controlled { lambda: Quantity::of_segments(&corrected)?, coefficients, identity }))
 }
 
 /// Sums over batches of means x̄ of draws and c̄ of control variates.
@@ -163,12 +163,13 @@ impl Moments {
         self
     }
 
-    /// Least squares of x̄ − its mean on c̄, whose mean is known to be 0. A control that never differs from 0, or from a
-    /// multiple of the other, gets the coefficient 0.
+    /// Least squares of x̄ on 1 and c̄. A control that never differs from 0, or from a multiple of the other, gets the
+    /// coefficient 0.
     fn coefficients(&self) -> Controls {
-        let mean = self.x / self.n;
-        let right = [0, 1].map(|k| self.cx[k] - mean * self.c[k]);
-        let [aa, bb, ab] = self.cc;
+        let [a, b] = self.c;
+        let right = [0, 1].map(|k| self.cx[k] - self.x * self.c[k] / self.n);
+        let [aa, bb, ab] = [a * a, b * b, a * b].map(|product| product / self.n);
+        let [aa, bb, ab] = [self.cc[0] - aa, self.cc[1] - bb, self.cc[2] - ab];
         let determinant = aa * bb - ab * ab;
         // Of correlated sums some digits remain; a correlation of 1 to rounding leaves none.
         if determinant > 1e-9 * aa * bb {
@@ -208,13 +209,14 @@ mod tests {
         for has_second in [true, false] {
             let found = controlled(&records(has_second), 2.0, None).unwrap().unwrap();
             let [a, b] = found.coefficients;
-            // 42 batches of 14 draws from three chains: a coefficient scatters by 0.1/√588, the mean of four by less.
-            let error = 4.5 * 0.1 / 588_f64.sqrt();
+            // Regressed on the means of 42 batches from three chains, whose noise is 0.1 of the controls' scatter: a
+            // coefficient has the error 0.1/√42, the mean of four that share most of their batches that of 56.
+            let error = 4.5 * 0.1 / 56_f64.sqrt();
             assert!((a - 2.0).abs() < error, "{found:?}");
             assert!(if has_second { (b + 3.0).abs() < error } else { b == 0.0 }, "{found:?}");
-            // Noise of 0.1 over 800 independent draws, and the scatter of the coefficients on top.
+            // Noise of 0.1 over 800 independent draws; an error from 20 segments is good to 1/√38.
             let expected = 0.1 / 800_f64.sqrt();
-            assert!((found.lambda.mcse / expected - 1.0).abs() < 0.3, "{found:?}");
+            assert!((found.lambda.mcse / expected - 1.0).abs() < 4.0 / 38_f64.sqrt(), "{found:?}");
             assert!((found.lambda.value - 5.0).abs() < 4.5 * found.lambda.mcse, "{found:?}");
         }
     }

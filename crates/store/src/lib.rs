@@ -108,5 +108,6 @@ pub use tensor_file::CheckpointError;
 pub use view::{Problem, View, ViewError};
 pub use writer::{OpenError, RunWriter};
 
-/// Version of everything in a run folder; a newer one is refused, an older one is read.
-pub const FORMAT_VERSION: u32 = 3;
+/// Version of everything in a run folder; a newer one is refused, an older one is read. There is no 3: one flipped bit
+/// would make an older version of it, and go unnoticed.
+pub const FORMAT_VERSION: u32 = 4;

@@ -21,7 +21,7 @@ fn quartics(copies: usize) -> Vec<Estimate> {
     let square = g.square(w);
     let fourth = g.square(square);
     let loss = g.sum(fourth, &[0]);
-    let objective = Objective::population(g, loss, 1000).unwrap();
+    let objective = Objective::population(g, loss, 1000).expect("a scalar loss");
     [100.0_f64, 200.0, 400.0]
         .map(|n_beta| {
             // The width is nβ^(−1/4), the time to cross it its square.
@@ -29,7 +29,7 @@ fn quartics(copies: usize) -> Vec<Estimate> {
             let llc = Llc { burn_in: 1500, draws: 500, thin: 10, n_beta: Some(n_beta), ..sgld(step_size, 0.0) };
             // With shared noise the three chains would be one and the same in units of their width.
             let llc = Llc { seed: n_beta as u32, ..llc };
-            llc.estimate(&objective, &vec![0.0; copies]).unwrap()
+            llc.estimate(&objective, &vec![0.0; copies]).expect("settings that fit")
         })
         .into()
 }
@@ -121,7 +121,7 @@ fn wbic_and_free_energy_add_the_baseline() {
 fn other_data() -> Objective {
     let values = vec![0.1; 4 * WIDTH];
     let column = Column { name: "x".to_owned(), width: WIDTH, data: ColumnData::Float(values) };
-    Objective::new(DataSet::new(4, vec![column]).unwrap(), |batch| {
+    Objective::new(DataSet::new(4, vec![column]).expect("rows of WIDTH"), |batch| {
         let mut g = Graph::new();
         let x = g.input("x", &[batch, WIDTH]);
         let w = g.param("w", &[WIDTH]);
@@ -131,7 +131,7 @@ fn other_data() -> Objective {
         let loss = g.scale(sum, 1.5);
         (g, loss)
     })
-    .unwrap()
+    .expect("one loss for each row")
 }
 
 #[test]
