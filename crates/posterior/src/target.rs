@@ -219,14 +219,6 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Whether weights lie in the box.
-    pub(crate) fn is_inside(&self, weights: &[f32]) -> bool {
-        self.bounds.is_none_or(|half| {
-            let mut free = self.selection.ranges().iter().cloned().flatten();
-            free.all(|i| (weights[i] - self.start[i]).abs() <= half)
-        })
-    }
-
     fn is_gradient_finite(&self) -> bool {
         let gradient = self.workspace.gradient(&self.program.program);
         // Without an early exit inside a block the test is a vector instruction.
