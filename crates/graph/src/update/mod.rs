@@ -83,7 +83,6 @@ fn segment_len(n: usize) -> usize {
 }
 
 /// One pass over memory that steps the free weights and the `N` vectors a chain remembers, chunk by chunk.
-#[expect(clippy::too_many_arguments, reason = "the vectors of an update")]
 fn pass<const N: usize>(
     weights: &mut [f32],
     memory: [&mut [f32]; N],

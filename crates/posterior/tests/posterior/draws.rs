@@ -10,7 +10,7 @@ use crate::sgld;
 pub(crate) fn curvatures_in_turns(n: usize, width: usize) -> Objective {
     let values = (0..n).map(|i| if i % 2 == 0 { 0.5 } else { 1.5 }).collect();
     let columns = vec![Column { name: "h".to_owned(), width: 1, data: ColumnData::Float(values) }];
-    Objective::new(DataSet::new(n, columns).unwrap(), move |batch| {
+    Objective::new(DataSet::new(n, columns).expect("one value a row"), move |batch| {
         let mut g = Graph::new();
         let h = g.input("h", &[batch, 1]);
         let w = g.param("w", &[width]);
@@ -22,7 +22,7 @@ pub(crate) fn curvatures_in_turns(n: usize, width: usize) -> Objective {
         let loss = g.sum(halves, &[1]);
         (g, loss)
     })
-    .unwrap()
+    .expect("one loss for each row")
 }
 
 /// Losses of draws over those of all examples at the same weights, after the start.
@@ -31,7 +31,7 @@ fn ratios(evaluation: Evaluation) -> Vec<f64> {
     let trace = |evaluation| {
         let llc =
             Llc { evaluation, batch: Batch::Size(8), chains: 3, burn_in: 5, draws: 600, thin: 2, ..sgld(1e-2, 1.0) };
-        llc.estimate(&objective, &[0.0; 30]).unwrap().diagnostics().trace.losses.concat()
+        llc.estimate(&objective, &[0.0; 30]).expect("sound settings").diagnostics().trace.losses.concat()
     };
     trace(evaluation).iter().zip(trace(Evaluation::Full)).map(|(own, all)| own / all).collect()
 }

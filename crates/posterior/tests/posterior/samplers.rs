@@ -69,7 +69,7 @@ impl Law {
         let copies = 1000;
         // Slow samplers forget as (1 − ½εA·rate)^steps; the settings below do so within some tens of steps, or 200.
         let llc = Llc { sampler, chains: 2, burn_in: 2000, draws: 400, thin: 10, ..sgld(step_size, localization) };
-        let estimate = llc.estimate(&quadratic(copies, &[h]), &vec![0.0; copies]).unwrap();
+        let estimate = llc.estimate(&quadratic(copies, &[h]), &vec![0.0; copies]).expect("sound settings");
         let expected = 0.5 * N_BETA * h * variance * copies as f64;
         assert_mean(&estimate, expected, margin * expected, 0.006 * expected);
     }
@@ -148,7 +148,7 @@ fn the_correction_holds_on_minibatches_but_for_the_noise_that_preconditioner_and
     // One example a step, of curvature 0.5 or 1.5, hardly any memory: P = 1/(h|w| + eps) is that of the example as well. To
     // small steps the drift is −½(nβ·E[Ph] + γE[P])w + ½·dE[P]/dw and the diffusion E[P], so the density is
     // exp(−∫(nβ·E[Ph]/E[P] + γ)w dw) if Γ has its mean, and that over 1/E[P] without Γ.
-    let (objective, width, eps, localization) = (curvatures_in_turns(64, 300), 300, 0.2, 1.0);
+    let (objective, width, eps, localization) = (curvatures_in_turns(64, 300), 300.0, 0.2, 1.0);
     let n_beta = objective.default_n_beta();
     let step = 1e-4;
     let second_moment = |is_corrected: bool| -> f64 {
@@ -180,7 +180,7 @@ fn the_correction_holds_on_minibatches_but_for_the_noise_that_preconditioner_and
             ..sgld(0.01 / (2.2 / exact), localization)
         };
         let estimate = llc.estimate(&objective, &[0.0; 300]).unwrap();
-        let expected = 0.5 * n_beta * variance * width as f64;
+        let expected = 0.5 * n_beta * variance * width;
         // Steps of a hundredth, as above, and the last 2 % of P that are memory.
         assert_mean(&estimate, expected, 0.015 * expected, 0.012 * expected);
     }
@@ -292,7 +292,7 @@ fn with_priors(localization: f64, priors: Vec<GaussianPrior>, start: f32) -> Est
     let sampler = Sampler::Baoab { friction: 0.5 };
     let llc =
         Llc { sampler, priors, chains: 2, burn_in: 1000, draws: 1000, thin: 5, ..sgld(1.0 / 1500.0, localization) };
-    llc.estimate(&quadratic(200, &[10.0, 1.0]), &[start; 400]).unwrap()
+    llc.estimate(&quadratic(200, &[10.0, 1.0]), &[start; 400]).expect("sound settings")
 }
 
 #[test]
