@@ -242,7 +242,7 @@ impl Llc {
         if let Some(n_beta) = self.n_beta {
             finite("n_beta", n_beta, n_beta > 0.0, "a finite number above 0")?;
         }
-        self.sampler.validate(self.step_size)?;
+        self.sampler.validate(self.step_size, self.burn_in)?;
         self.schedule.validate(self.step_size)?;
         if let Some(half) = self.bounding_box {
             finite("bounding_box", half, half > 0.0, "a finite number above 0")?;

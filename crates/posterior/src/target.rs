@@ -192,7 +192,9 @@ impl<'a> Target<'a> {
         for range in self.selection.ranges() {
             let own = &mut momentum[range.clone()];
             self.momenta.normals(step, range.start, own);
-            own.iter_mut().for_each(|p| *p *= deviation as f32);
+            for p in own {
+                *p *= deviation as f32;
+            }
         }
         self.selection.project_direction(momentum);
     }
@@ -234,20 +236,10 @@ impl<'a> Target<'a> {
             let is_on_the_way_back = phase > 2.0 * half;
             let folded = if is_on_the_way_back { 3.0 * half - phase } else { phase - half };
             weights[i] = self.start[i] + folded.clamp(-half, half);
-            if let Some(momentum) = &mut momentum {
-                if is_on_the_way_back {
-                    momentum[i] = -momentum[i];
-                }
+            if let Some(momentum) = momentum.as_deref_mut().filter(|_| is_on_the_way_back) {
+                momentum[i] = -momentum[i];
             }
         }
-    }
-
-    /// Whether weights lie in the box.
-    pub(crate) fn is_inside(&self, weights: &[f32]) -> bool {
-        self.bounds.is_none_or(|half| {
-            let mut free = self.selection.ranges().iter().cloned().flatten();
-            free.all(|i| (weights[i] - self.start[i]).abs() <= half)
-        })
     }
 
     fn is_gradient_finite(&self) -> bool {

@@ -4,6 +4,7 @@
 #[derive(Debug)]
 pub(super) struct StepSize {
     h: f64,
+    is_given: bool,
     adaptation: Option<Averages>,
 }
 
@@ -25,10 +26,17 @@ const STABILIZATION: f64 = 10.0;
 const FORGETTING: f64 = 0.75;
 
 impl StepSize {
-    /// Starts at `h`, and adapts where a target is given.
+    /// Starts at `h`, and adapts where a target is given; else it is what [`Self::follow`] says.
     pub(super) fn new(h: f64, target: Option<f64>) -> Self {
         let averages = |target| Averages { target, centre: (10.0 * h).ln(), n: 0.0, shortfall: 0.0, mean_log: 0.0 };
-        Self { h, adaptation: target.map(averages) }
+        Self { h, is_given: target.is_none(), adaptation: target.map(averages) }
+    }
+
+    /// Takes the step size of the schedule, unless it is adapted.
+    pub(super) fn follow(&mut self, h: f64) {
+        if self.is_given {
+            self.h = h;
+        }
     }
 
     pub(super) fn h(&self) -> f64 {
@@ -70,11 +78,14 @@ mod tests {
             assert!((size.h() - 0.2231).abs() < 0.02, "{start}: {}", size.h());
             let before = size.h();
             size.learn(0.0);
+            size.follow(7.0);
             assert_eq!(size.h(), before, "settled");
         }
         let mut fixed = StepSize::new(0.1, None);
         fixed.learn(0.0);
         fixed.settle();
         assert_eq!(fixed.h(), 0.1);
+        fixed.follow(0.2);
+        assert_eq!(fixed.h(), 0.2, "the schedule's");
     }
 }

@@ -14,7 +14,7 @@ pub(super) struct Point {
     /// Of the mean loss.
     pub(super) gradient: Vec<f32>,
     pub(super) loss: f64,
-    /// U, infinite outside of the box and where the loss is not finite.
+    /// U, infinite where the loss is not finite.
     pub(super) potential: f64,
 }
 
@@ -42,10 +42,9 @@ impl Point {
         for i in target.selection.ranges().iter().cloned().flatten() {
             self.weights[i] = (f64::from(self.weights[i]) + h * f64::from(self.momentum[i])) as f32;
         }
-        if !target.is_inside(&self.weights) {
-            self.potential = f64::INFINITY;
-            return Ok(());
-        }
+        // Off the walls of a box like a ball: volume and the way back are kept (Afshar & Domke 2015), and no trajectory is
+        // lost to them.
+        target.confine(&mut self.weights, Some(&mut self.momentum));
         match target.evaluate(&self.weights)? {
             Evaluated::Finite => {
                 self.loss = target.loss();

@@ -31,9 +31,9 @@ impl HmcDynamics {
 
 impl Dynamics for HmcDynamics {
     fn step(&mut self, weights: &mut [f32], target: &mut Target<'_>, step: u32) -> Result<StepNorms, LlcError> {
-        let size = self
-            .size
-            .get_or_insert_with(|| StepSize::new(f64::from(target.langevin.step_size).sqrt(), self.target_acceptance));
+        let h = f64::from(target.langevin.step_size).sqrt();
+        let size = self.size.get_or_insert_with(|| StepSize::new(h, self.target_acceptance));
+        size.follow(h);
         if self.is_burnt_in {
             size.settle();
         }

@@ -22,8 +22,26 @@ use crate::target::Target;
 /// How a chain moves.
 ///
 /// The step size ε means the same for all: without momentum, or with full friction, a step is w − (ε/2)∇U + √ε·ξ; in
-/// Hamiltonian dynamics a time step is h = √ε. What each leaves of the posterior at a finite ε is the table of
-/// `tests/samplers.rs`.
+/// Hamiltonian dynamics a time step is h = √ε.
+///
+/// What each leaves of the posterior at a finite ε in a direction of precision A = nβh + γ with full batches, as
+/// `tests/posterior/samplers.rs` and `exactness.rs` hold it to, P the preconditioner, a the friction:
+///
+/// | sampler | variance, times A | with noisy gradients | gradients a step | for |
+/// |---|---|---|---|---|
+/// | `sgld` | 1/(1 − εA/4) | heated | 1 | small steps, and a bias that is known |
+/// | `rmsprop_sgld` | as the next, and up to 2 by P's dependence on w | heated, and P follows the noise | 1 | curvatures of many sizes, when only the order counts |
+/// | … `Freeze` | 1/(1 − εPA/4) | heated | 1 | curvatures of many sizes |
+/// | … `Curvature` | 1 + O(εPA) | heated, and P follows the noise | about 3 | the same, where curvatures change along the chain |
+/// | `adam_sgld` | 1 + (εPA/4)(1 + β₁)/(1 − β₁) + …, and P's dependence on w | heated | 1 | comparison with others' results |
+/// | `sghmc` | 1/(1 − εA/(4(2 − a))) | heated by ε(nβ)²c/(4a), c the variance of a gradient | 1 | flat directions |
+/// | `sgnht` | its mean over all directions is 1 | the same | 1 | minibatches |
+/// | `baoab` | 1, for εA < 4 | heated | 1 | full batches, large steps |
+/// | `mala` | 1 | – | 1 | checks in few dimensions |
+/// | `hmc` | 1 | – | `leapfrogs`/2 on average | known length scales |
+/// | `nuts` | 1 | – | as many as it needs | the truth |
+///
+/// Beyond quadratics the last three are exact too, the others to the order of ε.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Sampler {
@@ -89,8 +107,10 @@ pub enum Correction {
     None,
     /// The preconditioner is learnt during burn-in and constant afterwards: no bias of its own.
     Freeze,
-    /// The drift ½ε·Γ of Li et al. 2016, Γᵢ = ∂Pᵢ/∂wᵢ, its second derivative from one Hessian-vector product a step
-    /// with a random sign vector (Hutchinson): unbiased, at about two to three times the cost.
+    /// The drift ½ε·Γ of Li et al. 2016, Γᵢ = ∂Pᵢ/∂wᵢ along the gradients that P remembers, its second derivative from
+    /// one Hessian-vector product a step with a random sign vector (Hutchinson): unbiased, at about two to three times
+    /// the cost. What is left is of the order of the step; with minibatches also that P and the gradient of a step share
+    /// their noise.
     Curvature,
 }
 
@@ -155,7 +175,7 @@ impl Sampler {
         matches!(self, Self::Mala { .. } | Self::Hmc { .. } | Self::Nuts { .. })
     }
 
-    pub(crate) fn validate(&self, step_size: f64) -> Result<(), SettingsError> {
+    pub(crate) fn validate(&self, step_size: f64, burn_in: usize) -> Result<(), SettingsError> {
         let share = |name, value: f64| {
             let fits = 0.0 < value && value <= 1.0;
             if fits { Ok(()) } else { Err(SettingsError::new(name, value, "a number above 0 and at most 1")) }
@@ -173,7 +193,10 @@ impl Sampler {
         };
         match *self {
             Self::Sgld => Ok(()),
-            Self::RmspropSgld { decay, eps, .. } => {
+            Self::RmspropSgld { decay, eps, correction } => {
+                if correction == Correction::Freeze && burn_in == 0 {
+                    return Err(SettingsError::new("burn_in", 0, "at least 1, in which to learn what is then frozen"));
+                }
                 if !(0.0 < decay && decay < 1.0) {
                     return Err(SettingsError::new("decay", decay, "a number strictly between 0 and 1"));
                 }
@@ -227,11 +250,14 @@ impl Sampler {
     /// [`crate::Convergence::discretization`].
     pub(crate) fn discretization_share(&self) -> f64 {
         match *self {
-            Self::Sgld | Self::RmspropSgld { .. } | Self::AdamSgld { .. } => 1.0,
+            Self::Sgld | Self::RmspropSgld { .. } => 1.0,
+            // The average lags by β₁/(1 − β₁) steps, each of which adds εPA/2 to the variance.
+            Self::AdamSgld { betas: [beta, _], .. } => (1.0 + beta) / (1.0 - beta),
             // Per direction the variance is 1/(A(1 − x)) with x = εA/(4(2 − a)), while the ratio of the parts is
             // η²A²/(2aη) = εA/(4a) in units of the variance.
-            Self::Sghmc { friction } | Self::Sgnht { friction } => friction / (2.0 - friction),
-            Self::Baoab { .. } | Self::Mala { .. } | Self::Hmc { .. } | Self::Nuts { .. } => 0.0,
+            Self::Sghmc { friction } => friction / (2.0 - friction),
+            // The thermostat holds the mean over all directions.
+            Self::Sgnht { .. } | Self::Baoab { .. } | Self::Mala { .. } | Self::Hmc { .. } | Self::Nuts { .. } => 0.0,
         }
     }
 

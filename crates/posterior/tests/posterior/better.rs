@@ -41,7 +41,7 @@ impl Repeated {
 
 #[test]
 fn control_variates_keep_the_mean_and_take_the_scatter() {
-    let (minibatches, minimum, variance) = scattered();
+    let (minibatches, minimum, variance) = scattered(crate::minibatches::WIDTH);
     let (n, width) = (512.0, minimum.len() as f64);
     let n_beta = n / f64::ln(n);
     // Eight examples at step 0.2/A: see `minibatches.rs` for the heat.
@@ -78,7 +78,7 @@ fn control_variates_keep_the_mean_and_take_the_scatter() {
 #[test]
 fn the_identity_of_sgld_holds_with_priors_and_control_variate_gradients() {
     // With one curvature λ̂ is ½·(identity + d)·nβh/(A(1 − εA/4)) draw by draw, so what is left is next to nothing.
-    let (objective, minimum, _) = scattered();
+    let (objective, minimum, _) = scattered(crate::minibatches::WIDTH);
     let llc = Llc { burn_in: 150, draws: 400, gradient: GradientRule::ControlVariate, ..sgld(2e-3, 20.0) };
     let llc = Llc { batch: Batch::Size(64), evaluation: Evaluation::Full, ..llc };
     let estimate = llc.estimate(&objective, &minimum).unwrap();
@@ -164,7 +164,7 @@ fn coupled_step_sizes_extrapolate_to_none() {
 
 #[test]
 fn the_heat_of_minibatches_extrapolates_away_too() {
-    let (objective, minimum, variance) = scattered();
+    let (objective, minimum, variance) = scattered(crate::minibatches::WIDTH);
     let (n, width) = (512.0, minimum.len() as f64);
     let n_beta = n / f64::ln(n);
     let a = n_beta + 1.0;

@@ -137,7 +137,7 @@ fn other_data() -> Objective {
 #[test]
 fn examples_fluctuate_by_the_known_amounts() {
     // wₖ ~ N(mₖ, v): ℓᵢ = ½Σ(wₖ − xᵢₖ)² has the variance Σ(mₖ − xᵢₖ)²v + v²/2, and mean ½Σv above its value at m.
-    let (objective, minimum, scatter) = scattered();
+    let (objective, minimum, scatter) = scattered(WIDTH);
     let n = 512.0_f64;
     let n_beta = n / n.ln();
     let a = n_beta + 1.0;
@@ -167,7 +167,7 @@ fn examples_fluctuate_by_the_known_amounts() {
 
 #[test]
 fn examples_of_a_refused_estimate_are_not_told() {
-    let (objective, minimum, _) = scattered();
+    let (objective, minimum, _) = scattered(WIDTH);
     // Steps of 4.5/A multiply a deviation by 1.25 each.
     let llc = Llc { burn_in: 100, draws: 20, ..sgld(4.5 * 512_f64.ln() / 512.0, 1.0) };
     let execution = Execution::default();
