@@ -74,8 +74,26 @@ pub struct LlcConfig {
     /// First step size of burn-in, as a multiple of `step_size`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burn_in_from: Option<f64>,
+    /// Whether a record keeps the losses of single examples, or of their tokens, at every draw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_losses: Option<KeptLosses>,
+    /// Of how many training examples: the first ones; 100, or all where there are fewer, unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_examples: Option<usize>,
     /// The part that moves, or a list whose union moves.
     pub restrict: Parts,
+}
+
+/// `keep_losses` of an LLC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeptLosses {
+    /// Only the losses that enter λ̂.
+    None,
+    /// The loss of each example.
+    Example,
+    /// The loss of each token, of networks that predict next tokens.
+    Token,
 }
 
 /// `evaluation` of an LLC.
@@ -152,13 +170,15 @@ impl Default for LlcConfig {
             prior_precision: None,
             bounding_box: None,
             burn_in_from: None,
+            keep_losses: None,
+            keep_examples: None,
             restrict: Parts(vec!["full".to_owned()]),
         }
     }
 }
 
 /// Most draws of all chains together that one record may hold.
-const MAX_KEPT: usize = 10_000_000;
+pub(crate) const MAX_KEPT: usize = 10_000_000;
 
 impl LlcConfig {
     /// The estimator with these settings; `Err` explains what does not fit together.
