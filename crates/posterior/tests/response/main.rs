@@ -2,6 +2,7 @@
 
 mod closed_forms;
 mod errors;
+mod heads;
 mod promises;
 
 use std::num::NonZero;
