@@ -90,7 +90,9 @@ fn train(data: &DataSet, steps: u64) -> (Vec<f32>, f32, f32) {
     data.fill(&program, &mut workspace, &(0..N).collect::<Vec<_>>()).unwrap();
     let mut weights = vec![0.0; ParamSpace::of(&g).len()];
     Stream::new(2, Purpose::Initialization, 0).normals(0, 0, &mut weights);
-    weights.iter_mut().for_each(|w| *w *= 0.25);
+    for w in &mut weights {
+        *w *= 0.25;
+    }
     let (mut first, mut second) = (vec![0.0; weights.len()], vec![0.0; weights.len()]);
     let settings = Adam { betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.0, decoupled: true };
     let mut trace = Vec::new();
