@@ -96,7 +96,7 @@ pub use local::write_file;
 pub use manifest::{Manifest, ManifestError};
 pub use measures::{Analysis, MeasurePlan, WorkItem};
 pub use place::Place;
-pub use record::{InvalidRecord, KeyParts, Outcome, Record, RecordArray, RecordKey, index_labels};
+pub use record::{InvalidRecord, KeyParts, NumberType, Outcome, Record, RecordArray, RecordKey, index_labels};
 pub use record_files::{Lookup, MissingReason, RecordError};
 pub use results::{Boundary, Coordinate, Detail, Nested, Observable, RunInfo, RunView, Status, Transition};
 pub use seal::SealError;

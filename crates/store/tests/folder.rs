@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use ontogeny_store::{
     Analysis, CheckpointError, Coordinate, Detail, FORMAT_VERSION, Imported, KeyParts, Manifest, ManifestError,
-    MeasurePlan, MissingReason, OpenError, Outcome, Record, RecordArray, RecordKey, RunFolder, RunWriter, State,
-    Status, Tensor, Written, hash_tensors, index_labels,
+    MeasurePlan, MissingReason, NumberType, OpenError, Outcome, Record, RecordArray, RecordKey, RunFolder, RunWriter,
+    State, Status, Tensor, Written, hash_tensors, index_labels,
 };
 
 fn manifest() -> Manifest {
@@ -44,6 +44,7 @@ fn record(step: u64, outcome: Outcome, values: [f64; 2]) -> Record {
         unit: "nats".to_owned(),
         dims: vec!["split".to_owned()],
         coordinates: BTreeMap::from([("split".to_owned(), labels.clone())]),
+        number: NumberType::Float64,
         values,
     };
     Record {

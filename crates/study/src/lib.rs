@@ -16,6 +16,7 @@ mod event;
 mod execute;
 mod import;
 mod instruments;
+mod kept_losses;
 mod llc_config;
 mod measure;
 mod opened;

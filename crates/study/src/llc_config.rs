@@ -83,6 +83,12 @@ pub struct LlcConfig {
     /// Settings found, which then stand in place of those given.
     #[serde(skip)]
     pub(crate) is_frozen: bool,
+    /// Whether a record keeps the losses of single examples, or of their tokens, at every draw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_losses: Option<KeptLosses>,
+    /// Of how many training examples: the first ones; 100, or all where there are fewer, unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_examples: Option<usize>,
     /// The part that moves, or a list whose union moves.
     pub restrict: Parts,
 }
@@ -95,6 +101,18 @@ pub enum Calibrate {
     Spread(bool),
     /// On the checkpoints of these steps.
     Steps(Vec<u64>),
+}
+
+/// `keep_losses` of an LLC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeptLosses {
+    /// Only the losses that enter λ̂.
+    None,
+    /// The loss of each example.
+    Example,
+    /// The loss of each token, of networks that predict next tokens.
+    Token,
 }
 
 /// `evaluation` of an LLC.
@@ -173,6 +191,8 @@ impl Default for LlcConfig {
             burn_in_from: None,
             calibrate: None,
             is_frozen: false,
+            keep_losses: None,
+            keep_examples: None,
             restrict: Parts(vec!["full".to_owned()]),
         }
     }
@@ -206,7 +226,7 @@ impl<'de> Deserialize<'de> for Calibrate {
 }
 
 /// Most draws of all chains together that one record may hold.
-const MAX_KEPT: usize = 10_000_000;
+pub(crate) const MAX_KEPT: usize = 10_000_000;
 
 impl LlcConfig {
     /// The estimator with these settings; `Err` explains what does not fit together.

@@ -6,7 +6,7 @@ use ontogeny_observe::{
     EVALUATION_VERSION, Evaluation, FOURIER_VERSION, FourierProgress, Measured, WEIGHT_NORM_VERSION,
 };
 use ontogeny_posterior::{Estimate, Llc};
-use ontogeny_store::{Coordinate, Detail, Outcome, RecordArray, index_labels};
+use ontogeny_store::{Coordinate, Detail, NumberType, Outcome, RecordArray, index_labels};
 
 use crate::llc_config::LlcConfig;
 use crate::sections::ObservableConfig;
@@ -98,6 +98,7 @@ pub(crate) fn llc(estimate: &Estimate, config: &LlcConfig, llc: &Llc) -> Reading
             ("chain".to_owned(), index_labels(diagnostics.trace.excess.len())),
             ("draw".to_owned(), index_labels(n_draws)),
         ]),
+        number: NumberType::Float64,
         values: padded.collect(),
     });
 
@@ -170,6 +171,7 @@ fn array(name: &str, measured: &Measured) -> RecordArray {
             .iter()
             .map(|(dim, labels)| ((*dim).to_owned(), labels.iter().cloned().map(Coordinate::Text).collect()))
             .collect(),
+        number: NumberType::Float64,
         values: measured.values.clone(),
     }
 }

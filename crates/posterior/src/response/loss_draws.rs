@@ -121,6 +121,8 @@ pub struct LossDraws {
     probes: Vec<ProbeItems>,
     n_items: usize,
     n_draws: usize,
+    /// Of each item.
+    start: Vec<f32>,
     /// `[chain]`, (draw, item) row-major; shorter for a chain that diverged.
     losses: Vec<Vec<f32>>,
     max_bytes: usize,
@@ -157,10 +159,22 @@ impl Llc {
             probes: items,
             n_items,
             n_draws: self.draws,
+            start: probes.iter().zip(&baselines).flat_map(|(probe, all)| start_of(probe, all, detail)).collect(),
             losses,
             max_bytes,
         })
     }
+}
+
+/// The losses of a probe at the start, `[example][token]`, at the level that is kept.
+fn start_of(probe: &Probe, all: &[f32], detail: Detail) -> Vec<f32> {
+    let width = match detail {
+        Detail::Set => all.len(),
+        Detail::Example => probe.n_tokens().unwrap_or(1),
+        Detail::Token => 1,
+    };
+    let mean = |own: &[f32]| (own.iter().map(|&loss| f64::from(loss)).sum::<f64>() / width as f64) as f32;
+    all.chunks_exact(width).map(mean).collect()
 }
 
 impl LossDraws {
@@ -192,6 +206,11 @@ impl LossDraws {
     /// Number of draws of each chain.
     pub fn n_draws(&self) -> usize {
         self.n_draws
+    }
+
+    /// The loss of each item at the start.
+    pub fn start(&self) -> &[f32] {
+        &self.start
     }
 
     /// Losses minus their values at the start, of one chain: (draw, item), row-major. A chain that diverged has fewer draws.
@@ -250,6 +269,7 @@ impl LossDraws {
             component: self.component.clone(),
             n_items: first,
             n_draws: self.n_draws,
+            start: groups.iter().map(|group| mean(&self.start, group)).collect(),
             losses: self.losses.iter().map(of_chain).collect(),
             probes,
             max_bytes: self.max_bytes,

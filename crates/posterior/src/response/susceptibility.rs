@@ -84,7 +84,7 @@ impl Susceptibilities {
     ///
     /// The losses of `llc` must be the same function of the weights at every draw: full batches, or `evaluation` full or
     /// fixed, with the baseline of the same examples. φ and ΔL share them, so what a random choice of examples adds to both
-    /// would count as covariance.
+    /// would count as covariance. The examples of a fixed evaluation depend on the seed, and with them what is estimated.
     ///
     /// # Errors
     /// As [`Llc::loss_draws`]; a random evaluation.

@@ -1,7 +1,13 @@
 //! Susceptibilities, influence and covariance against closed forms, and their promises.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "clippy spares only the test functions, not their helpers"
+)]
 
 mod closed_forms;
 mod errors;
+mod heads;
 mod promises;
 
 use std::num::NonZero;
@@ -63,7 +69,9 @@ pub(crate) fn rows(stream: u64, n: usize, tokens: usize, target: f32) -> DataSet
     x.iter_mut().enumerate().for_each(|(i, x)| *x *= scales[i % D]);
     let mut y = vec![0.0; n * tokens];
     Stream::new(1, Purpose::Data, stream).normals(1, 0, &mut y);
-    y.iter_mut().for_each(|y| *y *= target);
+    for y in &mut y {
+        *y *= target;
+    }
     let column = |name: &str, width, values| Column { name: name.to_owned(), width, data: ColumnData::Float(values) };
     DataSet::new(n, vec![column("x", tokens * D, x), column("y", tokens, y)]).unwrap()
 }
@@ -166,7 +174,9 @@ fn restricted_covariance(h: &Matrix, part: &[usize]) -> Matrix {
     // Gauss–Jordan; positive definite, so without pivots.
     for i in 0..D {
         let pivot = a[i][i];
-        a[i].iter_mut().for_each(|x| *x /= pivot);
+        for x in &mut a[i] {
+            *x /= pivot;
+        }
         let row = a[i];
         for (j, other) in a.iter_mut().enumerate() {
             let factor = other[i];
