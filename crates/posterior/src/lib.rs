@@ -29,11 +29,13 @@
 mod acceptance;
 mod batches;
 mod chain;
+pub mod closed_forms;
 mod diagnostics;
 mod draw_loss;
 mod ensemble;
 mod estimate;
 mod execution;
+pub mod known_answers;
 mod llc;
 mod objective;
 mod prior;
