@@ -25,18 +25,6 @@ import torch_loop
 from common import Workload, arguments, report
 
 
-class Network(torch.nn.Module):
-    """The leaves as parameters, their loss as the forward pass."""
-
-    def __init__(self, leaves, loss):
-        super().__init__()
-        self.leaves = torch.nn.ParameterList([torch.nn.Parameter(leaf.detach()) for leaf in leaves])
-        self.loss = loss
-
-    def forward(self):
-        return self.loss(list(self.leaves))
-
-
 class Rows(torch.utils.data.Dataset):
     """One index: the whole batch lies in the network."""
 
@@ -63,7 +51,7 @@ def main():
     w = Workload(options.folder, options.workload)
     leaves, losses = torch_loop.build(w, last_position=False)
     variant, loss = next(iter(losses.items()))
-    network = Network(leaves, loss)
+    network = torch_loop.Network(leaves, loss)
     value = network()
     value.backward()
     square = sum(p.grad.double().square().sum().item() for p in network.parameters())

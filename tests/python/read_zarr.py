@@ -3,7 +3,7 @@
 Usage: read_zarr.py RUN/measurements.zarr EXPECTED.json
 
 EXPECTED.json holds `view` (the object of `ontogeny show RUN --json`) and `arrays` (further arrays: path, dims, shape,
-units, and flat values with NaN and infinities as text). Exits with a message at the first difference.
+units, type, and flat values with NaN and infinities as text). Exits with a message at the first difference.
 """
 
 import json
@@ -26,8 +26,9 @@ def to_floats(nested, shape):
     return np.array(flat, dtype=np.float64).reshape(shape)
 
 
-def check_values(what, found, expected):
-    check_equal(f"{what}: type", found.dtype, np.float64)
+def check_values(what, found, expected, type_name="float64"):
+    check_equal(f"{what}: type", found.dtype, np.dtype(type_name))
+    found = found.astype(np.float64)
     if not np.array_equal(found, expected, equal_nan=True):
         sys.exit(f"{what}: found\n{found}\nexpected\n{expected}")
 
@@ -88,7 +89,7 @@ def main():
         found = tree[array["path"]]
         check_equal(f"{array['path']}: dims", list(found.dims), array["dims"])
         check_equal(f"{array['path']}: units", found.attrs["units"], array["units"])
-        check_values(array["path"], found.values, to_floats(array["values"], array["shape"]))
+        check_values(array["path"], found.values, to_floats(array["values"], array["shape"]), array["type"])
     n, m = len(view["observables"]), len(expected["arrays"])
     print(f"{n} observables and {m} further array{'s' if m != 1 else ''} agree")
 

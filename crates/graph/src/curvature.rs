@@ -45,7 +45,7 @@ pub struct CurvatureProgram {
 }
 
 /// The input that holds the vector.
-const DIRECTION: &str = "curvature.direction";
+pub(crate) const DIRECTION: &str = "curvature.direction";
 
 impl CurvatureProgram {
     /// Compiles the product for all parameters of a graph.

@@ -129,8 +129,11 @@ impl DataSet {
                 }
             }
         }
-        // An input that nobody fills would keep the rows of an earlier batch. Scalars have no rows: they are settings.
-        let has_rows = |name: &&str| program.input_shape(name).is_some_and(|shape| !shape.is_empty());
+        // An input that nobody fills would keep the rows of an earlier batch. Scalars have no rows: they are settings;
+        // the direction of a curvature product comes with the product.
+        let has_rows = |name: &&str| {
+            *name != crate::curvature::DIRECTION && program.input_shape(name).is_some_and(|shape| !shape.is_empty())
+        };
         let is_column = |name: &str| self.columns.iter().any(|column| column.name == name);
         if let Some(name) = program.input_names().filter(has_rows).find(|name| !is_column(name)) {
             let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();

@@ -56,6 +56,10 @@ mod tridiagonal;
 mod turn;
 mod update;
 
+/// Version of the engine's bits: raised whenever a program, an update or a random stream gives other bits than before on
+/// the same instruction set. Runs record it beside that set. (`tests/determinism.rs` notices a change.)
+pub const ENGINE_VERSION: u32 = 1;
+
 pub use compile::Gradient;
 pub use convolution::Convolution;
 pub use curvature::{Curvature, CurvatureProgram};
@@ -70,4 +74,7 @@ pub use probes::{ProbeMean, SpectralDensity, hutchinson_trace};
 pub use program::{Program, RunError, Workspace};
 pub use random::{Purpose, Stream};
 pub use threads::Threads;
-pub use update::{Adam, Free, Langevin, RmsProp, Sgd, StepNorms, adam, rmsprop_sgld, sgd, sgld};
+pub use update::{
+    Adam, AdamLangevin, Free, Friction, Langevin, RmsProp, Sgd, StepNorms, adam, adam_sgld, baoab, rmsprop_sgld, sgd,
+    sghmc, sgld,
+};

@@ -25,6 +25,12 @@ pub enum Purpose {
     Resampling = 7,
     /// Directions and probes.
     Probe = 8,
+    /// Momenta of a chain: those it starts with, or draws anew.
+    ChainMomentum = 9,
+    /// Acceptance, and other choices of a chain.
+    ChainChoice = 10,
+    /// Examples whose loss is recorded at the draws.
+    ChainEvaluation = 11,
 }
 
 /// A stream of random numbers, addressed by (step, index) in any order: nothing is carried from draw to draw.
@@ -34,7 +40,9 @@ pub enum Purpose {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stream {
     key: [u32; 2],
-    stream: u64,
+    number: u64,
+    /// Normals are sums of two steps, see [`Stream::paired`].
+    is_paired: bool,
 }
 
 /// Normals come in chunks of this many, from 16 neighbouring counters.
@@ -45,12 +53,20 @@ const LANES: usize = 16;
 impl Stream {
     /// The stream number `stream` of a purpose under a seed.
     pub fn new(seed: u32, purpose: Purpose, stream: u64) -> Self {
-        Self { key: [seed, purpose as u32], stream }
+        Self { key: [seed, purpose as u32], number: stream, is_paired: false }
+    }
+
+    /// The stream whose normals of step t are (ξ₂ₜ + ξ₂ₜ₊₁)/√2 with those ξ of this one: again independent standard
+    /// normals, and the Brownian path of a Langevin equation in steps twice as long. Everything but normals stays as it
+    /// is. Steps must be below 2³¹.
+    #[must_use]
+    pub fn paired(self) -> Self {
+        Self { is_paired: true, ..self }
     }
 
     /// The four words of one counter.
     pub fn words(&self, step: u32, block: u32) -> [u32; 4] {
-        philox([block, step, self.stream as u32, (self.stream >> 32) as u32], self.key)
+        philox([block, step, self.number as u32, (self.number >> 32) as u32], self.key)
     }
 
     /// A float in [0, 1) with 53 bits; element `index` of `step`.
@@ -106,7 +122,16 @@ impl Stream {
     /// Normals number `64·index .. 64·index + 64` of `step`.
     #[inline]
     pub(crate) fn chunk(&self, isa: Isa, step: u32, index: usize, out: &mut [f32; CHUNK]) {
-        normal_chunk(isa, self.key, self.stream, step, index as u32, out);
+        if !self.is_paired {
+            normal_chunk(isa, self.key, self.number, step, index as u32, out);
+            return;
+        }
+        normal_chunk(isa, self.key, self.number, 2 * step, index as u32, out);
+        let mut second = [0.0; CHUNK];
+        normal_chunk(isa, self.key, self.number, 2 * step + 1, index as u32, &mut second);
+        for (first, second) in out.iter_mut().zip(second) {
+            *first = (*first + second) * std::f32::consts::FRAC_1_SQRT_2;
+        }
     }
 }
 
@@ -206,6 +231,18 @@ mod tests {
             let mut chunk = [0.0; CHUNK];
             stream.chunk(isa, 5, 2, &mut chunk);
             assert_eq!(chunk, whole[128..192], "{isa:?}");
+        }
+    }
+
+    #[test]
+    fn paired_normals_are_those_of_two_steps() {
+        let stream = Stream::new(7, Purpose::ChainNoise, 3);
+        let [mut first, mut second, mut sum] = [[0.0; 100]; 3];
+        stream.normals(10, 30, &mut first);
+        stream.normals(11, 30, &mut second);
+        stream.paired().normals(5, 30, &mut sum);
+        for i in 0..100 {
+            assert_eq!(sum[i], (first[i] + second[i]) * std::f32::consts::FRAC_1_SQRT_2);
         }
     }
 

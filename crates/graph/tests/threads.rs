@@ -178,7 +178,7 @@ fn updates() {
     };
     let (start, gradient, noise) = (normals(0), normals(1), Stream::new(1, Purpose::ChainNoise, 2));
     let langevin = Langevin { step_size: 3e-4, n_beta: 50.0, localization: 7.0 };
-    let rms = RmsProp { decay: 0.99, eps: 0.1 };
+    let rms = RmsProp { decay: 0.99, eps: 0.1, is_frozen: false };
     let settings = Adam { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.1, decoupled: true };
     let momentum = Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.1 };
     let whole = 0..n;

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use ontogeny_graph::{
-    Adam, Free, Langevin, Purpose, RmsProp, Sgd, StepNorms, Stream, Threads, adam, rmsprop_sgld, sgd, sgld,
+    Adam, AdamLangevin, Free, Friction, Langevin, Purpose, RmsProp, Sgd, StepNorms, Stream, Threads, adam, adam_sgld,
+    baoab, rmsprop_sgld, sgd, sghmc, sgld,
 };
 
 const N: usize = 1000;
@@ -74,9 +75,107 @@ fn sgld_is_its_formula() {
 }
 
 #[test]
+fn adam_sgld_is_its_formula() {
+    let stream = Stream::new(9, Purpose::ChainNoise, 4);
+    let adam = AdamLangevin { betas: [0.8, 0.95], eps: 0.1 };
+    let start = normals(0, 2);
+    let mut w = normals(1, 2);
+    let (mut m, mut v) = (vec![0.0; N], vec![0.0; N]);
+    for step in 0..4 {
+        let g = normals(2, step);
+        let mut noise = vec![0.0; N];
+        stream.normals(step, 0, &mut noise);
+        let (before, m_before, v_before) = (w.clone(), m.clone(), v.clone());
+        let free = Free { ranges: &RANGES, noise: &stream, step };
+        let moments = [&mut m[..], &mut v[..]];
+        let norms = adam_sgld(&mut w, &start, &g, moments, step, free, &LANGEVIN, &adam, &Threads::one());
+        let all: Vec<_> = (0..N)
+            .map(|i| {
+                let [b1, b2] = adam.betas.map(wide);
+                let first = (b1 * wide(m_before[i]) + (1.0 - b1) * wide(g[i])) / (1.0 - b1.powi(step as i32 + 1));
+                let second = b2 * wide(v_before[i]) + (1.0 - b2) * wide(g[i]) * wide(g[i]);
+                let root = (second / (1.0 - b2.powi(step as i32 + 1))).sqrt();
+                terms(1.0 / (root + wide(adam.eps)), before[i], start[i], first as f32, noise[i])
+            })
+            .collect();
+        check_step("adam_sgld", &before, &w, &all, &norms);
+    }
+}
+
+/// One step with momentum: the momentum and the weights after it, and the norms, against f64.
+#[test]
+fn steps_with_momentum_are_their_formulas() {
+    let stream = Stream::new(9, Purpose::ChainNoise, 5);
+    let [epsilon, n_beta, gamma] = [LANGEVIN.step_size, LANGEVIN.n_beta, LANGEVIN.localization].map(wide);
+    for is_baoab in [false, true] {
+        let start = normals(0, 3);
+        let (mut w, mut u) = (normals(1, 3), normals(3, 3));
+        for step in 0..4 {
+            let g = normals(2, step);
+            let mut noise = vec![0.0; N];
+            stream.normals(step, 0, &mut noise);
+            let (before, u_before) = (w.clone(), u.clone());
+            let free = Free { ranges: &RANGES, noise: &stream, step };
+            let one = Threads::one();
+            let (lost, fed) = (0.2_f32, 0.3_f32);
+            let norms = if is_baoab {
+                baoab(&mut w, &start, &g, &mut u, step == 0, free, &LANGEVIN, lost, &one)
+            } else {
+                sghmc(&mut w, &start, &g, &mut u, free, &LANGEVIN, Friction { lost, fed }, &one)
+            };
+            let (mut momentum, mut products) = (0.0, [0.0; 3]);
+            for i in 0..N {
+                if !is_free(i) {
+                    assert_eq!(before[i].to_bits(), w[i].to_bits());
+                    assert_eq!(u_before[i].to_bits(), u[i].to_bits());
+                    continue;
+                }
+                let distance = wide(before[i]) - wide(start[i]);
+                let scale = match (is_baoab, step) {
+                    (true, 0) | (false, _) => 0.5 * epsilon,
+                    (true, _) => epsilon,
+                };
+                let [pull, home] = [scale * n_beta * wide(g[i]), scale * gamma * distance];
+                let keeps = 1.0 - wide(lost);
+                let kick = if is_baoab {
+                    ((1.0 - keeps * keeps) * epsilon).sqrt() * wide(noise[i])
+                } else {
+                    (wide(fed) * epsilon).sqrt() * wide(noise[i])
+                };
+                let (want_u, moved) = if is_baoab {
+                    let kicked = wide(u_before[i]) - pull - home;
+                    let after = keeps * kicked + kick;
+                    (after, 0.5 * (kicked + after))
+                } else {
+                    let after = keeps * wide(u_before[i]) - pull - home + kick;
+                    (after, after)
+                };
+                let size = wide(u_before[i]).abs() + pull.abs() + home.abs() + kick.abs();
+                let ulp = wide(f32::EPSILON);
+                assert!((wide(u[i]) - want_u).abs() <= 8.0 * size * ulp, "{i}: {} {want_u}", u[i]);
+                let want = wide(before[i]) + moved;
+                assert!((wide(w[i]) - want).abs() <= 8.0 * (size + wide(before[i]).abs()) * ulp);
+                momentum += want_u * want_u;
+                products[0] += pull * home;
+                products[1] -= pull * kick;
+                products[2] -= home * kick;
+            }
+            assert!((norms.momentum - momentum.sqrt()).abs() <= 1e-6 * norms.momentum);
+            let got = [norms.gradient_localization, norms.gradient_noise, norms.localization_noise];
+            let sizes =
+                [norms.gradient * norms.localization, norms.gradient * norms.noise, norms.localization * norms.noise];
+            for ((got, want), size) in got.into_iter().zip(products).zip(sizes) {
+                // Terms cancel: an error of some roundings of the product of the norms.
+                assert!((got - want).abs() <= 4e-6 * size, "{got} {want}");
+            }
+        }
+    }
+}
+
+#[test]
 fn rmsprop_sgld_is_its_formula() {
     let stream = Stream::new(9, Purpose::ChainNoise, 3);
-    let rms = RmsProp { decay: 0.95, eps: 0.1 };
+    let rms = RmsProp { decay: 0.95, eps: 0.1, is_frozen: false };
     let start = normals(0, 1);
     let mut w = normals(1, 1);
     let mut v = vec![0.0; N];

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ontogeny_posterior::Restriction;
 use ontogeny_study::{Every, NameGlob};
 
 use crate::bench::{self, Workload};
@@ -55,8 +56,15 @@ pub(crate) enum Command {
     #[command(after_help = "Example: ontogeny new grokking > my.toml")]
     New(NewArgs),
     /// The tensors of a .safetensors, .pt, .pth, .npz or .npy file
-    #[command(after_help = "Example: ontogeny inspect model.pt --json")]
+    #[command(after_help = "Examples:\n  ontogeny inspect model.pt --json\n  \
+                            ontogeny inspect runs/grokking-3f9a/checkpoints/step-00003000.safetensors --restrict 'attn & l0 | l0n0-15'")]
     Inspect(InspectArgs),
+    /// Choose step size, localisation and temperature for the learning coefficients of a run, and show why
+    #[command(
+        after_help = "Example: ontogeny calibrate runs/grokking-3f9a --steps 1000,3000",
+        after_long_help = CALIBRATE_HELP
+    )]
+    Calibrate(CalibrateArgs),
     /// How fast chains step on this machine, for workloads from a toy to 70 million weights
     #[command(after_help = "Example: ontogeny bench --only W2,W3 --seconds 5 --json", after_long_help = BENCH_HELP)]
     Bench(BenchArgs),
@@ -171,9 +179,50 @@ pub(crate) struct NewArgs {
 pub(crate) struct InspectArgs {
     /// The file
     pub(crate) file: PathBuf,
+    /// Draw which weights this part of the network holds, written as `restrict` in a run file, by the names in the file
+    #[arg(long, value_name = "EXPR")]
+    pub(crate) restrict: Option<Restriction>,
     /// Print as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+// As above.
+const CALIBRATE_HELP: &str = "\
+Starts from the settings of the measurement, estimates around a few checkpoints, and prints the settings that fit all of \
+them as lines for the run file. The step size is the largest at which the finite step makes at most a tenth of the \
+estimate; the localisation the weakest at which every estimate is accepted; nβ is moved from n/ln n only where the \
+estimate is not flat there. Nothing is written into the run.
+
+In a run file, `calibrate = true` (or a list of steps) in [measure.NAME] does the same before anything is measured, and \
+keeps the evidence in the run and its report.
+
+Exit code 1 says that nothing fits; stderr says why.
+
+Examples:
+  ontogeny calibrate runs/grokking-3f9a
+  ontogeny calibrate runs/grokking-3f9a --measure llc_unembed --steps 1000,3000 --plot calibration.html
+  ontogeny calibrate runs/grokking-3f9a --json";
+
+#[derive(Debug, Args)]
+pub(crate) struct CalibrateArgs {
+    /// Folder of the run
+    pub(crate) dir: PathBuf,
+    /// The measurement, by its name in the run file [default: the first learning coefficient]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) measure: Option<String>,
+    /// Steps of the checkpoints, separated by commas [default: three spread over the run]
+    #[arg(long, value_name = "STEPS", value_delimiter = ',')]
+    pub(crate) steps: Vec<u64>,
+    /// Write what was tried as a page with maps
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Print everything as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Threads [default: one for each core]; the result does not depend on them
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<std::num::NonZero<usize>>,
 }
 
 // As above.
@@ -217,6 +266,10 @@ pub(crate) struct BenchArgs {
     /// Write weights, inputs, loss and gradient of the workloads as safetensors; measure nothing
     #[arg(long, value_name = "DIR", conflicts_with = "json")]
     pub(crate) export: Option<PathBuf>,
+    /// Sample this many steps of each chain around the workload's weights with the given step size, temperature and
+    /// localisation, and print losses and time as JSON: one side of a comparison with another program
+    #[arg(long, hide = true, value_name = "STEPS,EPSILON,N_BETA,GAMMA", value_parser = sampling)]
+    pub(crate) sample: Option<(usize, [f32; 3])>,
     /// Measure in this process and print a line for each workload: how this command calls itself
     #[arg(long, hide = true)]
     pub(crate) measured_here: bool,
@@ -227,6 +280,16 @@ fn workload(text: &str) -> Result<&'static Workload, String> {
         let ids: Vec<&str> = bench::WORKLOADS.iter().map(|workload| workload.id).collect();
         format!("no workload is called `{text}`; there are {}", ids.join(", "))
     })
+}
+
+fn sampling(text: &str) -> Result<(usize, [f32; 3]), String> {
+    let expected = || format!("`{text}` is no number of steps and three positive numbers, separated by commas");
+    let numbers: Vec<&str> = text.split(',').collect();
+    let [steps, rest @ ..] = numbers.as_slice() else { return Err(expected()) };
+    let steps = steps.trim().parse().map_err(|_| expected())?;
+    let rest: Vec<f32> = rest.iter().map(|x| x.trim().parse()).collect::<Result<_, _>>().map_err(|_| expected())?;
+    let rest: [f32; 3] = rest.try_into().map_err(|_| expected())?;
+    if rest.iter().all(|x| *x > 0.0 && x.is_finite()) { Ok((steps, rest)) } else { Err(expected()) }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -27,6 +27,7 @@ pub(crate) struct Lines {
     begun: Instant,
     train: Pace,
     measure: Pace,
+    calibrate: Pace,
 }
 
 pub(crate) struct Pace {
@@ -44,7 +45,12 @@ impl Reporter {
         }
         if !std::io::stderr().is_terminal() {
             let pace = || Pace { last: None, first: None };
-            return Self::Lines(Mutex::new(Lines { begun: Instant::now(), train: pace(), measure: pace() }));
+            return Self::Lines(Mutex::new(Lines {
+                begun: Instant::now(),
+                train: pace(),
+                measure: pace(),
+                calibrate: pace(),
+            }));
         }
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         let train = all.add(ProgressBar::new(0));
@@ -62,7 +68,7 @@ impl Reporter {
                     Event::Trained { step, n_steps, .. } => {
                         *step == *n_steps || step.is_multiple_of((n_steps / 100).max(1))
                     }
-                    Event::Measuring { .. } => false,
+                    Event::Measuring { .. } | Event::Calibrating { .. } => false,
                     _ => true,
                 };
                 if milestone && let Ok(line) = serde_json::to_string(event) {
@@ -152,6 +158,11 @@ impl Bars {
                 self.measure.set_length(*n_total as u64 * FINE);
                 self.measure.set_position(*n_done as u64 * FINE);
             }
+            Event::Calibrating { measure, share } => {
+                self.measure.set_length(FINE);
+                self.measure.set_position((share * FINE as f64) as u64);
+                self.measure.set_message(format!("calibrating {measure}"));
+            }
             Event::Analysed { .. } => {}
         }
     }
@@ -182,6 +193,11 @@ impl Lines {
                 terminal::say(&format!("  measure  {n_done}/{n_total}  {:.0} s", self.begun.elapsed().as_secs_f64()));
             }
             Event::Measured { .. } => {}
+            Event::Calibrating { measure, share } => {
+                if let Some(left) = self.calibrate.due(*share) {
+                    terminal::say(&format!("  calibrate {measure}  {:.0} %, at most {left}", 100.0 * share));
+                }
+            }
             Event::Analysed { n_transitions, n_boundaries } => {
                 terminal::say(&format!("  stages   {n_boundaries} boundaries, {n_transitions} transitions"));
             }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{TINY, TINY_STEPS, Workplace, assert_same, files, llc_table};
+use common::{TINY, TINY_STEPS, Workplace, assert_same, files, llc_table, small};
 use serde_json::Value;
 
 /// Names of the measurements that were made, from the events of `run --json`.
@@ -295,4 +295,47 @@ fn report_and_inspect_say_what_they_wrote_and_read() {
     assert!(names.contains(&"blocks.0.attn.W_Q") && names.contains(&"unembed.W_U"), "{names:?}");
     let table = here.call(&["inspect", "r/checkpoints/step-00000010.safetensors"]);
     assert!(table.stdout.contains("[2, 8, 4]"), "the shape of W_Q: {}", table.stdout);
+}
+
+#[test]
+fn inspect_draws_what_a_restriction_selects() {
+    let here = Workplace::new();
+    here.call(&small("r")).expect(0, &[]);
+    let file = "r/checkpoints/step-00000010.safetensors";
+    let drawn = here.call(&["inspect", file, "--restrict", "l0h1 | l0n3 | unembed.W_U[sv 0-1] | pos_embed"]);
+    drawn.expect(0, &[]);
+    let expected = "\
+l0h1 | l0n3 | unembed.W_U[sv 0-1] | pos_embed
+all                  171 of 688  24.85 %
+blocks               145 of 536
+  0                  145 of 536
+    attn             128 of 256
+      W_K [2, 8, 4]   32 of  64  ········████████
+      W_O [2, 4, 8]   32 of  64  ········████████
+      W_Q [2, 8, 4]   32 of  64  ········████████
+      W_V [2, 8, 4]   32 of  64  ········████████
+    mlp               17 of 280
+      W_in [8, 16]     8 of 128  ░·░·░·░·░·░·░·░·
+      W_out [16, 8]    8 of 128  ···█············
+      b_in [16]        1 of  16  ···█············
+      b_out [8]        0 of   8  ················
+embed                  0 of  64
+  W_E [8, 8]           0 of  64  ················
+pos_embed             24 of  24
+  W_pos [3, 8]        24 of  24  ████████████████
+unembed                2 of  64
+  W_U [8, 8]           2 of  64  ~~~~~~~~~~~~~~~~  singular directions 0-1
+";
+    assert_eq!(drawn.stdout, expected, "\n{}", drawn.stdout);
+    assert_eq!(drawn.stderr, "");
+
+    let json = here.call(&["inspect", file, "--restrict", "unembed.W_U[sv 0-1]", "--json"]).json_lines().remove(0);
+    assert_eq!((&json["selected"], &json["weights"]), (&2.into(), &688.into()));
+    let parts = json["parts"].as_array().unwrap();
+    let tensor = parts.iter().find(|part| part["name"] == "unembed.W_U").unwrap();
+    assert_eq!((&tensor["selected"], &tensor["directions"]), (&2.into(), &serde_json::json!([0, 1])));
+
+    here.call(&["inspect", file, "--restrict", "l0h2"]).expect(2, &[file, "no head 2 in layer 0; it has 2 heads"]);
+    here.call(&["inspect", file, "--restrict", "attn & mlp"]).expect(2, &[file, "selects nothing", "`attn` 256"]);
+    here.call(&["inspect", file, "--restrict", "(attn"]).expect(2, &["character 1, at `(attn`", "add a `)`"]);
 }

@@ -30,10 +30,19 @@ pub(crate) struct BatchSource {
 }
 
 impl BatchSource {
-    /// Batches of `batch` out of `n` examples for one chain; `batch` is at most `n`.
-    pub(crate) fn new(n: usize, batch: usize, seed: u32, chain: usize) -> Self {
-        let stream = Stream::new(seed, Purpose::ChainBatches, chain as u64);
+    /// Batches of `batch` out of `n` examples; `batch` is at most `n`.
+    pub(crate) fn new(n: usize, batch: usize, stream: Stream) -> Self {
         Self { stream, order: (0..n).collect(), chosen: vec![0; batch], is_full: batch == n }
+    }
+
+    /// The batches of one chain's gradients.
+    pub(crate) fn of_chain(n: usize, batch: usize, seed: u32, chain: usize) -> Self {
+        Self::new(n, batch, Stream::new(seed, Purpose::ChainBatches, chain as u64))
+    }
+
+    /// The examples that [`Self::rows`] gave last.
+    pub(crate) fn last(&self) -> &[usize] {
+        if self.is_full { &self.order } else { &self.chosen }
     }
 
     /// The examples of step `step`.
@@ -62,12 +71,12 @@ mod tests {
 
     #[test]
     fn a_full_batch_is_every_example_once_in_order() {
-        assert_eq!(BatchSource::new(5, 5, 0, 0).rows(3), [0, 1, 2, 3, 4]);
+        assert_eq!(BatchSource::of_chain(5, 5, 0, 0).rows(3), [0, 1, 2, 3, 4]);
     }
 
     #[test]
     fn a_minibatch_repeats_no_example_and_depends_on_step_chain_and_seed_alone() {
-        let mut source = BatchSource::new(50, 20, 1, 2);
+        let mut source = BatchSource::of_chain(50, 20, 1, 2);
         let steps: Vec<Vec<usize>> = (0..30).map(|step| source.rows(step).to_vec()).collect();
         for rows in &steps {
             let mut sorted = rows.clone();
@@ -77,14 +86,14 @@ mod tests {
             assert!(sorted[19] < 50);
         }
         assert_eq!(source.rows(7), steps[7], "random access");
-        assert_eq!(BatchSource::new(50, 20, 1, 2).rows(7), steps[7], "resume");
-        assert_ne!(BatchSource::new(50, 20, 1, 3).rows(7), steps[7], "another chain");
-        assert_ne!(BatchSource::new(50, 20, 2, 2).rows(7), steps[7], "another seed");
+        assert_eq!(BatchSource::of_chain(50, 20, 1, 2).rows(7), steps[7], "resume");
+        assert_ne!(BatchSource::of_chain(50, 20, 1, 3).rows(7), steps[7], "another chain");
+        assert_ne!(BatchSource::of_chain(50, 20, 2, 2).rows(7), steps[7], "another seed");
     }
 
     #[test]
     fn defect_9_the_first_shuffle_is_not_replayed() {
-        let mut source = BatchSource::new(12, 4, 0, 0);
+        let mut source = BatchSource::of_chain(12, 4, 0, 0);
         let passes: Vec<Vec<usize>> =
             (0..4).map(|pass| (0..3).flat_map(|i| source.rows(3 * pass + i).to_vec()).collect()).collect();
         for pass in 1..4 {
@@ -94,7 +103,7 @@ mod tests {
 
     #[test]
     fn every_example_is_equally_likely_in_every_place() {
-        let mut source = BatchSource::new(8, 3, 5, 0);
+        let mut source = BatchSource::of_chain(8, 3, 5, 0);
         let mut counts = [[0_u32; 8]; 3];
         let n_steps = 8000;
         for step in 0..n_steps {

@@ -2,6 +2,8 @@
 
 use ontogeny_graph::StepNorms;
 
+use crate::control::Controlled;
+use crate::quantity::Quantity;
 use crate::start::Start;
 
 /// What was sampled, and how the chains behaved.
@@ -29,6 +31,8 @@ pub struct Diagnostics {
     pub mean_loss: Option<f64>,
     /// Agreement and precision of the chains; `None` if one diverged.
     pub convergence: Option<Convergence>,
+    /// λ̂ with control variates; `None` if a chain diverged, for samplers without, and for a single chain.
+    pub controlled: Option<Controlled>,
     /// Mean Euclidean norms of the parts of a step after burn-in, over the free parameters and all chains.
     pub norms: StepNorms,
     /// The chains that diverged.
@@ -50,6 +54,8 @@ pub struct Convergence {
     pub ess_bulk: f64,
     /// Effective sample size for the tails.
     pub ess_tail: f64,
+    /// Integrated autocorrelation time, in draws; times `thin` in steps.
+    pub autocorrelation_time: f64,
     /// Mean of the last half minus mean of the first fifth of the chains.
     pub drift: f64,
     /// The drift in its standard errors.
@@ -60,6 +66,10 @@ pub struct Convergence {
     /// where nβ·(L − L*) follows Gamma(λ, 1).
     /// `None` where the mean is not positive.
     pub dispersion: Option<f64>,
+    /// Var(nβ·L), the scatter of the evaluation batches taken out: a second estimate of λ, for nβ·(L − L*) follows
+    /// Gamma(λ, 1) where nβ is large and the localisation weak. In a quadratic it is ½·Σf² with f = nβh·v, v the variance
+    /// of the weight, while λ̂ is ½·Σf: below λ̂ where the localisation holds directions.
+    pub variance: Quantity,
     /// Mean acceptance probability of the matching MALA step at up to 64 draws of each chain; about 0.9 and above is
     /// sound. `None` unless SGLD runs on full batches, where alone it is defined.
     pub acceptance: Option<f64>,

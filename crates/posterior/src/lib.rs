@@ -28,28 +28,55 @@
 
 mod acceptance;
 mod batches;
+mod calibration;
 mod chain;
+mod combine;
+mod control;
 mod diagnostics;
+mod draw_loss;
+mod ensemble;
 mod estimate;
+mod example_losses;
 mod execution;
+mod extrapolation;
 mod llc;
 mod objective;
+mod preview;
+mod prior;
+mod quantity;
+mod response;
 mod restriction;
-mod rmsprop_sgld;
-mod sampler;
+mod samplers;
+mod schedule;
 mod selection;
-mod sgld;
+mod singular;
 mod start;
+mod target;
 mod verdict;
 
 pub use batches::Batch;
+pub use calibration::{Calibrated, Calibration, CalibrationError, Trial};
+pub use combine::{CombineError, Difference, Ladder, difference, two_temperatures};
+pub use control::Controlled;
 pub use diagnostics::{Convergence, Diagnostics, Failure, Trace};
 pub use estimate::Estimate;
+pub use example_losses::ExampleLosses;
 pub use execution::{Execution, Progress, in_parallel, threads_each};
-pub use llc::{Evaluation, Llc, LlcError, SettingsError};
+pub use extrapolation::Extrapolation;
+pub use llc::{Baseline, Evaluation, GradientRule, Llc, LlcError, SettingsError};
 pub use objective::{FullLoss, Objective, ObjectiveError};
+pub use preview::{Preview, PreviewRow, PreviewTensor};
+pub use prior::{Centre, GaussianPrior};
+pub use quantity::Quantity;
+pub use response::{
+    Chi, ComponentResponse, Covariance, Detail, Direction, Influence, Item, Judged, LossDraws, Pair, Probe, ProbeError,
+    ProbeItems, Recording, Refusal, ResponseError, ResponseTable, Susceptibilities, TopPair, Trajectory, WeightDraws,
+    random_walk_share,
+};
 pub use restriction::Restriction;
-pub use sampler::{Sampler, UnknownSampler};
+pub use samplers::{Correction, Sampler, UnknownSampler};
+pub use schedule::Schedule;
 pub use selection::{RestrictionError, Selection};
+pub use singular::Projector;
 pub use start::Start;
 pub use verdict::{Limits, Verdict};

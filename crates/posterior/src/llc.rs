@@ -2,26 +2,25 @@
 
 use std::fmt;
 
-use ontogeny_graph::{RunError, StepNorms, Threads, Workspace};
+use ontogeny_graph::{GraphError, RunError};
 use ontogeny_stats::{ChainError, MIN_DRAWS};
 
 use crate::batches::Batch;
-use crate::chain::{ChainPlan, ChainRecord};
-use crate::diagnostics::{Diagnostics, Trace};
+use crate::ensemble::Ensemble;
 use crate::estimate::Estimate;
-use crate::execution::{Execution, Ticker, in_parallel, threads_each};
+use crate::execution::Execution;
 use crate::objective::{Objective, ObjectiveError};
+use crate::prior::GaussianPrior;
 use crate::restriction::Restriction;
-use crate::sampler::Sampler;
+use crate::samplers::Sampler;
+use crate::schedule::Schedule;
 use crate::selection::RestrictionError;
-use crate::start::{Start, Tempering};
-use crate::verdict::{self, Case, Evidence, Limits, Verdict};
 
 /// Settings of an estimate of the local learning coefficient (Lau et al. 2023).
 ///
-/// What is compared with what: the loss at a draw is taken before that step's update, on the examples of that step's
-/// gradient or on all ([`Evaluation`]), and compared with the loss of the *same* examples at w*, which is computed
-/// once over all data. So the baseline brings no error of its own, the scatter of the minibatches is part of the
+/// What is compared with what: the loss at a draw is taken before that step's update, on the examples that
+/// [`Evaluation`] names, and compared with the loss of the *same* examples at w* (or of all, see [`Baseline`]), which is
+/// computed once over all data. So the baseline brings no error of its own, the scatter of the minibatches is part of the
 /// draws and of their Monte Carlo error, and a start whose loss is exactly 0 is a start like any other.
 ///
 /// The error is nβ times the standard deviation of the draws over √ESS, with the ESS of Vehtari et al. (2021): it
@@ -45,14 +44,24 @@ pub struct Llc {
     pub localization: f64,
     /// Examples of one gradient.
     pub batch: Batch,
+    /// How gradients are formed from their examples.
+    pub gradient: GradientRule,
     /// Examples whose loss is recorded at a draw.
     pub evaluation: Evaluation,
+    /// What that loss is compared with.
+    pub baseline: Baseline,
     /// nβ, above 0; n/ln n with the objective's n unless given.
     pub n_beta: Option<f64>,
     /// Seed of noise and batches.
     pub seed: u32,
     /// The part that moves; all other weights keep their bits.
     pub restriction: Restriction,
+    /// Gaussian priors besides the localisation.
+    pub priors: Vec<GaussianPrior>,
+    /// Half the width b of a box: every free weight stays within b of its start, and the prior is flat inside. Above 0.
+    pub bounding_box: Option<f64>,
+    /// How the step size changes along a chain.
+    pub schedule: Schedule,
 }
 
 /// Examples whose loss is recorded at a draw.
@@ -60,8 +69,33 @@ pub struct Llc {
 pub enum Evaluation {
     /// Those of the step's gradient: no extra cost.
     Batch,
+    /// So many, drawn anew for each draw and independent of the gradients.
+    Fresh(usize),
+    /// So many, drawn once, the same for all draws and chains: what is estimated is then the learning coefficient of
+    /// their loss under the posterior of all, with an error that does not speak of the choice.
+    Fixed(usize),
     /// All of them, at the cost of a pass over the data for each draw.
     Full,
+}
+
+/// What the loss at a draw is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Baseline {
+    /// The loss of the same examples at w*: their own scatter drops out.
+    SameExamples,
+    /// The loss of all examples at w*, as is usual elsewhere: the scatter of the examples adds to the error.
+    Full,
+}
+
+/// How a gradient is formed from the examples of its batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GradientRule {
+    /// Their mean.
+    Plain,
+    /// Their mean, minus their mean at w*, plus the mean of all examples at w* (SVRG; Johnson & Zhang 2013, for Langevin
+    /// dynamics Dubey et al. 2016, Baker et al. 2019): the same expectation, and noise that vanishes towards w*, for
+    /// twice the cost.
+    ControlVariate,
 }
 
 /// A setting outside its range.
@@ -86,6 +120,9 @@ pub enum LlcError {
     /// A batch or data that do not fit.
     #[error(transparent)]
     Objective(#[from] ObjectiveError),
+    /// A graph that cannot be differentiated as asked.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
     /// An execution that failed.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -128,10 +165,15 @@ impl Default for Llc {
             step_size: 2e-5,
             localization: 300.0,
             batch: Batch::Full,
+            gradient: GradientRule::Plain,
             evaluation: Evaluation::Batch,
+            baseline: Baseline::SameExamples,
             n_beta: None,
             seed: 0,
             restriction: Restriction::full(),
+            priors: Vec::new(),
+            bounding_box: None,
+            schedule: Schedule::Constant,
         }
     }
 }
@@ -151,8 +193,15 @@ impl Llc {
     /// A setting outside its range, a batch that does not fit the data, or a restriction unknown to the network.
     pub fn check(&self, objective: &Objective) -> Result<(), LlcError> {
         self.check_settings()?;
-        objective.batch_rows(self.batch)?;
-        self.restriction.resolve(objective.space())?;
+        let rows = objective.batch_rows(self.batch)?;
+        objective.evaluation_rows(self.evaluation, rows)?;
+        let is_full = objective.data().is_none_or(|data| data.len() == rows);
+        if self.sampler.is_exact() && !is_full {
+            let message = "`full`: its Metropolis test needs the loss over all data";
+            return Err(SettingsError::new("batch", format!("{rows} with `{}`", self.sampler), message).into());
+        }
+        self.priors.iter().try_for_each(|prior| prior.check(objective.space().len()))?;
+        self.restriction.check(objective.space())?;
         Ok(())
     }
 
@@ -174,69 +223,12 @@ impl Llc {
         weights: &[f32],
         execution: &Execution<'_>,
     ) -> Result<Estimate, LlcError> {
-        self.check_settings()?;
-        let batch = objective.batch_rows(self.batch)?;
-        let selection = self.restriction.resolve(objective.space())?;
-        check_weights(objective, weights)?;
-        let n_beta = self.n_beta.unwrap_or_else(|| objective.default_n_beta());
-
-        let evaluation = objective.program(batch, None)?;
-        let threads = Threads::new(execution.threads);
-        let mut workspace = Workspace::with_threads(&evaluation.program, &threads);
-        let baseline = objective.full_loss_with(&evaluation, &mut workspace, weights)?;
-        if !baseline.mean.is_finite() {
-            let node = evaluation.program.first_non_finite(&mut workspace, weights)?;
-            return Err(LlcError::NonFiniteStart { node: node.unwrap_or_else(|| "loss".to_owned()) });
-        }
-        drop(workspace);
-        let n_steps = ChainPlan::n_steps(self);
-        let covered = 0.5 * self.step_size * self.sampler.largest_rate() * n_steps as f64;
-        let tempering = Tempering {
-            n_beta,
-            localization: self.localization,
-            longest_step: n_beta * covered.min(1.0 / self.localization),
-        };
-        let start = Start::measure(objective, &selection, &evaluation, weights, &baseline, &tempering, &threads)?;
-        drop(threads);
-
-        let gradient = objective.program(batch, Some(&selection))?;
-        let plan = ChainPlan {
-            objective,
-            settings: self,
-            selection: &selection,
-            n_beta,
-            gradient: &gradient,
-            evaluation: &evaluation,
-            start: weights,
-            baseline: &baseline,
-            n_threads: threads_each(self.chains, execution.threads),
-        };
-        let ticker = Ticker::new(execution, self.chains * n_steps);
-        let records = in_parallel(self.chains, execution.threads, |chain| plan.run(chain, &ticker));
-        let records: Vec<ChainRecord> = records.into_iter().collect::<Result<_, _>>()?;
-
-        let is_full_batch = objective.data().is_none_or(|data| data.len() == batch);
-        let case = Case { n_beta, n_free: selection.n_free(), is_full_batch };
-        let diagnostics = Diagnostics {
-            n_beta,
-            n: objective.n(),
-            n_free: selection.n_free(),
-            baseline: baseline.mean,
-            baseline_standard_error: baseline.standard_error,
-            start,
-            not_a_minimum: false,
-            per_chain: records.iter().map(|record| chain_mean(record, n_beta)).collect(),
-            mean_loss: None,
-            convergence: None,
-            norms: mean_norms(&records),
-            failures: records.iter().filter_map(|record| record.failure.clone()).collect(),
-            trace: Trace::default(),
-        };
-        conclude(records, diagnostics, case)
+        let ensemble = Ensemble::prepare(self, objective, weights, execution)?;
+        let records = ensemble.run(execution, |_, _| Ok(()))?;
+        ensemble.conclude(records.into_iter().map(|(record, ())| record).collect())
     }
 
-    fn check_settings(&self) -> Result<(), SettingsError> {
-        self.sampler.validate()?;
+    pub(crate) fn check_settings(&self) -> Result<(), SettingsError> {
         let finite = |name, found: f64, fits: bool, expected| {
             // The update runs in f32, where a tiny step becomes none and a huge one infinite.
             if fits && (found as f32).is_finite() && (found == 0.0) == (found as f32 == 0.0) {
@@ -249,6 +241,11 @@ impl Llc {
         finite("localization", self.localization, self.localization >= 0.0, "a finite number, at least 0")?;
         if let Some(n_beta) = self.n_beta {
             finite("n_beta", n_beta, n_beta > 0.0, "a finite number above 0")?;
+        }
+        self.sampler.validate(self.step_size, self.burn_in)?;
+        self.schedule.validate(self.step_size)?;
+        if let Some(half) = self.bounding_box {
+            finite("bounding_box", half, half > 0.0, "a finite number above 0")?;
         }
         let at_least = |name, found: usize, least: usize| {
             if found >= least { Ok(()) } else { Err(SettingsError::new(name, found, format!("at least {least}"))) }
@@ -274,59 +271,4 @@ impl SettingsError {
     pub fn name(&self) -> &'static str {
         self.name
     }
-}
-
-fn check_weights(objective: &Objective, weights: &[f32]) -> Result<(), LlcError> {
-    let space = objective.space();
-    if weights.len() != space.len() {
-        return Err(RunError::Weights { expected: space.len(), found: weights.len() }.into());
-    }
-    for param in space.iter() {
-        let own = &weights[param.range.clone()];
-        if let Some(index) = own.iter().position(|w| !w.is_finite()) {
-            return Err(LlcError::NonFiniteWeight { param: param.name.clone(), index, value: own[index] });
-        }
-    }
-    Ok(())
-}
-
-fn chain_mean(record: &ChainRecord, n_beta: f64) -> Option<f64> {
-    let is_complete = record.failure.is_none();
-    is_complete.then(|| n_beta * record.excess.iter().sum::<f64>() / record.excess.len() as f64)
-}
-
-fn mean_norms(records: &[ChainRecord]) -> StepNorms {
-    let n_steps = records.iter().map(|record| record.n_steps).sum::<usize>().max(1) as f64;
-    let mean = |part: fn(&StepNorms) -> f64| records.iter().map(|record| part(&record.norms)).sum::<f64>() / n_steps;
-    StepNorms {
-        gradient: mean(|n| n.gradient),
-        localization: mean(|n| n.localization),
-        noise: mean(|n| n.noise),
-        distance: mean(|n| n.distance),
-    }
-}
-
-/// Weighs the evidence. A chain that diverged refuses the whole estimate: its draws are never averaged over.
-fn conclude(records: Vec<ChainRecord>, mut diagnostics: Diagnostics, case: Case) -> Result<Estimate, LlcError> {
-    let refusal = if diagnostics.failures.is_empty() {
-        let evidence = Evidence::of(&records, case)?;
-        let n_draws: usize = records.iter().map(|record| record.losses.len()).sum();
-        let sum: f64 = records.iter().flat_map(|record| &record.losses).sum();
-        diagnostics.mean_loss = Some(sum / n_draws as f64);
-        diagnostics.convergence = Some(evidence.convergence);
-        evidence.judge(case)
-    } else {
-        Some((Verdict::Diverged, verdict::diverged(&diagnostics.failures, records.len())))
-    };
-    diagnostics.not_a_minimum = diagnostics.start.decrease > Limits::START_NATS;
-    let (losses, excess) = records.into_iter().map(|record| (record.losses, record.excess)).unzip();
-    diagnostics.trace = Trace { losses, excess };
-    let diagnostics = Box::new(diagnostics);
-    Ok(match (refusal, diagnostics.convergence) {
-        (None, Some(convergence)) => Estimate::Ok { value: convergence.mean, mcse: convergence.mcse, diagnostics },
-        (refusal, _) => {
-            let (verdict, reason) = refusal.expect("chains without evidence have diverged");
-            Estimate::Refused { verdict, reason, diagnostics }
-        }
-    })
 }

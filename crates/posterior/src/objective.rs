@@ -4,9 +4,13 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ontogeny_graph::{DataSet, Gradient, Graph, GraphError, Node, ParamSpace, Program, RunError, Threads, Workspace};
+use ontogeny_graph::{
+    Curvature, CurvatureProgram, DataSet, Gradient, Graph, GraphError, Node, ParamSpace, Program, RunError, Threads,
+    Workspace,
+};
 
 use crate::batches::Batch;
+use crate::llc::Evaluation;
 use crate::selection::Selection;
 
 /// Name of the losses among a program's outputs.
@@ -223,6 +227,26 @@ impl Objective {
             (Source::Data { .. }, Batch::Full) => Ok(self.n),
             (Source::Data { .. }, Batch::Size(batch)) if (1..=self.n).contains(&batch) => Ok(batch),
             (Source::Data { .. }, Batch::Size(batch)) => Err(ObjectiveError::Batch { batch, n: self.n }),
+        }
+    }
+
+    /// Examples of one execution when the losses of draws are evaluated; `batch` is that of the gradient.
+    pub(crate) fn evaluation_rows(&self, evaluation: Evaluation, batch: usize) -> Result<usize, ObjectiveError> {
+        match evaluation {
+            Evaluation::Batch | Evaluation::Full => Ok(batch),
+            Evaluation::Fresh(rows) | Evaluation::Fixed(rows) => self.batch_rows(Batch::Size(rows)),
+        }
+    }
+
+    /// Products with the Hessian of the mean loss of a batch.
+    pub(crate) fn curvature(&self, batch: usize) -> Result<CurvatureProgram, GraphError> {
+        match &self.source {
+            Source::Population { graph, loss } => CurvatureProgram::compile(graph, Curvature::Hessian { loss: *loss }),
+            Source::Data { build, .. } => {
+                let (mut graph, example_loss) = build(batch);
+                let loss = graph.mean_all(example_loss);
+                CurvatureProgram::compile(&graph, Curvature::Hessian { loss })
+            }
         }
     }
 

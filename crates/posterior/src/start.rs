@@ -37,7 +37,8 @@ impl Start {
         posterior: &Tempering,
         threads: &Threads,
     ) -> Result<Self, ObjectiveError> {
-        let gradient = objective.full_gradient(selection, evaluation.batch, weights, threads)?;
+        let mut gradient = objective.full_gradient(selection, evaluation.batch, weights, threads)?;
+        selection.project_direction(&mut gradient);
         let square: f64 = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum();
         let mut start = Self { gradient_norm: square.sqrt(), decrease: 0.0 };
         let Tempering { n_beta, localization, longest_step } = *posterior;

@@ -6,6 +6,7 @@ use ontogeny_stats::{ChainError, Chains};
 
 use crate::chain::ChainRecord;
 use crate::diagnostics::{Convergence, Failure};
+use crate::quantity::Quantity;
 
 /// Whether an estimate may be used, and if not, what went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,7 +82,11 @@ impl Limits {
 pub(crate) struct Case {
     pub(crate) n_beta: f64,
     pub(crate) n_free: usize,
+    /// Coordinates that take part in a step: more than are free where some move along few directions.
+    pub(crate) n_stepped: usize,
     pub(crate) is_full_batch: bool,
+    /// See [`crate::Sampler`]'s `discretization_share`.
+    pub(crate) discretization_share: f64,
 }
 
 /// The evidence of chains that all came to their end.
@@ -98,20 +103,18 @@ impl Evidence {
         let draws: Vec<Vec<f64>> =
             records.iter().map(|r| r.excess.iter().map(|excess| case.n_beta * excess).collect()).collect();
         let all = Chains::new(&draws)?;
-        let (mean, r_hat) = (all.mean(), all.rank_rhat());
+        let total = Quantity::of(&all);
+        let r_hat = all.rank_rhat();
         let mut chains = Vec::new();
-        let mut variance = 0.0;
+        let mut within = 0.0;
         for chain in &draws {
             let own = Chains::new(std::slice::from_ref(chain))?;
             chains.push((own.mean(), own.mcse_mean()));
-            variance += own.standard_deviation().powi(2) / draws.len() as f64;
+            within += own.standard_deviation().powi(2) / draws.len() as f64;
         }
-        let mut mcse = all.mcse_mean();
-        if r_hat > Limits::R_HAT_AGREEMENT {
-            mcse = mcse.max(between_chains(&chains));
-        }
+        let Quantity { value: mean, mcse } = total;
         let n_draws = (all.n_chains() * all.n_draws()) as f64;
-        let batch_variance = records.iter().map(|r| r.batch_variance).sum::<f64>() / n_draws;
+        let batch_variance = records.iter().flat_map(|r| &r.batch_variances).sum::<f64>() / n_draws;
         let below = draws.iter().flatten().filter(|&&excess| excess < 0.0).count();
         let (pull, noise) = records.iter().fold((0.0, 0.0), |(p, n), r| (p + r.pull_squared, n + r.noise_squared));
         let (accepted, n_probes) = records.iter().fold((0.0, 0), |(p, n), r| (p + r.acceptance.0, n + r.acceptance.1));
@@ -122,12 +125,18 @@ impl Evidence {
             r_hat,
             ess_bulk: all.ess_bulk(),
             ess_tail: all.ess_tail(),
+            autocorrelation_time: all.autocorrelation_time(),
             drift: drift.difference,
             drift_z: drift.z,
             share_below_baseline: below as f64 / n_draws,
-            dispersion: (mean > 0.0).then(|| (variance - case.n_beta.powi(2) * batch_variance).max(0.0) / mean),
+            dispersion: (mean > 0.0).then(|| (within - case.n_beta.powi(2) * batch_variance).max(0.0) / mean),
+            variance: loss_variance(records, total, case.n_beta)?,
             acceptance: (n_probes > 0).then(|| accepted / n_probes as f64),
-            discretization: if noise > 0.0 { 0.5 * case.n_free as f64 * pull / noise } else { 0.0 },
+            discretization: if noise > 0.0 {
+                case.discretization_share * 0.5 * case.n_stepped as f64 * pull / noise
+            } else {
+                0.0
+            },
         };
         Ok(Self { convergence, chains })
     }
@@ -204,15 +213,16 @@ pub(crate) fn diverged(failures: &[Failure], n_chains: usize) -> String {
     )
 }
 
-/// Standard error of the mean of all chains from the spread of their means alone; 0 for one chain.
-fn between_chains(chains: &[(f64, f64)]) -> f64 {
-    let m = chains.len() as f64;
-    if m < 2.0 {
-        return 0.0;
-    }
-    let centre = chains.iter().map(|(mean, _)| mean).sum::<f64>() / m;
-    let squares: f64 = chains.iter().map(|(mean, _)| (mean - centre) * (mean - centre)).sum();
-    (squares / (m - 1.0) / m).sqrt()
+/// Var(nβ·L) without the scatter of the evaluation batches: the mean of (x − x̄)² − v over the draws, x = nβ·excess, v what
+/// the choice of the examples adds to its variance. That the centre is the mean of the same draws takes Var(x̄) away.
+fn loss_variance(records: &[ChainRecord], total: Quantity, n_beta: f64) -> Result<Quantity, ChainError> {
+    let squares = |record: &ChainRecord| {
+        let added = record.batch_variances.iter().map(|v| n_beta * n_beta * v).chain(std::iter::repeat(0.0));
+        record.excess.iter().zip(added).map(|(x, v)| (n_beta * x - total.value).powi(2) - v).collect()
+    };
+    let squares: Vec<Vec<f64>> = records.iter().map(squares).collect();
+    let mean = Quantity::of(&Chains::new(&squares)?);
+    Ok(Quantity { value: mean.value + total.mcse.powi(2), ..mean })
 }
 
 #[cfg(test)]
@@ -220,7 +230,7 @@ mod tests {
     use super::*;
     use ontogeny_graph::{Purpose, Stream};
 
-    const CASE: Case = Case { n_beta: 2.0, n_free: 20, is_full_batch: true };
+    const CASE: Case = Case { n_beta: 2.0, n_free: 20, n_stepped: 20, is_full_batch: true, discretization_share: 1.0 };
 
     /// Four chains of 100 draws of nβ·excess ~ `level(chain, draw)` + unit noise, with the given steps.
     fn judge(pull_squared: f64, level: impl Fn(usize, usize) -> f64) -> (Convergence, Option<Verdict>) {

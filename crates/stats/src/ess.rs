@@ -34,6 +34,15 @@ impl Chains<'_> {
         self.standard_deviation() / self.ess_mean().sqrt()
     }
 
+    /// Standard error of [`Chains::mean`] from the spread of the chains' means alone; 0 for one chain.
+    pub fn mcse_between(&self) -> f64 {
+        if self.n_chains() < 2 {
+            return 0.0;
+        }
+        let means: Vec<f64> = self.draws.iter().map(|chain| mean(chain)).collect();
+        (variance(&means) / means.len() as f64).sqrt()
+    }
+
     /// Integrated autocorrelation time in draws: number of draws / ESS of the mean.
     ///
     /// 1 for independent draws, below 1 for draws that alternate; a disagreement between chains
@@ -124,6 +133,14 @@ mod tests {
         let tiny: Vec<Vec<f64>> = draws.iter().map(|c| c.iter().map(|v| v * 2f64.powi(-80)).collect()).collect();
         let (a, b) = (Chains::new(&draws).unwrap(), Chains::new(&tiny).unwrap());
         assert_eq!(a.ess_mean(), b.ess_mean());
+    }
+
+    #[test]
+    fn the_spread_between_chains_is_an_error_of_its_own() {
+        // Means 1 and 3: standard deviation √2 over √2 chains.
+        let draws = vec![vec![0.0, 2.0, 0.0, 2.0], vec![2.0, 4.0, 2.0, 4.0]];
+        assert!((Chains::new(&draws).unwrap().mcse_between() - 1.0).abs() < 1e-15);
+        assert_eq!(Chains::new(&draws[..1]).unwrap().mcse_between(), 0.0);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use ontogeny_store::{
-    Coordinate, KeyParts, Manifest, MeasurePlan, Outcome, Record, RecordArray, RecordKey, RunFolder, RunWriter, State,
-    Tensor,
+    Coordinate, KeyParts, Manifest, MeasurePlan, NumberType, Outcome, Record, RecordArray, RecordKey, RunFolder,
+    RunWriter, State, Tensor,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -64,6 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 unit: "1".to_owned(),
                 dims: vec!["component".to_owned()],
                 coordinates: BTreeMap::from([("component".to_owned(), component)]),
+                number: NumberType::Float64,
                 values: vec![weight * weight],
             }],
             details: BTreeMap::new(),

@@ -7,9 +7,9 @@ use crate::measures::{ANALYSIS_FILE, PLANS_FILE, Plans};
 use crate::shelf::{Cache, Shelf};
 use crate::view::{self, View};
 use crate::{
-    Analysis, Checkpoint, CheckpointError, CheckpointHeader, Events, Imported, Lookup, Manifest, ManifestError,
-    MeasurePlan, Place, RecordError, RecordKey, SealedError, State, ViewError, WorkItem, checkpoint, events, manifest,
-    sealed, state,
+    Analysis, Calibration, Checkpoint, CheckpointError, CheckpointHeader, Events, Imported, Lookup, Manifest,
+    ManifestError, MeasurePlan, Place, RecordError, RecordKey, SealedError, State, ViewError, WorkItem, calibration,
+    checkpoint, events, manifest, sealed, state,
 };
 
 /// A run, for reading. Every method looks at it as it is at that moment.
@@ -148,6 +148,15 @@ impl RunFolder {
     /// Where the file is damaged or newer.
     pub fn analysis(&self) -> Result<Analysis, SealedError> {
         Ok(sealed::read(&self.place, ANALYSIS_FILE)?.unwrap_or_default())
+    }
+
+    /// The settings found for a measurement; `None` before
+    /// [`RunWriter::write_calibration`](crate::RunWriter::write_calibration).
+    ///
+    /// # Errors
+    /// Where the file is damaged or newer.
+    pub fn calibration(&self, measure: &str) -> Result<Option<Calibration>, SealedError> {
+        calibration::read(&self.place, measure)
     }
 
     /// Everything planned that has no record yet, by measurement, then by step.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use zarrs::array::Array;
+use zarrs::array::{Array, data_type};
 use zarrs::storage::store::MemoryStore;
 use zarrs::storage::{StoreKey, WritableStorageTraits as _};
 
@@ -16,7 +16,9 @@ use crate::grid::{self, Labels, Places};
 use crate::record::{self, Values};
 use crate::sealed::{self, Fault};
 use crate::shelf::Wanted;
-use crate::{Coordinate, Detail, MissingReason, Outcome, Place, Record, RecordArray, RecordError, RecordKey, name};
+use crate::{
+    Coordinate, Detail, MissingReason, NumberType, Outcome, Place, Record, RecordArray, RecordError, RecordKey, name,
+};
 
 /// Folder of the indices.
 pub(crate) const FOLDER: &str = "sealed";
@@ -69,6 +71,8 @@ pub(crate) struct EntryArray {
     pub(crate) dims: Vec<String>,
     /// For each of `dims`, the index of its labels in the index.
     pub(crate) labels: Vec<usize>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) number: NumberType,
     /// Hash of the values.
     pub(crate) blake3: String,
     /// The values themselves where the Zarr array must not show them: an estimate that was refused.
@@ -193,6 +197,15 @@ fn has_twice<T: Ord>(items: &[T]) -> bool {
     items.iter().collect::<BTreeSet<_>>().len() != items.len()
 }
 
+fn widened<T: Into<f64>, E>(values: Result<Vec<T>, E>) -> Result<Vec<f64>, E> {
+    values.map(|values| values.into_iter().map(Into::into).collect())
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_default(number: &NumberType) -> bool {
+    *number == NumberType::default()
+}
+
 /// Hash of values: bits in little-endian order, every NaN alike.
 pub(crate) fn hash_values(values: &[f64]) -> String {
     let mut hasher = blake3::Hasher::new();
@@ -254,6 +267,7 @@ impl Generation {
                 unit: array.unit.clone(),
                 dims: array.dims.clone(),
                 coordinates: array.dims.iter().cloned().zip(labels).collect(),
+                number: array.number,
                 values,
             });
         }
@@ -311,7 +325,14 @@ impl Generation {
         if shape.contains(&0) {
             return Ok(Dense { steps, shape, dims, labels, values: Vec::new() });
         }
-        let values = zarr.retrieve_array_subset::<Vec<f64>>(&zarr.subset_all()).map_err(|e| failed(&e))?;
+        let all = zarr.subset_all();
+        // Of records of several types the array has the widest, so it is the array that tells.
+        let values = match zarr.data_type() {
+            of if *of == data_type::float32() => widened(zarr.retrieve_array_subset::<Vec<f32>>(&all)),
+            of if *of == data_type::int32() => widened(zarr.retrieve_array_subset::<Vec<i32>>(&all)),
+            _ => zarr.retrieve_array_subset::<Vec<f64>>(&all),
+        };
+        let values = values.map_err(|e| failed(&e))?;
         Ok(Dense { steps, shape, dims, labels, values })
     }
 

@@ -96,6 +96,7 @@ impl<'a> Places<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::NumberType;
 
     fn array(rows: &[u64], columns: &[&str], values: &[f64]) -> RecordArray {
         let rows = rows.iter().map(|&n| Coordinate::Number(n)).collect();
@@ -105,6 +106,7 @@ mod tests {
             unit: "1".to_owned(),
             dims: vec!["row".to_owned(), "column".to_owned()],
             coordinates: Labels::from([("row".to_owned(), rows), ("column".to_owned(), columns)]),
+            number: NumberType::Float64,
             values: values.to_vec(),
         }
     }

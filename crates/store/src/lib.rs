@@ -12,6 +12,7 @@
 //!   measurements.zarr                        stands for the newest tree, for `xarray.open_datatree`
 //!   measures.json                            what is measured, and at which steps
 //!   analysis.json                            transitions and stages
+//!   calibration/MEASURE.json                 sampler settings found before measuring, and every estimate they rest on
 //!   events.jsonl                             what happened, with times
 //!   workers/…  leases/UNIT.00001             who is at work, and on what
 //! ```
@@ -38,8 +39,9 @@
 //! **Sealing.** [`RunWriter::seal`] moves loose records into arrays, a generation at a time; readers see the union.
 //! Every array of every record keeps its hash there, so damage is noticed, and costs that record only.
 //!
-//! **Versions.** Every file carries the version of its format. A newer one is refused; runs of format 1 are read, and
-//! become format 2 when a worker joins.
+//! **Versions.** Every file carries the version of its format. A newer one is refused; older runs are read, and
+//! become runs of this one when a worker joins: format 1 had no sealed records, and replaced states in place; format 2
+//! did not record the engine.
 //!
 //! ```
 //! use ontogeny_store::{Manifest, RunFolder, RunWriter, Tensor};
@@ -55,6 +57,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod calibration;
 mod checkpoint;
 mod clock;
 mod crew;
@@ -83,6 +86,7 @@ mod view;
 mod writer;
 mod zarr;
 
+pub use calibration::{CalibratedSettings, Calibration, CalibrationTrial};
 pub use checkpoint::{Checkpoint, CheckpointHeader, Written};
 pub use crew::{Claim, Worker};
 pub use events::{Event, Events};
@@ -92,7 +96,7 @@ pub use local::write_file;
 pub use manifest::{Manifest, ManifestError};
 pub use measures::{Analysis, MeasurePlan, WorkItem};
 pub use place::Place;
-pub use record::{InvalidRecord, KeyParts, Outcome, Record, RecordArray, RecordKey, index_labels};
+pub use record::{InvalidRecord, KeyParts, NumberType, Outcome, Record, RecordArray, RecordKey, index_labels};
 pub use record_files::{Lookup, MissingReason, RecordError};
 pub use results::{Boundary, Coordinate, Detail, Nested, Observable, RunInfo, RunView, Status, Transition};
 pub use seal::SealError;
@@ -104,5 +108,6 @@ pub use tensor_file::CheckpointError;
 pub use view::{Problem, View, ViewError};
 pub use writer::{OpenError, RunWriter};
 
-/// Version of everything in a run folder; a newer one is refused, an older one is read.
-pub const FORMAT_VERSION: u32 = 2;
+/// Version of everything in a run folder; a newer one is refused, an older one is read. There is no 3: one flipped bit
+/// would make an older version of it, and go unnoticed.
+pub const FORMAT_VERSION: u32 = 4;

@@ -18,6 +18,9 @@ pub struct Manifest {
     pub version: String,
     /// Instruction set whose bits the run holds, such as `avx512`.
     pub instruction_set: String,
+    /// Version of the engine whose bits the run holds; not in runs of formats 1 and 2, where nobody knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<u32>,
     /// The seed every random stream derives from; at most 2⁶³ − 1, which is what TOML can hold.
     pub seed: u64,
     /// The command that makes the run again.
@@ -164,7 +167,7 @@ pub(crate) fn read(place: &Place) -> Result<(Manifest, u32), ManifestError> {
         Some(toml::Value::Integer(found)) if found >= 1 => found as u32,
         other => {
             let found = other.map_or_else(|| "none".to_owned(), |value| value.to_string());
-            return Err(damaged(format!("format_version {found}"), "format_version 1 or 2"));
+            return Err(damaged(format!("format_version {found}"), &format!("format_version 1 to {FORMAT_VERSION}")));
         }
     };
     let Some(toml::Value::String(expected)) = table.remove("blake3") else {
@@ -189,6 +192,7 @@ mod tests {
             title: "A “title” = [with] \"quotes\"\nand lines".to_owned(),
             version: "0.1.0".to_owned(),
             instruction_set: "avx2".to_owned(),
+            engine: Some(7),
             seed: i64::MAX as u64,
             command: r#"ontogeny run "C:\a b.toml""#.to_owned(),
             trajectory: "ab12".to_owned(),

@@ -58,17 +58,49 @@ pub struct RecordArray {
     pub dims: Vec<String>,
     /// Labels along each of `dims`, without repetition; their number is the extent.
     pub coordinates: BTreeMap<String, Vec<Coordinate>>,
+    /// What the values are in Zarr; every value must be one of that type.
+    #[serde(default, skip_serializing_if = "NumberType::is_float64")]
+    pub number: NumberType,
     /// Row-major values. NaN and infinities come back as such (a NaN's sign and payload do not).
     #[serde(with = "exact")]
     pub values: Vec<f64>,
+}
+
+/// The type of an array's numbers in Zarr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NumberType {
+    /// 64-bit floats; NaN at steps without a record.
+    #[default]
+    Float64,
+    /// 32-bit floats, for what is computed in them and stored by the million; NaN at steps without a record.
+    Float32,
+    /// 32-bit whole numbers from 0 on, such as token ids; −1 at steps without a record.
+    Index32,
+}
+
+impl NumberType {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    fn is_float64(&self) -> bool {
+        *self == Self::Float64
+    }
+
+    /// Whether this type holds the value exactly.
+    fn holds(self, value: f64) -> bool {
+        match self {
+            Self::Float64 => true,
+            Self::Float32 => value.is_nan() || f64::from(value as f32) == value,
+            Self::Index32 => value >= 0.0 && value.fract() == 0.0 && value <= f64::from(i32::MAX),
+        }
+    }
 }
 
 impl PartialEq for RecordArray {
     /// Values are equal when their bits are, or when both are NaN.
     fn eq(&self, other: &Self) -> bool {
         let same = |a: &f64, b: &f64| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
-        (&self.name, &self.unit, &self.dims, &self.coordinates)
-            == (&other.name, &other.unit, &other.dims, &other.coordinates)
+        (&self.name, &self.unit, &self.dims, &self.coordinates, self.number)
+            == (&other.name, &other.unit, &other.dims, &other.coordinates, other.number)
             && self.values.len() == other.values.len()
             && self.values.iter().zip(&other.values).all(|(a, b)| same(a, b))
     }
@@ -223,6 +255,15 @@ impl Record {
                     "as many as its coordinates span",
                 ));
             }
+            if let Some(value) = array.values.iter().find(|&&value| !array.number.holds(value)) {
+                return Err(invalid(
+                    format!("the value {value} in array `{}`", array.name),
+                    match array.number {
+                        NumberType::Index32 => "whole numbers from 0 to 2147483647",
+                        NumberType::Float32 | NumberType::Float64 => "numbers that 32-bit floats hold exactly",
+                    },
+                ));
+            }
         }
         if let Some(errors) = self.array("standard_error") {
             let same = |value: &RecordArray| value.dims == errors.dims && value.coordinates == errors.coordinates;
@@ -338,6 +379,7 @@ pub(crate) mod tests {
                 unit: "nats".to_owned(),
                 dims: vec!["component".to_owned()],
                 coordinates: BTreeMap::from([("component".to_owned(), labels.collect())]),
+                number: NumberType::Float64,
                 values: values.to_vec(),
             }],
             details: BTreeMap::from([("r_hat".to_owned(), Detail::Number(Some(1.01)))]),
@@ -367,7 +409,7 @@ pub(crate) mod tests {
     #[test]
     fn records_that_cannot_be_kept_are_refused_by_name() {
         type Change = fn(&mut Record);
-        let cases: [(&str, Change); 11] = [
+        let cases: [(&str, Change); 13] = [
             ("`standard_error`", |r| {
                 r.arrays[0].name = "standard_error".to_owned();
             }),
@@ -378,6 +420,14 @@ pub(crate) mod tests {
             ("`step`", |r| r.arrays[0].dims[0] = "step".to_owned()),
             ("`split`", |r| r.arrays[0].dims.push("split".to_owned())),
             ("2 values", |r| _ = r.arrays[0].values.pop()),
+            ("the value 0.1", |r| {
+                r.arrays[0].number = NumberType::Float32;
+                r.arrays[0].values[0] = 0.1;
+            }),
+            ("the value -1", |r| {
+                r.arrays[0].number = NumberType::Index32;
+                r.arrays[0].values[0] = -1.0;
+            }),
             ("repeated label", |r| {
                 r.arrays[0].coordinates.get_mut("component").unwrap()[1] = Coordinate::Text("a".to_owned());
             }),

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Calibration;
+
 /// A whole run, as `ontogeny show DIR --json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunView {
@@ -17,6 +19,9 @@ pub struct RunView {
     pub transitions: Vec<Transition>,
     /// Stage boundaries, by step.
     pub stages: Vec<Boundary>,
+    /// Sampler settings found by calibration, by measurement.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub calibrations: BTreeMap<String, Calibration>,
 }
 
 /// Identity and provenance of a run.
@@ -331,6 +336,7 @@ mod tests {
                 p_value: 1e-3,
             }],
             stages: vec![Boundary { step: 5.0, lower: 4.0, upper: 6.0, observables: vec!["llc.full".to_owned()] }],
+            calibrations: BTreeMap::new(),
         };
         let text = serde_json::to_string(&view).unwrap();
         assert!(text.contains(r#""values":[[0.1,-9.202e-9],[null,null]]"#), "{text}");

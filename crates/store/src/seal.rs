@@ -150,6 +150,7 @@ fn entry(record: &Record, labels: &mut LabelTable) -> Entry {
         unit: array.unit.clone(),
         dims: array.dims.clone(),
         labels: array.dims.iter().map(|dim| labels.number(&array.coordinates[dim])).collect(),
+        number: array.number,
         blake3: hash_values(&array.values),
         hidden: (is_refused && Wanted::Estimates.includes(&array.name)).then(|| Values(array.values.clone())),
     });

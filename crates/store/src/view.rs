@@ -190,7 +190,11 @@ pub(crate) fn assemble(folder: &RunFolder) -> Result<View, ViewError> {
     checkpoints.sort_unstable();
     checkpoints.dedup();
     let mut observables = BTreeMap::new();
+    let mut calibrations = BTreeMap::new();
     for (measure, m) in measured {
+        if let Some(found) = folder.calibration(&measure)? {
+            calibrations.insert(measure.clone(), found);
+        }
         let observable =
             observable(&m).ok_or_else(|| ViewError::TooLarge { folder: folder.path(), measure: measure.clone() })?;
         observables.insert(measure, observable);
@@ -202,6 +206,7 @@ pub(crate) fn assemble(folder: &RunFolder) -> Result<View, ViewError> {
         observables,
         transitions: analysis.transitions,
         stages: analysis.stages,
+        calibrations,
     };
     Ok(View { results, problems })
 }

@@ -8,9 +8,9 @@ use crate::crew::Crew;
 use crate::folder::IMPORTED_FILE;
 use crate::measures::{ANALYSIS_FILE, PLANS_FILE};
 use crate::{
-    Analysis, CheckpointError, Claim, FORMAT_VERSION, Imported, Manifest, ManifestError, MeasurePlan, Place, Record,
-    RecordError, RunFolder, SealError, SealedError, State, Tensor, Worker, Written, checkpoint, crew, events, manifest,
-    name, record_files, seal, sealed, state,
+    Analysis, Calibration, CheckpointError, Claim, FORMAT_VERSION, Imported, Manifest, ManifestError, MeasurePlan,
+    Place, Record, RecordError, RunFolder, SealError, SealedError, State, Tensor, Worker, Written, calibration,
+    checkpoint, crew, events, manifest, name, record_files, seal, sealed, state,
 };
 
 /// A run, for writing. Its methods may be called from several threads, and other workers may write at the same time.
@@ -58,7 +58,7 @@ impl RunWriter {
     /// Joins the run that `manifest` describes, creating it in a new or empty folder if there is none.
     ///
     /// Where the configuration changed since, as when a measurement was added, the manifest on disk is replaced; its
-    /// instruction set stays that of the first checkpoints.
+    /// instruction set and engine stay those of the first checkpoints.
     ///
     /// # Errors
     /// Where the folder holds something else, other checkpoints or a newer run, cannot be written to, or others work on
@@ -92,7 +92,7 @@ impl RunWriter {
             }
             return Ok(Self { folder: RunFolder::with_manifest(place, found), crew });
         }
-        let manifest = Manifest { instruction_set: found.instruction_set, ..manifest.clone() };
+        let manifest = Manifest { instruction_set: found.instruction_set, engine: found.engine, ..manifest.clone() };
         manifest::replace(&place, &manifest)?;
         Ok(Self { folder: RunFolder::with_manifest(place, manifest), crew })
     }
@@ -184,6 +184,14 @@ impl RunWriter {
             SealedError::Io(error) => error.into(),
             other => RecordError::Io(io::Error::other(other)),
         })
+    }
+
+    /// Replaces the settings found for a measurement.
+    ///
+    /// # Errors
+    /// Where its name cannot be a file, or the file cannot be written.
+    pub fn write_calibration(&self, measure: &str, calibration: &Calibration) -> Result<(), RecordError> {
+        calibration::write(self.place(), measure, calibration)
     }
 
     /// Replaces the transitions and stages found.

@@ -19,7 +19,7 @@ use zarrs::storage::{ListableStorageTraits as _, ReadableStorageTraits as _, Sto
 use crate::grid::{self, Labels};
 use crate::seal::SealError;
 use crate::view::Measured;
-use crate::{Coordinate, Detail, FORMAT_VERSION, Place, RunFolder, Status, ViewError};
+use crate::{Coordinate, Detail, FORMAT_VERSION, NumberType, Place, RunFolder, Status, ViewError};
 
 /// Values in one compressed chunk, if a step does not hold more; a chunk is what a reader decompresses at least.
 const CHUNK_VALUES: usize = 1 << 13;
@@ -63,7 +63,9 @@ fn write_measure(tree: &mut Tree, measure: &str, measured: &Measured, run: &RunF
         let arrays = measured.arrays(name).filter(|(_, counts, _)| *counts || !is_estimate);
         let values = grid::dense(&shape, &first.dims, &labels, arrays.map(|(step_idx, _, array)| (step_idx, array)));
         let dims: Vec<&str> = std::iter::once("step").chain(first.dims.iter().map(String::as_str)).collect();
-        tree.floats(&format!("{group}/{name}"), &dims, &shape, &values, json!({ "units": first.unit }))?;
+        let is_uniform = measured.arrays(name).all(|(_, _, array)| array.number == first.number);
+        let number = if is_uniform { first.number } else { NumberType::Float64 };
+        tree.numbers(&format!("{group}/{name}"), &dims, &shape, number, values, json!({ "units": first.unit }))?;
     }
     labels.insert("step".to_owned(), steps.into_iter().map(Coordinate::Number).collect());
     for (dim, labels) in &labels {
@@ -125,7 +127,8 @@ fn write_details(tree: &mut Tree, group: &str, measured: &Measured) -> Result<()
         let names: Vec<Coordinate> = numbers.keys().map(|&name| Coordinate::Text(name.to_owned())).collect();
         let by_step: Vec<f64> = (0..n_steps).flat_map(|i| numbers.values().map(move |column| column[i])).collect();
         let shape = [n_steps, names.len()];
-        tree.floats(&format!("{group}/number"), &["step", "detail"], &shape, &by_step, json!({}))?;
+        let node = format!("{group}/number");
+        tree.numbers(&node, &["step", "detail"], &shape, NumberType::Float64, by_step, json!({}))?;
         tree.labels(&format!("{group}/detail"), "detail", &names)?;
     }
     if !words.is_empty() {
@@ -163,13 +166,14 @@ impl Tree {
         Ok(())
     }
 
-    /// A sharded array of numbers over `dims`, NaN where nothing was written.
-    fn floats(
+    /// A sharded array of numbers over `dims`; NaN, or −1, where nothing was written.
+    fn numbers(
         &mut self,
         node: &str,
         dims: &[&str],
         shape: &[usize],
-        values: &[f64],
+        number: NumberType,
+        values: Vec<f64>,
         attributes: Value,
     ) -> Result<(), SealError> {
         let per_step = shape[1..].iter().product::<usize>().max(1);
@@ -180,14 +184,24 @@ impl Tree {
         let with_steps = |n_steps: usize| -> Vec<u64> {
             std::iter::once(n_steps).chain(shape[1..].iter().copied()).map(|n| n.max(1) as u64).collect()
         };
-        let mut builder = ArrayBuilder::new(
-            to_u64(shape),
-            &with_steps(chunk_steps * chunks_per_shard)[..],
-            data_type::float64(),
-            f64::NAN,
-        );
+        let shard = with_steps(chunk_steps * chunks_per_shard);
+        let mut builder = match number {
+            NumberType::Float64 => ArrayBuilder::new(to_u64(shape), &shard[..], data_type::float64(), f64::NAN),
+            NumberType::Float32 => ArrayBuilder::new(to_u64(shape), &shard[..], data_type::float32(), f32::NAN),
+            NumberType::Index32 => ArrayBuilder::new(to_u64(shape), &shard[..], data_type::int32(), -1_i32),
+        };
         builder.subchunk_shape(with_steps(chunk_steps));
-        self.array(builder, node, dims, shape, values.to_vec(), attributes)
+        match number {
+            NumberType::Float64 => self.array(builder, node, dims, shape, values, attributes),
+            NumberType::Float32 => {
+                let narrow: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
+                self.array(builder, node, dims, shape, narrow, attributes)
+            }
+            NumberType::Index32 => {
+                let whole: Vec<i32> = values.into_iter().map(|v| if v.is_nan() { -1 } else { v as i32 }).collect();
+                self.array(builder, node, dims, shape, whole, attributes)
+            }
+        }
     }
 
     /// An array of one chunk.

@@ -6,8 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ontogeny_store::{
-    Analysis, Coordinate, Detail, KeyParts, Lookup, Manifest, MeasurePlan, MissingReason, OpenError, Outcome, Place,
-    Record, RecordArray, RecordError, RecordKey, RunFolder, RunWriter, State, Status, Tensor, Written, index_labels,
+    Analysis, Coordinate, Detail, KeyParts, Lookup, Manifest, MeasurePlan, MissingReason, NumberType, OpenError,
+    Outcome, Place, Record, RecordArray, RecordError, RecordKey, RunFolder, RunWriter, State, Status, Tensor, Written,
+    index_labels,
 };
 
 /// Runs the whole suite; `place` gives a new empty place each time.
@@ -151,6 +152,7 @@ fn record(measure: &str, step: u64, value: f64) -> Record {
             unit: "nats".to_owned(),
             dims: vec!["split".to_owned()],
             coordinates: BTreeMap::from([("split".to_owned(), labels)]),
+            number: NumberType::Float64,
             values: vec![value, -value],
         }],
         details: BTreeMap::from([("n".to_owned(), Detail::Number(Some(step as f64)))]),
@@ -253,6 +255,7 @@ fn every_number_and_label_survives_sealing(place: &Place) {
                     ),
                     ("draw".to_owned(), draws),
                 ]),
+                number: NumberType::Float64,
                 values: (0..n).map(|i| hard[(i + step as usize) % hard.len()]).collect(),
             });
             record.details.insert("verdict".to_owned(), Detail::Text(format!("„ok“ {step}")));

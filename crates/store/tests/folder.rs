@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use ontogeny_store::{
     Analysis, CheckpointError, Coordinate, Detail, FORMAT_VERSION, Imported, KeyParts, Manifest, ManifestError,
-    MeasurePlan, MissingReason, OpenError, Outcome, Record, RecordArray, RecordKey, RunFolder, RunWriter, State,
-    Status, Tensor, Written, hash_tensors, index_labels,
+    MeasurePlan, MissingReason, NumberType, OpenError, Outcome, Record, RecordArray, RecordKey, RunFolder, RunWriter,
+    State, Status, Tensor, Written, hash_tensors, index_labels,
 };
 
 fn manifest() -> Manifest {
     Manifest {
         title: "A run".to_owned(),
         version: "0.1.0".to_owned(),
+        engine: Some(4),
         seed: 3,
         trajectory: "one".to_owned(),
         configuration: "title = \"A run\"\n".parse().unwrap(),
@@ -43,6 +44,7 @@ fn record(step: u64, outcome: Outcome, values: [f64; 2]) -> Record {
         unit: "nats".to_owned(),
         dims: vec!["split".to_owned()],
         coordinates: BTreeMap::from([("split".to_owned(), labels.clone())]),
+        number: NumberType::Float64,
         values,
     };
     Record {
@@ -134,9 +136,9 @@ fn a_newer_run_is_refused_before_anything_is_written() {
     drop(RunWriter::join(&path, &manifest()).unwrap());
     let file = path.join("run.toml");
     let text = fs_err::read_to_string(&file).unwrap();
-    fs_err::write(&file, text.replace("format_version = 2", "format_version = 3")).unwrap();
+    fs_err::write(&file, text.replace("format_version = 4", "format_version = 5")).unwrap();
     let before = snapshot(&path);
-    assert!(matches!(RunFolder::open(&path), Err(ManifestError::NewerFormat { found: 3, .. })));
+    assert!(matches!(RunFolder::open(&path), Err(ManifestError::NewerFormat { found: 5, .. })));
     assert!(matches!(RunWriter::open(&path), Err(OpenError::Manifest(ManifestError::NewerFormat { .. }))));
     assert_eq!(snapshot(&path), before);
 }
@@ -194,6 +196,7 @@ fn the_trajectory_may_change_only_while_nothing_is_saved() {
         trajectory: trajectory.to_owned(),
         configuration: format!("title = \"{title}\"\n").parse().unwrap(),
         instruction_set: title.to_owned(),
+        engine: Some(9),
         ..manifest()
     };
     drop(RunWriter::join(&path, &manifest()).unwrap());
@@ -204,11 +207,8 @@ fn the_trajectory_may_change_only_while_nothing_is_saved() {
     assert!(matches!(error, OpenError::Manifest(ManifestError::OtherTrajectory { .. })), "{error}");
     drop(RunWriter::join(&path, &changed("c", "two")).unwrap());
     let run = RunFolder::open(&path).unwrap();
-    assert_eq!(
-        (&*run.manifest().title, &*run.manifest().instruction_set),
-        ("c", ""),
-        "the first instruction set stays"
-    );
+    let Manifest { title, instruction_set, engine, .. } = run.manifest();
+    assert_eq!((&**title, &**instruction_set, *engine), ("c", "", Some(4)), "the first bits are those of the run");
     run.read_checkpoint(1).unwrap();
 }
 
@@ -461,10 +461,10 @@ fn a_damaged_index_costs_what_was_sealed_since_the_one_before_and_says_so() {
     writer.seal().unwrap();
     assert_eq!(RunFolder::open(&path).unwrap().view().unwrap().problems, []);
 
-    let newer = String::from_utf8(bytes).unwrap().replacen("\"format_version\":2", "\"format_version\":3", 1);
+    let newer = String::from_utf8(bytes).unwrap().replacen("\"format_version\":4", "\"format_version\":5", 1);
     fs_err::write(path.join("sealed/00000009.json"), newer).unwrap();
     let error = RunFolder::open(&path).unwrap().view().unwrap_err().to_string();
-    assert!(error.contains("00000009.json") && error.contains("format version 3"), "{error}");
+    assert!(error.contains("00000009.json") && error.contains("format version 5"), "{error}");
 }
 
 #[test]
@@ -609,15 +609,15 @@ fn a_newer_record_is_neither_read_nor_replaced() {
     let record = record(7, Outcome::Done, [1.0, 2.0]);
     writer.put_record(&record).unwrap();
     let file = record_file(writer.folder(), 7);
-    let newer = fs_err::read_to_string(&file).unwrap().replacen("\"format_version\":2", "\"format_version\":3", 1);
+    let newer = fs_err::read_to_string(&file).unwrap().replacen("\"format_version\":4", "\"format_version\":5", 1);
     fs_err::write(&file, &newer).unwrap();
     let error = writer.put_record(&record).unwrap_err();
-    assert!(matches!(error, ontogeny_store::RecordError::NewerFormat { found: 3, .. }), "{error}");
+    assert!(matches!(error, ontogeny_store::RecordError::NewerFormat { found: 5, .. }), "{error}");
     assert_eq!(fs_err::read_to_string(&file).unwrap(), newer);
 }
 
 #[test]
-fn a_run_of_format_1_is_read_and_becomes_format_2_when_a_worker_joins() {
+fn a_run_of_format_1_is_read_and_becomes_one_of_today_when_a_worker_joins() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("run");
     // Format 1 as it was: the same files, under other names, and arrays that were only a copy of the records.
@@ -637,17 +637,20 @@ fn a_run_of_format_1_is_read_and_becomes_format_2_when_a_worker_joins() {
     fs_err::create_dir_all(path.join("measurements.zarr/loss")).unwrap();
     let text = fs_err::read_to_string(path.join("run.toml")).unwrap();
     let body = text.lines().skip(2).collect::<Vec<_>>().join("\n") + "\n";
-    let body = body.replace("format_version = 2", "format_version = 1");
+    let body =
+        body.replace(&format!("format_version = {FORMAT_VERSION}"), "format_version = 1").replace("engine = 4\n", "");
     let head = text.lines().next().unwrap();
     let hash = blake3::hash(body.as_bytes());
     fs_err::write(path.join("run.toml"), format!("{head}\nblake3 = \"{hash}\"\n{body}")).unwrap();
     for file in ["records/loss/step-00000000.json", "records/loss/step-00000001.json", "measures.json"] {
         let file = path.join(file);
         let text = fs_err::read_to_string(&file).unwrap();
-        fs_err::write(&file, text.replacen("\"format_version\":2", "\"format_version\":1", 1)).unwrap();
+        fs_err::write(&file, text.replacen(&format!("\"format_version\":{FORMAT_VERSION}"), "\"format_version\":1", 1))
+            .unwrap();
     }
 
     let before = snapshot(&path);
+    assert_eq!(RunFolder::open(&path).unwrap().manifest().engine, None);
     let view = RunFolder::open(&path).unwrap().view().unwrap();
     assert_eq!(view.results.observables["loss"].status, [Status::Done, Status::Done]);
     assert_eq!(snapshot(&path), before, "reading changes nothing");

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use ontogeny_store::{
-    Coordinate, Detail, KeyParts, Manifest, MeasurePlan, Outcome, Record, RecordArray, RecordKey, RunWriter,
-    index_labels,
+    Coordinate, Detail, KeyParts, Manifest, MeasurePlan, NumberType, Outcome, Record, RecordArray, RecordKey,
+    RunWriter, index_labels,
 };
 use serde_json::json;
 
@@ -21,6 +21,7 @@ fn array(name: &str, dims: &[(&str, Vec<Coordinate>)], values: Vec<f64>) -> Reco
         unit: "nats".to_owned(),
         dims: dims.iter().map(|(dim, _)| (*dim).to_owned()).collect(),
         coordinates: dims.iter().map(|(dim, labels)| ((*dim).to_owned(), labels.clone())).collect(),
+        number: NumberType::Float64,
         values,
     }
 }
@@ -41,9 +42,14 @@ fn record(measure: &str, step: u64, arrays: Vec<RecordArray>) -> Record {
 
 const N_DRAWS: usize = 3000;
 
+fn narrow(step: u64) -> Vec<f64> {
+    vec![f64::from(0.1_f32), f64::NAN, step as f64]
+}
+
 /// Four steps: done, refused, done, missing.
 fn llc(step: u64) -> Record {
     let component = ("component", texts(&["full", "λ̂ unembed"]));
+    let example = ("example", index_labels(3));
     let (chain, draw) = (("chain", index_labels(2)), ("draw", index_labels(N_DRAWS)));
     let trace = (0..2 * N_DRAWS).map(|i| if i == 5 { f64::INFINITY } else { (i as f64 + step as f64).sqrt() });
     let mut record = record(
@@ -53,6 +59,8 @@ fn llc(step: u64) -> Record {
             array("value", std::slice::from_ref(&component), vec![step as f64 / 3.0, 1e-300]),
             array("standard_error", &[component], vec![0.25, f64::NAN]),
             array("trace", &[chain, draw], trace.collect()),
+            RecordArray { number: NumberType::Float32, ..array("narrow", &[example.clone()], narrow(step)) },
+            RecordArray { number: NumberType::Index32, ..array("ids", &[example], vec![7.0, step as f64, 0.0]) },
         ],
     );
     record.details.insert("r_hat".to_owned(), Detail::Number(Some(1.0 + step as f64)));
@@ -129,6 +137,8 @@ fn xarray_reads_what_the_view_says() {
         .chain(vec![f64::NAN; 2 * N_DRAWS])
         .map(exact)
         .collect();
+    let narrow_values: Vec<_> =
+        [0, 10, 20].iter().flat_map(|&step| narrow(step)).chain([f64::NAN; 3]).map(exact).collect();
     let expected = json!({
         "view": writer.folder().view().unwrap().results,
         "arrays": [{
@@ -136,7 +146,22 @@ fn xarray_reads_what_the_view_says() {
             "dims": ["step", "chain", "draw"],
             "shape": [4, 2, N_DRAWS],
             "units": "nats",
+            "type": "float64",
             "values": trace,
+        }, {
+            "path": "llc/narrow",
+            "dims": ["step", "example"],
+            "shape": [4, 3],
+            "units": "nats",
+            "type": "float32",
+            "values": narrow_values,
+        }, {
+            "path": "llc/ids",
+            "dims": ["step", "example"],
+            "shape": [4, 3],
+            "units": "nats",
+            "type": "int32",
+            "values": [7, 0, 0, 7, 10, 0, 7, 20, 0, -1, -1, -1],
         }],
     });
     let file = scratch.path().join("expected.json");
@@ -148,7 +173,7 @@ fn xarray_reads_what_the_view_says() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "4 observables and 1 further array agree");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "4 observables and 3 further arrays agree");
 }
 
 #[test]

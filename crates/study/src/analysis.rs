@@ -170,7 +170,14 @@ mod tests {
             hashes: BTreeMap::new(),
             command: String::new(),
         };
-        let view = RunView { run, checkpoints: vec![], observables, transitions: vec![], stages: vec![] };
+        let view = RunView {
+            run,
+            checkpoints: vec![],
+            observables,
+            transitions: vec![],
+            stages: vec![],
+            calibrations: BTreeMap::new(),
+        };
         let all = all_series(&view);
         assert_eq!(all[0].series.steps().len(), 27);
         assert!(all[0].series.values().iter().all(|value| *value <= 1.0));

@@ -257,7 +257,7 @@ fn is_made(writer: &RunWriter, measure: &str, step: u64, key: &RecordKey) -> Res
     Ok(folder.has_record(measure, step, key)? && folder.record(measure, step, key)?.into_record().is_some())
 }
 
-fn weights_at(run: &Run, writer: &RunWriter, step: u64) -> Result<Vec<f32>, StudyError> {
+pub(crate) fn weights_at(run: &Run, writer: &RunWriter, step: u64) -> Result<Vec<f32>, StudyError> {
     if let (Source::Import(config), Some(checkpoint)) =
         (&run.file.source, run.imported.iter().find(|checkpoint| checkpoint.step == step))
     {

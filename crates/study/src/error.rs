@@ -82,6 +82,14 @@ pub enum StudyError {
         /// Why.
         source: Box<LlcError>,
     },
+    /// A search for settings that found none; its trials are kept in the run.
+    #[error("no settings were found for `{measure}`: {message}")]
+    Calibration {
+        /// The measurement.
+        measure: String,
+        /// Why, and what to do.
+        message: String,
+    },
     /// A loss that the posterior cannot use.
     #[error("in [measure]: {0}")]
     Objective(#[from] ObjectiveError),

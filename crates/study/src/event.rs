@@ -59,6 +59,13 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         refused: Option<String>,
     },
+    /// Settings of a measurement are being searched for.
+    Calibrating {
+        /// The measurement.
+        measure: String,
+        /// Share of the expected search that is done; a search may end early.
+        share: f64,
+    },
     /// Transitions and stages were looked for.
     Analysed {
         /// Transitions found.

@@ -6,8 +6,8 @@ use std::sync::mpsc;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use ontogeny_graph::{Isa, Threads};
-use ontogeny_store::{Analysis, Claim, Place, RunWriter, SealedError};
+use ontogeny_graph::{ENGINE_VERSION, Isa, Threads};
+use ontogeny_store::{Analysis, Claim, Manifest, Place, RunWriter, SealedError};
 
 use crate::analysis::analyse;
 use crate::board::{Board, Next};
@@ -43,13 +43,29 @@ impl Run {
     pub fn execute(&self, place: impl Into<Place>, options: &Options<'_>) -> Result<Summary, StudyError> {
         let place = place.into();
         let writer = self.join(&place, options)?;
+        let (mut run, missing) = self.with_calibrations(writer.folder())?;
+        if !missing.is_empty() {
+            // Everything else first: a calibration needs checkpoints from all over the run.
+            let others = self.without(&missing);
+            let mut board = Board::new(&others, &writer, options)?;
+            others.work(&writer, &mut board, options)?;
+            for measure in &missing {
+                self.calibrate(measure, &writer, options)?;
+            }
+            run = self.with_calibrations(writer.folder())?.0;
+        }
+        run.execute_with(&place, &writer, options)
+    }
+
+    /// What [`Self::execute`] does once all settings are known.
+    fn execute_with(&self, place: &Place, writer: &RunWriter, options: &Options<'_>) -> Result<Summary, StudyError> {
         let plans = self.plans(Some(writer.folder()))?;
         // A worker that comes later knows the same plan, and perhaps fewer of its checkpoints than those at work.
         let is_first = writer.others().map_err(StudyError::Io)?.is_empty();
         if is_first || writer.folder().measures().map_or(true, |found| found.is_empty()) {
             writer.write_measures(&plans)?;
         }
-        let mut board = Board::new(self, &writer, options)?;
+        let mut board = Board::new(self, writer, options)?;
         (options.observer)(&Event::Opened {
             title: self.file.title.clone(),
             directory: place.to_string(),
@@ -57,11 +73,11 @@ impl Run {
             n_missing: board.n_missing(),
         });
         for _ in 0..ROUNDS {
-            self.work(&writer, &mut board, options)?;
-            if let Some(summary) = self.conclude(&writer, options)? {
+            self.work(writer, &mut board, options)?;
+            if let Some(summary) = self.conclude(writer, options)? {
                 return Ok(summary);
             }
-            board.look_closely(&writer, options)?;
+            board.look_closely(writer, options)?;
         }
         let missing = writer.folder().work_list()?;
         let reasons: Vec<String> = missing.iter().take(3).map(|item| item.reason.to_string()).collect();
@@ -73,13 +89,7 @@ impl Run {
 
     fn join(&self, place: &Place, options: &Options<'_>) -> Result<RunWriter, StudyError> {
         let writer = RunWriter::join(place, &self.manifest)?;
-        let begun_on = &writer.folder().manifest().instruction_set;
-        if *begun_on != self.manifest.instruction_set {
-            let message = format!(
-                "the run was begun on {begun_on}, this is {}: numbers made from here on may differ in the last bits; continue \
-                 on a processor like the first to keep them",
-                self.manifest.instruction_set
-            );
+        for message in other_bits(writer.folder().manifest(), &self.manifest) {
             (options.observer)(&Event::Notice { message });
         }
         for other in writer.others().map_err(StudyError::Io)? {
@@ -92,6 +102,7 @@ impl Run {
         let mut fields = serde_json::Map::new();
         fields.insert("version".to_owned(), self.manifest.version.clone().into());
         fields.insert("instruction_set".to_owned(), Isa::current().name().into());
+        fields.insert("engine".to_owned(), ENGINE_VERSION.into());
         writer.event("opened", fields).map_err(StudyError::Io)?;
         Ok(writer)
     }
@@ -246,6 +257,27 @@ pub(crate) fn tell_taken_over(
     fields.insert("from".to_owned(), from.into());
     fields.insert("attempt".to_owned(), claim.attempt().into());
     writer.event("taken_over", fields).map_err(StudyError::Io)
+}
+
+/// What to say where a run holds the bits of another instruction set or engine than this.
+fn other_bits(begun: &Manifest, now: &Manifest) -> Vec<String> {
+    let differ = "numbers made from here on may differ in the last bits; continue";
+    let mut messages = Vec::new();
+    if begun.instruction_set != now.instruction_set {
+        messages.push(format!(
+            "the run was begun on {}, this is {}: {differ} on a processor like the first to keep them",
+            begun.instruction_set, now.instruction_set
+        ));
+    }
+    if begun.engine != now.engine {
+        let name = |engine: Option<u32>| engine.map_or_else(|| "an older engine".to_owned(), |v| format!("engine {v}"));
+        messages.push(format!(
+            "the run was begun by {}, this is {}: {differ} with the ontogeny that began it to keep them",
+            name(begun.engine),
+            name(now.engine)
+        ));
+    }
+    messages
 }
 
 fn joined(trainer: ScopedJoinHandle<'_, Result<(), StudyError>>) -> Result<(), StudyError> {

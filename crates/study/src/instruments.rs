@@ -5,13 +5,25 @@ use std::num::NonZero;
 use std::sync::atomic::AtomicBool;
 
 use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, Measured, weight_norms};
-use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress};
-use ontogeny_zoo::Model;
+use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress, ResponseError};
+use ontogeny_zoo::{Model, Task};
 
 use crate::analysis::{Components, addresses};
+use crate::kept_losses::KeptProbe;
 use crate::measure::{self, Reading};
 use crate::sections::{MeasureConfig, ObservableConfig};
 use crate::{Run, StudyError};
+
+/// The training loss as a posterior takes it.
+pub(crate) fn training_objective(model: &Model, task: &Task) -> Result<Objective, String> {
+    let split = task.split("train").ok_or_else(|| "the task has no split `train`".to_owned())?;
+    let model = model.clone();
+    let build = move |batch| {
+        let (graph, nodes) = model.graph(batch);
+        (graph, nodes.example_loss)
+    };
+    Objective::new(split.data.clone(), build).map_err(|error| error.to_string())
+}
 
 /// Everything needed to measure checkpoints of one run.
 pub(crate) struct Instruments<'a> {
@@ -20,6 +32,7 @@ pub(crate) struct Instruments<'a> {
     fourier: Option<FourierMeasures>,
     objective: Option<Objective>,
     llcs: BTreeMap<String, Llc>,
+    kept: BTreeMap<String, KeptProbe>,
 }
 
 impl<'a> Instruments<'a> {
@@ -43,26 +56,22 @@ impl<'a> Instruments<'a> {
             None => None,
         };
         let objective = match wants("llc") {
-            Some(measure) => {
-                let split = run.task.split("train");
-                let split = split.ok_or_else(|| failed(measure, "the task has no split `train`".to_owned()))?;
-                let model: Model = run.model.clone();
-                Some(Objective::new(split.data.clone(), move |batch| {
-                    let (graph, nodes) = model.graph(batch);
-                    (graph, nodes.example_loss)
-                })?)
-            }
+            Some(measure) => Some(training_objective(&run.model, &run.task).map_err(|e| failed(measure, e))?),
             None => None,
         };
-        let mut llcs = BTreeMap::new();
+        let (mut llcs, mut kept) = (BTreeMap::new(), BTreeMap::new());
         for measure in measures {
             if let (ObservableConfig::Llc(config), Some(objective)) = (&measure.observable, &objective) {
                 let llc = config.llc(run.file.seed).map_err(|message| failed(measure, message))?;
                 llc.check(objective).map_err(|e| failed(measure, e.to_string()))?;
+                config.check_calibration(&run.steps).map_err(|message| failed(measure, message))?;
                 llcs.insert(measure.name.clone(), llc);
+                let data = objective.data().expect("made of a split");
+                let probe = KeptProbe::new(config, &run.model, data).map_err(|message| failed(measure, message))?;
+                kept.extend(probe.map(|probe| (measure.name.clone(), probe)));
             }
         }
-        Ok(Self { run, evaluator, fourier, objective, llcs })
+        Ok(Self { run, evaluator, fourier, objective, llcs, kept })
     }
 
     /// Measures one observable of one checkpoint.
@@ -93,11 +102,22 @@ impl<'a> Instruments<'a> {
                 let llc = &self.llcs[&measure.name];
                 let report = |p: Progress| progress(p.done as f64 / p.total.max(1) as f64);
                 let execution = Execution { threads, progress: Some(&report), cancel: Some(cancel) };
-                let estimate = llc.estimate_with(objective, weights, &execution).map_err(|error| match error {
+                let failed = |error: LlcError| match error {
                     LlcError::Cancelled => StudyError::Interrupted,
                     other => StudyError::Llc { measure: measure.name.clone(), step, source: Box::new(other) },
+                };
+                let Some(kept) = self.kept.get(&measure.name) else {
+                    let estimate = llc.estimate_with(objective, weights, &execution).map_err(failed)?;
+                    return Ok(measure::llc(&estimate, config, llc));
+                };
+                let draws = llc.loss_draws(objective, weights, &kept.recording(), &execution);
+                let draws = draws.map_err(|error| match error {
+                    ResponseError::Llc(error) => failed(error),
+                    other => StudyError::Measure { measure: measure.name.clone(), message: other.to_string() },
                 })?;
-                Ok(measure::llc(&estimate, config, llc))
+                let mut reading = measure::llc(draws.estimate(), config, llc);
+                reading.arrays.extend(kept.arrays(&draws));
+                Ok(reading)
             }
         }
     }

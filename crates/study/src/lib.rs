@@ -9,12 +9,15 @@
 
 mod analysis;
 mod board;
+mod calibrate;
 mod detect;
 mod error;
 mod event;
 mod execute;
 mod import;
 mod instruments;
+mod kept_losses;
+mod llc_config;
 mod measure;
 mod opened;
 mod prepare;
@@ -28,10 +31,11 @@ pub use detect::{Detection, Found, detect};
 pub use error::StudyError;
 pub use event::{Event, Refusal, Summary};
 pub use execute::Options;
+pub use llc_config::LlcConfig;
 pub use opened::OpenedRun;
 pub use prepare::{Run, WorkSummary};
 pub use run_file::{RunFile, Source};
-pub use sections::{ImportConfig, LlcConfig, MeasureConfig, ObservableConfig, ReportConfig, StagesConfig, StepRule};
+pub use sections::{ImportConfig, MeasureConfig, ObservableConfig, ReportConfig, StagesConfig, StepRule};
 pub use series::{
     Every, MIN_FILE_POINTS, NameGlob, NamedSeries, SeriesFile, SeriesFileError, SeriesSettings, read_series,
 };

@@ -6,12 +6,13 @@ use ontogeny_observe::{
     EVALUATION_VERSION, Evaluation, FOURIER_VERSION, FourierProgress, Measured, WEIGHT_NORM_VERSION,
 };
 use ontogeny_posterior::{Estimate, Llc};
-use ontogeny_store::{Coordinate, Detail, Outcome, RecordArray, index_labels};
+use ontogeny_store::{Coordinate, Detail, NumberType, Outcome, RecordArray, index_labels};
 
-use crate::sections::{LlcConfig, ObservableConfig};
+use crate::llc_config::LlcConfig;
+use crate::sections::ObservableConfig;
 
 /// Version of the learning coefficient's algorithm: sampler, estimator and verdict.
-const LLC_VERSION: u32 = 2;
+const LLC_VERSION: u32 = 4;
 
 /// A measurement of one checkpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +98,7 @@ pub(crate) fn llc(estimate: &Estimate, config: &LlcConfig, llc: &Llc) -> Reading
             ("chain".to_owned(), index_labels(diagnostics.trace.excess.len())),
             ("draw".to_owned(), index_labels(n_draws)),
         ]),
+        number: NumberType::Float64,
         values: padded.collect(),
     });
 
@@ -121,11 +123,34 @@ pub(crate) fn llc(estimate: &Estimate, config: &LlcConfig, llc: &Llc) -> Reading
         number("ess_bulk", convergence.ess_bulk);
         number("ess_tail", convergence.ess_tail);
         number("mcse", convergence.mcse);
+        number("autocorrelation_time", convergence.autocorrelation_time);
         number("drift_z", convergence.drift_z);
         number("share_below_baseline", convergence.share_below_baseline);
         number("discretization", convergence.discretization);
+        if let Some(acceptance) = convergence.acceptance {
+            number("acceptance", acceptance);
+        }
     }
-    number("distance", diagnostics.norms.distance);
+    if let (Estimate::Ok { .. }, Some(convergence)) = (estimate, &diagnostics.convergence) {
+        number("variance_estimate", convergence.variance.value);
+        number("variance_estimate_standard_error", convergence.variance.mcse);
+        if let Some(controlled) = &diagnostics.controlled {
+            number("value_cv", controlled.lambda.value);
+            number("standard_error_cv", controlled.lambda.mcse);
+        }
+    }
+    let norms = &diagnostics.norms;
+    for (name, value) in [
+        ("distance", norms.distance),
+        ("gradient_part", norms.gradient),
+        ("localization_part", norms.localization),
+        ("noise_part", norms.noise),
+        ("gradient_dot_localization", norms.gradient_localization),
+        ("gradient_dot_noise", norms.gradient_noise),
+        ("localization_dot_noise", norms.localization_noise),
+    ] {
+        number(name, value);
+    }
     number("gradient_norm", diagnostics.start.gradient_norm);
     number("start_decrease", diagnostics.start.decrease);
     // A flag, not its opposite: no descent found along the gradient does not make a minimum.
@@ -146,6 +171,7 @@ fn array(name: &str, measured: &Measured) -> RecordArray {
             .iter()
             .map(|(dim, labels)| ((*dim).to_owned(), labels.iter().cloned().map(Coordinate::Text).collect()))
             .collect(),
+        number: NumberType::Float64,
         values: measured.values.clone(),
     }
 }

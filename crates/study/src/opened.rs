@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use ontogeny_posterior::Objective;
-use ontogeny_store::RunFolder;
+use ontogeny_posterior::{Execution, LlcError, Objective};
+use ontogeny_store::{Calibration, RunFolder};
 use ontogeny_zoo::{Model, Task};
 
-use crate::{RunFile, Source, StudyError, import};
+use crate::llc_config::{Calibrate, LlcConfig};
+use crate::sections::ObservableConfig;
+use crate::{RunFile, Source, StudyError, calibrate, import};
 
 /// A run on disk with its task and network made ready.
 #[derive(Debug)]
@@ -80,6 +82,52 @@ impl OpenedRun {
         }
         let checkpoint = self.folder.read_checkpoint(step)?;
         import::flat(&self.model, step, &checkpoint.tensors)
+    }
+
+    /// Searches sampler settings for the measurement `measure` (an `llc`; the first one of the run file unless named), on
+    /// some of the checkpoints: those of `steps`, or three spread over the run where there are none named. Nothing is
+    /// written.
+    ///
+    /// # Errors
+    /// No such measurement or checkpoint, weights that allow no estimate, or an interruption.
+    pub fn calibrate(
+        &self,
+        measure: Option<&str>,
+        steps: &[u64],
+        execution: &Execution<'_>,
+    ) -> Result<(String, Calibration), StudyError> {
+        let llcs = || {
+            self.file.measures.iter().filter_map(|m| match &m.observable {
+                ObservableConfig::Llc(config) => Some((m.name.as_str(), config)),
+                _ => None,
+            })
+        };
+        let mut found = llcs().filter(|(name, _)| measure.is_none_or(|wanted| wanted == *name));
+        let Some((name, config)) = found.next() else {
+            let known: Vec<&str> = llcs().map(|(name, _)| name).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let wanted = measure.map_or_else(|| "an".to_owned(), |name| format!("`{name}` as an"));
+            return Err(StudyError::Folder(format!("the run does not measure {wanted} `llc`; those it has: {known}")));
+        };
+        let failed = |message: String| StudyError::Measure { measure: name.to_owned(), message };
+        let all = self.steps()?;
+        let chosen = if steps.is_empty() { Calibrate::Spread(true) } else { Calibrate::Steps(steps.to_vec()) };
+        LlcConfig { calibrate: Some(chosen.clone()), ..config.clone() }.check_calibration(&all).map_err(failed)?;
+        let chosen = calibrate::steps_of(&chosen, &all);
+        let Some(&first) = chosen.first() else {
+            return Err(StudyError::Folder(
+                "the run has no checkpoints yet; continue it with `ontogeny run`".to_owned(),
+            ));
+        };
+        let checkpoints =
+            chosen.iter().map(|&step| Ok((step, self.weights(step)?))).collect::<Result<Vec<_>, StudyError>>()?;
+        let llc = config.llc(self.file.seed).map_err(failed)?;
+        let found = calibrate::search(llc, &self.objective("train")?, &checkpoints, execution);
+        let found = found.map_err(|error| match error {
+            LlcError::Cancelled => StudyError::Interrupted,
+            other => StudyError::Llc { measure: name.to_owned(), step: first, source: Box::new(other) },
+        })?;
+        Ok((name.to_owned(), found))
     }
 
     /// Every checkpoint by step, read when it is reached.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ontogeny_graph::Isa;
+use ontogeny_graph::{ENGINE_VERSION, Isa};
 use ontogeny_store::{Imported, KeyParts, Manifest, ManifestError, MeasurePlan, Place, RecordKey, RunFolder};
 use ontogeny_zoo::{Model, Task, Trainer};
 
@@ -15,7 +15,7 @@ use crate::{RunFile, Source, StudyError, import};
 const DETECTOR_VERSION: u32 = 2;
 
 /// A run that is ready to be executed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Run {
     pub(crate) file: RunFile,
     pub(crate) task: Task,
@@ -122,7 +122,9 @@ impl Run {
         if let Some(folder) = &folder {
             self.check_same_run(folder)?;
         }
-        let plans = self.plans(folder.as_ref())?;
+        let calibrated = folder.as_ref().map(|folder| self.with_calibrations(folder)).transpose()?;
+        let run = calibrated.as_ref().map_or(self, |(run, _)| run);
+        let plans = run.plans(folder.as_ref())?;
         let mut measures = Vec::new();
         let mut shelf = folder.as_ref().map(RunFolder::shelf).transpose()?;
         for (name, plan) in &plans {
@@ -176,18 +178,13 @@ impl Run {
 
     /// The measurements with the key of every record whose checkpoint exists.
     pub(crate) fn plans(&self, folder: Option<&RunFolder>) -> Result<BTreeMap<String, MeasurePlan>, StudyError> {
-        let mut tensors: BTreeMap<u64, String> = BTreeMap::new();
-        for checkpoint in &self.imported {
-            tensors.insert(checkpoint.step, checkpoint.blake3.clone());
-        }
-        if let (Some(folder), Source::Train(_)) = (folder, &self.file.source) {
-            for step in folder.checkpoint_steps().map_err(StudyError::Io)? {
-                tensors.insert(step, folder.checkpoint_header(step)?.hash);
-            }
-        }
+        let tensors = self.tensors(folder)?;
         let mut plans = BTreeMap::new();
         for measure in &self.file.measures {
-            let keyed = |&step: &u64| (step, tensors.get(&step).map(|hash| self.key(measure, hash)));
+            // Without settings there is nothing that a record could depend on.
+            let is_open = measure.observable.awaits_calibration();
+            let key = |step: &u64| tensors.get(step).filter(|_| !is_open).map(|hash| self.key(measure, hash));
+            let keyed = |&step: &u64| (step, key(&step));
             let steps = self.steps.iter().map(keyed).collect();
             let (unit, description) = measure.observable.describe();
             let kind = measure.observable.kind().to_owned();
@@ -197,6 +194,25 @@ impl Run {
             );
         }
         Ok(plans)
+    }
+
+    /// The hash of every checkpoint that exists.
+    pub(crate) fn tensors(&self, folder: Option<&RunFolder>) -> Result<BTreeMap<u64, String>, StudyError> {
+        let mut tensors: BTreeMap<u64, String> = BTreeMap::new();
+        for checkpoint in &self.imported {
+            tensors.insert(checkpoint.step, checkpoint.blake3.clone());
+        }
+        if let (Some(folder), Source::Train(_)) = (folder, &self.file.source) {
+            for step in folder.checkpoint_steps().map_err(StudyError::Io)? {
+                tensors.insert(step, folder.checkpoint_header(step)?.hash);
+            }
+        }
+        Ok(tensors)
+    }
+
+    /// Hash of the examples of all splits.
+    pub(crate) fn data_hash(&self) -> &str {
+        &self.data_hash
     }
 
     /// Hash of everything the analysis depends on.
@@ -263,6 +279,7 @@ fn manifest(
         title: file.title.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instruction_set: isa.to_owned(),
+        engine: Some(ENGINE_VERSION),
         seed: u64::from(file.seed),
         command: command.to_owned(),
         trajectory: trajectory.finalize().to_hex().to_string(),

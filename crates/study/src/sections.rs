@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use ontogeny_posterior::{Batch as ChainBatch, Evaluation, Llc, Restriction, RestrictionError, Sampler};
-use ontogeny_zoo::{Batch, Layout};
+use ontogeny_zoo::Layout;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::llc_config::LlcConfig;
 use crate::toml_source::{RunFileError, Section};
 
 /// `[import]`: checkpoints made elsewhere.
@@ -63,49 +63,6 @@ pub enum ObservableConfig {
     Llc(LlcConfig),
 }
 
-/// Settings of `observable = "llc"`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LlcConfig {
-    /// `sgld` or `rmsprop_sgld`.
-    pub sampler: String,
-    /// Chains from the same start.
-    pub chains: usize,
-    /// Steps before the first draw.
-    pub burn_in: usize,
-    /// Draws of each chain.
-    pub draws: usize,
-    /// Steps from draw to draw.
-    pub thin: usize,
-    /// ε.
-    pub step_size: f64,
-    /// γ.
-    pub localization: f64,
-    /// Examples of a gradient, or `"full"`.
-    pub batch: Batch,
-    /// `batch` (the examples of the gradient) or `full`: whose loss a draw records.
-    pub evaluation: EvaluationConfig,
-    /// nβ; n/ln n with n the training examples unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub n_beta: Option<f64>,
-    /// α of RMSprop.
-    pub decay: f64,
-    /// Added to the root in RMSprop.
-    pub eps: f64,
-    /// The part that moves, or a list whose union moves.
-    pub restrict: Parts,
-}
-
-/// `evaluation` of an LLC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EvaluationConfig {
-    /// The examples of the gradient.
-    Batch,
-    /// All training examples.
-    Full,
-}
-
 /// One name or a list of names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Parts(pub Vec<String>);
@@ -131,77 +88,6 @@ pub struct ReportConfig {
 impl Default for ReportConfig {
     fn default() -> Self {
         Self { write: true }
-    }
-}
-
-impl Default for LlcConfig {
-    fn default() -> Self {
-        let llc = Llc::default();
-        Self {
-            sampler: llc.sampler.name().to_owned(),
-            chains: llc.chains,
-            burn_in: llc.burn_in,
-            draws: llc.draws,
-            thin: llc.thin,
-            step_size: llc.step_size,
-            localization: llc.localization,
-            batch: Batch::Full,
-            evaluation: EvaluationConfig::Batch,
-            n_beta: None,
-            decay: 0.99,
-            eps: 0.1,
-            restrict: Parts(vec!["full".to_owned()]),
-        }
-    }
-}
-
-/// Most draws of all chains together that one record may hold.
-const MAX_KEPT: usize = 10_000_000;
-
-impl LlcConfig {
-    /// The estimator with these settings; `Err` explains an unknown sampler or an empty restriction.
-    pub(crate) fn llc(&self, seed: u32) -> Result<Llc, String> {
-        let sampler = match self.sampler.parse::<Sampler>().map_err(|e| e.to_string())? {
-            Sampler::RmspropSgld { .. } => Sampler::RmspropSgld { decay: self.decay, eps: self.eps },
-            Sampler::Sgld => Sampler::Sgld,
-        };
-        let restriction = self.restriction().map_err(|e| e.to_string())?;
-        let kept = self.chains.saturating_mul(self.draws);
-        if kept > MAX_KEPT {
-            return Err(format!("`chains · draws` is {kept}; expected at most {MAX_KEPT}: every draw's loss is kept"));
-        }
-        Ok(Llc {
-            sampler,
-            chains: self.chains,
-            burn_in: self.burn_in,
-            draws: self.draws,
-            thin: self.thin,
-            step_size: self.step_size,
-            localization: self.localization,
-            batch: match self.batch {
-                Batch::Full => ChainBatch::Full,
-                Batch::Size(n) => ChainBatch::Size(n),
-            },
-            evaluation: match self.evaluation {
-                EvaluationConfig::Batch => Evaluation::Batch,
-                EvaluationConfig::Full => Evaluation::Full,
-            },
-            n_beta: self.n_beta,
-            seed,
-            restriction,
-        })
-    }
-
-    fn restriction(&self) -> Result<Restriction, RestrictionError> {
-        match self.restrict.0.as_slice() {
-            [one] => one.parse(),
-            several => Restriction::union(several),
-        }
-    }
-
-    /// Name of the restricted part, the `component` of the result.
-    pub fn component(&self) -> String {
-        self.restrict.0.join(" + ")
     }
 }
 
@@ -251,6 +137,11 @@ impl MeasureConfig {
 }
 
 impl ObservableConfig {
+    /// Whether its settings are still to be found.
+    pub(crate) fn awaits_calibration(&self) -> bool {
+        matches!(self, Self::Llc(config) if config.awaits_calibration())
+    }
+
     /// The name in run files and records.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -5,9 +5,12 @@
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use ontogeny_graph::ENGINE_VERSION;
 use ontogeny_posterior::Batch;
+use ontogeny_store::FORMAT_VERSION;
 use ontogeny_study::{Event, OpenedRun, Options, Overrides, Run, RunFile, StudyError, Summary};
 
 const TEXT: &str = r#"seed = 5
@@ -142,4 +145,53 @@ fn a_training_that_diverges_keeps_what_it_had_and_says_where() {
     assert!(opened.weights(0).unwrap().iter().all(|w| w.is_finite()));
     let again = execute(&run, &directory, 2, usize::MAX).unwrap_err().to_string();
     assert_eq!(again, message);
+}
+
+/// The bits of a run are of one engine, or somebody was told.
+#[test]
+fn a_run_continued_by_another_engine_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let run = prepared(TEXT);
+    let notices = || {
+        let (cancel, said) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+        let observer = |event: &Event| {
+            if let Event::Notice { message } = event
+                && !message.contains("not looked at for transitions")
+            {
+                said.lock().unwrap().push(message.clone());
+            }
+        };
+        let options = Options { threads: NonZero::new(1).unwrap(), observer: &observer, cancel: &cancel };
+        run.execute(&path, &options).unwrap();
+        said.into_inner().unwrap()
+    };
+    assert_eq!(notices(), [""; 0]);
+    assert_eq!(notices(), [""; 0]);
+    let whole = findings(&path);
+    let text = String::from_utf8(whole["run.toml"].clone()).unwrap();
+    let rewrite = |format: u32, engine: &str| {
+        let (head, body) = text.split_once("blake3 = ").unwrap();
+        let (_, body) = body.split_once('\n').unwrap();
+        let (now, ours) = (format!("format_version = {FORMAT_VERSION}\n"), format!("engine = {ENGINE_VERSION}\n"));
+        assert!(body.contains(&now) && body.contains(&ours), "{body}");
+        let body = body.replace(&now, &format!("format_version = {format}\n")).replace(&ours, engine);
+        let hash = blake3::hash(body.as_bytes());
+        fs_err::write(path.join("run.toml"), format!("{head}blake3 = \"{hash}\"\n{body}")).unwrap();
+    };
+
+    // Runs of format 2 do not know their engine; what they have is kept, and they never claim to be today's.
+    rewrite(2, "");
+    for _ in 0..2 {
+        let said = notices();
+        assert!(said.len() == 1 && said[0].contains("begun by an older engine, this is engine"), "{said:?}");
+    }
+    let kept = fs_err::read_to_string(path.join("run.toml")).unwrap();
+    assert!(kept.contains(&format!("format_version = {FORMAT_VERSION}\n")) && !kept.contains("\nengine"), "{kept}");
+    rewrite(FORMAT_VERSION, "engine = 1000\n");
+    let said = notices();
+    assert!(said.len() == 1 && said[0].contains("begun by engine 1000"), "{said:?}");
+    rewrite(FORMAT_VERSION, &format!("engine = {ENGINE_VERSION}\n"));
+    assert_eq!(notices(), [""; 0]);
+    assert_eq!(findings(&path), whole);
 }

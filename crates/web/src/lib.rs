@@ -12,6 +12,7 @@
 //! ```
 
 mod axis;
+mod calibration;
 mod chart;
 mod csv;
 mod curves;
@@ -29,4 +30,4 @@ mod text;
 mod sample;
 
 pub use curves::{Curve, Curves, curves_page, curves_svg};
-pub use page::report;
+pub use page::{calibration_page, report};

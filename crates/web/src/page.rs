@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use ontogeny_store::RunView;
+use ontogeny_store::{Calibration, RunView};
 
+use crate::calibration;
 use crate::chart::Frame;
 use crate::figure;
 use crate::heatmap;
@@ -47,10 +48,17 @@ pub fn report(view: &RunView) -> String {
         }
         html.push_str(&table::transitions(&view.transitions, &view.stages, NOT_RECORDED));
         html.push_str(&table::estimates(view));
+        html.push_str(&calibration::section(view));
     }
     html.push_str(&table::provenance(&view.run));
     html.push_str(&foot());
     html
+}
+
+/// What a calibration tried and chose, as one self-contained HTML page.
+pub fn calibration_page(measure: &str, calibration: &Calibration) -> String {
+    let title = format!("Calibration of {measure}");
+    format!("{}{}{}", head(&title, "", None, &[]), calibration::one(measure, calibration), foot())
 }
 
 /// Everything above the first figure; `steps` are the places of the cursor.

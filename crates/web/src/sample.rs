@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ontogeny_store::{Boundary, Coordinate, Detail, Nested, Observable, RunInfo, RunView, Status, Transition};
+use ontogeny_store::{
+    Boundary, CalibratedSettings, Calibration, CalibrationTrial, Coordinate, Detail, Nested, Observable, RunInfo,
+    RunView, Status, Transition,
+};
 
 /// A run of 3,000 steps with `n_checkpoints` checkpoints, of which the first `n_refused` have no learning coefficient.
 ///
@@ -116,6 +119,49 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
         stages: if n_checkpoints < 8 { Vec::new() } else { boundaries() },
         checkpoints,
         observables,
+        calibrations: BTreeMap::from([("llc".to_owned(), calibration())]),
+    }
+}
+
+/// A search on two checkpoints: too large steps, too weak localisations, and a plateau.
+fn calibration() -> Calibration {
+    let steps = vec![300, 3000];
+    let mut trials = Vec::new();
+    for (step, lambda) in [(300, 120.0), (3000, 9.0)] {
+        for (exponent, gamma) in [30.0, 100.0, 300.0].into_iter().enumerate() {
+            for step_size in [6.3e-6, 2e-5, 6.3e-5] {
+                let verdict = match (step_size > 5e-5, exponent) {
+                    (true, _) => "step too large",
+                    (false, 0) => "not converged",
+                    _ => "ok",
+                };
+                trials.push(CalibrationTrial {
+                    step,
+                    step_size,
+                    localization: gamma,
+                    n_beta: 200.0,
+                    draws: 200,
+                    mean: Some(lambda * (1.0 - 0.2 * exponent as f64)),
+                    mcse: Some(0.02 * lambda),
+                    discretization: Some(2500.0 * step_size),
+                    acceptance: None,
+                    r_hat: Some(if exponent == 0 { 1.3 } else { 1.01 }),
+                    ess_bulk: Some(160.0),
+                    verdict: verdict.to_owned(),
+                });
+            }
+        }
+        let other = CalibrationTrial { n_beta: 632.0, step_size: 6.3e-6, ..trials[trials.len() - 4].clone() };
+        trials.push(CalibrationTrial { localization: 100.0, ..other });
+    }
+    Calibration {
+        basis: String::new(),
+        steps,
+        settings: Some(CalibratedSettings { step_size: 2e-5, localization: 100.0, n_beta: 200.0, draws: 200 }),
+        temperature_slope: Some([0.04, 0.02]),
+        localization_slope: Some([-0.2, 0.02]),
+        reasons: vec!["localisation 1.000e2: the weakest of half decades that every checkpoint accepts".to_owned()],
+        trials,
     }
 }
 

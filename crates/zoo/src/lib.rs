@@ -56,7 +56,7 @@ pub use formats::{
     TensorSummary, UnmatchedName, Unread, WeightTensor, check_finite, check_finite_weights, describe, match_shapes,
     read_arrays, read_tensors, scan_pickle, to_canonical,
 };
-pub use model::{Interface, Model, Nodes, Read, VectorLoss};
+pub use model::{Interface, Model, Nodes, Read, TOKEN_LOSS, VectorLoss};
 pub use networks::{Activation, MlpConfig, NetworkConfig, Normalization, Positions, TransformerConfig};
 pub use setting::SettingError;
 pub use tasks::{IndexFileError, ModularArithmeticConfig, Operation, Split, Task, TaskConfig, TaskError};

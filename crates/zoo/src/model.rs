@@ -61,6 +61,9 @@ pub enum VectorLoss {
     MeanSquared,
 }
 
+/// Name of the losses of single tokens, `[batch, length − 1]`, in the graph of a model that predicts next tokens.
+pub const TOKEN_LOSS: &str = "token_loss";
+
 /// Where a model's results stand in a graph. They are also named activations: `logits`, `example_loss`, `loss`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nodes {
@@ -188,6 +191,7 @@ impl Model {
                 let next = g.slice(tokens, 1, 1, length - 1);
                 let predictions = g.slice(logits, 1, 0, length - 1);
                 let losses = g.cross_entropy(predictions, next);
+                let losses = g.named(losses, TOKEN_LOSS);
                 g.mean(losses, &[1])
             }
             Interface::Vectors { loss: VectorLoss::CrossEntropy, .. } => {

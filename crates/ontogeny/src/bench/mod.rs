@@ -4,6 +4,7 @@ mod export;
 mod machine;
 mod measure;
 mod recipe;
+mod sample;
 mod workloads;
 
 use ontogeny_graph::{GraphError, RunError, Threads};
@@ -11,6 +12,7 @@ use ontogeny_graph::{GraphError, RunError, Threads};
 pub(crate) use export::export;
 pub(crate) use machine::Machine;
 pub(crate) use measure::{Measurement, measure};
+pub(crate) use sample::{Sampling, sample};
 pub(crate) use workloads::{WORKLOADS, Workload, find};
 
 /// Why a measurement failed.

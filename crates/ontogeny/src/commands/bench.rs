@@ -4,10 +4,11 @@ use std::num::NonZero;
 use std::process::{Command, Stdio};
 
 use comfy_table::{CellAlignment, Table, presets};
+use ontogeny_graph::Langevin;
 use serde::Serialize;
 
 use super::CommandError;
-use crate::bench::{BenchError, Machine, Measurement, WORKLOADS, Workload, export, measure, plan};
+use crate::bench::{BenchError, Machine, Measurement, Sampling, WORKLOADS, Workload, export, measure, plan, sample};
 use crate::cli::{BenchArgs, exit};
 use crate::progress::Counter;
 use crate::terminal::{number, print, say};
@@ -20,6 +21,14 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<u8, CommandError> {
         for workload in chosen {
             let measurement = measure(workload, threads, n_chains(args, workload), args.seconds)?;
             print(&serde_json::to_string(&measurement)?);
+        }
+        return Ok(exit::DONE);
+    }
+    if let Some((steps, [step_size, n_beta, localization])) = args.sample {
+        let langevin = Langevin { step_size, n_beta, localization };
+        for workload in chosen {
+            let sampling = Sampling { chains: args.chains.into(), steps, langevin };
+            print(&serde_json::to_string(&sample(workload, &sampling)?)?);
         }
         return Ok(exit::DONE);
     }

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 mod bench;
+mod calibrate;
 mod inspect;
 mod new;
 mod report;
@@ -27,6 +28,7 @@ pub(crate) fn dispatch(arguments: &Cli) -> Result<u8, CommandError> {
         Command::Stages(args) => stages::stages(args),
         Command::New(args) => new::new(args),
         Command::Inspect(args) => inspect::inspect(args),
+        Command::Calibrate(args) => calibrate::calibrate(args),
         Command::Bench(args) => bench::bench(args),
     }
 }
@@ -74,6 +76,7 @@ impl CommandError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Study(error) if error.is_interruption() => exit::INTERRUPTED,
+            Self::Study(StudyError::Calibration { .. }) => exit::REFUSED,
             _ => exit::BAD_INPUT,
         }
     }

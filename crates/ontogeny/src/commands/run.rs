@@ -32,10 +32,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CommandError> {
         return Ok(exit::DONE);
     }
 
-    let cancel = Arc::new(AtomicBool::new(false));
-    let on_signal = Arc::clone(&cancel);
-    // A handler that cannot be set only means that an interruption is as sudden as a kill.
-    let _ = ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed));
+    let cancel = set_on_interrupt();
     let reporter = Reporter::new(args.json);
     let threads = args.threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN));
     let observer = |event: &ontogeny_study::Event| reporter.on(event);
@@ -55,6 +52,15 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CommandError> {
         print_summary(&summary);
     }
     Ok(if summary.has_unaccepted_refusal() { exit::REFUSED } else { exit::DONE })
+}
+
+/// A flag that an interruption sets.
+pub(super) fn set_on_interrupt() -> Arc<AtomicBool> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let on_signal = Arc::clone(&cancel);
+    // A handler that cannot be set only means that an interruption is as sudden as a kill.
+    let _ = ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed));
+    cancel
 }
 
 /// The command that makes the run again, without what does not change its content.

@@ -6,7 +6,7 @@ use ontogeny_posterior::{Llc, Objective};
 use crate::{assert_mean, sgld};
 
 /// Σ over `copies` of a loss of `n` coordinates each: many copies side by side narrow the scatter.
-fn copies_of(copies: usize, n: usize, loss: impl Fn(&mut Graph, &[Node]) -> Node) -> Objective {
+pub(crate) fn copies_of(copies: usize, n: usize, loss: impl Fn(&mut Graph, &[Node]) -> Node) -> Objective {
     let mut g = Graph::new();
     let w: Vec<Node> = (0..n).map(|i| g.param(&format!("w{i}"), &[copies])).collect();
     let each = loss(&mut g, &w);

@@ -1,14 +1,21 @@
 //! Learning coefficients against exact answers, and the promises of the estimator.
 
+mod better;
+mod calibration;
+mod combined;
 mod crossings;
 mod deep_linear;
+mod directions;
+mod draws;
+mod exactness;
 mod minibatches;
 mod promises;
 mod quadratics;
 mod refusals;
+mod samplers;
 
 use ontogeny_graph::{Graph, Node};
-use ontogeny_posterior::{Batch, Estimate, Llc, Objective, Sampler};
+use ontogeny_posterior::{Batch, Correction, Estimate, Llc, Objective, Sampler};
 
 /// Asserts that the mean of an estimate, accepted or not, lies within `sigmas` Monte Carlo errors and `margin` of
 /// `expected`, and that the errors are small enough (below `resolution`) for that to mean something.
@@ -27,6 +34,25 @@ fn line(estimate: &Estimate) -> String {
 /// SGLD with full batches.
 fn sgld(step_size: f64, localization: f64) -> Llc {
     Llc { sampler: Sampler::Sgld, step_size, localization, batch: Batch::Full, ..Llc::default() }
+}
+
+/// One of each sampler and correction, with settings that suit a quadratic with curvatures around 10 at n = 1000.
+fn every_sampler() -> Vec<Sampler> {
+    let rmsprop = |correction| Sampler::RmspropSgld { decay: 0.9, eps: 0.1, correction };
+    vec![
+        Sampler::Sgld,
+        rmsprop(Correction::None),
+        rmsprop(Correction::Freeze),
+        rmsprop(Correction::Curvature),
+        Sampler::AdamSgld { betas: [0.9, 0.99], eps: 1.0 },
+        Sampler::Sghmc { friction: 0.1 },
+        Sampler::Sgnht { friction: 0.1 },
+        Sampler::Baoab { friction: 0.1 },
+        Sampler::Mala { target_acceptance: Some(0.574) },
+        Sampler::Mala { target_acceptance: None },
+        Sampler::Hmc { leapfrogs: 4, target_acceptance: Some(0.8) },
+        Sampler::Nuts { max_depth: 4, target_acceptance: Some(0.8) },
+    ]
 }
 
 /// ½·Σ hᵢ wᵢ² over `copies` sets of the given curvatures, one parameter `w`, standing for n = 1000.

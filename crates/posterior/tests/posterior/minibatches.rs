@@ -5,25 +5,26 @@ use ontogeny_posterior::{Batch, Evaluation, Llc, Objective};
 
 use crate::{assert_mean, sgld};
 
-const N: usize = 512;
-const WIDTH: usize = 400;
+pub(crate) const N: usize = 512;
+/// Weights, unless said otherwise.
+pub(crate) const WIDTH: usize = 400;
 
 /// ½·Σₖ (wₖ − xᵢₖ)² with xᵢₖ ~ N(0, 1); the minimum of the mean, and the variance of the data around it.
-fn scattered() -> (Objective, Vec<f32>, f64) {
-    let mut values = vec![0.0_f32; N * WIDTH];
+pub(crate) fn scattered(width: usize) -> (Objective, Vec<f32>, f64) {
+    let mut values = vec![0.0_f32; N * width];
     Stream::new(4, Purpose::Data, 0).normals(0, 0, &mut values);
-    let mut centre = vec![0.0_f64; WIDTH];
-    for row in values.chunks(WIDTH) {
+    let mut centre = vec![0.0_f64; width];
+    for row in values.chunks(width) {
         centre.iter_mut().zip(row).for_each(|(c, &x)| *c += f64::from(x) / N as f64);
     }
     let squares =
-        values.chunks(WIDTH).flat_map(|row| row.iter().zip(&centre)).map(|(&x, c)| (f64::from(x) - c).powi(2));
-    let variance = squares.sum::<f64>() / (N * WIDTH) as f64;
-    let data = DataSet::new(N, vec![Column { name: "x".to_owned(), width: WIDTH, data: ColumnData::Float(values) }]);
-    let objective = Objective::new(data.expect("rows of WIDTH"), |batch| {
+        values.chunks(width).flat_map(|row| row.iter().zip(&centre)).map(|(&x, c)| (f64::from(x) - c).powi(2));
+    let variance = squares.sum::<f64>() / (N * width) as f64;
+    let data = DataSet::new(N, vec![Column { name: "x".to_owned(), width, data: ColumnData::Float(values) }]);
+    let objective = Objective::new(data.expect("rows of equal length"), move |batch| {
         let mut g = Graph::new();
-        let x = g.input("x", &[batch, WIDTH]);
-        let w = g.param("w", &[WIDTH]);
+        let x = g.input("x", &[batch, width]);
+        let w = g.param("w", &[width]);
         let difference = g.sub(x, w);
         let square = g.square(difference);
         let sum = g.sum(square, &[1]);
@@ -35,7 +36,7 @@ fn scattered() -> (Objective, Vec<f32>, f64) {
 
 #[test]
 fn gradient_noise_heats_the_chain_by_the_known_amount() {
-    let (objective, minimum, variance) = scattered();
+    let (objective, minimum, variance) = scattered(WIDTH);
     let (n, n_beta, localization) = (N as f64, objective.default_n_beta(), 1.0);
     let a = n_beta + localization;
     let step_size = 0.2 / a;
@@ -62,7 +63,7 @@ fn gradient_noise_heats_the_chain_by_the_known_amount() {
 
 #[test]
 fn defect_12_the_temperature_is_that_of_the_data_set() {
-    let (objective, minimum, _) = scattered();
+    let (objective, minimum, _) = scattered(WIDTH);
     let llc = Llc { chains: 1, burn_in: 0, draws: 4, batch: Batch::Size(8), ..sgld(1e-4, 1.0) };
     let n_beta = llc.estimate(&objective, &minimum).unwrap().diagnostics().n_beta;
     assert_eq!(n_beta, 512.0 / 512f64.ln());
@@ -71,7 +72,7 @@ fn defect_12_the_temperature_is_that_of_the_data_set() {
 #[test]
 fn the_scatter_of_examples_is_no_part_of_the_estimate() {
     // The first draw is the start itself: its minibatch loss is far from the baseline, the excess exactly zero.
-    let (objective, minimum, _) = scattered();
+    let (objective, minimum, _) = scattered(WIDTH);
     let llc = Llc { chains: 3, burn_in: 0, draws: 4, batch: Batch::Size(8), ..sgld(1e-4, 1.0) };
     let estimate = llc.estimate(&objective, &minimum).unwrap();
     let d = estimate.diagnostics();

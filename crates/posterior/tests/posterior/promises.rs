@@ -5,14 +5,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ontogeny_graph::{Column, ColumnData, DataSet, Graph, Purpose, Stream};
-use ontogeny_posterior::{Batch, Evaluation, Execution, Llc, LlcError, Objective, Progress, Sampler};
+use ontogeny_posterior::{Batch, Correction, Evaluation, Execution, Llc, LlcError, Objective, Progress, Sampler};
 
-use crate::{half_weighted_squares, line, quadratic, sgld};
+use crate::{every_sampler, half_weighted_squares, line, quadratic, sgld};
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let objective = quadratic(7, &[10.0, 1.0]);
-    for sampler in [Sampler::Sgld, Sampler::rmsprop_sgld()] {
+    for sampler in every_sampler() {
         let llc = Llc { sampler, chains: 5, burn_in: 10, draws: 20, ..sgld(1e-4, 1.0) };
         let with = |threads| {
             let execution = Execution { threads: NonZero::new(threads).unwrap(), ..Execution::default() };
@@ -20,9 +20,9 @@ fn any_number_of_threads_gives_the_same_bits() {
         };
         let one = with(1);
         for threads in [2, 3, 8] {
-            assert_eq!(with(threads), one, "{threads} threads");
+            assert_eq!(with(threads), one, "{sampler:?}, {threads} threads");
         }
-        assert_ne!(Llc { seed: 1, ..llc.clone() }.estimate(&objective, &[0.1; 14]).unwrap(), one);
+        assert_ne!(Llc { seed: 1, ..llc.clone() }.estimate(&objective, &[0.1; 14]).unwrap(), one, "{sampler:?}");
     }
 }
 
@@ -50,7 +50,15 @@ fn fewer_chains_than_threads_give_the_same_bits() {
     for w in &mut weights {
         *w *= 0.05;
     }
-    for (sampler, batch) in [(Sampler::Sgld, Batch::Full), (Sampler::rmsprop_sgld(), Batch::Size(150))] {
+    let curvature = Sampler::RmspropSgld { decay: 0.99, eps: 0.1, correction: Correction::Curvature };
+    let batch = Batch::Size(150);
+    for (sampler, batch) in [
+        (Sampler::Sgld, Batch::Full),
+        (Sampler::rmsprop_sgld(), batch),
+        (curvature, batch),
+        (Sampler::Sgnht { friction: 0.1 }, batch),
+        (Sampler::Nuts { max_depth: 2, target_acceptance: Some(0.8) }, Batch::Full),
+    ] {
         let evaluation = Evaluation::Full;
         let llc = Llc { sampler, chains: 2, burn_in: 2, draws: 6, batch, evaluation, ..sgld(1e-6, 1.0) };
         let with = |threads| {
@@ -58,7 +66,7 @@ fn fewer_chains_than_threads_give_the_same_bits() {
             llc.estimate_with(&objective, &weights, &execution).unwrap()
         };
         let one = with(1);
-        for threads in [2, 4, 8] {
+        for threads in [3, 8] {
             assert_eq!(with(threads), one, "{threads} threads");
         }
     }
@@ -124,14 +132,36 @@ fn a_mask_leaves_all_other_weights_untouched() {
     let frozen_part = half_weighted_squares(&mut g, frozen, &[1e6]);
     let loss = g.add(free_part, frozen_part);
     let both = Objective::population(g, loss, 1000).unwrap();
-    for sampler in [Sampler::Sgld, Sampler::rmsprop_sgld()] {
+    for sampler in every_sampler() {
         let llc = Llc { sampler, chains: 2, burn_in: 10, draws: 50, ..sgld(1e-4, 1.0) };
         let expected = llc.estimate(&alone, &[0.0; 60]).unwrap();
         let masked = llc.clone().restrict("w").unwrap().estimate(&both, &[0.0; 65]).unwrap();
-        assert_eq!(masked.diagnostics().trace, expected.diagnostics().trace);
+        assert_eq!(masked.diagnostics().trace, expected.diagnostics().trace, "{sampler:?}");
         assert_eq!(masked.diagnostics().n_free, 60);
         let unmasked = llc.estimate(&both, &[0.0; 65]).unwrap();
         assert_ne!(unmasked.diagnostics().trace, expected.diagnostics().trace);
+    }
+}
+
+#[test]
+fn a_chain_depends_neither_on_how_many_there_are_nor_on_how_long_it_runs() {
+    let objective = quadratic(7, &[10.0, 1.0]);
+    for sampler in every_sampler() {
+        for (bounding_box, start) in [(None, 0.1), (Some(0.05), 0.0)] {
+            let trace = |chains, draws| {
+                let llc = Llc { sampler, chains, burn_in: 10, draws, bounding_box, ..sgld(1e-4, 1.0) };
+                llc.estimate(&objective, &[start; 14]).unwrap().diagnostics().trace.excess.clone()
+            };
+            let whole = trace(5, 30);
+            assert_eq!(trace(2, 30), whole[..2], "{sampler:?}");
+            for (short, long) in trace(5, 12).iter().zip(&whole) {
+                assert_eq!(short[..], long[..12], "{sampler:?}");
+            }
+            assert_ne!(whole[0], whole[1], "{sampler:?}");
+            // The quadratic's largest loss in the box: ½·Σh·(0.05)².
+            let farthest = whole.concat().into_iter().fold(0.0, f64::max);
+            assert!(bounding_box.is_none() || farthest <= 0.5 * 77.0 * 0.05 * 0.05 * 1.000_1, "{sampler:?} {farthest}");
+        }
     }
 }
 

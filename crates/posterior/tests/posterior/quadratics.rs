@@ -1,7 +1,7 @@
 //! Quadratics, where the law of the sampler is known exactly, step size included.
 
 use ontogeny_graph::{Purpose, Stream};
-use ontogeny_posterior::{Llc, Sampler};
+use ontogeny_posterior::{Correction, Llc, Sampler};
 
 use crate::{assert_mean, line, quadratic, sgld};
 
@@ -116,7 +116,7 @@ fn rmsprop_sgld_has_the_law_of_a_plain_implementation() {
     {
         let copies = 400;
         let llc = Llc {
-            sampler: Sampler::RmspropSgld { decay, eps: 0.1 },
+            sampler: Sampler::RmspropSgld { decay, eps: 0.1, correction: Correction::None },
             chains: 2,
             burn_in: 1000,
             draws: 1000,
@@ -145,7 +145,7 @@ fn rmsprop_sgld_with_a_long_memory_is_sgld_with_a_fixed_preconditioner() {
     }
     let copies = 400;
     let llc = Llc {
-        sampler: Sampler::RmspropSgld { decay: 0.9999, eps },
+        sampler: Sampler::RmspropSgld { decay: 0.9999, eps, correction: Correction::None },
         chains: 2,
         burn_in: 3000,
         draws: 1000,

@@ -1,8 +1,11 @@
 //! Bad settings, bad starts and bad chains: each gets its own answer, and none a number.
 
 use ontogeny_graph::{Graph, Node};
-use ontogeny_posterior::{Batch, Estimate, Llc, Objective, Sampler, Verdict};
+use ontogeny_posterior::{
+    Batch, Centre, Correction, Estimate, Evaluation, GaussianPrior, Llc, Objective, Sampler, Schedule, Verdict,
+};
 
+use crate::minibatches::scattered;
 use crate::{line, quadratic, sgld};
 
 /// A loss of one parameter `w` of length `n`, summed over it.
@@ -18,7 +21,13 @@ fn summed(n: usize, loss: impl Fn(&mut Graph, Node) -> Node) -> Objective {
 fn defect_6_settings_outside_their_range_are_errors() {
     let objective = quadratic(2, &[1.0]);
     let base = || sgld(1e-4, 1.0);
-    let rms = |decay, eps| Llc { sampler: Sampler::RmspropSgld { decay, eps }, ..base() };
+    let rms = |decay, eps| Llc { sampler: Sampler::RmspropSgld { decay, eps, correction: Correction::None }, ..base() };
+    let of = |sampler| Llc { sampler, ..base() };
+    let adam = |betas, eps| Sampler::AdamSgld { betas, eps };
+    let frozen =
+        |burn_in| Llc { burn_in, ..of(Sampler::RmspropSgld { decay: 0.9, eps: 0.1, correction: Correction::Freeze }) };
+    let boxed = |half| Llc { bounding_box: Some(half), ..base() };
+    let from = |from| Llc { schedule: Schedule::BurnIn { from }, ..base() };
     for (llc, message) in [
         (Llc { step_size: 0.0, ..base() }, "`step_size` is 0; expected a finite number above 0"),
         (Llc { step_size: -1e-4, ..base() }, "`step_size` is -0.0001"),
@@ -42,6 +51,30 @@ fn defect_6_settings_outside_their_range_are_errors() {
         (rms(1.0, 0.1), "`decay` is 1"),
         (rms(f64::NAN, 0.1), "`decay` is NaN"),
         (rms(0.99, 0.0), "`eps` is 0"),
+        (frozen(0), "`burn_in` is 0; expected at least 1, in which to learn"),
+        (of(Sampler::Sghmc { friction: 0.0 }), "`friction` is 0; expected a number above 0 and at most 1"),
+        (of(Sampler::Sghmc { friction: -0.1 }), "`friction` is -0.1"),
+        (of(Sampler::Sgnht { friction: 1.5 }), "`friction` is 1.5"),
+        (of(Sampler::Baoab { friction: f64::NAN }), "`friction` is NaN"),
+        (of(adam([0.9, 1.0], 0.1)), "`betas` is 1; expected two numbers from 0 to below 1"),
+        (of(adam([-0.1, 0.9], 0.1)), "`betas` is -0.1"),
+        (of(adam([f64::NAN, 0.9], 0.1)), "`betas` is NaN"),
+        (of(adam([0.9, 0.9], 0.0)), "`eps` is 0"),
+        (of(Sampler::Mala { target_acceptance: Some(0.0) }), "`target_acceptance` is 0; expected a number strictly"),
+        (of(Sampler::Hmc { leapfrogs: 0, target_acceptance: None }), "`leapfrogs` is 0; expected a number from 1"),
+        (of(Sampler::Hmc { leapfrogs: 4, target_acceptance: Some(f64::NAN) }), "`target_acceptance` is NaN"),
+        (
+            of(Sampler::Nuts { max_depth: 0, target_acceptance: None }),
+            "`max_depth` is 0; expected a number from 1 to 15",
+        ),
+        (of(Sampler::Nuts { max_depth: 16, target_acceptance: None }), "`max_depth` is 16"),
+        (of(Sampler::Nuts { max_depth: 4, target_acceptance: Some(1.0) }), "`target_acceptance` is 1"),
+        (boxed(0.0), "`bounding_box` is 0; expected a finite number above 0"),
+        (boxed(-1.0), "`bounding_box` is -1"),
+        (boxed(f64::NAN), "`bounding_box` is NaN"),
+        (boxed(f64::INFINITY), "`bounding_box` is inf"),
+        (from(0.0), "`from` is 0; expected a finite number above 0"),
+        (from(f64::NAN), "`from` is NaN"),
         (Llc { batch: Batch::Size(3), ..base() }, "a batch of 3 was asked for, but a population loss has no examples"),
         (base().restrict("l0").unwrap(), "restriction `l0`: there is no layer 0; the network has no layers"),
     ] {
@@ -50,6 +83,78 @@ fn defect_6_settings_outside_their_range_are_errors() {
         assert_eq!(llc.check(&objective).unwrap_err().to_string(), error);
     }
     assert_eq!(base().check(&objective), Ok(()));
+    assert_eq!(frozen(1).check(&objective), Ok(()));
+}
+
+#[test]
+fn defect_6_priors_and_batches_outside_their_range_are_errors() {
+    // The peer takes a number as the centre of a prior and silently puts it at zero; here a centre is a point or weights.
+    let objective = quadratic(2, &[1.0]);
+    let prior = |precision, centre| Llc { priors: vec![GaussianPrior { precision, centre }], ..sgld(1e-4, 1.0) };
+    for (llc, message) in [
+        (prior(-1.0, Centre::Zero), "`precision` is -1; expected a finite number, at least 0"),
+        (prior(f64::NAN, Centre::Start), "`precision` is NaN"),
+        (prior(f64::INFINITY, Centre::Zero), "`precision` is inf"),
+        (prior(1.0, Centre::Weights(vec![0.5].into())), "`centre of a prior` is 1 weights; expected 2 weights"),
+        (prior(1.0, Centre::Weights(vec![0.5, f32::NAN].into())), "`centre of a prior` is NaN in it"),
+    ] {
+        let error = llc.estimate(&objective, &[0.0; 2]).unwrap_err().to_string();
+        assert!(error.starts_with(message), "{error}");
+    }
+    let (data, minimum, _) = scattered(2);
+    let batch = Batch::Size(8);
+    let small = |sampler| Llc { sampler, batch, ..sgld(1e-4, 1.0) };
+    let nuts = small(Sampler::Nuts { max_depth: 4, target_acceptance: None });
+    let mala = small(Sampler::Mala { target_acceptance: None });
+    for llc in [
+        nuts,
+        mala,
+        Llc { evaluation: Evaluation::Fresh(513), ..small(Sampler::Sgld) },
+        Llc { evaluation: Evaluation::Fixed(0), ..small(Sampler::Sgld) },
+        Llc { batch: Batch::Size(513), ..small(Sampler::Sgld) },
+        Llc { batch: Batch::Size(0), ..small(Sampler::Sgld) },
+    ] {
+        let error = llc.estimate(&data, &minimum).unwrap_err().to_string();
+        let names_it = if llc.sampler.is_exact() {
+            error
+                == format!(
+                    "`batch` is 8 with `{}`; expected `full`: its Metropolis test needs the loss over all data",
+                    llc.sampler
+                )
+        } else {
+            error.contains("512")
+        };
+        assert!(names_it, "{error}");
+    }
+}
+
+#[test]
+fn no_sampler_makes_a_number_of_a_huge_step() {
+    let objective = quadratic(3, &[10.0, 1.0]);
+    for sampler in crate::every_sampler() {
+        let llc = Llc { sampler, burn_in: 50, draws: 200, ..sgld(10.0, 1.0) };
+        let estimate = llc.estimate(&objective, &[0.0; 6]).unwrap();
+        if sampler.is_exact() && sampler != (Sampler::Mala { target_acceptance: None }) {
+            // What adapts its step comes back from it.
+            let c = estimate.diagnostics().convergence.unwrap();
+            assert!(estimate.value().is_none() || (c.mean - 3.0).abs() < 4.5 * c.mcse + 0.05, "{}", line(&estimate));
+        } else if sampler.is_exact() {
+            assert_refused(&estimate, Verdict::NotConverged);
+        } else {
+            let verdict = estimate.verdict();
+            assert!(matches!(verdict, Verdict::Diverged | Verdict::StepTooLarge), "{sampler:?} {}", line(&estimate));
+            assert_eq!(estimate.value(), None);
+        }
+    }
+    // Everything rejected.
+    for sampler in [
+        Sampler::Mala { target_acceptance: None },
+        Sampler::Hmc { leapfrogs: 3, target_acceptance: None },
+        Sampler::Nuts { max_depth: 3, target_acceptance: None },
+    ] {
+        let llc = Llc { sampler, burn_in: 50, draws: 200, ..sgld(1e4, 1.0) };
+        assert_refused(&llc.estimate(&objective, &[0.0; 6]).unwrap(), Verdict::NotConverged);
+    }
 }
 
 #[test]
