@@ -222,7 +222,7 @@ unsafe fn write<V: Vector, const ROWS: usize, const VECTORS: usize, const IS_WHO
     panel: &Panel<'_>,
     row: usize,
     first: *mut f32,
-    mut sums: [[V; VECTORS]; ROWS],
+    sums: [[V; VECTORS]; ROWS],
 ) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -231,8 +231,9 @@ unsafe fn write<V: Vector, const ROWS: usize, const VECTORS: usize, const IS_WHO
             Offsets::Even(_, stride) => std::array::from_fn(|i| first.wrapping_add((row + i) * stride)),
             Offsets::Table(table) => std::array::from_fn(|i| first.wrapping_add(table[row + i])),
         };
-        // One row after another: entries of windows may meet between rows.
-        for (i, sums) in sums.iter_mut().enumerate() {
+        // One row after another: entries of windows may meet between rows. Each in a copy of its own: steps that finish a
+        // row by its address would keep all of them in memory.
+        for (i, &(mut sums)) in sums.iter().enumerate() {
             if panel.adds {
                 for (j, sum) in sums.iter_mut().enumerate() {
                     *sum = sum.add(load::<V, IS_WHOLE>(lines[i], j * V::LANES, panel.n_columns));
@@ -242,9 +243,9 @@ unsafe fn write<V: Vector, const ROWS: usize, const VECTORS: usize, const IS_WHO
                 if matches!(finish, Finish::Nothing) {
                     break;
                 }
-                finish_row::<V, VECTORS, IS_WHOLE>(panel, finish, row + i, sums);
+                finish_row::<V, VECTORS, IS_WHOLE>(panel, finish, row + i, &mut sums);
             }
-            store::<V, VECTORS, IS_WHOLE>(sums, lines[i], panel.n_columns);
+            store::<V, VECTORS, IS_WHOLE>(&sums, lines[i], panel.n_columns);
         }
     }
 }
