@@ -287,3 +287,62 @@ fn manifest(
         configuration,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Overrides;
+
+    const TEXT: &str = "seed = 5
+[task]
+kind = \"modular_arithmetic\"
+p = 5
+operation = \"add\"
+train_fraction = 0.8
+[network]
+kind = \"transformer\"
+layers = 1
+d_model = 8
+heads = 2
+d_mlp = 8
+activation = \"gelu\"
+normalization = \"layer_norm\"
+positions = \"learned\"
+[train]
+optimizer = \"sgd\"
+learning_rate = 0.05
+batch = 6
+steps = 4
+checkpoints = [0, 4]
+[measure.llc]
+draws = 40
+";
+
+    fn key(text: &str, tensors: &str) -> RecordKey {
+        let file = RunFile::parse(Path::new("tiny.toml"), text, &Overrides::default()).unwrap();
+        let run = Run::prepare(file, "a test").unwrap();
+        run.key(&run.file.measures[0], tensors)
+    }
+
+    #[test]
+    fn defect_3_a_result_is_of_its_own_weights_network_data_and_settings() {
+        let own = key(TEXT, "weights");
+        assert_eq!(key(TEXT, "weights"), own);
+        assert_ne!(key(TEXT, "other weights"), own);
+        for (from, to) in [
+            ("d_mlp = 8", "d_mlp = 12"),
+            ("activation = \"gelu\"", "activation = \"relu\""),
+            ("train_fraction = 0.8", "train_fraction = 0.6"),
+            ("p = 5", "p = 7"),
+            ("seed = 5", "seed = 6"),
+            ("draws = 40", "draws = 41"),
+            ("draws = 40", "draws = 40\nfriction = 0.5\nsampler = \"baoab\""),
+            ("draws = 40", "draws = 40\nrestrict = \"unembed\""),
+        ] {
+            assert!(TEXT.contains(from));
+            assert_ne!(key(&TEXT.replace(from, to), "weights"), own, "{to}");
+        }
+        // What changes no number changes no key.
+        assert_eq!(key(&TEXT.replace("[measure.llc]", "[measure.llc]\nrefused = \"accept\""), "weights"), own);
+    }
+}

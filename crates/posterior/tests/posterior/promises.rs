@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ontogeny_graph::{Column, ColumnData, DataSet, Graph, Purpose, Stream};
 use ontogeny_posterior::{Batch, Correction, Evaluation, Execution, Llc, LlcError, Objective, Progress, Sampler};
 
+use crate::minibatches::{WIDTH, scattered};
 use crate::{every_sampler, half_weighted_squares, line, quadratic, sgld};
 
 #[test]
@@ -110,6 +111,24 @@ fn defect_11_a_draw_belongs_to_the_weights_before_its_update() {
     let (batch, full) = (trace(Evaluation::Batch), trace(Evaluation::Full));
     assert_eq!(batch.trace.losses[0][0], batch.baseline, "the first draw is the start");
     assert_eq!(batch.trace, full.trace, "both evaluations see the same weights");
+}
+
+#[test]
+fn defect_10_a_measurement_has_no_training_mode() {
+    // A loss is a function of weights and examples alone: nothing is dropped at random, neither from the baseline nor
+    // from a draw, so that a chain's first draw, which is the start, differs from the baseline by nothing at all.
+    let (objective, _, _) = scattered(WIDTH);
+    let mut weights = vec![0.0; WIDTH];
+    Stream::new(8, Purpose::Initialization, 0).normals(0, 0, &mut weights);
+    let once = objective.full_loss(&weights, Batch::Size(100)).unwrap();
+    assert_eq!(objective.full_loss(&weights, Batch::Size(100)).unwrap(), once);
+    for evaluation in [Evaluation::Batch, Evaluation::Full, Evaluation::Fixed(64), Evaluation::Fresh(64)] {
+        let llc = Llc { burn_in: 0, draws: 4, batch: Batch::Size(50), evaluation, ..sgld(1e-6, 1.0) };
+        let estimate = llc.estimate(&objective, &weights).unwrap();
+        for chain in &estimate.diagnostics().trace.excess {
+            assert_eq!(chain[0], 0.0, "{evaluation:?}");
+        }
+    }
 }
 
 #[test]
