@@ -83,3 +83,90 @@ proptest! {
         }
     }
 }
+
+/// Every number of columns: the same bits as the first columns of a wider product, whatever tiles they fall into, and
+/// within Higham's bound of the sum in f64. Both operands lie either way, with and without a bias and a relu on the way.
+#[test]
+fn any_number_of_columns_has_the_same_bits() {
+    const WIDEST: usize = 70;
+    for (m, k) in [(20, 256), (7, 40), (33, 530)] {
+        for (spec, a_shape, is_tall) in [
+            ("ik,kj->ij", [m, k], true),
+            ("ki,kj->ij", [k, m], true),
+            ("ik,jk->ij", [m, k], false),
+            ("ki,jk->ij", [k, m], false),
+        ] {
+            let mut widest: Option<[Vec<f32>; 2]> = None;
+            for n in (8..=WIDEST).rev() {
+                let mut g = Graph::new();
+                let a = g.param("a", &a_shape);
+                let all = g.param("b", &if is_tall { [k, WIDEST] } else { [WIDEST, k] });
+                let b = g.slice(all, usize::from(is_tall), 0, n);
+                let bias = g.param("bias", &[WIDEST]);
+                let bias = g.slice(bias, 0, 0, n);
+                let plain = g.einsum(spec, a, b);
+                let again = g.scale(a, 0.5);
+                let product = g.einsum(spec, again, b);
+                let shifted = g.add(product, bias);
+                let active = g.relu(shifted);
+                g.check().unwrap();
+                let values = random_values(&g, 11, 1);
+                let (got, _) = run_all(&g, &[plain, active], Gradient::None, &values);
+                let Some(widest) = &widest else {
+                    let wide = widened(&values);
+                    let mut h = g.clone();
+                    let (size_a, size_b) = (h.abs(a), h.abs(b));
+                    let size = h.einsum(spec, size_a, size_b);
+                    let (want, size) = (g.interpret(&wide, &[plain]).unwrap(), h.interpret(&wide, &[size]).unwrap());
+                    for ((x, want), size) in got[0].iter().zip(&want[0]).zip(&size[0]) {
+                        let bound = k as f64 * f64::from(f32::EPSILON) * size;
+                        assert!((f64::from(*x) - want).abs() <= bound, "{spec} {m} x {n} x {k}: {x} {want}");
+                    }
+                    widest = Some([got[0].clone(), got[1].clone()]);
+                    continue;
+                };
+                for (got, widest) in got.iter().zip(widest) {
+                    for (row, wide) in got.chunks_exact(n).zip(widest.chunks_exact(WIDEST)) {
+                        let bits = |row: &[f32]| row.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                        assert_eq!(bits(row), bits(&wide[..n]), "{spec} {m} x {n} x {k}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Transposed convolutions with channels last: rows of the product overlap in the result, columns lie side by side there,
+/// in every number of vectors and tails. Entries of several rows meet, and each counts.
+#[test]
+fn rows_that_overlap_all_count() {
+    for (n_positions, n_filters) in [(5, 60), (29, 9), (40, 530)] {
+        for (size, stride) in [(2, 1), (3, 1), (3, 2)] {
+            for n_channels in 3..=24 {
+                let mut g = Graph::new();
+                let a = g.param("a", &[n_positions, n_filters]);
+                let kernel = g.param("kernel", &[size, n_channels, n_filters]);
+                let extent = (n_positions - 1) * stride + size;
+                let added_up = |g: &mut Graph, a: Node, kernel: Node| {
+                    let windows = g.einsum("pf,wcf->pwc", a, kernel);
+                    g.overlap(windows, 0, stride, 1, extent)
+                };
+                let result = added_up(&mut g, a, kernel);
+                g.check().unwrap();
+                let values = random_values(&g, 13, 1);
+                let (got, _) = run_all(&g, &[result], Gradient::None, &values);
+                let mut h = g.clone();
+                let (size_a, size_kernel) = (h.abs(a), h.abs(kernel));
+                let sizes = added_up(&mut h, size_a, size_kernel);
+                let want = h.interpret(&widened(&values), &[result, sizes]).unwrap();
+                // As above, for the sum of at most `size` rows' sums.
+                let n_terms = (n_filters * size) as f64;
+                for (i, ((x, want), sizes)) in got[0].iter().zip(&want[0]).zip(&want[1]).enumerate() {
+                    let bound = n_terms * f64::from(f32::EPSILON) * sizes;
+                    let case = format!("{n_positions} x {n_channels} x {n_filters}, windows of {size} by {stride}");
+                    assert!((f64::from(*x) - want).abs() <= bound, "{case}, entry {i}: {x} {want}");
+                }
+            }
+        }
+    }
+}

@@ -88,8 +88,22 @@ multiversion! {
         entries: [[usize; 2]; 4],
     ) {
         let (n_groups, [by_stride, full_stride, kept_stride]) = inner;
+        // Lines of the image side by side, groups next to each other.
+        let are_next = (0..2).all(|side| [0, 2].iter().all(|&i| entries[i + 1][side] == entries[i][side] + 1));
+        let n_blocks = if are_next && inner.1 == [2, 2, 1] { n_groups / GROUPS } else { 0 };
         for [at_by, at_full, at_kept] in walk(outer) {
-            for group in 0..n_groups {
+            for block in 0..n_blocks {
+                let [at_by, at_full] = [at_by, at_full].map(|at| at + block * 2 * GROUPS);
+                // SAFETY: as below.
+                unsafe {
+                    put_block(
+                        [0, 2].map(|i| by.add(at_by + entries[i][0])),
+                        [0, 2].map(|i| full.add(at_full + entries[i][1])),
+                        kept.add(at_kept + block * GROUPS),
+                    );
+                }
+            }
+            for group in n_blocks * GROUPS..n_groups {
                 // SAFETY: the plan's axes stay inside all three buffers, and the written one is no operand.
                 unsafe {
                     let by = by.add(at_by + group * by_stride);
@@ -108,6 +122,43 @@ multiversion! {
                 }
             }
         }
+    }
+}
+
+/// Groups that go through vectors together.
+const GROUPS: usize = 4;
+
+/// [`GROUPS`] groups of two by two, whose two lines begin at the addresses.
+#[inline(always)]
+#[expect(unsafe_code, reason = "raw reads and writes")]
+#[expect(clippy::needless_bitwise_bool, reason = "lanes, not branches")]
+unsafe fn put_block(by: [*const f32; 2], full: [*mut f32; 2], kept: *const f32) {
+    // SAFETY: the caller's promise.
+    let (lines, values) = unsafe {
+        (
+            by.map(|line| line.cast::<[f32; 2 * GROUPS]>().read_unaligned()),
+            kept.cast::<[f32; GROUPS]>().read_unaligned(),
+        )
+    };
+    let mut out = [[0.0_f32; 2 * GROUPS]; 2];
+    for group in 0..GROUPS {
+        let x = [lines[0][2 * group], lines[0][2 * group + 1], lines[1][2 * group], lines[1][2 * group + 1]];
+        let larger = |top: f32, x: f32| if x > top { x } else { top };
+        let top = x.into_iter().fold(f32::NEG_INFINITY, larger);
+        let is_top = x.map(|x| x == top);
+        let second = !is_top[0] & is_top[1];
+        let third = !is_top[0] & !is_top[1] & is_top[2];
+        let fourth = !is_top[0] & !is_top[1] & !is_top[2] & is_top[3];
+        let value = values[group];
+        let put = |is_here: bool| if is_here { value } else { 0.0 };
+        out[0][2 * group] = put(!(second | third | fourth));
+        out[0][2 * group + 1] = put(second);
+        out[1][2 * group] = put(third);
+        out[1][2 * group + 1] = put(fourth);
+    }
+    for (line, out) in full.into_iter().zip(out) {
+        // SAFETY: the caller's promise.
+        unsafe { line.cast::<[f32; 2 * GROUPS]>().write_unaligned(out) };
     }
 }
 
@@ -156,6 +207,44 @@ multiversion! {
                         *kept = *full.add(best);
                     }
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+    use crate::random::{Purpose, Stream};
+
+    /// Pooling two by two in vectors against the loop for groups of any kind, with ties and NaN.
+    #[test]
+    fn groups_of_four_are_groups() {
+        let numbers = Stream::new(5, Purpose::Data, 0);
+        for isa in Isa::available() {
+            for n_columns in [1, 2, 4, 7, 12, 17] {
+                let (n_lines, width) = (6, 2 * n_columns);
+                let mut by = vec![0.0_f32; n_lines * width];
+                numbers.normals(0, 0, &mut by);
+                // Few values: many of them tie.
+                for x in &mut by {
+                    *x = x.round();
+                }
+                by.iter_mut().step_by(11).for_each(|x| *x = f32::NAN);
+                for at in [0, 1, width, width + 1] {
+                    by[at] = f32::NAN;
+                }
+                let kept: Vec<f32> = (1_u8..).map(f32::from).take(n_lines / 2 * n_columns).collect();
+                let (mut got, mut want) = (vec![-1.0; by.len()], vec![-1.0; by.len()]);
+                let outer = [(n_lines / 2, [2 * width, 2 * width, n_columns])];
+                let inner = (n_columns, [2, 2, 1]);
+                let entries = [0, 1, width, width + 1].map(|at| [at, at]);
+                put_in_fours(isa, by.as_ptr(), got.as_mut_ptr(), kept.as_ptr(), &outer, inner, entries);
+                let rows = [[0, 0], [width, width]];
+                let values = kept.as_ptr().cast_mut();
+                at_max(isa, true, by.as_ptr(), want.as_mut_ptr(), values, &outer, inner, &rows, (2, [1, 1]));
+                assert_eq!(got, want, "{isa:?}, {n_columns} columns");
             }
         }
     }

@@ -16,6 +16,7 @@ pub(crate) mod rows;
 pub(crate) mod tables;
 mod tile;
 mod tiny;
+mod vector;
 
 use std::ops::Range;
 

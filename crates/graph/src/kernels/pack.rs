@@ -17,33 +17,53 @@ multiversion! {
     ) {
         let (from, to) = inner_range;
         let (first, n) = column_range;
-        let rows = panel[..(to - from) * width].chunks_exact_mut(width);
+        let panel = &mut panel[..(to - from) * width];
         if columns.is_dense(first, n) {
-            for (l, row) in (from..to).zip(rows) {
-                // SAFETY: n entries of the operand lie side by side here.
-                let run = unsafe { std::slice::from_raw_parts(source.add(inner.at(l) + columns.at(first)), n) };
-                row[..n].copy_from_slice(run);
-                row[n..].fill(0.0);
-            }
-            return;
+            let source = source.wrapping_add(columns.at(first));
+            // Copies of a known length need no call.
+            return match (n, width) {
+                (32, 32) => whole::<32>(source, inner, from, panel),
+                (24, 24) => whole::<24>(source, inner, from, panel),
+                (16, 16) => whole::<16>(source, inner, from, panel),
+                (8, 8) => whole::<8>(source, inner, from, panel),
+                _ => {
+                    let whole = n / 4 * 4;
+                    zeros(whole, width, panel);
+                    for column in (0..whole).step_by(4) {
+                        for (l, row) in (from..to).zip(panel.chunks_exact_mut(width)) {
+                            // SAFETY: n entries of the operand lie side by side here.
+                            let run = unsafe { source.add(inner.at(l) + column).cast::<[f32; 4]>().read_unaligned() };
+                            row[column..column + 4].copy_from_slice(&run);
+                        }
+                    }
+                    for column in whole..n {
+                        for (l, row) in (from..to).zip(panel.chunks_exact_mut(width)) {
+                            // SAFETY: as above.
+                            row[column] = unsafe { *source.add(inner.at(l) + column) };
+                        }
+                    }
+                }
+            };
         }
-        if n < width {
-            panel[..(to - from) * width].fill(0.0);
-        }
+        zeros(n / 4 * 4, width, panel);
         let mut j = 0;
         while j < n {
             let mut l = from;
             if j + 4 <= n {
                 let four: [usize; 4] = std::array::from_fn(|i| columns.at(first + j + i));
+                let runs = four.map(|at| source.wrapping_add(at));
+                if inner.stride() == Some(1) {
+                    while l + 4 <= to {
+                        // SAFETY: four runs of four entries of the operand, and of the panel, whose last row begins
+                        // at most `to - from - 1` rows after its first.
+                        unsafe { in_fours(runs.map(|run| run.add(l)), panel.as_mut_ptr().add((l - from) * width + j), width) };
+                        l += 4;
+                    }
+                }
                 while l + 4 <= to && inner.is_dense(l, 4) {
                     let at = inner.at(l);
-                    // SAFETY: four runs of four entries of the operand.
-                    let block: [[f32; 4]; 4] =
-                        std::array::from_fn(|i| unsafe { source.add(four[i] + at).cast::<[f32; 4]>().read_unaligned() });
-                    for (r, line) in transposed(block).iter().enumerate() {
-                        let to = (l - from + r) * width + j;
-                        panel[to..to + 4].copy_from_slice(line);
-                    }
+                    // SAFETY: as above.
+                    unsafe { in_fours(runs.map(|run| run.add(at)), panel.as_mut_ptr().add((l - from) * width + j), width) };
                     l += 4;
                 }
                 while l < to {
@@ -63,6 +83,40 @@ multiversion! {
                 }
                 j += 1;
             }
+        }
+    }
+}
+
+/// Zeros in the columns from `first` on, four at a time: a row of a few zeros would be a call each.
+#[inline(always)]
+fn zeros(first: usize, width: usize, panel: &mut [f32]) {
+    for column in (first..width).step_by(4) {
+        for row in panel.chunks_exact_mut(width) {
+            row[column..column + 4].copy_from_slice(&[0.0; 4]);
+        }
+    }
+}
+
+/// Packs `N` columns side by side, as many as the panel is wide.
+#[inline(always)]
+#[expect(unsafe_code, reason = "strided reads inside an operand")]
+fn whole<const N: usize>(source: *const f32, inner: &Offsets, from: usize, panel: &mut [f32]) {
+    for (l, row) in panel.chunks_exact_mut(N).enumerate() {
+        // SAFETY: N entries of the operand lie side by side here.
+        let run = unsafe { source.add(inner.at(from + l)).cast::<[f32; N]>().read_unaligned() };
+        row.copy_from_slice(&run);
+    }
+}
+
+/// Four runs of four entries as columns of four rows, `width` apart.
+#[inline(always)]
+#[expect(unsafe_code, reason = "raw reads and writes")]
+unsafe fn in_fours(runs: [*const f32; 4], to: *mut f32, width: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let block = runs.map(|run| run.cast::<[f32; 4]>().read_unaligned());
+        for (r, line) in transposed(block).into_iter().enumerate() {
+            to.add(r * width).cast::<[f32; 4]>().write_unaligned(line);
         }
     }
 }

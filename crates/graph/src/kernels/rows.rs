@@ -72,6 +72,13 @@ impl Rows {
 
 multiversion! {
     fn softmax(from: &[f32], width: usize, to: &mut [f32]) {
+        // Rows shorter than a vector go side by side, many at once; their entries meet in the same order.
+        let n_blocks = if width < LANES { from.len() / (LANES * width) } else { 0 };
+        let (blocks, from) = from.split_at(n_blocks * LANES * width);
+        let (to_blocks, to) = to.split_at_mut(blocks.len());
+        for (block, out) in blocks.chunks_exact(LANES * width).zip(to_blocks.chunks_exact_mut(LANES * width)) {
+            softmax_of_short_rows(block, width, out);
+        }
         for (row, out) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
             let top = maximum(row);
             for (p, &z) in out.iter_mut().zip(row) {
@@ -81,6 +88,35 @@ multiversion! {
             for p in out.iter_mut() {
                 *p *= scale;
             }
+        }
+    }
+}
+
+/// [`LANES`] rows of fewer than [`LANES`] entries, one to a lane.
+#[inline(always)]
+fn softmax_of_short_rows(block: &[f32], width: usize, out: &mut [f32]) {
+    let mut columns = [[0.0_f32; LANES]; LANES];
+    let columns = &mut columns[..width];
+    let mut top = [f32::NEG_INFINITY; LANES];
+    for (j, column) in columns.iter_mut().enumerate() {
+        for (lane, z) in column.iter_mut().enumerate() {
+            *z = block[lane * width + j];
+        }
+        for (top, &z) in top.iter_mut().zip(&*column) {
+            *top = if z > *top { z } else { *top };
+        }
+    }
+    let mut sums = [0.0_f32; LANES];
+    for column in columns.iter_mut() {
+        for lane in 0..LANES {
+            column[lane] = math::exp(column[lane] - top[lane]);
+            sums[lane] += column[lane];
+        }
+    }
+    let scale = sums.map(|sum| 1.0 / sum);
+    for (j, column) in columns.iter().enumerate() {
+        for lane in 0..LANES {
+            out[lane * width + j] = column[lane] * scale[lane];
         }
     }
 }
@@ -179,6 +215,29 @@ mod tests {
     use super::*;
     use crate::interpret;
     use crate::isa::Isa;
+
+    #[test]
+    fn short_rows_have_the_bits_of_single_ones() {
+        let numbers = crate::random::Stream::new(3, crate::random::Purpose::Data, 0);
+        for isa in Isa::available() {
+            for width in 1..20 {
+                let mut from = vec![0.0; 53 * width];
+                numbers.normals(0, 0, &mut from);
+                from[width / 2] = f32::NAN;
+                from[3 * width..4 * width].fill(f32::NEG_INFINITY);
+                from[5 * width] = 200.0;
+                let (mut all, mut single) = (vec![0.0; from.len()], vec![0.0; from.len()]);
+                softmax(isa, &from, width, &mut all);
+                for (row, out) in from.chunks_exact(width).zip(single.chunks_exact_mut(width)) {
+                    softmax(isa, row, width, out);
+                }
+                let bits = |values: &[f32]| -> Vec<Option<u32>> {
+                    values.iter().map(|x| (!x.is_nan()).then_some(x.to_bits())).collect()
+                };
+                assert_eq!(bits(&all), bits(&single), "{isa:?}, rows of {width}");
+            }
+        }
+    }
 
     #[test]
     fn tiny_losses_keep_their_digits() {

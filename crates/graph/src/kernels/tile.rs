@@ -5,6 +5,7 @@
 //! cutting rows or columns elsewhere, for tails or for threads, changes no bit.
 
 use super::offsets::Offsets;
+use super::vector::{Lanes4, Vector};
 use crate::isa::Isa;
 
 /// Rows of the largest tile.
@@ -73,10 +74,14 @@ pub(crate) fn shape(isa: Isa) -> (usize, usize) {
     }
 }
 
-/// Columns of the tile that serves `n` of them: whole, or one vector where that is enough.
+/// Columns of the tile that serves `n` of them: whole, or one vector, or a vector and a half, where that is enough.
 pub(crate) fn width(isa: Isa, n: usize) -> usize {
     let (_, whole) = shape(isa);
-    if n <= whole / 2 { whole / 2 } else { whole }
+    match n {
+        _ if n <= whole / 2 => whole / 2,
+        _ if n <= whole / 4 * 3 && isa == Isa::Avx512 => whole / 4 * 3,
+        _ => whole,
+    }
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -95,12 +100,13 @@ impl Panel<'_> {
     /// All strides and offsets stay inside the operands and the result; `b` holds [`width`] columns at every inner index.
     #[expect(unsafe_code, reason = "raw operands, and functions compiled for more features than the target")]
     pub(crate) unsafe fn run(&self, isa: Isa) {
-        let narrow = self.n_columns <= shape(isa).1 / 2;
+        let width = width(isa, self.n_columns);
+        let narrow = width < shape(isa).1;
         // SAFETY: passed on; variants beyond the baseline only come from `Isa::available`.
         unsafe {
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => x86::avx512(self, narrow),
+                Isa::Avx512 => x86::avx512(self, width),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => x86::avx2(self, narrow),
                 _ if narrow => rows::<Lanes4, BASELINE_ROWS, { BASELINE_VECTORS / 2 }>(self),
@@ -108,24 +114,6 @@ impl Panel<'_> {
             }
         }
     }
-}
-
-/// One vector register.
-#[expect(unsafe_code, reason = "raw loads and stores")]
-trait Vector: Copy {
-    const LANES: usize;
-    fn zero() -> Self;
-    unsafe fn load(from: *const f32) -> Self;
-    unsafe fn splat(from: *const f32) -> Self;
-    unsafe fn store(self, to: *mut f32);
-    unsafe fn add(self, other: Self) -> Self;
-    unsafe fn mul(self, other: Self) -> Self;
-    /// 0 where negative; NaN stays NaN.
-    unsafe fn relu(self) -> Self;
-    /// 1 where positive, else 0.
-    unsafe fn step(self) -> Self;
-    /// self · b + c.
-    unsafe fn mul_add(self, b: Self, c: Self) -> Self;
 }
 
 /// All row tiles of a panel, ROWS at a time and the rest in one.
@@ -188,26 +176,11 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(panel: &Panel
         let n = panel.n_columns;
         let first = panel.out.add(panel.out_columns.at(panel.first_column));
         let is_plain = matches!(panel.finish[0], Finish::Nothing);
-        if panel.is_dense && n == VECTORS * V::LANES {
-            for (i, &(mut sums)) in sums.iter().enumerate() {
-                let row = panel.first_row + row + i;
-                let out = first.add(panel.out_rows.at(row));
-                if panel.adds {
-                    for (j, sum) in sums.iter_mut().enumerate() {
-                        *sum = sum.add(V::load(out.add(j * V::LANES)));
-                    }
-                }
-                for finish in panel.finish {
-                    if matches!(finish, Finish::Nothing) {
-                        break;
-                    }
-                    finish_row(panel, finish, row, &mut sums);
-                }
-                for (j, sum) in sums.iter().enumerate() {
-                    sum.store(out.add(j * V::LANES));
-                }
+        if panel.is_dense {
+            if n == VECTORS * V::LANES {
+                return write::<V, ROWS, VECTORS, true>(panel, row, first, sums);
             }
-            return;
+            return write::<V, ROWS, VECTORS, false>(panel, row, first, sums);
         }
         // Looked up once for all rows: columns in runs, such as those of windows, have no stride.
         let mut columns = [0; MAX_COLUMNS];
@@ -220,15 +193,6 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(panel: &Panel
                 sum.store(line.as_mut_ptr().add(j * V::LANES));
             }
             let out_row = panel.out_rows.at(panel.first_row + row + i);
-            if panel.is_dense {
-                let out = std::slice::from_raw_parts_mut(first.add(out_row), n);
-                if panel.adds {
-                    line.iter_mut().zip(&*out).for_each(|(x, before)| *x += before);
-                }
-                finish_line(panel, panel.first_row + row + i, &mut line);
-                out.copy_from_slice(&line[..n]);
-                continue;
-            }
             // One after another: entries of windows may meet within a line.
             if is_plain {
                 let out = panel.out.add(out_row);
@@ -251,18 +215,78 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(panel: &Panel
     }
 }
 
-/// One elementwise step on whole vectors of a row of a tile.
+/// Writes a tile whose columns lie side by side: `IS_WHOLE`, or its first columns only.
 #[inline(always)]
 #[expect(unsafe_code, reason = "raw operands")]
-unsafe fn finish_row<V: Vector, const VECTORS: usize>(
+unsafe fn write<V: Vector, const ROWS: usize, const VECTORS: usize, const IS_WHOLE: bool>(
     panel: &Panel<'_>,
-    finish: Finish<'_>,
+    row: usize,
+    first: *mut f32,
+    sums: [[V; VECTORS]; ROWS],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let row = panel.first_row + row;
+        let lines: [*mut f32; ROWS] = match panel.out_rows {
+            Offsets::Even(_, stride) => std::array::from_fn(|i| first.wrapping_add((row + i) * stride)),
+            Offsets::Table(table) => std::array::from_fn(|i| first.wrapping_add(table[row + i])),
+        };
+        // One row after another: entries of windows may meet between rows. Each in a copy of its own: steps that finish a
+        // row by its address would keep all of them in memory.
+        for (i, &(mut sums)) in sums.iter().enumerate() {
+            if panel.adds {
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    *sum = sum.add(load::<V, IS_WHOLE>(lines[i], j * V::LANES, panel.n_columns));
+                }
+            }
+            for finish in &panel.finish {
+                if matches!(finish, Finish::Nothing) {
+                    break;
+                }
+                finish_row::<V, VECTORS, IS_WHOLE>(panel, finish, row + i, &mut sums);
+            }
+            store::<V, VECTORS, IS_WHOLE>(&sums, lines[i], panel.n_columns);
+        }
+    }
+}
+
+/// One vector of a line of `n` entries, from entry `at` on.
+#[inline(always)]
+#[expect(unsafe_code, reason = "raw operands")]
+unsafe fn load<V: Vector, const IS_WHOLE: bool>(line: *const f32, at: usize, n: usize) -> V {
+    // SAFETY: the caller's promise: n entries.
+    unsafe { if IS_WHOLE { V::load(line.add(at)) } else { V::load_first(line.wrapping_add(at), n.saturating_sub(at)) } }
+}
+
+/// A line of `n` entries.
+#[inline(always)]
+#[expect(unsafe_code, reason = "raw operands")]
+unsafe fn store<V: Vector, const VECTORS: usize, const IS_WHOLE: bool>(sums: &[V; VECTORS], line: *mut f32, n: usize) {
+    for (j, sum) in sums.iter().enumerate() {
+        let at = j * V::LANES;
+        // SAFETY: the caller's promise: n entries.
+        unsafe {
+            if IS_WHOLE {
+                sum.store(line.add(at));
+            } else {
+                sum.store_first(line.wrapping_add(at), n.saturating_sub(at));
+            }
+        }
+    }
+}
+
+/// One elementwise step on the vectors of a row of a tile.
+#[inline(always)]
+#[expect(unsafe_code, reason = "raw operands")]
+unsafe fn finish_row<V: Vector, const VECTORS: usize, const IS_WHOLE: bool>(
+    panel: &Panel<'_>,
+    finish: &Finish<'_>,
     row: usize,
     sums: &mut [V; VECTORS],
 ) {
     // SAFETY: the caller's promise: the operand has an entry for every column.
     unsafe {
-        let (op, other, columns) = match finish {
+        let (op, other, columns) = match *finish {
             Finish::Nothing => return,
             Finish::Relu => {
                 for sum in sums {
@@ -273,14 +297,15 @@ unsafe fn finish_row<V: Vector, const VECTORS: usize>(
             Finish::With(op, other, rows, columns) => (op, other.add(rows.at(row)), columns),
         };
         for (j, sum) in sums.iter_mut().enumerate() {
-            let from = panel.first_column + j * V::LANES;
+            let at = j * V::LANES;
             let value = match columns.stride() {
                 Some(0) => V::splat(other),
-                Some(1) => V::load(other.add(from)),
+                Some(1) => load::<V, IS_WHOLE>(other.wrapping_add(panel.first_column), at, panel.n_columns),
                 _ => {
                     let mut values = [0.0_f32; MAX_COLUMNS];
-                    for (lane, value) in values[..V::LANES].iter_mut().enumerate() {
-                        *value = *other.add(columns.at(from + lane));
+                    let n = panel.n_columns.saturating_sub(at).min(V::LANES);
+                    for (lane, value) in values[..n].iter_mut().enumerate() {
+                        *value = *other.add(columns.at(panel.first_column + at + lane));
                     }
                     V::load(values.as_ptr())
                 }
@@ -359,75 +384,22 @@ unsafe fn sums<V: Vector, const ROWS: usize, const VECTORS: usize>(
     sums
 }
 
-/// Four lanes of whatever the target has: SSE2 on x86-64, NEON on AArch64.
-#[derive(Clone, Copy)]
-struct Lanes4([f32; 4]);
-
-#[expect(unsafe_code, reason = "raw loads and stores")]
-impl Vector for Lanes4 {
-    const LANES: usize = 4;
-    #[inline(always)]
-    fn zero() -> Self {
-        Self([0.0; 4])
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller's promise.
-        Self(unsafe { from.cast::<[f32; 4]>().read_unaligned() })
-    }
-    #[inline(always)]
-    unsafe fn splat(from: *const f32) -> Self {
-        // SAFETY: the caller's promise.
-        Self([unsafe { *from }; 4])
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller's promise.
-        unsafe { to.cast::<[f32; 4]>().write_unaligned(self.0) }
-    }
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        Self(std::array::from_fn(|i| self.0[i] + other.0[i]))
-    }
-    #[inline(always)]
-    unsafe fn mul(self, other: Self) -> Self {
-        Self(std::array::from_fn(|i| self.0[i] * other.0[i]))
-    }
-    #[inline(always)]
-    unsafe fn relu(self) -> Self {
-        Self(self.0.map(|x| if x < 0.0 { 0.0 } else { x }))
-    }
-    #[inline(always)]
-    unsafe fn step(self) -> Self {
-        Self(self.0.map(|x| if x > 0.0 { 1.0 } else { 0.0 }))
-    }
-    #[inline(always)]
-    unsafe fn mul_add(self, b: Self, c: Self) -> Self {
-        // A fused multiply-add is one instruction on AArch64 and a function call on baseline x86-64.
-        if cfg!(target_arch = "aarch64") {
-            Self(std::array::from_fn(|i| self.0[i].mul_add(b.0[i], c.0[i])))
-        } else {
-            Self(std::array::from_fn(|i| self.0[i] * b.0[i] + c.0[i]))
-        }
-    }
-}
-
 #[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "intrinsics of instruction sets found at run time")]
+#[expect(unsafe_code, reason = "functions compiled for more features than the target")]
 mod x86 {
-    use std::arch::x86_64::{
-        __m256, __m512, _CMP_GT_OQ, _mm256_add_ps, _mm256_and_ps, _mm256_broadcast_ss, _mm256_cmp_ps, _mm256_fmadd_ps,
-        _mm256_loadu_ps, _mm256_max_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
-        _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_ps,
-        _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
-    };
-
-    use super::{Panel, Vector, rows};
+    use super::super::vector::x86::{Ymm, Zmm, ZmmYmm};
+    use super::{Panel, rows};
 
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,bmi2")]
-    pub(super) unsafe fn avx512(panel: &Panel<'_>, narrow: bool) {
+    pub(super) unsafe fn avx512(panel: &Panel<'_>, width: usize) {
         // SAFETY: the caller's promise.
-        unsafe { if narrow { rows::<Zmm, 12, 1>(panel) } else { rows::<Zmm, 12, 2>(panel) } }
+        unsafe {
+            match width {
+                16 => rows::<Zmm, 12, 1>(panel),
+                24 => rows::<ZmmYmm, 12, 1>(panel),
+                _ => rows::<Zmm, 12, 2>(panel),
+            }
+        }
     }
 
     #[target_feature(enable = "avx2,fma,bmi2")]
@@ -435,88 +407,4 @@ mod x86 {
         // SAFETY: the caller's promise.
         unsafe { if narrow { rows::<Ymm, 6, 1>(panel) } else { rows::<Ymm, 6, 2>(panel) } }
     }
-
-    macro_rules! vector {
-        ($name:ident, $register:ty, $lanes:literal, $load:ident, $store:ident, $add:ident, $mul:ident, $fmadd:ident, $splat:expr, $relu:expr, $step:expr) => {
-            #[derive(Clone, Copy)]
-            struct $name($register);
-
-            // SAFETY (all): called from functions compiled for the instruction set, on memory their callers vouch for.
-            impl Vector for $name {
-                const LANES: usize = $lanes;
-                #[inline(always)]
-                fn zero() -> Self {
-                    // SAFETY: all-zero bits are zeros.
-                    Self(unsafe { std::mem::zeroed() })
-                }
-                #[inline(always)]
-                unsafe fn load(from: *const f32) -> Self {
-                    // SAFETY: see above.
-                    Self(unsafe { $load(from) })
-                }
-                #[inline(always)]
-                unsafe fn splat(from: *const f32) -> Self {
-                    // SAFETY: see above.
-                    Self(unsafe { $splat(from) })
-                }
-                #[inline(always)]
-                unsafe fn store(self, to: *mut f32) {
-                    // SAFETY: see above.
-                    unsafe { $store(to, self.0) }
-                }
-                #[inline(always)]
-                unsafe fn add(self, other: Self) -> Self {
-                    // SAFETY: see above.
-                    Self(unsafe { $add(self.0, other.0) })
-                }
-                #[inline(always)]
-                unsafe fn mul(self, other: Self) -> Self {
-                    // SAFETY: see above.
-                    Self(unsafe { $mul(self.0, other.0) })
-                }
-                #[inline(always)]
-                unsafe fn relu(self) -> Self {
-                    // SAFETY: see above.
-                    Self(unsafe { $relu(self.0) })
-                }
-                #[inline(always)]
-                unsafe fn step(self) -> Self {
-                    // SAFETY: see above.
-                    Self(unsafe { $step(self.0) })
-                }
-                #[inline(always)]
-                unsafe fn mul_add(self, b: Self, c: Self) -> Self {
-                    // SAFETY: see above.
-                    Self(unsafe { $fmadd(self.0, b.0, c.0) })
-                }
-            }
-        };
-    }
-    // The maximum of two registers is the second where either is NaN.
-    vector!(
-        Zmm,
-        __m512,
-        16,
-        _mm512_loadu_ps,
-        _mm512_storeu_ps,
-        _mm512_add_ps,
-        _mm512_mul_ps,
-        _mm512_fmadd_ps,
-        |from: *const f32| _mm512_set1_ps(*from),
-        |x| _mm512_max_ps(_mm512_setzero_ps(), x),
-        |x| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps()), _mm512_set1_ps(1.0))
-    );
-    vector!(
-        Ymm,
-        __m256,
-        8,
-        _mm256_loadu_ps,
-        _mm256_storeu_ps,
-        _mm256_add_ps,
-        _mm256_mul_ps,
-        _mm256_fmadd_ps,
-        |from: *const f32| _mm256_broadcast_ss(&*from),
-        |x| _mm256_max_ps(_mm256_setzero_ps(), x),
-        |x| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_setzero_ps()), _mm256_set1_ps(1.0))
-    );
 }
