@@ -1,6 +1,7 @@
 //! One file for each command.
 
 mod bench;
+mod doctor;
 mod inspect;
 mod new;
 mod report;
@@ -11,6 +12,7 @@ mod stages;
 use std::path::Path;
 
 use ontogeny_graph::{Isa, IsaError};
+use ontogeny_posterior::LlcError;
 use ontogeny_store::{ManifestError, Place, ViewError};
 use ontogeny_study::{SeriesFileError, StudyError};
 use ontogeny_zoo::ReadError;
@@ -28,6 +30,7 @@ pub(crate) fn dispatch(arguments: &Cli) -> Result<u8, CommandError> {
         Command::New(args) => new::new(args),
         Command::Inspect(args) => inspect::inspect(args),
         Command::Bench(args) => bench::bench(args),
+        Command::Doctor(args) => doctor::doctor(args),
     }
 }
 
@@ -54,6 +57,8 @@ pub(crate) enum CommandError {
     Series(#[from] SeriesFileError),
     #[error("{0}")]
     Bench(#[from] BenchError),
+    #[error("{0}")]
+    Llc(#[from] LlcError),
     #[error("{0}")]
     Isa(#[from] IsaError),
     #[error("{0}")]

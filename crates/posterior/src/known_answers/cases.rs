@@ -29,7 +29,7 @@ pub(super) fn all() -> Answers {
 
 /// Full batches, four chains, no localisation but `localization`.
 fn settings(sampler: Sampler, step_size: f64, localization: f64, [burn_in, draws, thin]: [usize; 3]) -> Llc {
-    Llc { sampler, step_size, localization, burn_in, draws, thin, ..Llc::default() }
+    Llc { sampler, burn_in, draws, thin, step_size, localization, ..Llc::default() }
 }
 
 fn quadratics() -> Answers {
