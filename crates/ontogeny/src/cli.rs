@@ -68,6 +68,9 @@ pub(crate) enum Command {
     /// How fast chains step on this machine, for workloads from a toy to 70 million weights
     #[command(after_help = "Example: ontogeny bench --only W2,W3 --seconds 5 --json", after_long_help = BENCH_HELP)]
     Bench(BenchArgs),
+    /// What works on this machine; with --posterior, whether chains find answers that are known exactly
+    #[command(after_help = "Example: ontogeny doctor --posterior", after_long_help = DOCTOR_HELP)]
+    Doctor(DoctorArgs),
 }
 
 #[derive(Debug, Args)]
@@ -273,6 +276,34 @@ pub(crate) struct BenchArgs {
     /// Measure in this process and print a line for each workload: how this command calls itself
     #[arg(long, hide = true)]
     pub(crate) measured_here: bool,
+}
+
+// As above.
+const DOCTOR_HELP: &str = "\
+With --posterior, chains of every sampler whose law is known (all but adam_sgld) run on losses whose mean of n*beta*(L - L*) is known at the temperature, \
+localisation and step size of the case: quadratics, monomials, crossings in a well and in a box, minibatches, deep linear \
+networks, a restriction. Where a finite step biases a sampler, the exact value holds that bias, and a verdict that refuses the \
+estimate for it is as it should be. z is the distance in stated standard errors. Exit code 1 if any |z| is above 4.
+
+Examples:
+  ontogeny doctor
+  ontogeny doctor --posterior
+  ontogeny doctor --posterior --seed 7 --json";
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Hold estimates against exact answers; some ten seconds on two cores
+    #[arg(long)]
+    pub(crate) posterior: bool,
+    /// Seed of the chains
+    #[arg(long, value_name = "SEED", default_value_t = 0, requires = "posterior")]
+    pub(crate) seed: u32,
+    /// Print as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Threads [default: one for each core]; the result does not depend on them
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<std::num::NonZero<usize>>,
 }
 
 fn workload(text: &str) -> Result<&'static Workload, String> {

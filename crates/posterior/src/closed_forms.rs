@@ -62,10 +62,10 @@ pub fn reduced_rank_regression(inputs: usize, hidden: usize, outputs: usize, ran
     let [fm, fh, fn_, fr] = [m, h, n, r].map(|x| x as f64);
     let once = |lambda: f64| Some(Coefficient { lambda, multiplicity: 1 });
     if m + h < n + r {
-        return once(0.5 * (fh * fm - fh * fr + fn_ * fr));
+        return once(0.5 * (fh * (fm - fr) + fn_ * fr));
     }
     if n + h < m + r {
-        return once(0.5 * (fh * fn_ - fh * fr + fm * fr));
+        return once(0.5 * (fh * (fn_ - fr) + fm * fr));
     }
     if m + n < h + r {
         return once(fm * fn_ / 2.0);

@@ -24,3 +24,22 @@ fn all_known_answers_are_met() {
     }
     assert!(failures.is_empty(), "{failures:#?}");
 }
+
+#[test]
+fn a_wrong_answer_is_noticed() {
+    // The posterior's own mean is not what SGLD has at coarse steps (2.064 for 1.760 a copy), nor SGHMC (7 % more), and
+    // not what a chain that diverges has.
+    let cases = KnownAnswer::all().unwrap();
+    let find = |name: &str, sampler: &str| cases.iter().find(|c| c.name == name && c.llc.sampler.name() == sampler);
+    let exact = find("quadratic", "hmc").unwrap().exact / 4.0;
+    for (name, sampler, copies) in [("quadratic, coarse steps", "sgld", 20.0), ("quadratic", "sghmc", 20.0)] {
+        let case = find(name, sampler).unwrap();
+        let comparison = case.compare(0, &Execution::default()).unwrap();
+        let z = (comparison.measured.unwrap() - copies * exact) / comparison.mcse;
+        assert!(z.abs() > KnownAnswer::LARGEST_Z, "{sampler}: {z}");
+    }
+    let mut diverging = KnownAnswer::all().unwrap().remove(0);
+    diverging.llc.step_size = 1.0;
+    let comparison = diverging.compare(0, &Execution::default()).unwrap();
+    assert!(comparison.measured.is_none() && !comparison.is_sound(), "{comparison:?}");
+}

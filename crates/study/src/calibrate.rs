@@ -195,7 +195,7 @@ impl Run {
         let hashes: Vec<&String> = steps.iter().map(|step| tensors.get(step)).collect::<Option<_>>()?;
         let text = serde_json::json!([
             CALIBRATION_VERSION,
-            ObservableConfig::Llc(config.clone()).algorithm_version(),
+            ObservableConfig::Llc(Box::new(config.clone())).algorithm_version(),
             config,
             self.file.network,
             self.data_hash(),

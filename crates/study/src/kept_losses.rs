@@ -89,14 +89,14 @@ impl KeptProbe {
                     dims.push(("position", column.width));
                 }
                 let ids = ids.iter().map(|&id| f64::from(id)).collect();
-                arrays.push(array(&column.name, "1", dims, NumberType::Index32, ids));
+                arrays.push(array(&column.name, "1", &dims, NumberType::Index32, ids));
             }
         }
         arrays
     }
 }
 
-fn array(name: &str, unit: &str, dims: Vec<(&str, usize)>, number: NumberType, values: Vec<f64>) -> RecordArray {
+fn array(name: &str, unit: &str, dims: &[(&str, usize)], number: NumberType, values: Vec<f64>) -> RecordArray {
     let labels = dims.iter().map(|&(dim, n)| (dim.to_owned(), index_labels(n)));
     let coordinates: BTreeMap<String, Vec<Coordinate>> = labels.collect();
     RecordArray {

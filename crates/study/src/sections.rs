@@ -60,7 +60,7 @@ pub enum ObservableConfig {
     /// Progress measures of modular addition.
     Fourier,
     /// The local learning coefficient.
-    Llc(LlcConfig),
+    Llc(Box<LlcConfig>),
 }
 
 /// One name or a list of names.
@@ -120,7 +120,11 @@ impl MeasureConfig {
             "fourier" => ObservableConfig::Fourier,
             "llc" => {
                 let llc = section.read(LlcConfig::deserialize)?;
-                return Ok(Self { name: name.to_owned(), accepts_refusal, observable: ObservableConfig::Llc(llc) });
+                return Ok(Self {
+                    name: name.to_owned(),
+                    accepts_refusal,
+                    observable: ObservableConfig::Llc(Box::new(llc)),
+                });
             }
             other => {
                 let hint = crate::toml_source::nearest(other, Self::KINDS.iter().copied()).map_or_else(

@@ -86,7 +86,7 @@ fn copy_bandwidth(seconds: f64) -> f64 {
 }
 
 /// The processor's name; a virtual machine's name says little, so family and model follow where they are known.
-fn cpu() -> String {
+pub(crate) fn cpu() -> String {
     let info = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |key: &str| {
         let line = info.lines().find(|line| line.split(':').next().is_some_and(|own| own.trim() == key))?;
@@ -100,7 +100,7 @@ fn cpu() -> String {
 }
 
 /// Cores of the machine, also where this process may use fewer of them.
-fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     let info = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let counted =
         info.lines().filter(|line| line.split(':').next().is_some_and(|key| key.trim() == "processor")).count();

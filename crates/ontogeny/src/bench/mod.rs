@@ -10,7 +10,7 @@ mod workloads;
 use ontogeny_graph::{GraphError, RunError, Threads};
 
 pub(crate) use export::export;
-pub(crate) use machine::Machine;
+pub(crate) use machine::{Machine, cores, cpu};
 pub(crate) use measure::{Measurement, measure};
 pub(crate) use sample::{Sampling, sample};
 pub(crate) use workloads::{WORKLOADS, Workload, find};

@@ -2,6 +2,7 @@
 
 mod bench;
 mod calibrate;
+mod doctor;
 mod inspect;
 mod new;
 mod report;
@@ -12,6 +13,7 @@ mod stages;
 use std::path::Path;
 
 use ontogeny_graph::{Isa, IsaError};
+use ontogeny_posterior::LlcError;
 use ontogeny_store::{ManifestError, Place, ViewError};
 use ontogeny_study::{SeriesFileError, StudyError};
 use ontogeny_zoo::ReadError;
@@ -30,6 +32,7 @@ pub(crate) fn dispatch(arguments: &Cli) -> Result<u8, CommandError> {
         Command::Inspect(args) => inspect::inspect(args),
         Command::Calibrate(args) => calibrate::calibrate(args),
         Command::Bench(args) => bench::bench(args),
+        Command::Doctor(args) => doctor::doctor(args),
     }
 }
 
@@ -56,6 +59,8 @@ pub(crate) enum CommandError {
     Series(#[from] SeriesFileError),
     #[error("{0}")]
     Bench(#[from] BenchError),
+    #[error("{0}")]
+    Llc(#[from] LlcError),
     #[error("{0}")]
     Isa(#[from] IsaError),
     #[error("{0}")]

@@ -49,14 +49,14 @@ fn heat(precision: f64, eta: f64, lost: f64, fed: f64) -> f64 {
     2.0 * fed * eta / (lost * (2.0 - lost - eta * precision / 2.0))
 }
 
-/// SGNHT: SGHMC with the friction a at which the momenta of all directions have the mean square η. The positions are then
-/// too cold by a factor 1 − a/2 at every step size, since E[w²] = q(1 − a/2)/(ηA): a thermostat on (1 − a/2)·u² would
-/// have no such bias. The friction still scatters by O(1/√d), which costs another O(1/d): for many copies only.
+/// SGNHT: SGHMC with the friction a at which (1 − a/2)·u² has the mean η over all directions. Since E[w²] = E[u²](1 − a/2)/(ηA)
+/// in each of them, A·E[w²] is then 1 in the mean over directions, at any step size: directions that the finite step heats
+/// more are paid for by the others. The friction scatters by O(1/√d), which costs O(1/d): for many copies only.
 pub(super) fn sgnht(curvatures: &[f64], n_beta: f64, localization: f64, step_size: f64, fed: f64) -> f64 {
     let eta = 0.5 * step_size;
     let excess = |lost: f64| {
         let heats = curvatures.iter().map(|h| heat(n_beta * h + localization, eta, lost, fed));
-        heats.sum::<f64>() / curvatures.len() as f64 - eta
+        (1.0 - 0.5 * lost) * heats.sum::<f64>() / curvatures.len() as f64 - eta
     };
     // More friction is less heat; it is bisected to rounding.
     let (mut low, mut high) = (0.1 * fed, (10.0 * fed).min(1.0));
@@ -131,9 +131,9 @@ mod tests {
         near(sghmc(&CURVATURES, 100.0, 1.0, 1e-3, [1.0, 1.0]), sgld(&CURVATURES, 100.0, 1.0, 1e-3), 12);
         let exact = sgld(&CURVATURES, 100.0, 1.0, 0.0);
         near(sghmc(&CURVATURES, 100.0, 1.0, 1e-9, [0.1, 0.1]), exact, 6);
-        // With a(2 − a) = 2a₀ the momenta have the mean square η, and every variance is short by the factor 1 − a/2.
-        let lost = 1.0 - (1.0 - 2.0 * FED).sqrt();
-        near(sgnht(&CURVATURES, 100.0, 1.0, 1e-9, FED), (1.0 - lost / 2.0) * exact, 6);
+        near(sgnht(&CURVATURES, 100.0, 1.0, 1e-9, 0.1), exact, 6);
+        // In one curvature the thermostat takes away all that the finite step adds.
+        near(sgnht(&[3.0], 100.0, 1.0, 1e-3, 0.1), sgld(&[3.0], 100.0, 1.0, 0.0), 9);
     }
 
     #[test]
