@@ -1,5 +1,4 @@
 //! Calibration: as a command over a finished run, and inside a run before anything is measured.
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
 
 mod common;
 

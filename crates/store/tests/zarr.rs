@@ -59,7 +59,10 @@ fn llc(step: u64) -> Record {
             array("value", std::slice::from_ref(&component), vec![step as f64 / 3.0, 1e-300]),
             array("standard_error", &[component], vec![0.25, f64::NAN]),
             array("trace", &[chain, draw], trace.collect()),
-            RecordArray { number: NumberType::Float32, ..array("narrow", &[example.clone()], narrow(step)) },
+            RecordArray {
+                number: NumberType::Float32,
+                ..array("narrow", std::slice::from_ref(&example), narrow(step))
+            },
             RecordArray { number: NumberType::Index32, ..array("ids", &[example], vec![7.0, step as f64, 0.0]) },
         ],
     );

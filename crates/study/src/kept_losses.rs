@@ -70,7 +70,8 @@ impl KeptProbe {
         if self.detail == Detail::Token {
             item.push(("token", n_tokens));
         }
-        let whole = [("chain", draws.n_chains()), ("draw", draws.n_draws())].into_iter().chain(item.clone()).collect();
+        let whole: Vec<(&str, usize)> =
+            [("chain", draws.n_chains()), ("draw", draws.n_draws())].into_iter().chain(item.clone()).collect();
         let n_values = draws.n_draws() * draws.n_items();
         let change = (0..draws.n_chains()).flat_map(|chain| {
             let own = draws.chain(chain);
@@ -79,8 +80,8 @@ impl KeptProbe {
         });
         let start = draws.start().iter().map(|&loss| f64::from(loss)).collect();
         let mut arrays = vec![
-            array("loss_change", "nats", whole, NumberType::Float32, change.collect()),
-            array("start_loss", "nats", item, NumberType::Float32, start),
+            array("loss_change", "nats", &whole, NumberType::Float32, change.collect()),
+            array("start_loss", "nats", &item, NumberType::Float32, start),
         ];
         for column in self.probe.data().columns() {
             if let ColumnData::Ids(ids) = &column.data {

@@ -112,7 +112,7 @@ impl OpenedRun {
         let failed = |message: String| StudyError::Measure { measure: name.to_owned(), message };
         let all = self.steps()?;
         let chosen = if steps.is_empty() { Calibrate::Spread(true) } else { Calibrate::Steps(steps.to_vec()) };
-        LlcConfig { calibrate: Some(chosen.clone()), ..config.clone() }.check_calibration(&all).map_err(failed)?;
+        LlcConfig { calibrate: Some(chosen.clone()), ..(**config).clone() }.check_calibration(&all).map_err(failed)?;
         let chosen = calibrate::steps_of(&chosen, &all);
         let Some(&first) = chosen.first() else {
             return Err(StudyError::Folder(

@@ -16,7 +16,8 @@ fn matrix() -> (Objective, Vec<f32>) {
     Stream::new(3, Purpose::Probe, 0).normals(0, 0, &mut start);
     let x = [&start[..], &start[..]].concat();
     let columns = vec![Column { name: "x".to_owned(), width: ROWS * COLUMNS, data: ColumnData::Float(x) }];
-    let objective = Objective::new(DataSet::new(2, columns).unwrap(), |batch| {
+    let data = DataSet::new(2, columns).expect("two examples");
+    let objective = Objective::new(data, |batch| {
         let mut g = Graph::new();
         let w = g.param("W", &[ROWS, COLUMNS]);
         let x = g.input("x", &[batch, ROWS * COLUMNS]);
@@ -28,7 +29,7 @@ fn matrix() -> (Objective, Vec<f32>) {
         let loss = g.scale(sum, 0.5 * CURVATURE);
         (g, loss)
     })
-    .unwrap();
+    .expect("one loss for each example");
     (objective, start)
 }
 
