@@ -106,7 +106,6 @@ mod tests {
     use super::*;
 
     const CURVATURES: [f64; 5] = [10.0, 1.0, 0.1, 0.01, 0.0];
-    const FED: f64 = 0.1;
 
     #[track_caller]
     fn near(found: f64, expected: f64, digits: i32) {
