@@ -1,7 +1,7 @@
 //! Learning coefficients that are known in closed form: λ with its multiplicity m, for n → ∞.
 //!
 //! The free energy of a model with coefficient λ and multiplicity m is n·L_n(w*) + λ ln n − (m − 1) ln ln n + O(1)
-//! (Watanabe 2009). At a finite temperature nβ·(E[L] − L*) is λ − (m − 1)/ln nβ and smaller terms: compare an estimate
+//! (Watanabe 2009). At a finite temperature nβ·(E\[L\] − L*) is λ − (m − 1)/ln nβ and smaller terms: compare an estimate
 //! with these values only where that is small, and with [`crate::known_answers`] elsewhere.
 
 /// A learning coefficient and its multiplicity.

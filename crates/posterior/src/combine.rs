@@ -116,9 +116,9 @@ impl Estimate {
     }
 }
 
-/// λ from two temperatures (Watanabe 2013, Corollary 3): (E_β₁[nL] − E_β₂[nL])/(1/β₁ − 1/β₂), which needs no L_n(w*).
+/// λ from two temperatures (Watanabe 2013, Corollary 3): (E_β₁\[nL\] − E_β₂\[nL\])/(1/β₁ − 1/β₂), which needs no L_n(w*).
 ///
-/// It is the slope of E[L] in 1/nβ. With a loss that is homogeneous around its minimum and no localisation it has the same
+/// It is the slope of E\[L\] in 1/nβ. With a loss that is homogeneous around its minimum and no localisation it has the same
 /// expectation as λ̂ at either; where w* is not quite the minimum it is free of the error of the baseline.
 ///
 /// # Errors
@@ -136,7 +136,7 @@ pub fn two_temperatures(first: &Estimate, second: &Estimate) -> Result<Quantity,
 /// What a ladder of at least three temperatures says.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ladder {
-    /// λ: the slope of E[L] in 1/nβ, by least squares with the weights (nβ)², which are those of a constant variance of
+    /// λ: the slope of E\[L\] in 1/nβ, by least squares with the weights (nβ)², which are those of a constant variance of
     /// nβ·L.
     pub lambda: Quantity,
     /// Where this line ends at 1/nβ = 0, minus L_n(w*), in nats: how far the loss of the minimum lies below the start.
@@ -145,7 +145,7 @@ pub struct Ladder {
     /// than a few errors say that it depends on the temperature: localisation, multiplicity, or further directions.
     pub bend: Quantity,
     /// −ln Z(coldest) + ln Z(hottest) with Z(nβ) = ∫exp(−nβ·L)φ(w)dw, in nats, by thermodynamic integration (Gelman &
-    /// Meng 1998): ∫E[L]d(nβ), trapezoids in ln nβ of nβ·E[L − L_n(w*)].
+    /// Meng 1998): ∫E\[L\]d(nβ), trapezoids in ln nβ of nβ·E[L − L_n(w*)].
     pub free_energy: Quantity,
     /// Estimate of the error of the trapezoids, in nats: from every other temperature, over 3 (Richardson). `None` unless
     /// the number of temperatures is odd.

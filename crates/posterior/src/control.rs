@@ -23,7 +23,7 @@ use crate::target::Target;
 ///
 /// The coefficients are those of least squares on the means of batches of draws, max(√draws, twice the autocorrelation
 /// time) long, since what the noise does to the loss comes later. Those for a chain come from the other chains, which are
-/// independent of it: E[b·c̄] = E[b]·E[c̄] = 0, so the mean of λ̂ stays exactly what it is without them. The error is that of
+/// independent of it: E[b·c̄] = E\[b\]·E[c̄] = 0, so the mean of λ̂ stays exactly what it is without them. The error is that of
 /// the corrected draws.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Controlled {

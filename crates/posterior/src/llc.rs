@@ -25,7 +25,7 @@ use crate::selection::RestrictionError;
 ///
 /// The error is nβ times the standard deviation of the draws over √ESS, with the ESS of Vehtari et al. (2021): it
 /// holds the autocorrelation and, through the variance between the halves of all chains, their disagreement. Where
-/// R̂ exceeds [`Limits::R_HAT_AGREEMENT`] it is at least the error from the spread of the chains' means alone.
+/// R̂ exceeds [`crate::Limits::R_HAT_AGREEMENT`] it is at least the error from the spread of the chains' means alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Llc {
     /// How chains move.

@@ -1,6 +1,7 @@
 //! Compiled losses and gradients of small networks against burn (burn-flex, automatic differentiation in f64).
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
+#![expect(clippy::print_stdout, reason = "tells how near it was, with --nocapture")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -62,7 +63,7 @@ fn of_the_zoo(settings: Json, interface: Interface, batch: usize) -> (Graph, Nod
     (g, nodes.loss)
 }
 
-fn transformer(context: usize, vocabulary: usize, own: Json, read: Read, batch: usize) -> (Graph, Node) {
+fn transformer(context: usize, vocabulary: usize, own: &Json, read: Read, batch: usize) -> (Graph, Node) {
     let mut settings = json!({
         "kind": "transformer", "layers": 1, "d_model": 16, "heads": 4, "context": context, "positions": "learned",
         "normalization": "none", "attention_biases": false,
@@ -183,18 +184,18 @@ fn gradients_agree_with_burn() {
     });
     check("transformer", |_| {
         let own = json!({"d_mlp": 40, "activation": "relu"});
-        transformer(3, 24, own, Read::LastPosition { classes: 24 }, 24)
+        transformer(3, 24, &own, Read::LastPosition { classes: 24 }, 24)
     });
     check("attention_only", |_| {
         let own = json!({"layers": 2, "heads": 2, "attention_only": true});
-        transformer(12, 29, own, Read::NextToken, 4)
+        transformer(12, 29, &own, Read::NextToken, 4)
     });
     check("language_model", |_| {
         let own = json!({
             "layers": 2, "heads": 2, "d_mlp": 32, "activation": "gelu_tanh", "normalization": "layer_norm",
             "attention_biases": true,
         });
-        transformer(9, 29, own, Read::NextToken, 4)
+        transformer(9, 29, &own, Read::NextToken, 4)
     });
     check("cnn", cnn);
     check("autoencoder", autoencoder);

@@ -20,14 +20,14 @@ use crate::restriction::Restriction;
 /// `chi` = −Cov(φ, ΔL). The observable of a component C is φ = L(w) − L(w*) on the posterior of C alone, everything else
 /// frozen at w*, and
 ///
-/// chi_C = −(E_C[φ·ΔL] − E_C[φ]·E_full[ΔL]).
+/// chi_C = −(E_C[φ·ΔL] − E_C\[φ\]·E_full\[ΔL\]).
 ///
 /// φ is the loss that enters λ̂ at the same draw, ΔL(w) the loss of the probe minus it, both minus their values at w*.
 /// The values of different components stand in units of their own (the density of each at w* is left out): compare
 /// columns after standardising them, or ranks.
 ///
 /// **Error.** chi_C is a smooth function of three means, so to first order its error is that of the mean of
-/// −φ·(ΔL − E_full ΔL) over the draws of C plus E_C[φ]·(ΔL − E_full ΔL) over those of the full ensemble. Both share
+/// −φ·(ΔL − E_full ΔL) over the draws of C plus E_C\[φ\]·(ΔL − E_full ΔL) over those of the full ensemble. Both share
 /// their noise (same seed, chain and step), so the two series are added draw by draw, and the error of the mean of the sum
 /// holds the errors of both ensembles with their covariance. It accounts for autocorrelation and disagreement between
 /// chains as that of λ̂ does. The estimate itself is biased by about its value over the number of effective draws.
@@ -70,7 +70,7 @@ pub struct Chi {
     pub chi: f64,
     /// Its standard error.
     pub chi_mcse: f64,
-    /// nβ·chi, in units of the loss: by how much E[φ] would grow if the data became the probe, to first order.
+    /// nβ·chi, in units of the loss: by how much E\[φ\] would grow if the data became the probe, to first order.
     pub response: f64,
     /// Its standard error.
     pub response_mcse: f64,
