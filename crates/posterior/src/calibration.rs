@@ -150,11 +150,11 @@ impl Calibration {
         let Search { llc, trials, .. } = search;
         let mut reasons = vec![
             format!(
-                "step size {:.2e}: the finite step makes at most {:.0} % of λ̂; the next half decade makes more",
+                "step size {:e}: the finite step makes at most {:.0} % of λ̂; the next half decade makes more",
                 llc.step_size,
                 100.0 * Self::MAX_DISCRETIZATION
             ),
-            format!("localisation {:.3e}: the weakest of half decades that every checkpoint accepts", llc.localization),
+            format!("localisation {}: the weakest of half decades that every checkpoint accepts", llc.localization),
         ];
         if llc.draws > self.llc.draws {
             reasons.push(format!("{} draws: {} were too few for the localisation", llc.draws, self.llc.draws));
