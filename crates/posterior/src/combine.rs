@@ -116,7 +116,7 @@ impl Estimate {
     }
 }
 
-/// λ from two temperatures (Watanabe 2013, Corollary 3): (E_β₁\[nL\] − E_β₂\[nL\])/(1/β₁ − 1/β₂), which needs no L_n(w*).
+/// λ from two temperatures (Watanabe 2013): (E_β₁\[nL\] − E_β₂\[nL\])/(1/β₁ − 1/β₂), which needs no L_n(w*).
 ///
 /// It is the slope of E\[L\] in 1/nβ. With a loss that is homogeneous around its minimum and no localisation it has the same
 /// expectation as λ̂ at either; where w* is not quite the minimum it is free of the error of the baseline.
