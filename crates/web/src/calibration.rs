@@ -90,7 +90,7 @@ fn map(calibration: &Calibration, step: u64) -> String {
     let means = || cells.values().filter(|trial| trial.verdict == "ok").filter_map(|trial| trial.mean);
     let (low, high) = means().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), m| (low.min(m), high.max(m)));
     let mut html = format!(
-        "<div class=\"scroll\"><table class=\"map\"><caption>Step {}</caption><thead><tr><th>γ \\ ε</th>",
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"λ̂ over ε and γ at step {0}\"><table class=\"map\"><caption>Step {0}</caption><thead><tr><th>γ \\ ε</th>",
         number::count(step)
     );
     for size in &sizes {
@@ -145,7 +145,7 @@ fn temperatures(calibration: &Calibration) -> String {
         }
     }
     let mut html = String::from(
-        "<div class=\"scroll\"><table class=\"map\"><caption>Over the temperature</caption><thead><tr><th>nβ</th>",
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"λ̂ over the temperature\"><table class=\"map\"><caption>Over the temperature</caption><thead><tr><th>nβ</th>",
     );
     for step in &calibration.steps {
         let _ = write!(html, "<th class=\"n\">step {}</th>", number::count(*step));
