@@ -1,15 +1,18 @@
-//! Fused elementwise groups: a little register machine that runs block by block, with every register in cache.
+//! Fused groups: a little register machine that runs block by block, with every register in cache. Registers hold
+//! elements, or one value for each row of them: sums, maxima and softmaxes of rows run where their rows are.
 
 use std::ops::Range;
 
 use super::parts::Part;
+use super::reduce::reduce_rows;
+use super::rows::{log_softmax, softmax};
 use super::{MAX_RANK, Memory, Span, reach};
 use crate::graph::{Binary, Unary};
 use crate::isa::multiversion;
 use crate::math;
 use crate::plan::Place;
 
-/// Elements of a block: a register is 2 KiB, and a dozen of them fit a first-level cache.
+/// Elements of a block: a register is 2 KiB, and a dozen of them fit a first-level cache. A longer row is a block.
 pub(crate) const BLOCK: usize = 512;
 
 /// How a group reads an operand.
@@ -29,6 +32,27 @@ pub(crate) enum Instruction {
     Unary(Unary, usize),
     Binary(Binary, usize, usize),
     Select(usize, usize, usize),
+    Row(RowOp, usize),
+}
+
+/// What is done to whole rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RowOp {
+    /// To one value a row.
+    Sum,
+    Max,
+    Softmax,
+    LogSoftmax,
+    /// From one value a row to a row of it.
+    Spread,
+}
+
+/// What a register holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    Elements,
+    /// One value for each row.
+    Rows,
 }
 
 /// A group ready to run.
@@ -36,24 +60,54 @@ pub(crate) enum Instruction {
 pub(crate) struct Fused {
     operands: Vec<Operand>,
     instructions: Vec<Instruction>,
+    /// What each register holds.
+    holds: Vec<Holds>,
     /// Block register of each operand and instruction.
     slots: Vec<usize>,
     n_slots: usize,
     result: Place,
-    len: usize,
+    n_rows: usize,
+    /// Elements of a row; 1 where no instruction is about rows.
+    width: usize,
     /// The result lies where an operand lies: it must not be written before the block is read.
     in_place: bool,
 }
 
 impl Fused {
-    pub(crate) fn new(operands: Vec<Operand>, instructions: Vec<Instruction>, result: Place, len: usize) -> Self {
+    /// `holds` is what each operand holds; of what an instruction makes, it follows.
+    pub(crate) fn new(
+        operands: Vec<Operand>,
+        mut holds: Vec<Holds>,
+        instructions: Vec<Instruction>,
+        result: Place,
+        (n_rows, width): (usize, usize),
+    ) -> Self {
+        for instruction in &instructions {
+            holds.push(match *instruction {
+                Instruction::Unary(_, a) | Instruction::Binary(_, a, _) | Instruction::Select(_, a, _) => holds[a],
+                Instruction::Row(RowOp::Sum | RowOp::Max, _) => Holds::Rows,
+                Instruction::Row(RowOp::Softmax | RowOp::LogSoftmax | RowOp::Spread, _) => Holds::Elements,
+            });
+        }
         let (slots, n_slots) = assign_slots(&operands, &instructions);
-        Self { operands, instructions, slots, n_slots, result, len, in_place: false }
+        Self { operands, instructions, holds, slots, n_slots, result, n_rows, width, in_place: false }
     }
 
     /// Floats of register memory the group needs.
     pub(crate) fn register_len(&self) -> usize {
-        self.n_slots * BLOCK
+        self.n_slots * self.slot_len()
+    }
+
+    fn slot_len(&self) -> usize {
+        BLOCK.max(self.width.next_multiple_of(16))
+    }
+
+    /// Values of a register over so many rows.
+    fn len_of(&self, register: usize, n_rows: usize) -> usize {
+        match self.holds[register] {
+            Holds::Elements => n_rows * self.width,
+            Holds::Rows => n_rows,
+        }
     }
 
     pub(crate) fn result(&self) -> Place {
@@ -64,10 +118,12 @@ impl Fused {
         self.in_place = true;
     }
 
+    /// Operands that lie as the result does, of as many values.
     pub(crate) fn dense_operands(&self) -> impl Iterator<Item = Place> {
-        self.operands.iter().filter_map(|operand| match operand {
-            Operand::Dense(place) => Some(*place),
-            Operand::Scalar(_) | Operand::Strided(..) => None,
+        let holds = self.holds.last().copied();
+        self.operands.iter().zip(&self.holds).filter_map(move |(operand, own)| match operand {
+            Operand::Dense(place) if Some(*own) == holds => Some(*place),
+            _ => None,
         })
     }
 
@@ -82,12 +138,13 @@ impl Fused {
     }
 
     pub(crate) fn spans(&self) -> Vec<Span> {
-        let of_operands = self.operands.iter().map(|operand| match operand {
-            Operand::Dense(place) => Span { place: *place, len: self.len, written: false },
+        let of_operands = self.operands.iter().enumerate().map(|(register, operand)| match operand {
+            Operand::Dense(place) => Span { place: *place, len: self.len_of(register, self.n_rows), written: false },
             Operand::Scalar(place) => Span { place: *place, len: 1, written: false },
             Operand::Strided(place, dims) => Span { place: *place, len: reach(dims.iter().copied()), written: false },
         });
-        of_operands.chain([Span { place: self.result, len: self.len, written: true }]).collect()
+        let len = self.len_of(self.holds.len() - 1, self.n_rows);
+        of_operands.chain([Span { place: self.result, len, written: true }]).collect()
     }
 
     pub(crate) fn is_in_place(&self) -> bool {
@@ -96,62 +153,79 @@ impl Fused {
 
     #[expect(unsafe_code, reason = "registers are disjoint blocks of the workspace")]
     pub(crate) fn run(&self, memory: &Memory<'_>, part: Part) {
+        let slot_len = self.slot_len();
         // SAFETY: the workspace holds `register_len` floats for every group of its program.
-        let registers = |slot: usize| unsafe { memory.scratch.add(slot * BLOCK) };
+        let registers = |slot: usize| unsafe { memory.scratch.add(slot * slot_len) };
         for (operand, &slot) in self.operands.iter().zip(&self.slots) {
             if let Operand::Scalar(place) = operand {
                 let value = memory.read(*place, 1)[0];
+                let len = slot_len.min(self.n_rows * self.width);
                 // SAFETY: one block of registers.
-                unsafe { std::slice::from_raw_parts_mut(registers(slot), BLOCK.min(self.len)) }.fill(value);
+                unsafe { std::slice::from_raw_parts_mut(registers(slot), len) }.fill(value);
             }
         }
-        let Range { mut start, end } = part.range(self.len, BLOCK);
+        let rows_at_once = (BLOCK / self.width).max(1);
+        let Range { mut start, end } = part.range(self.n_rows, rows_at_once);
         while start < end {
-            let n = BLOCK.min(end - start);
+            let n = rows_at_once.min(end - start);
             self.run_block(memory, start, n, &registers);
             start += n;
         }
     }
 
+    /// Runs `n` rows from `start` on.
     #[expect(unsafe_code, reason = "registers are disjoint blocks of the workspace")]
     fn run_block(&self, memory: &Memory<'_>, start: usize, n: usize, registers: &dyn Fn(usize) -> *mut f32) {
-        for (operand, &slot) in self.operands.iter().zip(&self.slots) {
+        for (register, (operand, &slot)) in self.operands.iter().zip(&self.slots).enumerate() {
             if let Operand::Strided(place, dims) = operand {
                 // SAFETY: one block of registers, which no operand shares.
-                let block = unsafe { std::slice::from_raw_parts_mut(registers(slot), n) };
-                load(memory.isa, memory.at(*place), dims, start, block);
+                let block = unsafe { std::slice::from_raw_parts_mut(registers(slot), self.len_of(register, n)) };
+                load(memory.isa, memory.at(*place), dims, self.len_of(register, start), block);
             }
         }
         let source = |register: usize| {
+            let len = self.len_of(register, n);
             let address = match self.operands.get(register) {
-                Some(Operand::Dense(place)) => memory.read(place.plus(start), n).as_ptr(),
+                Some(Operand::Dense(place)) => memory.read(place.plus(self.len_of(register, start)), len).as_ptr(),
                 _ => registers(self.slots[register]).cast_const(),
             };
-            // SAFETY: n elements of an operand from `start` on, or of one block.
-            unsafe { std::slice::from_raw_parts(address, n) }
+            // SAFETY: `len` values of an operand from this block on, or of one register.
+            unsafe { std::slice::from_raw_parts(address, len) }
         };
         let last = self.instructions.len() - 1;
+        let result = self.result.plus(self.len_of(self.operands.len() + last, start));
         for (i, instruction) in self.instructions.iter().enumerate() {
             let register = self.operands.len() + i;
+            let len = self.len_of(register, n);
             let address = if i == last && !self.in_place {
-                memory.write(self.result.plus(start), n).as_mut_ptr()
+                memory.write(result, len).as_mut_ptr()
             } else {
                 registers(self.slots[register])
             };
             // SAFETY: a register that no live value shares (see `assign_slots`), or the result, which is no operand.
-            let to = unsafe { std::slice::from_raw_parts_mut(address, n) };
+            let to = unsafe { std::slice::from_raw_parts_mut(address, len) };
             match *instruction {
                 Instruction::Unary(op, a) => unary(memory.isa, op, source(a), to),
                 Instruction::Binary(op, a, b) => binary(memory.isa, op, source(a), source(b), to),
                 Instruction::Select(c, a, b) => {
                     select(memory.isa, source(c), source(a), source(b), to);
                 }
+                Instruction::Row(RowOp::Sum, a) => reduce_rows(memory.isa, true, source(a), self.width, to),
+                Instruction::Row(RowOp::Max, a) => reduce_rows(memory.isa, false, source(a), self.width, to),
+                Instruction::Row(RowOp::Softmax, a) => softmax(memory.isa, source(a), self.width, to),
+                Instruction::Row(RowOp::LogSoftmax, a) => log_softmax(memory.isa, source(a), self.width, to),
+                Instruction::Row(RowOp::Spread, a) => {
+                    for (row, &value) in to.chunks_exact_mut(self.width).zip(source(a)) {
+                        row.fill(value);
+                    }
+                }
             }
         }
         if self.in_place {
-            let block = registers(self.slots[self.operands.len() + last]);
+            let register = self.operands.len() + last;
+            let block = registers(self.slots[register]);
             // SAFETY: every operand of this block has been read; registers and results are distinct memory.
-            unsafe { std::ptr::copy_nonoverlapping(block, memory.at(self.result).add(start), n) };
+            unsafe { std::ptr::copy_nonoverlapping(block, memory.at(result), self.len_of(register, n)) };
         }
     }
 }
@@ -168,7 +242,7 @@ fn assign_slots(operands: &[Operand], instructions: &[Instruction]) -> (Vec<usiz
         }
     }
     let reads = |instruction: &Instruction| match *instruction {
-        Instruction::Unary(_, a) => [a, a, a],
+        Instruction::Unary(_, a) | Instruction::Row(_, a) => [a, a, a],
         Instruction::Binary(_, a, b) => [a, b, b],
         Instruction::Select(c, a, b) => [c, a, b],
     };

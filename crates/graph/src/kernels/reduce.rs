@@ -9,7 +9,7 @@ use crate::plan::Place;
 use crate::plan::layout::{Layout, collapse};
 
 /// As many entries to reduce leave most lanes of a long sum empty.
-const FEW: usize = 16;
+pub(crate) const FEW: usize = 16;
 
 /// A reduction of a strided operand to a dense result.
 #[derive(Debug)]
@@ -167,16 +167,7 @@ multiversion! {
                 let row = unsafe { from.add(at_from + at) };
                 if is_sum && stride == 1 {
                     // SAFETY: as above.
-                    let row = unsafe { std::slice::from_raw_parts(row, n) };
-                    let chunks = row.chunks_exact(16);
-                    for (sum, &x) in lanes.iter_mut().zip(chunks.remainder()) {
-                        *sum += f64::from(x);
-                    }
-                    for chunk in chunks {
-                        for lane in 0..16 {
-                            lanes[lane] += f64::from(chunk[lane]);
-                        }
-                    }
+                    add_row(&mut lanes, unsafe { std::slice::from_raw_parts(row, n) });
                 } else if is_sum {
                     let whole = n / 16 * 16;
                     let mut i = 0;
@@ -202,6 +193,61 @@ multiversion! {
             let value = if is_sum { lanes.iter().sum::<f64>() as f32 } else { top };
             // SAFETY: inside the result, which is distinct from the operand.
             unsafe { *to.add(at_to) = value };
+        }
+    }
+}
+
+/// Adds a row to the lanes of its sum.
+#[inline(always)]
+fn add_row(lanes: &mut [f64; 16], row: &[f32]) {
+    let chunks = row.chunks_exact(16);
+    for (sum, &x) in lanes.iter_mut().zip(chunks.remainder()) {
+        *sum += f64::from(x);
+    }
+    for chunk in chunks {
+        for lane in 0..16 {
+            lanes[lane] += f64::from(chunk[lane]);
+        }
+    }
+}
+
+multiversion! {
+    /// Rows of `width` to one sum or maximum each, with the bits that [`Reduce`] gives them.
+    pub(super) fn reduce_rows(is_sum: bool, from: &[f32], width: usize, to: &mut [f32]) {
+        for (row, out) in from.chunks_exact(width).zip(to) {
+            *out = if is_sum {
+                let mut lanes = [0.0_f64; 16];
+                add_row(&mut lanes, row);
+                lanes.iter().sum::<f64>() as f32
+            } else {
+                row.iter().fold(f32::NEG_INFINITY, |top, &x| if x > top || x.is_nan() { x } else { top })
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+
+    #[test]
+    fn rows_in_groups_have_the_bits_of_the_kernel() {
+        let numbers = crate::random::Stream::new(5, crate::random::Purpose::Data, 0);
+        for isa in Isa::available() {
+            for width in (17..70).chain([500, 513, 4099]) {
+                let mut from = vec![0.0; 7 * width];
+                numbers.normals(0, 0, &mut from);
+                from[3 * width + 5] = f32::NAN;
+                for is_sum in [true, false] {
+                    let (mut own, mut kernel) = ([0.0; 7], [0.0; 7]);
+                    reduce_rows(isa, is_sum, &from, width, &mut own);
+                    let (kept, reduced) = ([(7, [width, 1])], [(width, [1])]);
+                    entries(isa, is_sum, from.as_ptr(), kernel.as_mut_ptr(), &kept, 0..7, &reduced);
+                    let bits = |x: [f32; 7]| x.map(|x| (!x.is_nan()).then_some(x.to_bits()));
+                    assert_eq!(bits(own), bits(kernel), "{isa:?}, sums: {is_sum}, rows of {width}");
+                }
+            }
         }
     }
 }

@@ -71,7 +71,7 @@ impl Rows {
 }
 
 multiversion! {
-    fn softmax(from: &[f32], width: usize, to: &mut [f32]) {
+    pub(super) fn softmax(from: &[f32], width: usize, to: &mut [f32]) {
         // Rows shorter than a vector go side by side, many at once; their entries meet in the same order.
         let n_blocks = if width < LANES { from.len() / (LANES * width) } else { 0 };
         let (blocks, from) = from.split_at(n_blocks * LANES * width);
@@ -122,7 +122,7 @@ fn softmax_of_short_rows(block: &[f32], width: usize, out: &mut [f32]) {
 }
 
 multiversion! {
-    fn log_softmax(from: &[f32], width: usize, to: &mut [f32]) {
+    pub(super) fn log_softmax(from: &[f32], width: usize, to: &mut [f32]) {
         for (row, out) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
             let top = maximum(row);
             let shift = top + math::ln(sum_exp(row, top));

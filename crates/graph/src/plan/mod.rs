@@ -18,7 +18,7 @@ use crate::kernels::overlap::Overlap;
 use crate::kernels::reduce::Reduce;
 use crate::kernels::rows::{RowKind, Rows};
 use crate::kernels::tables::Table;
-use fuse::groups;
+use fuse::Groups;
 use joins::Joins;
 use layout::{Layout, broadcast_strides, collapse, window_strides};
 
@@ -142,8 +142,7 @@ struct Planner<'a> {
     live: Vec<bool>,
     /// Computed at compile time.
     constant: Vec<bool>,
-    /// Root of the fused group of each elementwise node.
-    group: Vec<Option<Node>>,
+    groups: Groups,
     layouts: Vec<Option<Layout>>,
     /// Contiguous copies made of strided values.
     copies: BTreeMap<Node, Place>,
@@ -188,12 +187,12 @@ impl<'a> Planner<'a> {
         let gradient = Buffer { space: Space::Kept, len: request.n_params, offset: 0 };
         let readers = readers(graph, &live);
         let mut joins = Joins::find(graph, &live, &constant, &readers, &roots);
-        let group = groups(graph, &live, &constant, &roots, &readers, &joins);
-        joins.find_finishing(graph, &group, &readers, &roots);
+        let groups = Groups::find(graph, &live, &constant, &roots, &readers, &joins);
+        joins.find_finishing(graph, &groups.of, &readers, &roots);
         let mut planner = Self {
             request,
             graph,
-            group,
+            groups,
             joins,
             live,
             constant,
@@ -281,6 +280,11 @@ impl<'a> Planner<'a> {
         if self.constant[at] && !is_view(&data.op) {
             return self.literal(node);
         }
+        match self.groups.of[at] {
+            Some(root) if root == node => return self.fused(node),
+            _ if self.groups.is_inside(graph, node) => return,
+            _ => {}
+        }
         match &data.op {
             Op::Param(idx) => {
                 let place = Place { buffer: 0, offset: self.request.param_offsets[*idx] };
@@ -335,11 +339,7 @@ impl<'a> Planner<'a> {
             }
             // The operands are there, one added to the other.
             Op::Binary(..) if self.joins.sums.contains_key(&node) => self.set_dense(node, self.preset[&node]),
-            Op::Unary(..) | Op::Binary(..) | Op::Select(..) => {
-                if self.group[at] == Some(node) {
-                    self.fused(node);
-                }
-            }
+            Op::Unary(..) | Op::Binary(..) | Op::Select(..) => unreachable!("these run in groups"),
             Op::Pad { of, axis, before } => {
                 let result = self.result_place(node);
                 let strides = crate::shape::row_major_strides(&data.shape);
