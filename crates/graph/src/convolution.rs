@@ -147,12 +147,17 @@ impl Graph {
         let positions = (0..N).map(|i| 2 + 2 * i);
         let order: Vec<usize> = [0, 1].into_iter().chain(places).chain(positions).collect();
         let windows = self.permute(windows, &order);
+        let (places, positions) = (&"hijk"[..N], &"wxyz"[..N]);
+        if groups == 1 {
+            // Without an axis of groups nothing stands between the product and what comes after it.
+            let labels = format!("oc{places},bc{places}{positions}->bo{positions}");
+            return self.einsum(&labels, kernel, windows);
+        }
         let mut shape = self.shape(windows).to_vec();
         shape.splice(1..2, [groups, weight[1]]);
         let windows = self.reshape(windows, &shape);
         let per_group = [&[groups, weight[0] / groups], &weight[1..]].concat();
         let kernel = self.reshape(kernel, &per_group);
-        let (places, positions) = (&"hijk"[..N], &"wxyz"[..N]);
         let labels = format!("goc{places},bgc{places}{positions}->bgo{positions}");
         let product = self.einsum(&labels, kernel, windows);
         let out = [&[own[0], weight[0]], &shape[3 + N..]].concat();

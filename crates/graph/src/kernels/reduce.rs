@@ -131,15 +131,36 @@ multiversion! {
         for [at_from, at_to] in walk_range(outer, range) {
             // SAFETY: the plan's axes stay inside both buffers, which are distinct.
             let out = unsafe { std::slice::from_raw_parts_mut(to.add(at_to), width) };
+            if !is_sum {
+                // SAFETY: as above.
+                let from = unsafe { from.add(at_from) };
+                match stride {
+                    1 => maxima(from, 1, places, out),
+                    // Known while compiling: lanes are loaded together.
+                    2 => maxima(from, 2, places, out),
+                    _ => maxima(from, stride, places, out),
+                }
+                continue;
+            }
             for (i, out) in out.iter_mut().enumerate() {
                 // SAFETY: as above.
                 let entries = places.iter().map(|at| unsafe { *from.add(at_from + i * stride + at) });
-                *out = if is_sum {
-                    entries.map(f64::from).sum::<f64>() as f32
-                } else {
-                    entries.fold(f32::NEG_INFINITY, |top, x| if (x > top) | x.is_nan() { x } else { top })
-                };
+                *out = entries.map(f64::from).sum::<f64>() as f32;
             }
+        }
+    }
+}
+
+/// The largest of the entries at `places` from every `stride`-th on.
+#[inline(always)]
+#[expect(unsafe_code, reason = "strided access inside an operand")]
+fn maxima(from: *const f32, stride: usize, places: &[usize], out: &mut [f32]) {
+    out.fill(f32::NEG_INFINITY);
+    for at in places {
+        for (i, top) in out.iter_mut().enumerate() {
+            // SAFETY: the caller's axes stay inside the operand.
+            let x = unsafe { *from.add(i * stride + at) };
+            *top = if (x > *top) | x.is_nan() { x } else { *top };
         }
     }
 }
