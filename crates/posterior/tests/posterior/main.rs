@@ -13,6 +13,7 @@ mod promises;
 mod quadratics;
 mod refusals;
 mod samplers;
+mod superposition;
 
 use ontogeny_graph::{Graph, Node};
 use ontogeny_posterior::{Batch, Correction, Estimate, Llc, Objective, Sampler};
