@@ -334,27 +334,25 @@ fn the_posterior_turns_from_five_to_six_at_601_samples() {
 }
 
 /// At n = 5e5, nβ = 38 103, within 4.5 errors of what a sampler of this step finds in the quadratic with this Hessian
-/// (`bias` is its ε, or 0 for an exact one), and within a tenth of λ, half the rank.
-///
-/// The localisation keeps the dead column of "5" where its loss is flat: the bias −1 ± 0.1 must not reach 0, nor the
-/// column a length at which it shows. The others have nothing flat but a rotation, which changes no loss at any angle.
+/// (`bias` is its ε, or 0 for an exact one), and within a tenth of λ, half the rank. γ = 0.1 as published: what is flat, a
+/// rotation and in "5" the dead column as long as it shows in no output, is wide open to the chains; where that column begins to
+/// show, the loss is not quadratic, and 2 % are left to that.
 fn check_learning_coefficients(llc: &Llc, bias: f64) {
     let toy = Toy::new();
     let n_beta = N / N.ln();
     for (name, rank) in MINIMA {
-        let localization = if name == "5" { 100.0 } else { 1.0 };
         let minimum = minimum(&toy, name).weights();
         let direction = |h: f64| {
-            let a = n_beta * h + localization;
+            let a = n_beta * h + llc.localization;
             0.5 * n_beta * h / (a * (1.0 - bias * a / 4.0))
         };
         let law: f64 = eigenvalues(toy.hessian(&minimum)).into_iter().map(direction).sum();
         let lambda = rank as f64 / 2.0;
         assert!((law / lambda - 1.0).abs() < 0.02, "{name}: γ and ε leave {law} of {lambda}");
-        let llc = Llc { localization, ..llc.clone() };
         let start: Vec<f32> = minimum.iter().map(|&w| w as f32).collect();
         let estimate = llc.estimate(&objective(), &start).expect("sound settings");
-        assert_mean(&estimate, law, 0.0, 0.015 * law);
+        let margin = if name == "5" { 0.02 * law } else { 0.0 };
+        assert_mean(&estimate, law, margin, 0.015 * law);
         let value = estimate.value().unwrap_or_else(|| panic!("{name}: {}", line(&estimate)));
         assert!((value / lambda - 1.0).abs() < 0.1, "{name}: {value} of {lambda}");
     }
@@ -364,13 +362,13 @@ fn check_learning_coefficients(llc: &Llc, bias: f64) {
 fn sgld_finds_half_the_rank() {
     // Curvatures from 0.02 to 2: ε·A from 8e-4 to 0.08.
     let step_size = 1e-6;
-    let llc = Llc { chains: 4, burn_in: 15_000, draws: 400, thin: 250, ..sgld(step_size, 1.0) };
+    let llc = Llc { chains: 4, burn_in: 15_000, draws: 400, thin: 250, ..sgld(step_size, 0.1) };
     check_learning_coefficients(&llc, step_size);
 }
 
 #[test]
 fn hmc_finds_half_the_rank() {
     let sampler = Sampler::Hmc { leapfrogs: 30, target_acceptance: Some(0.8) };
-    let llc = Llc { sampler, chains: 4, burn_in: 500, draws: 2500, thin: 2, ..sgld(1e-5, 1.0) };
+    let llc = Llc { sampler, chains: 4, burn_in: 500, draws: 2500, thin: 2, ..sgld(1e-5, 0.1) };
     check_learning_coefficients(&llc, 0.0);
 }
