@@ -81,7 +81,9 @@ pub enum Sampler {
     },
     /// Metropolis-adjusted Langevin (Roberts & Tweedie 1996): exact, full batches only.
     Mala {
-        /// Acceptance that the step size is adapted to during burn-in, strictly between 0 and 1; none keeps it.
+        /// Acceptance that the step size is adapted to during burn-in, strictly between 0 and 1; none keeps it. An adapted
+        /// step fits where chains mostly are: places much stiffer, such as the tips of valleys that narrow, are then hardly
+        /// entered, and no diagnostic tells. Give the step where they matter.
         target_acceptance: Option<f64>,
     },
     /// Hamiltonian Monte Carlo (Neal 2011): exact, full batches only.

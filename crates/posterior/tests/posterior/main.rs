@@ -12,7 +12,9 @@ mod minibatches;
 mod promises;
 mod quadratics;
 mod refusals;
+mod relu_network;
 mod samplers;
+mod superposition;
 
 use ontogeny_graph::{Graph, Node};
 use ontogeny_posterior::{Batch, Correction, Estimate, Llc, Objective, Sampler};
