@@ -118,7 +118,7 @@ fn the_presets_say_every_key() {
         }
     }
     assert!(n_keys > 50, "the errors list {n_keys} keys");
-    for key in ["title", "seed", "observable", "refused"] {
+    for key in ["title", "seed", "observable", "refused", "components", "probes", "probe_examples"] {
         assert!(says(key), "no preset says `{key}`");
     }
 }

@@ -21,6 +21,8 @@ mod llc_config;
 mod measure;
 mod opened;
 mod prepare;
+mod response_config;
+mod responses;
 mod run_file;
 mod sections;
 mod series;
@@ -34,6 +36,7 @@ pub use execute::Options;
 pub use llc_config::LlcConfig;
 pub use opened::OpenedRun;
 pub use prepare::{Run, WorkSummary};
+pub use response_config::SusceptibilityConfig;
 pub use run_file::{RunFile, Source};
 pub use sections::{ImportConfig, MeasureConfig, ObservableConfig, ReportConfig, StagesConfig, StepRule};
 pub use series::{

@@ -21,6 +21,7 @@ mod heatmap;
 mod number;
 mod page;
 mod panel;
+mod response;
 mod strip;
 mod summary;
 mod table;

@@ -10,6 +10,7 @@ use crate::figure;
 use crate::heatmap;
 use crate::number;
 use crate::panel::{self, Form};
+use crate::response;
 use crate::strip;
 use crate::summary;
 use crate::table;
@@ -41,8 +42,11 @@ pub fn report(view: &RunView) -> String {
             for panel in &section.panels {
                 html.push_str(&match panel.form {
                     Form::Lines | Form::SmallLines => figure::lines(panel, &frame),
-                    Form::HeatMap => heatmap::heat_map(panel, &frame),
+                    Form::HeatMap | Form::RowHeatMap => heatmap::heat_map(panel, &frame),
                 });
+            }
+            if section.heading == response::HEADING {
+                html.push_str(&response::tables(view));
             }
             html.push_str("</section>");
         }
@@ -173,7 +177,7 @@ mod tests {
             }
             assert_eq!(html.matches("<figure").count(), html.matches("</figure>").count());
             assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
-            let n_figures = if n == 0 { 0 } else { 10 };
+            let n_figures = if n == 0 { 0 } else { 13 };
             assert_eq!(html.matches("<figure").count(), n_figures, "{n} checkpoints");
         }
     }

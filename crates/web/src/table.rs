@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use ontogeny_store::{Boundary, Detail, Observable, RunInfo, RunView, Status, Transition};
+use ontogeny_store::{Boundary, Detail, Observable, RunInfo, RunView, Status, Transition, refused_part, refused_parts};
 
 use crate::csv::{self, Csv};
 use crate::number;
 use crate::panel::{self, Series};
+use crate::response;
 use crate::text::{LONG_NAME, breakable, escape, unit_name, unit_suffix};
 
 /// Diagnostics in the order a reader wants them, with their headings; others follow by name.
@@ -124,8 +125,8 @@ pub(crate) fn is_estimated(observable: &Observable) -> bool {
 fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String {
     let series = panel::series_of(name, observable, &view.checkpoints);
     let (shared, varying) = split_details(observable);
-    // A long list of components has its own figure and CSV.
-    let series: &[Series] = if series.len() <= 8 { &series } else { &[] };
+    // A long list of components, and parts against probes, have their own figures and CSV.
+    let series: &[Series] = if series.len() <= 8 && !response::is_one(observable) { &series } else { &[] };
     let mut header = vec!["step".to_owned()];
     let mut data_header = header.clone();
     for s in series {
@@ -165,7 +166,11 @@ fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String
         }
         let (state, reason) = match status {
             Status::Missing => ("missing", "not measured yet".to_owned()),
-            Status::Done => ("done", String::new()),
+            Status::Done => {
+                let parts = observable.details.get(at).map(refused_parts).unwrap_or_default();
+                let reasons: Vec<&str> = parts.iter().map(|(_, why)| *why).collect();
+                (if parts.is_empty() { "done" } else { "refused in part" }, reasons.join("; "))
+            }
             Status::Refused { verdict, reason } => ("refused", panel::refusal_words(verdict, reason)),
         };
         // The table says the verdict once, also where it is among the diagnostics.
@@ -201,7 +206,13 @@ fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String
 
 /// Details that are the same at all steps, with their value, and the names of those that are not; the verdict always counts as varying.
 fn split_details(observable: &Observable) -> (Vec<(&str, String)>, Vec<&str>) {
-    let keys: BTreeSet<&str> = observable.details.iter().flat_map(BTreeMap::keys).map(String::as_str).collect();
+    let mut keys: BTreeSet<&str> = observable.details.iter().flat_map(BTreeMap::keys).map(String::as_str).collect();
+    // These stand in the column of reasons.
+    let parts =
+        observable.details.iter().flat_map(|d| refused_parts(d).into_iter().map(|(part, _)| refused_part(part)));
+    for key in parts {
+        keys.remove(key.as_str());
+    }
     let rank = |key: &str| KNOWN.iter().position(|(known, _)| *known == key).unwrap_or(KNOWN.len());
     let mut keys: Vec<&str> = keys.into_iter().collect();
     keys.sort_by_key(|key| (rank(key), *key));
@@ -333,8 +344,18 @@ mod tests {
     }
 
     #[test]
-    fn exact_measurements_have_no_table_of_estimates() {
+    fn a_part_that_is_refused_alone_is_named_beside_the_others() {
         let html = estimates(&sample::grokking(24, 0));
+        let answers = html.split("<h3>answers</h3>").nth(1).unwrap();
+        assert!(answers.contains("<td class=\"long\">l0h0: not converged, the chains disagree"));
+        assert!(!answers.contains("refused.1") && answers.contains("refused%20in%20part"));
+    }
+
+    #[test]
+    fn exact_measurements_have_no_table_of_estimates() {
+        let mut view = sample::grokking(24, 0);
+        view.observables.remove("answers");
+        let html = estimates(&view);
         assert!(
             html.contains("<h3>llc</h3>") && html.contains("<h3>llc_unembed</h3>") && !html.contains("<h3>loss</h3>")
         );
