@@ -109,10 +109,12 @@ fn follow_search(here: &Workplace, run: &str, at_most: Duration) -> Duration {
     let begun = Instant::now();
     while !has_begun() {
         assert!(begun.elapsed() < Duration::from_mins(1), "no search begins");
+        std::thread::sleep(Duration::from_millis(2));
     }
     let searching = Instant::now();
     while searching.elapsed() < at_most && !here.path(run).join("calibration/llc.json").exists() {
         assert!(searching.elapsed() < Duration::from_mins(5), "the search does not end");
+        std::thread::sleep(Duration::from_millis(2));
     }
     searching.elapsed()
 }

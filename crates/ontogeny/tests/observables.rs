@@ -79,6 +79,24 @@ fn susceptibilities_are_shared_resumed_shown_and_drawn() {
 }
 
 #[test]
+fn influence_is_shared_resumed_shown_and_told() {
+    let here = Workplace::new();
+    let table = "observable = \"influence\"\nqueries = \"test\"\npairs = 5\nrefused = \"accept\"\n";
+    let view = shared_and_killed(&here, &asking(table));
+    let answers = &view["observables"]["answers"];
+    assert_eq!(answers["dims"], serde_json::json!(["step", "pair"]));
+    let status = answers["status"].as_array().unwrap();
+    let at = status.iter().rposition(|status| status["state"] == "done").expect("some checkpoint converged");
+    assert_eq!(answers["values"][at].as_array().unwrap().len(), 5);
+    assert!(answers["details"][at]["pair.1.example"].as_str().unwrap().starts_with("train "));
+    let shown = here.call(&["show", "alone"]);
+    shown.expect(0, &[]);
+    assert!(shown.stdout.contains("answers [nats^2]"), "{}", shown.stdout);
+    let report = fs_err::read_to_string(here.path("alone/report.html")).unwrap();
+    assert!(report.contains("<h2>Influence</h2>") && report.contains("download=\"answers-pairs.csv\""));
+}
+
+#[test]
 fn what_is_refused_in_part_is_exit_code_1_unless_accepted() {
     let here = Workplace::new();
     // So few and small steps that chains of a part disagree.

@@ -99,7 +99,8 @@ pub use place::Place;
 pub use record::{InvalidRecord, KeyParts, NumberType, Outcome, Record, RecordArray, RecordKey, index_labels};
 pub use record_files::{Lookup, MissingReason, RecordError};
 pub use results::{
-    Boundary, Coordinate, Detail, Nested, Observable, RunInfo, RunView, Status, Transition, refused_part, refused_parts,
+    Boundary, Coordinate, Detail, Nested, Observable, RunInfo, RunView, Status, Transition, pair_detail, refused_part,
+    refused_parts,
 };
 pub use seal::SealError;
 pub use sealed::SealedError;

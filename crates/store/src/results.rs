@@ -167,6 +167,12 @@ pub fn refused_part(component: usize) -> String {
 
 const REFUSED_PART: &str = "refused.";
 
+/// Name of the detail that tells something (`example`, `query`, …) of pair number `pair` of a record whose values are those of
+/// pairs, as numbered along that dimension.
+pub fn pair_detail(pair: u64, what: &str) -> String {
+    format!("pair.{pair}.{what}")
+}
+
 /// The components that a record refuses although it counts, by its details: number along the first dimension, and why.
 /// Ascending.
 pub fn refused_parts(details: &BTreeMap<String, Detail>) -> Vec<(usize, &str)> {

@@ -9,6 +9,7 @@ use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress, Response
 use ontogeny_zoo::{Model, Task};
 
 use crate::analysis::{Components, addresses};
+use crate::influence::InfluenceProbes;
 use crate::kept_losses::KeptProbe;
 use crate::measure::{self, Reading};
 use crate::responses::SusceptibilityProbes;
@@ -35,6 +36,7 @@ pub(crate) struct Instruments<'a> {
     llcs: BTreeMap<String, Llc>,
     kept: BTreeMap<String, KeptProbe>,
     susceptibilities: BTreeMap<String, SusceptibilityProbes>,
+    influences: BTreeMap<String, InfluenceProbes>,
 }
 
 impl<'a> Instruments<'a> {
@@ -61,7 +63,8 @@ impl<'a> Instruments<'a> {
             Some(measure) => Some(training_objective(&run.model, &run.task).map_err(|e| failed(measure, e))?),
             None => None,
         };
-        let (mut llcs, mut kept, mut susceptibilities) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut llcs, mut kept) = (BTreeMap::new(), BTreeMap::new());
+        let (mut susceptibilities, mut influences) = (BTreeMap::new(), BTreeMap::new());
         for measure in measures {
             let Some(objective) = &objective else { break };
             let failed = |message| failed(measure, message);
@@ -72,6 +75,10 @@ impl<'a> Instruments<'a> {
                 let probes = SusceptibilityProbes::new(config, run.file.seed, &run.model, &run.task, objective);
                 susceptibilities.insert(measure.name.clone(), probes.map_err(failed)?);
             }
+            if let ObservableConfig::Influence(config) = &measure.observable {
+                let probes = InfluenceProbes::new(config, run.file.seed, &run.model, &run.task, objective);
+                influences.insert(measure.name.clone(), probes.map_err(failed)?);
+            }
             if let ObservableConfig::Llc(config) = &measure.observable {
                 let llc = config.llc(run.file.seed).map_err(failed)?;
                 llc.check(objective).map_err(|e| failed(e.to_string()))?;
@@ -81,7 +88,7 @@ impl<'a> Instruments<'a> {
                 kept.extend(probe.map(|probe| (measure.name.clone(), probe)));
             }
         }
-        Ok(Self { run, evaluator, fourier, objective, llcs, kept, susceptibilities })
+        Ok(Self { run, evaluator, fourier, objective, llcs, kept, susceptibilities, influences })
     }
 
     /// Measures one observable of one checkpoint.
@@ -128,6 +135,10 @@ impl<'a> Instruments<'a> {
                 let mut reading = measure::llc(draws.estimate(), config, llc);
                 reading.arrays.extend(kept.arrays(&draws));
                 Ok(reading)
+            }
+            ObservableConfig::Influence(_) => {
+                let objective = self.objective.as_ref().expect("made for every file that asks for it");
+                self.influences[&measure.name].measure(objective, weights, &execution).map_err(|e| failed_chains(*e))
             }
             ObservableConfig::Susceptibility(_) => {
                 let objective = self.objective.as_ref().expect("made for every file that asks for it");
@@ -194,6 +205,8 @@ impl<'a> Instruments<'a> {
                 Ok(run.task.splits.iter().map(|split| split.name.to_owned()).collect())
             }
             ObservableConfig::Llc(llc) => Ok(vec![llc.component()]),
+            // Which pair is first at a step says nothing of the next: no series.
+            ObservableConfig::Influence(_) => Ok(Vec::new()),
             ObservableConfig::Susceptibility(config) => {
                 let of =
                     |part: &String| config.probes.iter().map(|probe| format!("{part}.{probe}")).collect::<Vec<_>>();

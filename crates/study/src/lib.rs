@@ -15,6 +15,7 @@ mod error;
 mod event;
 mod execute;
 mod import;
+mod influence;
 mod instruments;
 mod kept_losses;
 mod llc_config;
@@ -36,7 +37,7 @@ pub use execute::Options;
 pub use llc_config::LlcConfig;
 pub use opened::OpenedRun;
 pub use prepare::{Run, WorkSummary};
-pub use response_config::SusceptibilityConfig;
+pub use response_config::{InfluenceConfig, SusceptibilityConfig};
 pub use run_file::{RunFile, Source};
 pub use sections::{ImportConfig, MeasureConfig, ObservableConfig, ReportConfig, StagesConfig, StepRule};
 pub use series::{

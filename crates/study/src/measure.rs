@@ -17,6 +17,9 @@ const LLC_VERSION: u32 = 4;
 /// Version of the susceptibilities' algorithm, the last two digits, over the chains of an LLC.
 const SUSCEPTIBILITY_VERSION: u32 = 100 * LLC_VERSION + 1;
 
+/// As of the susceptibilities.
+const INFLUENCE_VERSION: u32 = 100 * LLC_VERSION + 1;
+
 /// A measurement of one checkpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reading {
@@ -34,6 +37,11 @@ impl ObservableConfig {
             Self::WeightNorm => ("1", "L2 norm of all weights and of each part of the network."),
             Self::Fourier => ("1", "Progress measures of modular addition (Nanda et al. 2023)."),
             Self::Llc(_) => ("1", "Local learning coefficient of the training loss, with its Monte Carlo error."),
+            Self::Influence(_) => (
+                "nats^2",
+                "Bayesian influence (Kreer et al. 2025): minus the covariance over the posterior of the losses of a training \
+                 example and a query, for the pairs where it is largest in units of its Monte Carlo error.",
+            ),
             Self::Susceptibility(_) => (
                 "nats",
                 "Susceptibility (Baker et al. 2025): the rate nβ·chi at which the mean training loss over the posterior of a \
@@ -50,6 +58,7 @@ impl ObservableConfig {
             Self::Fourier => FOURIER_VERSION,
             Self::Llc(_) => LLC_VERSION,
             Self::Susceptibility(_) => SUSCEPTIBILITY_VERSION,
+            Self::Influence(_) => INFLUENCE_VERSION,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Settings of `observable = "susceptibility"` in a run file: the chains of an LLC, and what their draws are asked.
+//! Settings of `observable = "susceptibility"` and `"influence"` in a run file: the chains of an LLC, and what their draws
+//! are asked.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +22,67 @@ pub struct SusceptibilityConfig {
     /// Examples of each probe, evenly spaced over its split; all unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe_examples: Option<usize>,
+}
+
+/// Settings of `observable = "influence"`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InfluenceConfig {
+    /// How the chains move, `restrict` included.
+    pub chains: LlcConfig,
+    /// Training examples, evenly spaced over their split; 100, or all where there are fewer, unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub examples: Option<usize>,
+    /// The split whose examples they are held against; `train` for the same examples once more.
+    pub queries: String,
+    /// Examples of that split, evenly spaced; 20, or all where there are fewer, unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_examples: Option<usize>,
+    /// Pairs that stand out, told one by one.
+    pub pairs: usize,
+}
+
+impl InfluenceConfig {
+    /// Pairs that are told unless the file says how many.
+    const PAIRS: usize = 20;
+
+    pub(crate) fn read(name: &str, mut section: Section<'_>) -> Result<Self, RunFileError> {
+        check_keys(&section, name, &["restrict", "examples", "queries", "query_examples", "pairs"])?;
+        let of_queries = section.place_of("query_examples");
+        let mut count = |key: &str, hint: &str| -> Result<Option<usize>, RunFileError> {
+            let place = section.place_of(key);
+            let found: Option<usize> = section.take(key)?;
+            if found == Some(0) {
+                let message = format!("`measure.{name}.{key}` is 0; expected at least 1");
+                return Err(section.error_at(place, message, Some(hint.to_owned())));
+            }
+            Ok(found)
+        };
+        let examples = count("examples", "leave it out for 100")?;
+        let query_examples = count("query_examples", "leave it out for 20")?;
+        let pairs = count("pairs", "leave it out for 20")?.unwrap_or(Self::PAIRS);
+        let queries: String = section.require("queries", "a split of the task, such as \"test\"")?;
+        if queries == "train" && query_examples.is_some() {
+            let message = format!(
+                "`measure.{name}.query_examples` is given, and `queries` names `train`: those are the `examples` themselves"
+            );
+            return Err(section.error_at(of_queries, message, Some("leave it out".to_owned())));
+        }
+        Ok(Self { chains: section.read(LlcConfig::deserialize)?, examples, queries, query_examples, pairs })
+    }
+
+    /// The settings as they are written in a run file.
+    pub(crate) fn resolved(&self) -> Result<toml::Table, toml::ser::Error> {
+        let mut table = toml::Table::try_from(&self.chains)?;
+        table.insert("queries".to_owned(), self.queries.clone().into());
+        let counts =
+            [("examples", self.examples), ("query_examples", self.query_examples), ("pairs", Some(self.pairs))];
+        for (key, n) in counts {
+            if let Some(n) = n {
+                table.insert(key.to_owned(), toml::Value::try_from(n)?);
+            }
+        }
+        Ok(table)
+    }
 }
 
 impl SusceptibilityConfig {

@@ -13,7 +13,7 @@ use crate::response_config::SusceptibilityConfig;
 use crate::toml_source::nearest;
 
 /// Examples of one execution.
-const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;
 
 /// Everything needed to measure the susceptibilities of checkpoints.
 pub(crate) struct SusceptibilityProbes {
@@ -138,8 +138,13 @@ fn probe_data(task: &Task, name: &str, n: Option<usize>) -> Result<DataSet, Stri
         Some(n) if n > available => {
             Err(format!("`probe_examples` is {n}; expected 1 to {available}, the examples of `{name}`"))
         }
-        Some(n) => Ok(split.data.rows(&(0..n).map(|i| i * available / n).collect::<Vec<_>>())),
+        Some(n) => Ok(split.data.rows(&spaced(n, available))),
     }
+}
+
+/// `n` of so many rows, evenly spaced.
+pub(crate) fn spaced(n: usize, available: usize) -> Vec<usize> {
+    (0..n).map(|i| i * available / n).collect()
 }
 
 /// An array along named dimensions.

@@ -146,6 +146,7 @@ impl RunFile {
             let mut table = match &measure.observable {
                 ObservableConfig::Llc(llc) => toml::Table::try_from(llc).map_err(StudyError::Resolve)?,
                 ObservableConfig::Susceptibility(config) => config.resolved().map_err(StudyError::Resolve)?,
+                ObservableConfig::Influence(config) => config.resolved().map_err(StudyError::Resolve)?,
                 _ => toml::Table::new(),
             };
             table.insert("observable".to_owned(), measure.observable.kind().into());

@@ -9,7 +9,7 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::llc_config::LlcConfig;
-use crate::response_config::SusceptibilityConfig;
+use crate::response_config::{InfluenceConfig, SusceptibilityConfig};
 use crate::toml_source::{RunFileError, Section};
 
 /// `[import]`: checkpoints made elsewhere.
@@ -64,6 +64,8 @@ pub enum ObservableConfig {
     Llc(Box<LlcConfig>),
     /// How the losses of the parts answer to changes of the data.
     Susceptibility(Box<SusceptibilityConfig>),
+    /// Which training examples move together with which queries.
+    Influence(Box<InfluenceConfig>),
 }
 
 /// One name or a list of names.
@@ -96,7 +98,8 @@ impl Default for ReportConfig {
 
 impl MeasureConfig {
     /// The observables a run file may name.
-    pub const KINDS: &'static [&'static str] = &["loss", "accuracy", "weight_norm", "fourier", "llc", "susceptibility"];
+    pub const KINDS: &'static [&'static str] =
+        &["loss", "accuracy", "weight_norm", "fourier", "llc", "susceptibility", "influence"];
 
     pub(crate) fn read(name: &str, mut section: Section<'_>) -> Result<Self, RunFileError> {
         let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
@@ -130,6 +133,10 @@ impl MeasureConfig {
                 let config = SusceptibilityConfig::read(name, section)?;
                 return Ok(made(ObservableConfig::Susceptibility(Box::new(config))));
             }
+            "influence" => {
+                let config = InfluenceConfig::read(name, section)?;
+                return Ok(made(ObservableConfig::Influence(Box::new(config))));
+            }
             other => {
                 let hint = crate::toml_source::nearest(other, Self::KINDS.iter().copied()).map_or_else(
                     || "name it by `observable = \"…\"` when the table has a name of its own".to_owned(),
@@ -155,6 +162,7 @@ impl ObservableConfig {
         match self {
             Self::Llc(config) => Some(config),
             Self::Susceptibility(config) => Some(&config.chains),
+            Self::Influence(config) => Some(&config.chains),
             Self::Loss | Self::Accuracy | Self::WeightNorm | Self::Fourier => None,
         }
     }
@@ -163,6 +171,7 @@ impl ObservableConfig {
         match self {
             Self::Llc(config) => Some(config),
             Self::Susceptibility(config) => Some(&mut config.chains),
+            Self::Influence(config) => Some(&mut config.chains),
             Self::Loss | Self::Accuracy | Self::WeightNorm | Self::Fourier => None,
         }
     }
@@ -176,6 +185,7 @@ impl ObservableConfig {
             Self::Fourier => "fourier",
             Self::Llc(_) => "llc",
             Self::Susceptibility(_) => "susceptibility",
+            Self::Influence(_) => "influence",
         }
     }
 }

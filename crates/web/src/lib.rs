@@ -18,6 +18,7 @@ mod csv;
 mod curves;
 mod figure;
 mod heatmap;
+mod influence;
 mod number;
 mod page;
 mod panel;

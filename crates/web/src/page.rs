@@ -8,6 +8,7 @@ use crate::calibration;
 use crate::chart::Frame;
 use crate::figure;
 use crate::heatmap;
+use crate::influence;
 use crate::number;
 use crate::panel::{self, Form};
 use crate::response;
@@ -50,6 +51,7 @@ pub fn report(view: &RunView) -> String {
             }
             html.push_str("</section>");
         }
+        html.push_str(&influence::section(view));
         html.push_str(&table::transitions(&view.transitions, &view.stages, NOT_RECORDED));
         html.push_str(&table::estimates(view));
         html.push_str(&calibration::section(view));

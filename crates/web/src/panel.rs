@@ -2,7 +2,7 @@
 
 use ontogeny_store::{Observable, RunView, Status, refused_parts};
 
-use crate::{response, text};
+use crate::{influence, response, text};
 
 /// More components than this are a heat map, not lines.
 pub(crate) const MOST_LINES: usize = 12;
@@ -122,7 +122,7 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
     let mut llc = Vec::new();
     let mut responses = Vec::new();
     for (name, observable) in &view.observables {
-        if observable.dims.first().is_none_or(|dim| dim != "step") {
+        if observable.dims.first().is_none_or(|dim| dim != "step") || influence::is_one(observable) {
             continue;
         }
         let series = series_of(name, observable, &view.checkpoints);

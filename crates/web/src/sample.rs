@@ -102,6 +102,7 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
     observables.insert("fourier_power".to_owned(), power);
     let answers = susceptibility(&["full", "l0h0", "unembed"], &["test", "all"], &checkpoints, grokked);
     observables.insert("answers".to_owned(), answers);
+    observables.insert("pairs".to_owned(), influence(n_refused, &checkpoints));
     RunView {
         run: RunInfo {
             title: "Demonstration with invented numbers: grokking modular addition".to_owned(),
@@ -164,6 +165,34 @@ pub(crate) fn susceptibility(
                 observable.values.values[at * n + i] = None;
                 observable.standard_errors.values[at * n + i] = None;
             }
+        }
+    }
+    observable
+}
+
+/// Three pairs at each checkpoint.
+fn influence(n_refused: usize, steps: &[u64]) -> Observable {
+    let mut observable =
+        plain("influence", "nats^2", "Minus the covariance of two losses.", "pair", &[""; 3], steps, |_, pair| {
+            [-0.03, -0.02, 0.01][pair]
+        });
+    observable.coordinates.insert("pair".to_owned(), (1..=3).map(Coordinate::Number).collect());
+    observable.standard_errors.values.fill(Some(0.001));
+    for at in 0..steps.len() {
+        for pair in 1..=3 {
+            let mut told =
+                |what: &str, told: Detail| observable.details[at].insert(ontogeny_store::pair_detail(pair, what), told);
+            told("example", Detail::Text(format!("train {0}: tokens 0 {0} 53, targets {0}", 17 * pair)));
+            told("query", Detail::Text(format!("test {0}: tokens 1 {0} 53, targets {1}", 16 * pair, 16 * pair + 1)));
+            told("correlation", Detail::Number(Some(0.9 - 0.4 * pair as f64)));
+            told("r_hat", Detail::Number(Some(1.01)));
+        }
+        if at < n_refused {
+            observable.status[at] =
+                Status::Refused { verdict: "not converged".to_owned(), reason: "R̂ 1.31 is above 1.05".to_owned() };
+            observable.details[at].clear();
+            observable.values.values[3 * at..3 * at + 3].fill(None);
+            observable.standard_errors.values[3 * at..3 * at + 3].fill(None);
         }
     }
     observable
