@@ -57,12 +57,17 @@ impl InfluenceProbes {
         let places = chosen.iter().map(|(split, rows)| rows.iter().map(|&row| split.indices[row]).collect()).collect();
         let n_top = config.pairs;
         let own = Self { llc, component: config.chains.component(), probes, places, n_top };
-        let n_pairs = own.examples().len() * own.queries().len();
-        if n_pairs > MAX_PAIRS {
+        let n_kept = own.examples().len() * own.queries().len();
+        if n_kept > MAX_PAIRS {
             return Err(format!(
-                "`examples` times queries is {n_pairs} pairs; expected at most {MAX_PAIRS}: all of them are kept, so lower \
+                "`examples` times queries is {n_kept} pairs; expected at most {MAX_PAIRS}: all of them are kept, so lower \
                  `examples` or `query_examples`"
             ));
+        }
+        if own.n_pairs() == 0 {
+            return Err(
+                "`examples` is 1, and `queries` names `train`: one example is no pair; expected at least 2".to_owned()
+            );
         }
         Influence::check(&own.llc, objective, &own.recording()).map_err(|error| error.to_string())?;
         Ok(own)
@@ -81,6 +86,12 @@ impl InfluenceProbes {
         self.probes[self.probes.len() - 1].data()
     }
 
+    /// Pairs of two examples, each once.
+    fn n_pairs(&self) -> usize {
+        let n = self.examples().len();
+        if self.probes.len() > 1 { n * self.queries().len() } else { n * (n - 1) / 2 }
+    }
+
     pub(crate) fn measure(
         &self,
         objective: &Objective,
@@ -91,6 +102,7 @@ impl InfluenceProbes {
         let diagnostics = draws.estimate().diagnostics();
         let mut details = settings(diagnostics, &self.llc);
         details.insert("restrict".to_owned(), Told::Text(self.component.clone()));
+        insert_number(&mut details, "n_pairs", self.n_pairs() as f64);
         if let Some(convergence) = &diagnostics.convergence {
             insert_number(&mut details, "r_hat", convergence.r_hat);
             insert_number(&mut details, "ess_bulk", convergence.ess_bulk);
@@ -102,7 +114,7 @@ impl InfluenceProbes {
                 details.insert("verdict".to_owned(), Told::Text(verdict.clone()));
                 let outcome = Outcome::Refused { verdict, reason: refusal.reason };
                 // The pairs keep their places; their values count for nobody.
-                let n = self.n_top.min(self.examples().len() * self.queries().len());
+                let n = self.n_top.min(self.n_pairs());
                 let nothing = || vec![f64::NAN; n];
                 return Ok(Reading {
                     outcome,

@@ -126,7 +126,7 @@ fn a_record_holds_what_the_library_gives() {
             assert_eq!(found, [pair.value, pair.mcse, pair.correlation.unwrap()].map(|x| f64::from(x as f32)));
         }
         let top = influence.top_pairs(0..10, 10..14, 6, execution.threads);
-        assert_eq!(top.len(), 6);
+        assert_eq!((top.len(), &own.details["n_pairs"]), (6, &Detail::Number(Some(40.0))));
         for (at, top) in top.iter().enumerate() {
             assert_eq!(values(&own, "value")[at], top.pair.value);
             assert_eq!(values(&own, "standard_error")[at], top.pair.mcse);
@@ -168,6 +168,7 @@ fn training_examples_against_themselves_are_symmetric_and_no_pair_is_one_example
         }
     }
     assert_eq!(values(&own, "value").len(), 45, "all pairs of two of ten examples");
+    assert_eq!(own.details["n_pairs"], Detail::Number(Some(45.0)));
     for pair in 1..=45 {
         assert_ne!(own.details[&pair_detail(pair, "example")], own.details[&pair_detail(pair, "query")]);
     }
@@ -223,6 +224,9 @@ fn what_does_not_fit_is_named() {
         let error = prepared(&TEXT.replacen(from, to, 1)).unwrap_err();
         assert!(error.contains(&says), "{to}: `{says}` is not in: {error}");
     }
+    let alone = TEXT.replace("queries = \"test\"", "queries = \"train\"").replace("query_examples = 4\n", "");
+    let error = prepared(&alone.replace("examples = 10", "examples = 1")).unwrap_err();
+    assert!(error.contains("one example is no pair; expected at least 2"), "{error}");
     // Both are checked before anything is sampled: the draws in memory, and the pairs in the record.
     let large = |p: usize, draws: usize, examples: usize, queries: usize| {
         let text = TEXT.replace("p = 5", &format!("p = {p}")).replace("draws = 60", &format!("draws = {draws}"));

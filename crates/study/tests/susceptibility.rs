@@ -160,6 +160,26 @@ fn interrupted_and_on_other_threads_it_ends_with_the_same_bits() {
 }
 
 #[test]
+fn singular_directions_are_parts_too_and_no_part_changes_the_row_of_the_network() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (plain, along) = (scratch.path().join("plain"), scratch.path().join("along"));
+    execute(&prepared(TEXT).unwrap(), &plain, 2, usize::MAX).unwrap();
+    let part = "blocks.0.mlp.W_in[sv 0-1]";
+    let text = TEXT.replace("[\"unembed\", \"l0h1\"]", &format!("[\"{part}\"]"));
+    let summary = execute(&prepared(&text).unwrap(), &along, 2, usize::MAX).unwrap();
+    assert_eq!(summary.view.observables["answers"].components()[2], format!("{part}.test"));
+    for step in [0, 20, 60] {
+        let (plain, along) = (record(&plain, "answers", step), record(&along, "answers", step));
+        for name in ["value", "standard_error", "chi"] {
+            assert_eq!(values(&plain, name)[..2], values(&along, name)[..2], "step {step}");
+        }
+        let is_refused = refused_parts(&along.details).iter().any(|(number, _)| *number == 1);
+        assert!(values(&along, "value")[2].is_nan() == is_refused);
+        println!("step {step}: {:?} {:?}", values(&along, "value"), refused_parts(&along.details));
+    }
+}
+
+#[test]
 fn a_refused_part_leaves_the_others_and_a_refused_network_leaves_nothing() {
     let scratch = tempfile::tempdir().unwrap();
     let directory = scratch.path().join("run");

@@ -84,10 +84,16 @@ fn one(name: &str, observable: &Observable, view: &RunView) -> String {
             ]);
         }
         html.push_str(&table.html(&format!("Pairs of {name}")));
-        html.push_str(
+        let among = observable.details.iter().rev().find_map(|details| match details.get("n_pairs") {
+            Some(Detail::Number(Some(n))) => Some(number::count(*n as u64)),
+            _ => None,
+        });
+        let _ = write!(
+            html,
             "<p class=\"note\">Negative: the losses rise and fall together over the posterior, so that more weight on the \
              training example lowers the loss of the query. ± one standard error; the pairs are those whose influence is \
-             largest in units of it, so the first are chosen among many.</p>",
+             largest in units of it, chosen among {}: two or three standard errors alone are no finding.</p>",
+            among.unwrap_or_else(|| "many".to_owned())
         );
         let _ = write!(html, "<p class=\"foot\">{}</p>", data.link(&format!("{name}-pairs"), "Pairs as CSV"));
     } else {

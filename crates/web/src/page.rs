@@ -154,6 +154,18 @@ mod tests {
         loss.status[0] = ontogeny_store::Status::Refused { verdict: hostile.to_owned(), reason: hostile.to_owned() };
         loss.details[0].insert(hostile.to_owned(), ontogeny_store::Detail::Text(hostile.to_owned()));
         view.observables.insert(hostile.to_owned(), loss);
+        let labels = || vec![ontogeny_store::Coordinate::Text(hostile.to_owned()); 2];
+        for name in ["answers", "pairs"] {
+            let mut own = view.observables[name].clone();
+            (own.unit, own.description) = (hostile.to_owned(), hostile.to_owned());
+            if name == "answers" {
+                own.coordinates.insert("probe".to_owned(), labels());
+                own.coordinates.insert("component".to_owned(), [labels(), labels()].concat()[..3].to_vec());
+            }
+            let texts = own.details.iter_mut().flat_map(|details| details.values_mut());
+            texts.for_each(|detail| *detail = ontogeny_store::Detail::Text(hostile.to_owned()));
+            view.observables.insert(format!("{hostile} {name}"), own);
+        }
         let html = report(&view);
         assert_eq!(html.matches("<script").count(), 1, "only our own script");
         assert!(!html.contains("alert(1)</script>") && !html.contains("\" onload"));
