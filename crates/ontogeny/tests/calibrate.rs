@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::{TINY, Workplace, assert_same};
 use serde_json::Value;
 
@@ -90,4 +92,83 @@ fn settings_that_do_not_fit_together_are_named() {
     ] {
         here.call(&["run", "tiny.toml", "--dry-run", "--set", set]).expect(2, &["measure.llc", says]);
     }
+}
+
+/// The settings that were found, with everything they rest on, as they are kept.
+fn evidence(here: &Workplace, run: &str) -> Vec<u8> {
+    fs_err::read(here.path(run).join("calibration/llc.json")).expect("a search that ended")
+}
+
+/// Waits until a run begins its search, then until it ends or until this time has passed; how long it waited in the search.
+fn follow_search(here: &Workplace, run: &str, at_most: Duration) -> Duration {
+    let leases = here.path(run).join("leases");
+    let has_begun = || {
+        let entries = std::fs::read_dir(&leases).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("calibrate.llc."))
+    };
+    let begun = Instant::now();
+    while !has_begun() {
+        assert!(begun.elapsed() < Duration::from_mins(1), "no search begins");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let searching = Instant::now();
+    while searching.elapsed() < at_most && !here.path(run).join("calibration/llc.json").exists() {
+        assert!(searching.elapsed() < Duration::from_mins(5), "the search does not end");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    searching.elapsed()
+}
+
+#[test]
+fn a_calibration_killed_in_the_middle_finds_the_same_settings_and_bits() {
+    let here = Workplace::new();
+    here.write("calibrated.toml", calibrated());
+    let start = |out: &str| here.start(&["run", "calibrated.toml", "--out", out, "--json"]);
+    let mut undisturbed = start("undisturbed");
+    let whole = follow_search(&here, "undisturbed", Duration::MAX);
+    assert!(undisturbed.wait().unwrap().success());
+    let expected = here.findings("undisturbed");
+    // In the first chains, in the middle, and near the end.
+    for (i, share) in [0.0, 0.4, 0.8].into_iter().enumerate() {
+        let out = format!("killed {i}");
+        // A search may be faster than the one that was timed; then it is killed earlier in its next life.
+        let mut wait = whole.mul_f64(share);
+        loop {
+            let mut child = start(&out);
+            follow_search(&here, &out, wait);
+            child.kill().unwrap();
+            let was_killed = child.wait().unwrap().code().is_none();
+            if was_killed && !here.path(&out).join("calibration/llc.json").exists() {
+                break;
+            }
+            fs_err::remove_dir_all(here.path(&out)).unwrap();
+            wait /= 2;
+        }
+        // A reader sees a run whose estimates are still to come.
+        here.call(&["show", &out]).expect(0, &[]);
+        let resumed = here.call(&["run", "calibrated.toml", "--out", &out]);
+        resumed.expect(0, &["`llc` calibrated on steps 10, 40"]);
+        assert_same(&here.findings(&out), &expected, &format!("killed at {share}"));
+        assert_eq!(evidence(&here, &out), evidence(&here, "undisturbed"), "killed at {share}");
+    }
+    println!("a search of {:.2} s, killed after 0, 40 and 80 % of that", whole.as_secs_f64());
+}
+
+#[test]
+fn two_workers_calibrate_once_and_agree() {
+    let here = Workplace::new();
+    here.write("calibrated.toml", calibrated());
+    here.call(&["run", "calibrated.toml", "--out", "alone"]).expect(0, &[]);
+    let run = ["run", "calibrated.toml", "--out", "shared", "--threads", "1"];
+    let workers = [here.start(&run), here.start(&run)];
+    let mut n_searches = 0;
+    for worker in workers {
+        let output = worker.wait_with_output().unwrap();
+        let talk = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{talk}");
+        n_searches += talk.matches("`llc` calibrated on steps 10, 40").count();
+    }
+    assert_eq!(n_searches, 1, "one searches, the other takes what it found");
+    assert_same(&here.findings("shared"), &here.findings("alone"), "two workers");
+    assert_eq!(evidence(&here, "shared"), evidence(&here, "alone"));
 }

@@ -118,7 +118,19 @@ fn the_presets_say_every_key() {
         }
     }
     assert!(n_keys > 50, "the errors list {n_keys} keys");
-    for key in ["title", "seed", "observable", "refused"] {
+    for key in [
+        "title",
+        "seed",
+        "observable",
+        "refused",
+        "components",
+        "probes",
+        "probe_examples",
+        "queries",
+        "examples",
+        "query_examples",
+        "pairs",
+    ] {
         assert!(says(key), "no preset says `{key}`");
     }
 }

@@ -98,7 +98,10 @@ pub use measures::{Analysis, MeasurePlan, WorkItem};
 pub use place::Place;
 pub use record::{InvalidRecord, KeyParts, NumberType, Outcome, Record, RecordArray, RecordKey, index_labels};
 pub use record_files::{Lookup, MissingReason, RecordError};
-pub use results::{Boundary, Coordinate, Detail, Nested, Observable, RunInfo, RunView, Status, Transition};
+pub use results::{
+    Boundary, Coordinate, Detail, Nested, Observable, RunInfo, RunView, Status, Transition, pair_detail, refused_part,
+    refused_parts,
+};
 pub use seal::SealError;
 pub use sealed::SealedError;
 pub use shelf::Shelf;

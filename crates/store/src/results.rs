@@ -159,6 +159,34 @@ pub struct Boundary {
     pub observables: Vec<String>,
 }
 
+/// Name of the detail that says why component number `component` (from 0) of a record is refused although the record
+/// counts: observables of several components are refused as a whole only where none of them has a value.
+pub fn refused_part(component: usize) -> String {
+    format!("{REFUSED_PART}{component}")
+}
+
+const REFUSED_PART: &str = "refused.";
+
+/// Name of the detail that tells something (`example`, `query`, …) of pair number `pair` of a record whose values are those of
+/// pairs, as numbered along that dimension.
+pub fn pair_detail(pair: u64, what: &str) -> String {
+    format!("pair.{pair}.{what}")
+}
+
+/// The components that a record refuses although it counts, by its details: number along the first dimension, and why.
+/// Ascending.
+pub fn refused_parts(details: &BTreeMap<String, Detail>) -> Vec<(usize, &str)> {
+    let mut parts: Vec<(usize, &str)> = Vec::new();
+    for (key, detail) in details {
+        let component = key.strip_prefix(REFUSED_PART).and_then(|number| number.parse().ok());
+        if let (Some(component), Detail::Text(why)) = (component, detail) {
+            parts.push((component, why));
+        }
+    }
+    parts.sort_unstable();
+    parts
+}
+
 impl Observable {
     /// Component labels, joined over all dimensions but `step`, in row-major order; one empty label for a plain series.
     pub fn components(&self) -> Vec<String> {
@@ -358,6 +386,18 @@ mod tests {
             let text = text.replace("[7.0]", ragged);
             assert!(serde_json::from_str::<Observable>(&text).is_err(), "{ragged}");
         }
+    }
+
+    #[test]
+    fn refused_parts_come_by_number_and_nothing_else_counts() {
+        let mut sample = observable(vec![2, 2], vec![None; 4]);
+        for (component, why) in [(10, "ten"), (2, "two")] {
+            sample.details[1].insert(refused_part(component), Detail::Text(why.to_owned()));
+        }
+        sample.details[1].insert(refused_part(3), Detail::Number(Some(1.0)));
+        sample.details[1].insert("refused.by".to_owned(), Detail::Text("nobody".to_owned()));
+        assert_eq!(refused_parts(&sample.details[1]), [(2, "two"), (10, "ten")]);
+        assert!(refused_parts(&sample.details[0]).is_empty());
     }
 
     #[test]

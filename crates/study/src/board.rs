@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use ontogeny_store::{Claim, Lookup, MissingReason, Outcome, Record, RecordKey, RunWriter};
+use ontogeny_store::{Claim, Lookup, MissingReason, Outcome, Record, RecordKey, RunWriter, refused_parts};
 
 use crate::event::Event;
 use crate::execute::{Options, tell_taken_over};
@@ -225,7 +225,10 @@ impl<'a> Board<'a> {
         let reading = instruments.measure(measure, step, weights, threads, &progress, options.cancel)?;
         let refused = match &reading.outcome {
             Outcome::Refused { verdict, reason } => Some(format!("{verdict}: {reason}")),
-            Outcome::Done => None,
+            Outcome::Done => {
+                let parts: Vec<&str> = refused_parts(&reading.details).into_iter().map(|(_, why)| why).collect();
+                (!parts.is_empty()).then(|| parts.join("; "))
+            }
         };
         writer.put_record(&Record {
             key,

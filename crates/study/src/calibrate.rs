@@ -116,7 +116,7 @@ impl Run {
         let mut missing = Vec::new();
         let tensors = if self.is_calibrated() { self.tensors(Some(folder))? } else { BTreeMap::new() };
         for measure in &mut run.file.measures {
-            let ObservableConfig::Llc(config) = &mut measure.observable else { continue };
+            let Some(config) = measure.observable.chains_mut() else { continue };
             let Some(calibrate) = &config.calibrate else { continue };
             let steps = steps_of(calibrate, &self.steps);
             let basis = self.calibration_basis(config, &steps, &tensors);
@@ -143,7 +143,7 @@ impl Run {
     /// Whether any measurement is to be calibrated.
     pub(crate) fn is_calibrated(&self) -> bool {
         let asks = |config: &LlcConfig| config.calibrate.is_some();
-        self.file.measures.iter().any(|m| matches!(&m.observable, ObservableConfig::Llc(config) if asks(config)))
+        self.file.measures.iter().any(|m| m.observable.chains().is_some_and(asks))
     }
 
     /// Calibrates a measurement whose checkpoints are all there, unless another worker does: then waits for it.
@@ -162,7 +162,7 @@ impl Run {
         }
         let measure =
             self.file.measures.iter().find(|measure| measure.name == name).expect("a measurement of this run");
-        let ObservableConfig::Llc(config) = &measure.observable else { return Ok(()) };
+        let Some(config) = measure.observable.chains() else { return Ok(()) };
         let steps = config.calibrate.as_ref().map_or_else(Vec::new, |calibrate| steps_of(calibrate, &self.steps));
         let failed = |message: String| StudyError::Measure { measure: name.to_owned(), message };
         let llc = config.llc(self.file.seed).map_err(failed)?;

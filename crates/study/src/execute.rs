@@ -7,7 +7,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use ontogeny_graph::{ENGINE_VERSION, Isa, Threads};
-use ontogeny_store::{Analysis, Claim, Manifest, Place, RunWriter, SealedError};
+use ontogeny_store::{Analysis, Claim, Manifest, Place, RunWriter, SealedError, refused_parts};
 
 use crate::analysis::analyse;
 use crate::board::{Board, Next};
@@ -297,10 +297,14 @@ fn refusals(view: &ontogeny_store::RunView, measures: &[MeasureConfig]) -> Vec<R
     let mut refusals = Vec::new();
     for (name, observable) in &view.observables {
         let accepted = measures.iter().any(|measure| measure.name == *name && measure.accepts_refusal);
-        for (status, step) in observable.status.iter().zip(&view.checkpoints) {
+        for (at, (status, step)) in observable.status.iter().zip(&view.checkpoints).enumerate() {
+            let mut refuse = |reason| refusals.push(Refusal { measure: name.clone(), step: *step, reason, accepted });
             if let ontogeny_store::Status::Refused { verdict, reason } = status {
-                let reason = format!("{verdict}: {reason}");
-                refusals.push(Refusal { measure: name.clone(), step: *step, reason, accepted });
+                refuse(format!("{verdict}: {reason}"));
+                continue;
+            }
+            for (_, why) in observable.details.get(at).map(refused_parts).unwrap_or_default() {
+                refuse(why.to_owned());
             }
         }
     }

@@ -9,8 +9,10 @@ use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress, Response
 use ontogeny_zoo::{Model, Task};
 
 use crate::analysis::{Components, addresses};
+use crate::influence::InfluenceProbes;
 use crate::kept_losses::KeptProbe;
 use crate::measure::{self, Reading};
+use crate::responses::SusceptibilityProbes;
 use crate::sections::{MeasureConfig, ObservableConfig};
 use crate::{Run, StudyError};
 
@@ -33,6 +35,8 @@ pub(crate) struct Instruments<'a> {
     objective: Option<Objective>,
     llcs: BTreeMap<String, Llc>,
     kept: BTreeMap<String, KeptProbe>,
+    susceptibilities: BTreeMap<String, SusceptibilityProbes>,
+    influences: BTreeMap<String, InfluenceProbes>,
 }
 
 impl<'a> Instruments<'a> {
@@ -55,23 +59,36 @@ impl<'a> Instruments<'a> {
             }
             None => None,
         };
-        let objective = match wants("llc") {
+        let objective = match measures.iter().find(|measure| measure.observable.chains().is_some()) {
             Some(measure) => Some(training_objective(&run.model, &run.task).map_err(|e| failed(measure, e))?),
             None => None,
         };
         let (mut llcs, mut kept) = (BTreeMap::new(), BTreeMap::new());
+        let (mut susceptibilities, mut influences) = (BTreeMap::new(), BTreeMap::new());
         for measure in measures {
-            if let (ObservableConfig::Llc(config), Some(objective)) = (&measure.observable, &objective) {
-                let llc = config.llc(run.file.seed).map_err(|message| failed(measure, message))?;
-                llc.check(objective).map_err(|e| failed(measure, e.to_string()))?;
-                config.check_calibration(&run.steps).map_err(|message| failed(measure, message))?;
+            let Some(objective) = &objective else { break };
+            let failed = |message| failed(measure, message);
+            if let Some(chains) = measure.observable.chains() {
+                chains.check_calibration(&run.steps).map_err(failed)?;
+            }
+            if let ObservableConfig::Susceptibility(config) = &measure.observable {
+                let probes = SusceptibilityProbes::new(config, run.file.seed, &run.model, &run.task, objective);
+                susceptibilities.insert(measure.name.clone(), probes.map_err(failed)?);
+            }
+            if let ObservableConfig::Influence(config) = &measure.observable {
+                let probes = InfluenceProbes::new(config, run.file.seed, &run.model, &run.task, objective);
+                influences.insert(measure.name.clone(), probes.map_err(failed)?);
+            }
+            if let ObservableConfig::Llc(config) = &measure.observable {
+                let llc = config.llc(run.file.seed).map_err(failed)?;
+                llc.check(objective).map_err(|e| failed(e.to_string()))?;
                 llcs.insert(measure.name.clone(), llc);
                 let data = objective.data().expect("made of a split");
-                let probe = KeptProbe::new(config, &run.model, data).map_err(|message| failed(measure, message))?;
+                let probe = KeptProbe::new(config, &run.model, data).map_err(failed)?;
                 kept.extend(probe.map(|probe| (measure.name.clone(), probe)));
             }
         }
-        Ok(Self { run, evaluator, fourier, objective, llcs, kept })
+        Ok(Self { run, evaluator, fourier, objective, llcs, kept, susceptibilities, influences })
     }
 
     /// Measures one observable of one checkpoint.
@@ -89,6 +106,15 @@ impl<'a> Instruments<'a> {
     ) -> Result<Reading, StudyError> {
         let failed = |source| StudyError::Observe { measure: measure.name.clone(), step, source: Box::new(source) };
         let run = self.run;
+        let report = |p: Progress| progress(p.done as f64 / p.total.max(1) as f64);
+        let execution = Execution { threads, progress: Some(&report), cancel: Some(cancel) };
+        let failed_chains = |error| match error {
+            ResponseError::Llc(LlcError::Cancelled) => StudyError::Interrupted,
+            ResponseError::Llc(other) => {
+                StudyError::Llc { measure: measure.name.clone(), step, source: Box::new(other) }
+            }
+            other => StudyError::Measure { measure: measure.name.clone(), message: other.to_string() },
+        };
         match &measure.observable {
             ObservableConfig::Loss => Ok(measure::loss(&self.evaluate(weights).map_err(failed)?)),
             ObservableConfig::Accuracy => Ok(measure::accuracy(&self.evaluate(weights).map_err(failed)?)),
@@ -100,24 +126,25 @@ impl<'a> Instruments<'a> {
             ObservableConfig::Llc(config) => {
                 let objective = self.objective.as_ref().expect("made for every file that asks for it");
                 let llc = &self.llcs[&measure.name];
-                let report = |p: Progress| progress(p.done as f64 / p.total.max(1) as f64);
-                let execution = Execution { threads, progress: Some(&report), cancel: Some(cancel) };
-                let failed = |error: LlcError| match error {
-                    LlcError::Cancelled => StudyError::Interrupted,
-                    other => StudyError::Llc { measure: measure.name.clone(), step, source: Box::new(other) },
-                };
                 let Some(kept) = self.kept.get(&measure.name) else {
-                    let estimate = llc.estimate_with(objective, weights, &execution).map_err(failed)?;
+                    let estimate = llc.estimate_with(objective, weights, &execution);
+                    let estimate = estimate.map_err(|error| failed_chains(error.into()))?;
                     return Ok(measure::llc(&estimate, config, llc));
                 };
-                let draws = llc.loss_draws(objective, weights, &kept.recording(), &execution);
-                let draws = draws.map_err(|error| match error {
-                    ResponseError::Llc(error) => failed(error),
-                    other => StudyError::Measure { measure: measure.name.clone(), message: other.to_string() },
-                })?;
+                let draws = llc.loss_draws(objective, weights, &kept.recording(), &execution).map_err(failed_chains)?;
                 let mut reading = measure::llc(draws.estimate(), config, llc);
                 reading.arrays.extend(kept.arrays(&draws));
                 Ok(reading)
+            }
+            ObservableConfig::Influence(_) => {
+                let objective = self.objective.as_ref().expect("made for every file that asks for it");
+                self.influences[&measure.name].measure(objective, weights, &execution).map_err(|e| failed_chains(*e))
+            }
+            ObservableConfig::Susceptibility(_) => {
+                let objective = self.objective.as_ref().expect("made for every file that asks for it");
+                self.susceptibilities[&measure.name]
+                    .measure(objective, weights, &execution)
+                    .map_err(|error| failed_chains(*error))
             }
         }
     }
@@ -178,6 +205,13 @@ impl<'a> Instruments<'a> {
                 Ok(run.task.splits.iter().map(|split| split.name.to_owned()).collect())
             }
             ObservableConfig::Llc(llc) => Ok(vec![llc.component()]),
+            // Which pair is first at a step says nothing of the next: no series.
+            ObservableConfig::Influence(_) => Ok(Vec::new()),
+            ObservableConfig::Susceptibility(config) => {
+                let of =
+                    |part: &String| config.probes.iter().map(|probe| format!("{part}.{probe}")).collect::<Vec<_>>();
+                Ok(config.labels().iter().flat_map(of).collect())
+            }
             ObservableConfig::WeightNorm => {
                 Ok(along(&weight_norms(&run.model, &run.model.initial_weights(run.file.seed))?))
             }

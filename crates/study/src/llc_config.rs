@@ -225,6 +225,34 @@ impl<'de> Deserialize<'de> for Calibrate {
     }
 }
 
+/// The keys that say how chains move and whose loss their draws record, which observables made of draws share.
+pub(crate) const SAMPLING_KEYS: [&str; 24] = [
+    "sampler",
+    "chains",
+    "burn_in",
+    "draws",
+    "thin",
+    "step_size",
+    "localization",
+    "batch",
+    "evaluation",
+    "evaluation_batch",
+    "baseline",
+    "gradient",
+    "n_beta",
+    "decay",
+    "eps",
+    "correction",
+    "betas",
+    "friction",
+    "leapfrogs",
+    "max_depth",
+    "target_acceptance",
+    "prior_precision",
+    "bounding_box",
+    "burn_in_from",
+];
+
 /// Most draws of all chains together that one record may hold.
 pub(crate) const MAX_KEPT: usize = 10_000_000;
 

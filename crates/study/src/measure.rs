@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ontogeny_observe::{
     EVALUATION_VERSION, Evaluation, FOURIER_VERSION, FourierProgress, Measured, WEIGHT_NORM_VERSION,
 };
-use ontogeny_posterior::{Estimate, Llc};
+use ontogeny_posterior::{Diagnostics, Estimate, Llc};
 use ontogeny_store::{Coordinate, Detail, NumberType, Outcome, RecordArray, index_labels};
 
 use crate::llc_config::LlcConfig;
@@ -13,6 +13,12 @@ use crate::sections::ObservableConfig;
 
 /// Version of the learning coefficient's algorithm: sampler, estimator and verdict.
 const LLC_VERSION: u32 = 4;
+
+/// Version of the susceptibilities' algorithm, the last two digits, over the chains of an LLC.
+const SUSCEPTIBILITY_VERSION: u32 = 100 * LLC_VERSION + 1;
+
+/// As of the susceptibilities.
+const INFLUENCE_VERSION: u32 = 100 * LLC_VERSION + 1;
 
 /// A measurement of one checkpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +37,16 @@ impl ObservableConfig {
             Self::WeightNorm => ("1", "L2 norm of all weights and of each part of the network."),
             Self::Fourier => ("1", "Progress measures of modular addition (Nanda et al. 2023)."),
             Self::Llc(_) => ("1", "Local learning coefficient of the training loss, with its Monte Carlo error."),
+            Self::Influence(_) => (
+                "nats^2",
+                "Bayesian influence (Kreer et al. 2025): minus the covariance over the posterior of the losses of a training \
+                 example and a query, for the pairs where it is largest in units of its Monte Carlo error.",
+            ),
+            Self::Susceptibility(_) => (
+                "nats",
+                "Susceptibility (Baker et al. 2025): the rate nβ·chi at which the mean training loss over the posterior of a \
+                 part changes as the data move towards a probe, with its Monte Carlo error.",
+            ),
         }
     }
 
@@ -41,6 +57,8 @@ impl ObservableConfig {
             Self::WeightNorm => WEIGHT_NORM_VERSION,
             Self::Fourier => FOURIER_VERSION,
             Self::Llc(_) => LLC_VERSION,
+            Self::Susceptibility(_) => SUSCEPTIBILITY_VERSION,
+            Self::Influence(_) => INFLUENCE_VERSION,
         }
     }
 }
@@ -102,19 +120,9 @@ pub(crate) fn llc(estimate: &Estimate, config: &LlcConfig, llc: &Llc) -> Reading
         values: padded.collect(),
     });
 
-    let mut details: BTreeMap<String, Detail> = BTreeMap::new();
-    let mut number = |name: &str, value: f64| {
-        details.insert(name.to_owned(), Detail::Number(value.is_finite().then_some(value)));
-    };
-    number("n_beta", diagnostics.n_beta);
-    number("n", diagnostics.n as f64);
+    let mut details: BTreeMap<String, Detail> = settings(diagnostics, llc);
+    let mut number = |name: &str, value: f64| insert_number(&mut details, name, value);
     number("n_free", diagnostics.n_free as f64);
-    number("step_size", llc.step_size);
-    number("localization", llc.localization);
-    number("chains", llc.chains as f64);
-    number("burn_in", llc.burn_in as f64);
-    number("draws", llc.draws as f64);
-    number("baseline_loss", diagnostics.baseline);
     if let Some(mean_loss) = diagnostics.mean_loss {
         number("mean_loss", mean_loss);
     }
@@ -153,12 +161,34 @@ pub(crate) fn llc(estimate: &Estimate, config: &LlcConfig, llc: &Llc) -> Reading
     }
     number("gradient_norm", diagnostics.start.gradient_norm);
     number("start_decrease", diagnostics.start.decrease);
+    details.insert("verdict".to_owned(), Detail::Text(estimate.verdict().to_string()));
+    Reading { outcome, arrays, details }
+}
+
+/// Settings of chains, and what was found of their start.
+pub(crate) fn settings(diagnostics: &Diagnostics, llc: &Llc) -> BTreeMap<String, Detail> {
+    let mut details = BTreeMap::new();
+    for (name, value) in [
+        ("n_beta", diagnostics.n_beta),
+        ("n", diagnostics.n as f64),
+        ("step_size", llc.step_size),
+        ("localization", llc.localization),
+        ("chains", llc.chains as f64),
+        ("burn_in", llc.burn_in as f64),
+        ("draws", llc.draws as f64),
+        ("baseline_loss", diagnostics.baseline),
+    ] {
+        insert_number(&mut details, name, value);
+    }
     // A flag, not its opposite: no descent found along the gradient does not make a minimum.
     let flag = if diagnostics.not_a_minimum { "yes" } else { "no" };
     details.insert("not_a_minimum".to_owned(), Detail::Text(flag.to_owned()));
-    details.insert("verdict".to_owned(), Detail::Text(estimate.verdict().to_string()));
     details.insert("sampler".to_owned(), Detail::Text(llc.sampler.name().to_owned()));
-    Reading { outcome, arrays, details }
+    details
+}
+
+pub(crate) fn insert_number(details: &mut BTreeMap<String, Detail>, name: &str, value: f64) {
+    details.insert(name.to_owned(), Detail::Number(value.is_finite().then_some(value)));
 }
 
 fn array(name: &str, measured: &Measured) -> RecordArray {

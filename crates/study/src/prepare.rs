@@ -8,7 +8,7 @@ use ontogeny_store::{Imported, KeyParts, Manifest, ManifestError, MeasurePlan, P
 use ontogeny_zoo::{Model, Task, Trainer};
 
 use crate::instruments::Instruments;
-use crate::sections::{MeasureConfig, ObservableConfig};
+use crate::sections::MeasureConfig;
 use crate::{RunFile, Source, StudyError, import};
 
 /// Version of the detector of transitions and stages: where it is raised, finished runs are looked at again.
@@ -225,7 +225,7 @@ impl Run {
     /// Hash of everything a measurement of one checkpoint depends on.
     pub(crate) fn key(&self, measure: &MeasureConfig, tensors: &str) -> RecordKey {
         // The sampler's noise depends on the seed; what reads weights alone does not.
-        let seed = matches!(measure.observable, ObservableConfig::Llc(_)).then_some(self.file.seed);
+        let seed = measure.observable.chains().map(|_| self.file.seed);
         let configuration = serde_json::json!({
             "observable": measure.observable,
             "network": self.file.network,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ontogeny_zoo::{NetworkConfig, TaskConfig, TrainConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::sections::{ImportConfig, MeasureConfig, ReportConfig, StagesConfig};
+use crate::sections::{ImportConfig, MeasureConfig, ObservableConfig, ReportConfig, StagesConfig};
 use crate::toml_source::{Overrides, RunFileError, Section, Text};
 use crate::{StudyError, toml_source};
 
@@ -144,7 +144,9 @@ impl RunFile {
         let mut measures = toml::Table::new();
         for measure in &self.measures {
             let mut table = match &measure.observable {
-                crate::ObservableConfig::Llc(llc) => toml::Table::try_from(llc).map_err(StudyError::Resolve)?,
+                ObservableConfig::Llc(llc) => toml::Table::try_from(llc).map_err(StudyError::Resolve)?,
+                ObservableConfig::Susceptibility(config) => config.resolved().map_err(StudyError::Resolve)?,
+                ObservableConfig::Influence(config) => config.resolved().map_err(StudyError::Resolve)?,
                 _ => toml::Table::new(),
             };
             table.insert("observable".to_owned(), measure.observable.kind().into());

@@ -9,6 +9,7 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::llc_config::LlcConfig;
+use crate::response_config::{InfluenceConfig, SusceptibilityConfig};
 use crate::toml_source::{RunFileError, Section};
 
 /// `[import]`: checkpoints made elsewhere.
@@ -61,6 +62,10 @@ pub enum ObservableConfig {
     Fourier,
     /// The local learning coefficient.
     Llc(Box<LlcConfig>),
+    /// How the losses of the parts answer to changes of the data.
+    Susceptibility(Box<SusceptibilityConfig>),
+    /// Which training examples move together with which queries.
+    Influence(Box<InfluenceConfig>),
 }
 
 /// One name or a list of names.
@@ -93,7 +98,8 @@ impl Default for ReportConfig {
 
 impl MeasureConfig {
     /// The observables a run file may name.
-    pub const KINDS: &'static [&'static str] = &["loss", "accuracy", "weight_norm", "fourier", "llc"];
+    pub const KINDS: &'static [&'static str] =
+        &["loss", "accuracy", "weight_norm", "fourier", "llc", "susceptibility", "influence"];
 
     pub(crate) fn read(name: &str, mut section: Section<'_>) -> Result<Self, RunFileError> {
         let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
@@ -113,6 +119,7 @@ impl MeasureConfig {
                 return Err(section.error(message, None));
             }
         };
+        let made = |observable| Self { name: name.to_owned(), accepts_refusal, observable };
         let observable = match kind.as_str() {
             "loss" => ObservableConfig::Loss,
             "accuracy" => ObservableConfig::Accuracy,
@@ -120,11 +127,15 @@ impl MeasureConfig {
             "fourier" => ObservableConfig::Fourier,
             "llc" => {
                 let llc = section.read(LlcConfig::deserialize)?;
-                return Ok(Self {
-                    name: name.to_owned(),
-                    accepts_refusal,
-                    observable: ObservableConfig::Llc(Box::new(llc)),
-                });
+                return Ok(made(ObservableConfig::Llc(Box::new(llc))));
+            }
+            "susceptibility" => {
+                let config = SusceptibilityConfig::read(name, section)?;
+                return Ok(made(ObservableConfig::Susceptibility(Box::new(config))));
+            }
+            "influence" => {
+                let config = InfluenceConfig::read(name, section)?;
+                return Ok(made(ObservableConfig::Influence(Box::new(config))));
             }
             other => {
                 let hint = crate::toml_source::nearest(other, Self::KINDS.iter().copied()).map_or_else(
@@ -136,14 +147,33 @@ impl MeasureConfig {
             }
         };
         section.check_keys(&["observable", "refused"])?;
-        Ok(Self { name: name.to_owned(), accepts_refusal, observable })
+        Ok(made(observable))
     }
 }
 
 impl ObservableConfig {
     /// Whether its settings are still to be found.
     pub(crate) fn awaits_calibration(&self) -> bool {
-        matches!(self, Self::Llc(config) if config.awaits_calibration())
+        self.chains().is_some_and(LlcConfig::awaits_calibration)
+    }
+
+    /// How its chains move, where it is made of draws.
+    pub(crate) fn chains(&self) -> Option<&LlcConfig> {
+        match self {
+            Self::Llc(config) => Some(config),
+            Self::Susceptibility(config) => Some(&config.chains),
+            Self::Influence(config) => Some(&config.chains),
+            Self::Loss | Self::Accuracy | Self::WeightNorm | Self::Fourier => None,
+        }
+    }
+
+    pub(crate) fn chains_mut(&mut self) -> Option<&mut LlcConfig> {
+        match self {
+            Self::Llc(config) => Some(config),
+            Self::Susceptibility(config) => Some(&mut config.chains),
+            Self::Influence(config) => Some(&mut config.chains),
+            Self::Loss | Self::Accuracy | Self::WeightNorm | Self::Fourier => None,
+        }
     }
 
     /// The name in run files and records.
@@ -154,6 +184,8 @@ impl ObservableConfig {
             Self::WeightNorm => "weight_norm",
             Self::Fourier => "fourier",
             Self::Llc(_) => "llc",
+            Self::Susceptibility(_) => "susceptibility",
+            Self::Influence(_) => "influence",
         }
     }
 }

@@ -178,6 +178,16 @@ impl<'a> Section<'a> {
         self.text.error((self.span != NOWHERE).then(|| self.span.clone()), message, hint)
     }
 
+    /// Where a key that has not been taken stands, for [`Self::error_at`].
+    pub(crate) fn place_of(&self, key: &str) -> Option<Range<usize>> {
+        self.table.keys().find(|known| known.get_ref() == key).map(Spanned::span)
+    }
+
+    /// An error about a key, at its place where it has one.
+    pub(crate) fn error_at(&self, place: Option<Range<usize>>, message: String, hint: Option<String>) -> RunFileError {
+        self.text.error(place.or_else(|| (self.span != NOWHERE).then(|| self.span.clone())), message, hint)
+    }
+
     fn path_of(&self, key: &str) -> String {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }

@@ -6,7 +6,7 @@ use crate::axis::Scale;
 use crate::chart::{Frame, round};
 use crate::figure;
 use crate::number;
-use crate::panel::{Panel, Point};
+use crate::panel::{Form, Panel, Point, Series};
 use crate::text::{counted, escape, unit_name, unit_suffix};
 
 /// Colours of the scale, `h0` to `h15` in the style sheet.
@@ -23,7 +23,7 @@ struct Shades {
 
 /// The whole `<figure>`.
 pub(crate) fn heat_map(panel: &Panel, frame: &Frame<'_>) -> String {
-    let shades = Shades::of(panel);
+    let shades = Shades::of(&panel.series);
     let height = (panel.series.len() * 12).clamp(180, 420);
     let mut html = format!("<figure id=\"{}\">{}", panel.id, figure::caption(panel));
     html.push_str(&legend(panel, &shades));
@@ -55,8 +55,8 @@ pub(crate) fn heat_map(panel: &Panel, frame: &Frame<'_>) -> String {
 }
 
 impl Shades {
-    fn of(panel: &Panel) -> Self {
-        let values = || panel.series.iter().flat_map(|s| s.measured().map(|(_, v)| v));
+    fn of(series: &[Series]) -> Self {
+        let values = || series.iter().flat_map(|s| s.measured().map(|(_, v)| v));
         let low = values().fold(f64::INFINITY, f64::min);
         let high = values().fold(f64::NEG_INFINITY, f64::max);
         // Four decades and more are lost on a linear scale.
@@ -81,6 +81,8 @@ fn cells(panel: &Panel, frame: &Frame<'_>, shades: &Shades) -> String {
     let row_height = 1000.0 / panel.series.len() as f64;
     let mut paths = vec![String::new(); LEVELS];
     for (row, series) in panel.series.iter().enumerate() {
+        let own = (panel.form == Form::RowHeatMap).then(|| Shades::of(std::slice::from_ref(series)));
+        let shades = own.as_ref().unwrap_or(shades);
         let (top, bottom) = (round(row as f64 * row_height), round((row + 1) as f64 * row_height));
         let levels: Vec<Option<usize>> = steps
             .iter()
@@ -142,11 +144,14 @@ fn legend(panel: &Panel, shades: &Shades) -> String {
         escape(&unit),
         number::step(last_step)
     );
-    if shades.low <= shades.high {
+    let ramp = (0..LEVELS).fold(String::new(), |ramp, level| ramp + &format!("<i class=\"h{level}\"></i>"));
+    if panel.form == Form::RowHeatMap {
+        html.push_str("least <span class=\"ramp\" aria-hidden=\"true\">");
+        html.push_str(&ramp);
+        html.push_str("</span> greatest of each row");
+    } else if shades.low <= shades.high {
         let _ = write!(html, "{} <span class=\"ramp\" aria-hidden=\"true\">", escape(&number::value(shades.low)));
-        for level in 0..LEVELS {
-            let _ = write!(html, "<i class=\"h{level}\"></i>");
-        }
+        html.push_str(&ramp);
         let kind = if shades.scale == Scale::Log { ", logarithmic" } else { "" };
         let _ = write!(html, "</span> {}{}{kind}", escape(&number::value(shades.high)), escape(&unit));
     }
@@ -207,7 +212,7 @@ mod tests {
         power.values.values.fill(Some(0.5));
         // The whole second step is missing; the rest has one colour: two rectangles for each of 26 rows.
         power.values.values[26..52].fill(None);
-        let panel = &sections(&view)[3].panels[0];
+        let panel = &sections(&view)[4].panels[0];
         let html = heat_map(panel, &Frame::of(&view).unwrap());
         let path = html.split("<path class=\"h0\" d=\"").nth(1).unwrap().split('"').next().unwrap();
         assert_eq!(path.matches('z').count(), 2 * 26);
@@ -220,7 +225,7 @@ mod tests {
         let power = view.observables.get_mut("fourier_power").unwrap();
         power.status[2] =
             ontogeny_store::Status::Refused { verdict: "not a number".into(), reason: "in blocks.0".into() };
-        let html = heat_map(&sections(&view)[3].panels[0], &Frame::of(&view).unwrap());
+        let html = heat_map(&sections(&view)[4].panels[0], &Frame::of(&view).unwrap());
         let step = view.checkpoints[2];
         assert!(html.contains(&format!("fourier_power at step {step} refused: not a number, in blocks.0")), "{html}");
     }

@@ -8,8 +8,10 @@ use crate::calibration;
 use crate::chart::Frame;
 use crate::figure;
 use crate::heatmap;
+use crate::influence;
 use crate::number;
 use crate::panel::{self, Form};
+use crate::response;
 use crate::strip;
 use crate::summary;
 use crate::table;
@@ -41,11 +43,15 @@ pub fn report(view: &RunView) -> String {
             for panel in &section.panels {
                 html.push_str(&match panel.form {
                     Form::Lines | Form::SmallLines => figure::lines(panel, &frame),
-                    Form::HeatMap => heatmap::heat_map(panel, &frame),
+                    Form::HeatMap | Form::RowHeatMap => heatmap::heat_map(panel, &frame),
                 });
+            }
+            if section.heading == response::HEADING {
+                html.push_str(&response::tables(view));
             }
             html.push_str("</section>");
         }
+        html.push_str(&influence::section(view));
         html.push_str(&table::transitions(&view.transitions, &view.stages, NOT_RECORDED));
         html.push_str(&table::estimates(view));
         html.push_str(&calibration::section(view));
@@ -148,6 +154,18 @@ mod tests {
         loss.status[0] = ontogeny_store::Status::Refused { verdict: hostile.to_owned(), reason: hostile.to_owned() };
         loss.details[0].insert(hostile.to_owned(), ontogeny_store::Detail::Text(hostile.to_owned()));
         view.observables.insert(hostile.to_owned(), loss);
+        let labels = || vec![ontogeny_store::Coordinate::Text(hostile.to_owned()); 2];
+        for name in ["answers", "pairs"] {
+            let mut own = view.observables[name].clone();
+            (own.unit, own.description) = (hostile.to_owned(), hostile.to_owned());
+            if name == "answers" {
+                own.coordinates.insert("probe".to_owned(), labels());
+                own.coordinates.insert("component".to_owned(), [labels(), labels()].concat()[..3].to_vec());
+            }
+            let texts = own.details.iter_mut().flat_map(|details| details.values_mut());
+            texts.for_each(|detail| *detail = ontogeny_store::Detail::Text(hostile.to_owned()));
+            view.observables.insert(format!("{hostile} {name}"), own);
+        }
         let html = report(&view);
         assert_eq!(html.matches("<script").count(), 1, "only our own script");
         assert!(!html.contains("alert(1)</script>") && !html.contains("\" onload"));
@@ -173,7 +191,7 @@ mod tests {
             }
             assert_eq!(html.matches("<figure").count(), html.matches("</figure>").count());
             assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
-            let n_figures = if n == 0 { 0 } else { 10 };
+            let n_figures = if n == 0 { 0 } else { 13 };
             assert_eq!(html.matches("<figure").count(), n_figures, "{n} checkpoints");
         }
     }

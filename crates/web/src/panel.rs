@@ -1,11 +1,11 @@
 //! Which figures a run gets: its observables, sorted into panels of lines and heat maps with their series.
 
-use ontogeny_store::{Observable, RunView, Status};
+use ontogeny_store::{Observable, RunView, Status, refused_parts};
 
-use crate::text;
+use crate::{influence, response, text};
 
 /// More components than this are a heat map, not lines.
-const MOST_LINES: usize = 12;
+pub(crate) const MOST_LINES: usize = 12;
 
 /// A heading with the figures under it.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,8 @@ pub(crate) enum Form {
     SmallLines,
     /// One row for each series, colour for the value.
     HeatMap,
+    /// As a heat map, but the rows share no unit: each has its own shades.
+    RowHeatMap,
 }
 
 /// One component of one observable over the run.
@@ -118,12 +120,15 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
     let mut progress = Vec::new();
     let mut maps = Vec::new();
     let mut llc = Vec::new();
+    let mut responses = Vec::new();
     for (name, observable) in &view.observables {
-        if observable.dims.first().is_none_or(|dim| dim != "step") {
+        if observable.dims.first().is_none_or(|dim| dim != "step") || influence::is_one(observable) {
             continue;
         }
         let series = series_of(name, observable, &view.checkpoints);
-        if series.len() > MOST_LINES {
+        if response::is_one(observable) {
+            responses.extend(response::panels(name, observable, series));
+        } else if series.len() > MOST_LINES {
             maps.push(panel(name, observable, series, Form::HeatMap));
         } else if observable.kind == "llc" {
             llc.push((name, observable, series));
@@ -140,6 +145,7 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
     let all = [
         ("Losses and accuracy", losses),
         ("Learning coefficient", together(llc)),
+        (response::HEADING, responses),
         ("Progress measures", progress),
         ("Maps", maps),
     ];
@@ -157,6 +163,9 @@ pub(crate) fn series_of(name: &str, observable: &Observable, checkpoints: &[u64]
     if labels.len() != width {
         labels = (0..width).map(|index| index.to_string()).collect();
     }
+    // Values of one label of the first dimension, which may be refused alone.
+    let n_each = observable.values.shape.iter().skip(2).product::<usize>().max(1);
+    let refused: Vec<Vec<(usize, &str)>> = observable.details.iter().map(refused_parts).collect();
     labels
         .into_iter()
         .enumerate()
@@ -165,7 +174,10 @@ pub(crate) fn series_of(name: &str, observable: &Observable, checkpoints: &[u64]
                 observable.series(component).into_iter().zip(&steps).enumerate().map(|(at, ((value, se), step))| {
                     let refusal = match observable.status.get(at) {
                         Some(Status::Refused { verdict, reason }) => Some(refusal_words(verdict, reason)),
-                        _ => None,
+                        _ => refused.get(at).and_then(|parts| {
+                            let own = parts.iter().find(|(part, _)| *part == component / n_each);
+                            own.map(|(_, why)| (*why).to_owned())
+                        }),
                     };
                     Point {
                         step: *step as f64,
@@ -291,19 +303,22 @@ mod tests {
         let view = sample::grokking(24, 3);
         let sections = sections(&view);
         let headings: Vec<&str> = sections.iter().map(|s| s.heading).collect();
-        assert_eq!(headings, ["Losses and accuracy", "Learning coefficient", "Progress measures", "Maps"]);
+        assert_eq!(
+            headings,
+            ["Losses and accuracy", "Learning coefficient", "Susceptibilities", "Progress measures", "Maps"]
+        );
         let llc = &sections[1].panels;
         assert_eq!(llc.len(), 1);
         let labels: Vec<&str> = llc[0].series.iter().map(|s| s.label.as_str()).collect();
         assert_eq!(labels, ["full", "unembed"]);
         assert_eq!(llc[0].refusals().len(), 3);
-        assert_eq!(sections[3].panels[0].form, Form::HeatMap);
+        assert_eq!(sections[4].panels[0].form, Form::HeatMap);
     }
 
     #[test]
     fn quantities_of_different_units_are_kept_apart() {
         let sections = sections(&sample::grokking(24, 0));
-        let titles: Vec<&str> = sections[2].panels.iter().map(|p| p.title.as_str()).collect();
+        let titles: Vec<&str> = sections[3].panels.iter().map(|p| p.title.as_str()).collect();
         assert_eq!(titles, ["Fourier losses", "Gini", "Sum of squares", "Number of key frequencies", "Weight norm"]);
     }
 

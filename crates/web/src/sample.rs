@@ -100,6 +100,9 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
     );
     power.coordinates.insert("frequency".to_owned(), frequencies);
     observables.insert("fourier_power".to_owned(), power);
+    let answers = susceptibility(&["full", "l0h0", "unembed"], &["test", "all"], &checkpoints, grokked);
+    observables.insert("answers".to_owned(), answers);
+    observables.insert("pairs".to_owned(), influence(n_refused, &checkpoints));
     RunView {
         run: RunInfo {
             title: "Demonstration with invented numbers: grokking modular addition".to_owned(),
@@ -121,6 +124,78 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
         observables,
         calibrations: BTreeMap::from([("llc".to_owned(), calibration())]),
     }
+}
+
+/// Responses that differ a hundredfold between parts; the second part is refused at the last checkpoint and some before.
+pub(crate) fn susceptibility(
+    components: &[&str],
+    probes: &[&str],
+    steps: &[u64],
+    size: impl Fn(f64) -> f64,
+) -> Observable {
+    let width = probes.len();
+    let value = |t: f64, i: usize| {
+        let (component, probe) = (i / width, i % width);
+        let of_part = [0.4, -31.0, -0.4][component % 3] * (1.0 + 0.1 * component as f64);
+        of_part * (1.0 - 0.7 * size(t) + 0.1 * noise(t, i)) / (1.0 + probe as f64)
+    };
+    let labels = vec![""; components.len() * width];
+    let description = "Rate at which the loss of a part changes as the data move towards a probe.";
+    let mut observable = plain("susceptibility", "nats", description, "component", &labels, steps, value);
+    let texts = |names: &[&str]| names.iter().map(|name| Coordinate::Text((*name).to_owned())).collect();
+    observable.dims.push("probe".to_owned());
+    observable.coordinates.insert("component".to_owned(), texts(components));
+    observable.coordinates.insert("probe".to_owned(), texts(probes));
+    let shape = vec![steps.len(), components.len(), width];
+    (observable.values.shape, observable.standard_errors.shape) = (shape.clone(), shape);
+    let n = labels.len();
+    for at in 0..steps.len() {
+        for i in 0..n {
+            let value = observable.values.values[at * n + i];
+            observable.standard_errors.values[at * n + i] = value.map(|x| 0.02 + 0.04 * x.abs());
+        }
+        observable.details[at] = BTreeMap::from([
+            ("r_hat".to_owned(), Detail::Number(Some(1.01))),
+            ("verdict".to_owned(), Detail::Text("ok".to_owned())),
+        ]);
+        if at + 1 == steps.len() || at % 7 == 2 {
+            let why = format!("{}: not converged, the chains disagree: R̂ is 1.21, above 1.1", components[1]);
+            observable.details[at].insert(ontogeny_store::refused_part(1), Detail::Text(why));
+            for i in width..2 * width {
+                observable.values.values[at * n + i] = None;
+                observable.standard_errors.values[at * n + i] = None;
+            }
+        }
+    }
+    observable
+}
+
+/// Three pairs at each checkpoint.
+fn influence(n_refused: usize, steps: &[u64]) -> Observable {
+    let mut observable =
+        plain("influence", "nats^2", "Minus the covariance of two losses.", "pair", &[""; 3], steps, |_, pair| {
+            [-0.03, -0.02, 0.01][pair]
+        });
+    observable.coordinates.insert("pair".to_owned(), (1..=3).map(Coordinate::Number).collect());
+    observable.standard_errors.values.fill(Some(0.001));
+    for at in 0..steps.len() {
+        for pair in 1..=3 {
+            let mut told =
+                |what: &str, told: Detail| observable.details[at].insert(ontogeny_store::pair_detail(pair, what), told);
+            told("example", Detail::Text(format!("train {0}: tokens 0 {0} 53, targets {0}", 17 * pair)));
+            told("query", Detail::Text(format!("test {0}: tokens 1 {0} 53, targets {1}", 16 * pair, 16 * pair + 1)));
+            told("correlation", Detail::Number(Some(0.9 - 0.4 * pair as f64)));
+            told("r_hat", Detail::Number(Some(1.01)));
+        }
+        if at < n_refused {
+            observable.status[at] =
+                Status::Refused { verdict: "not converged".to_owned(), reason: "R̂ 1.31 is above 1.05".to_owned() };
+            observable.details[at].clear();
+            observable.values.values[3 * at..3 * at + 3].fill(None);
+            observable.standard_errors.values[3 * at..3 * at + 3].fill(None);
+        }
+    }
+    observable
 }
 
 /// A search on two checkpoints: too large steps, too weak localisations, and a plateau.

@@ -119,7 +119,7 @@ mod tests {
             "Over 3,000 steps and 24 checkpoints the run passed 4 transitions, among them memorisation (loss.train) at step 90 [80, 105] and grokking (loss.test) at step 1,900 [1,800, 2,000]; 3 boundaries divide it into 4 stages; accuracy ended at 100.0 % on train and "
         ), "{full}");
         assert!(full.contains("; the learning coefficient was ") && full.contains(" after a peak of "), "{full}");
-        assert!(full.ends_with("; 1 of 48 estimates was refused."), "{full}");
+        assert!(full.ends_with("; 2 of 96 estimates were refused."), "{full}");
 
         view.transitions.truncate(1);
         view.stages.clear();
@@ -148,7 +148,7 @@ mod tests {
         let view = sample::grokking(4, 4);
         let sentence = sentence(&view);
         assert!(
-            !sentence.contains("learning coefficient") && sentence.contains("4 of 8 estimates were refused"),
+            !sentence.contains("learning coefficient") && sentence.contains("8 of 16 estimates were refused"),
             "{sentence}"
         );
     }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use ontogeny_store::{Boundary, Detail, Observable, RunInfo, RunView, Status, Transition};
+use ontogeny_store::{Boundary, Detail, Observable, RunInfo, RunView, Status, Transition, refused_parts};
 
 use crate::csv::{self, Csv};
 use crate::number;
 use crate::panel::{self, Series};
 use crate::text::{LONG_NAME, breakable, escape, unit_name, unit_suffix};
+use crate::{influence, response};
 
 /// Diagnostics in the order a reader wants them, with their headings; others follow by name.
 const KNOWN: [(&str, &str); 12] = [
@@ -124,8 +125,9 @@ pub(crate) fn is_estimated(observable: &Observable) -> bool {
 fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String {
     let series = panel::series_of(name, observable, &view.checkpoints);
     let (shared, varying) = split_details(observable);
-    // A long list of components has its own figure and CSV.
-    let series: &[Series] = if series.len() <= 8 { &series } else { &[] };
+    // A long list of components, parts against probes, and pairs have their own figures or tables and CSV.
+    let is_elsewhere = series.len() > 8 || response::is_one(observable) || influence::is_one(observable);
+    let series: &[Series] = if is_elsewhere { &[] } else { &series };
     let mut header = vec!["step".to_owned()];
     let mut data_header = header.clone();
     for s in series {
@@ -165,7 +167,11 @@ fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String
         }
         let (state, reason) = match status {
             Status::Missing => ("missing", "not measured yet".to_owned()),
-            Status::Done => ("done", String::new()),
+            Status::Done => {
+                let parts = observable.details.get(at).map(refused_parts).unwrap_or_default();
+                let reasons: Vec<&str> = parts.iter().map(|(_, why)| *why).collect();
+                (if parts.is_empty() { "done" } else { "refused in part" }, reasons.join("; "))
+            }
             Status::Refused { verdict, reason } => ("refused", panel::refusal_words(verdict, reason)),
         };
         // The table says the verdict once, also where it is among the diagnostics.
@@ -201,7 +207,9 @@ fn estimate_table(name: &str, observable: &Observable, view: &RunView) -> String
 
 /// Details that are the same at all steps, with their value, and the names of those that are not; the verdict always counts as varying.
 fn split_details(observable: &Observable) -> (Vec<(&str, String)>, Vec<&str>) {
-    let keys: BTreeSet<&str> = observable.details.iter().flat_map(BTreeMap::keys).map(String::as_str).collect();
+    // Details of single parts or pairs, which have a dot in their names, stand in the column of reasons or in other tables.
+    let keys = observable.details.iter().flat_map(BTreeMap::keys).map(String::as_str).filter(|key| !key.contains('.'));
+    let keys: BTreeSet<&str> = keys.collect();
     let rank = |key: &str| KNOWN.iter().position(|(known, _)| *known == key).unwrap_or(KNOWN.len());
     let mut keys: Vec<&str> = keys.into_iter().collect();
     keys.sort_by_key(|key| (rank(key), *key));
@@ -260,17 +268,17 @@ pub(crate) fn provenance(run: &RunInfo) -> String {
 }
 
 /// A table of text cells; columns whose cells begin like numbers are set right.
-struct Table {
+pub(crate) struct Table {
     header: Vec<String>,
     rows: Vec<(bool, Vec<String>)>,
 }
 
 impl Table {
-    fn new(header: &[&str]) -> Self {
+    pub(crate) fn new(header: &[&str]) -> Self {
         Self { header: header.iter().map(|h| (*h).to_owned()).collect(), rows: Vec::new() }
     }
 
-    fn row(&mut self, cells: &[String]) {
+    pub(crate) fn row(&mut self, cells: &[String]) {
         self.rows.push((false, cells.to_vec()));
     }
 
@@ -285,7 +293,7 @@ impl Table {
         }
     }
 
-    fn html(&self, name: &str) -> String {
+    pub(crate) fn html(&self, name: &str) -> String {
         let is_number = |column: usize| {
             let mut cells = self.rows.iter().map(|(_, cells)| cells[column].as_str()).filter(|c| *c != "–").peekable();
             cells.peek().is_some() && cells.all(|c| c.starts_with(|c: char| "0123456789+\u{2212}(<[".contains(c)))
@@ -324,7 +332,8 @@ mod tests {
     #[test]
     fn refused_estimates_show_their_reason_and_diagnostics_but_no_value() {
         let html = estimates(&sample::grokking(24, 2));
-        assert_eq!(html.matches("class=\"refused-row\"").count(), 2);
+        // Of `llc` and of `pairs`.
+        assert_eq!(html.matches("class=\"refused-row\"").count(), 4);
         assert!(html.contains("<td class=\"n\">–</td><td>not converged</td><td class=\"n\">1.31</td>"));
         assert!(html.contains("<td>R̂ 1.31 is above 1.05</td>") && !html.contains("<td>not converged, R̂"));
         assert!(html.contains(
@@ -333,8 +342,18 @@ mod tests {
     }
 
     #[test]
-    fn exact_measurements_have_no_table_of_estimates() {
+    fn a_part_that_is_refused_alone_is_named_beside_the_others() {
         let html = estimates(&sample::grokking(24, 0));
+        let answers = html.split("<h3>answers</h3>").nth(1).unwrap();
+        assert!(answers.contains("<td class=\"long\">l0h0: not converged, the chains disagree"));
+        assert!(!answers.contains("refused.1") && answers.contains("refused%20in%20part"));
+    }
+
+    #[test]
+    fn exact_measurements_have_no_table_of_estimates() {
+        let mut view = sample::grokking(24, 0);
+        view.observables.retain(|name, _| !["answers", "pairs"].contains(&name.as_str()));
+        let html = estimates(&view);
         assert!(
             html.contains("<h3>llc</h3>") && html.contains("<h3>llc_unembed</h3>") && !html.contains("<h3>loss</h3>")
         );

@@ -36,7 +36,11 @@ pub(crate) fn slug(name: &str) -> String {
 
 /// A unit as it is read in a sentence: `1` is the unit of a pure number; an unknown unit is empty and not named.
 pub(crate) fn unit_name(unit: &str) -> &str {
-    if unit == "1" { "dimensionless" } else { unit }
+    match unit {
+        "1" => "dimensionless",
+        "nats^2" => "nats²",
+        _ => unit,
+    }
 }
 
 /// A unit as it follows a number: with its space, or nothing for a pure number.

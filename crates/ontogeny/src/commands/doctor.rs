@@ -36,23 +36,38 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<u8, CommandError> {
         return Ok(exit::DONE);
     }
     let cases = measure(args.seed, args.threads.unwrap_or(Execution::default().threads))?;
-    let n_failed = cases.iter().filter(|case| !case.is_sound).count();
+    let complaint = complaint(&cases, args.seed);
     if args.json {
-        print(&serde_json::to_string(&Output { build, seed: args.seed, is_sound: n_failed == 0, cases })?);
+        print(&serde_json::to_string(&Output { build, seed: args.seed, is_sound: complaint.is_none(), cases })?);
     } else {
         print_build(&build);
         print_table(&cases);
     }
-    if n_failed == 0 {
-        return Ok(exit::DONE);
+    Ok(conclude(complaint))
+}
+
+/// The exit code, after saying what is wrong.
+fn conclude(complaint: Option<String>) -> u8 {
+    match complaint {
+        None => exit::DONE,
+        Some(complaint) => {
+            say(&complaint);
+            exit::REFUSED
+        }
     }
-    say(&format!(
-        "{n_failed} of the cases lie more than {} standard errors from the exact answer, which happens by chance once in 800 runs; try `--seed {}`, \
-         and report it if it happens again",
-        KnownAnswer::LARGEST_Z,
-        args.seed.wrapping_add(1)
-    ));
-    Ok(exit::REFUSED)
+}
+
+/// What to say unless all cases are sound.
+fn complaint(cases: &[Case], seed: u32) -> Option<String> {
+    let n_failed = cases.iter().filter(|case| !case.is_sound).count();
+    (n_failed > 0).then(|| {
+        format!(
+            "{n_failed} of the cases lie more than {} standard errors from the exact answer, which happens by chance once in 800 runs; try `--seed {}`, \
+             and report it if it happens again",
+            KnownAnswer::LARGEST_Z,
+            seed.wrapping_add(1)
+        )
+    })
 }
 
 /// This program and its machine.
@@ -150,4 +165,47 @@ fn print_table(cases: &[Case]) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     print(&table.to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first case, compared with an answer that is this many standard errors off the measured value.
+    fn case_off_by(errors: f64) -> Case {
+        let mut answer = KnownAnswer::all().unwrap().remove(0);
+        // Short chains: the answer is made to fit them.
+        answer.llc.draws = 100;
+        let one = Execution { threads: NonZero::<usize>::MIN, ..Execution::default() };
+        let found = answer.compare(1, &one).unwrap();
+        answer.exact = found.measured.unwrap() + errors * found.mcse.hypot(answer.exact_error);
+        // The chains run again and meet the wrong answer as they would meet it from a wrong sampler.
+        Case::new(&answer, &answer.compare(1, &one).unwrap())
+    }
+
+    #[test]
+    fn a_case_beyond_four_standard_errors_is_exit_code_1() {
+        for (errors, is_sound) in [(3.99, true), (-3.99, true), (4.01, false), (-4.01, false), (1e9, false)] {
+            let cases = [case_off_by(0.0), case_off_by(errors)];
+            let z = cases[1].z.unwrap();
+            assert!((z + errors).abs() < 1e-6 * errors.abs(), "{z} for {errors}");
+            assert_eq!((cases[0].is_sound, cases[1].is_sound), (true, is_sound), "{errors}");
+            let complaint = complaint(&cases, 1);
+            assert_eq!(complaint.is_none(), is_sound);
+            if let Some(complaint) = &complaint {
+                assert!(complaint.starts_with("1 of the cases") && complaint.contains("`--seed 2`"), "{complaint}");
+            }
+            assert_eq!(conclude(complaint), if is_sound { exit::DONE } else { exit::REFUSED });
+        }
+    }
+
+    #[test]
+    fn a_chain_that_diverged_is_no_sound_case() {
+        let mut answer = KnownAnswer::all().unwrap().remove(0);
+        answer.llc.step_size = 1e6;
+        let one = Execution { threads: NonZero::<usize>::MIN, ..Execution::default() };
+        let case = Case::new(&answer, &answer.compare(1, &one).unwrap());
+        assert_eq!((case.measured, case.z, case.verdict.as_str()), (None, None, "diverged"));
+        assert_eq!(conclude(complaint(&[case], 1)), exit::REFUSED);
+    }
 }

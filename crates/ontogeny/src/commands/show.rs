@@ -1,7 +1,7 @@
 //! `ontogeny show`: what a run holds.
 
 use comfy_table::{CellAlignment, Table, presets};
-use ontogeny_store::{Detail, Observable, RunFolder, RunView, Status};
+use ontogeny_store::{Detail, Observable, RunFolder, RunView, Status, refused_parts};
 
 use super::run::print_transitions;
 use super::{CommandError, place};
@@ -75,10 +75,16 @@ fn table(view: &RunView, observable: &Observable) -> Table {
             row.push(String::new());
         }
         row.push(match status {
-            Status::Done => match observable.details.get(at).and_then(|d| d.get("r_hat")) {
-                Some(Detail::Number(Some(r_hat))) => format!("R̂ {r_hat:.3}"),
-                _ => String::new(),
-            },
+            Status::Done => {
+                let details = observable.details.get(at);
+                let r_hat = match details.and_then(|d| d.get("r_hat")) {
+                    Some(Detail::Number(Some(r_hat))) => Some(format!("R̂ {r_hat:.3}")),
+                    _ => None,
+                };
+                let refused = details.map(refused_parts).unwrap_or_default();
+                let refused = refused.into_iter().map(|(_, why)| format!("refused, {why}"));
+                r_hat.into_iter().chain(refused).collect::<Vec<_>>().join("; ")
+            }
             Status::Missing => "missing".to_owned(),
             Status::Refused { verdict, reason } => format!("refused, {verdict}: {reason}"),
         });

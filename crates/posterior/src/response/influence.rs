@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 use std::num::NonZero;
 use std::ops::Range;
 
-use super::loss_draws::LossDraws;
+use super::loss_draws::{LossDraws, Recording};
+use super::probe::Probe;
 use super::series::{centred, mean_of, quick_mean_of};
 use super::{Judged, ResponseError, check_memory};
 use crate::execution::in_parallel;
+use crate::llc::Llc;
+use crate::objective::Objective;
 
 /// The Bayesian influence function BIF(i, j) = −Cov(ℓᵢ, ℓⱼ) of all items of some draws (Kreer et al. 2025,
 /// arXiv:2509.26544): nβ/n times it is, to first order, what a little more weight on example i of the data would add to
@@ -63,6 +66,17 @@ impl TopPair {
 }
 
 impl Influence {
+    /// What can be checked before anything is sampled, without weights: settings, probes, and whether the draws fit into
+    /// memory, twice, as [`Influence::of`] needs them.
+    ///
+    /// # Errors
+    /// As [`Llc::loss_draws`] and [`Influence::of`].
+    pub fn check(llc: &Llc, objective: &Objective, recording: &Recording<'_>) -> Result<(), ResponseError> {
+        llc.check(objective)?;
+        Probe::check_all(recording.probes, objective)?;
+        recording.check(llc, 2)
+    }
+
     /// Prepares the draws: takes as much memory as they do, once more.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use super::probe::{Detail, Probe};
 use super::series::mean_of;
 use super::{Judged, ResponseError};
 use crate::estimate::Estimate;
-use crate::execution::{Execution, in_parallel};
+use crate::execution::{Execution, Progress, in_parallel};
 use crate::llc::{Baseline, Evaluation, Llc, LlcError, SettingsError};
 use crate::objective::Objective;
 use crate::restriction::Restriction;
@@ -96,24 +96,52 @@ impl Susceptibilities {
         recording: &Recording<'_>,
         execution: &Execution<'_>,
     ) -> Result<Self, ResponseError> {
-        check_evaluation(llc, objective)?;
-        Probe::check_all(recording.probes, objective)?;
-        let others: Vec<&Restriction> = components.iter().filter(|part| **part != Restriction::full()).collect();
-        for part in &others {
-            part.resolve(objective.space())?;
-        }
-        recording.check(llc, if others.is_empty() { 1 } else { 2 })?;
-        let sample = |part: Restriction| {
-            Llc { restriction: part, ..llc.clone() }.loss_draws(objective, weights, recording, execution)
+        Self::check(llc, components, objective, recording)?;
+        let others: Vec<&Restriction> = others(components).collect();
+        let n_ensembles = 1 + others.len();
+        let sample = |part: Restriction, at: usize| {
+            // All ensembles have the same number of steps.
+            let report = |p: Progress| {
+                if let Some(progress) = execution.progress {
+                    progress(Progress { done: at * p.total + p.done, total: n_ensembles * p.total });
+                }
+            };
+            let execution = Execution { progress: Some(&report), ..*execution };
+            Llc { restriction: part, ..llc.clone() }.loss_draws(objective, weights, recording, &execution)
         };
-        let full = sample(Restriction::full())?;
+        let full = sample(Restriction::full(), 0)?;
         let mut responses = vec![respond(&full, &full, execution.threads)];
-        for part in others {
-            responses.push(respond(&full, &sample(part.clone())?, execution.threads));
+        for (at, part) in others.into_iter().enumerate() {
+            responses.push(respond(&full, &sample(part.clone(), 1 + at)?, execution.threads));
         }
         let n_beta = full.estimate().diagnostics().n_beta;
         Ok(Self { n_beta, probes: full.probes().to_vec(), components: responses })
     }
+
+    /// What [`Susceptibilities::measure`] checks before it samples, without weights.
+    ///
+    /// # Errors
+    /// Settings out of range, a random evaluation, a part that the network does not have, probes that do not fit the
+    /// objective, or draws that do not fit into memory.
+    pub fn check(
+        llc: &Llc,
+        components: &[Restriction],
+        objective: &Objective,
+        recording: &Recording<'_>,
+    ) -> Result<(), ResponseError> {
+        llc.check(objective)?;
+        check_evaluation(llc, objective)?;
+        Probe::check_all(recording.probes, objective)?;
+        for part in others(components) {
+            part.check(objective.space())?;
+        }
+        recording.check(llc, if others(components).next().is_none() { 1 } else { 2 })
+    }
+}
+
+/// The parts beside the whole network, which is always sampled.
+fn others(components: &[Restriction]) -> impl Iterator<Item = &Restriction> {
+    components.iter().filter(|part| **part != Restriction::full())
 }
 
 fn check_evaluation(llc: &Llc, objective: &Objective) -> Result<(), ResponseError> {

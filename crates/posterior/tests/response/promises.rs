@@ -257,3 +257,44 @@ fn mistakes_are_named() {
     assert_eq!(influence.top_pairs(0..6, 0..6, 100, ONE).len(), 15, "each pair once");
     assert_eq!(influence.top_pairs(0..3, 2..6, 100, ONE).len(), 11);
 }
+
+#[test]
+fn progress_counts_all_ensembles_and_a_check_says_what_measuring_would() {
+    let probes = [probe("one", 1)];
+    let recording = Recording::of(&probes);
+    let objective = objective();
+    let parts = ["a", "b", "full"].map(|part| part.parse::<Restriction>().unwrap());
+    let seen = std::sync::Mutex::new(Vec::new());
+    let hear = |p: ontogeny_posterior::Progress| seen.lock().unwrap().push(p);
+    let execution = Execution { threads: ONE, progress: Some(&hear), cancel: None };
+    let llc = Llc { burn_in: 3, draws: 6, thin: 2, ..baoab() };
+    Susceptibilities::measure(&llc, &parts, &objective, &[0.0; D], &recording, &execution).unwrap();
+    let seen = seen.into_inner().unwrap();
+    // The whole network, `a` and `b`: `full` is not sampled twice.
+    let total = seen[0].total;
+    assert!(total.is_multiple_of(3) && seen.iter().all(|p| p.total == total));
+    assert!(seen.windows(2).all(|pair| pair[0].done < pair[1].done), "on one thread it never goes back");
+    assert_eq!(seen.last().map(|p| p.done), Some(total));
+
+    let small = Recording { max_bytes: 1000, ..recording };
+    let says = |error: ontogeny_posterior::ResponseError| error.to_string();
+    let random = Llc { batch: Batch::Size(4), ..baoab() };
+    let missing = ["c".parse::<Restriction>().unwrap()];
+    for (llc, parts, recording) in
+        [(&baoab(), &parts[..], &small), (&random, &parts, &recording), (&llc, &missing, &recording)]
+    {
+        let checked = Susceptibilities::check(llc, parts, &objective, recording).unwrap_err();
+        let measured = Susceptibilities::measure(llc, parts, &objective, &[0.0; D], recording, &Execution::default());
+        assert_eq!(says(checked), says(measured.unwrap_err()));
+    }
+    Susceptibilities::check(&llc, &parts, &objective, &recording).unwrap();
+    // Influence needs the draws twice: 6 losses of 24 draws of 4 bytes each, of all chains together.
+    let needed = 2 * 6 * 4 * llc.draws * size_of::<f32>();
+    let within = |max_bytes| {
+        let recording = Recording { max_bytes, ..Recording::of(&probes) };
+        Influence::check(&llc, &objective, &recording).map_err(says)
+    };
+    assert_eq!(within(needed), Ok(()));
+    let error = within(needed - 1).unwrap_err();
+    assert!(error.contains(&format!("would take {needed} bytes")), "{error}");
+}
