@@ -243,8 +243,7 @@ impl Network {
                 v.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
             }
             let norm = v.iter().map(|a| a * a).sum::<f64>().sqrt();
-            v.iter_mut().for_each(|a| *a /= norm);
-            vectors.push(v);
+            vectors.push(v.into_iter().map(|a| a / norm).collect());
         }
         vectors.concat()
     }
@@ -258,7 +257,6 @@ impl Network {
             .map(|at| (20.0 * stream.uniform((at / n_in) as u32, (at % n_in) as u32) - 10.0) as f32)
             .collect();
         let sizes = self.sizes.clone();
-        let (last_in, name) = (n_in, |i: usize| format!("layers.{i}.W"));
         let layers: Vec<Vec<f32>> = sizes
             .windows(2)
             .scan(0, |at, pair| {
@@ -268,7 +266,7 @@ impl Network {
             })
             .collect();
         let mut targets = Vec::with_capacity(N_EXAMPLES * n_out);
-        for x in inputs.chunks(last_in) {
+        for x in inputs.chunks(n_in) {
             let y = layers.iter().zip(sizes.windows(2)).fold(
                 x.iter().map(|&x| f64::from(x)).collect(),
                 |x: Vec<f64>, (w, pair)| {
@@ -288,7 +286,7 @@ impl Network {
             let mut value = g.input("x", &[batch, n_in]);
             let target = g.input("y", &[batch, n_out]);
             for (i, pair) in sizes.windows(2).enumerate() {
-                let w = g.param(&name(i), &[pair[1], pair[0]]);
+                let w = g.param(&format!("layers.{i}.W"), &[pair[1], pair[0]]);
                 value = g.einsum("bi,oi->bo", value, w);
             }
             let residual = g.sub(value, target);
