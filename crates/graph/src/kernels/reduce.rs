@@ -131,37 +131,38 @@ multiversion! {
         for [at_from, at_to] in walk_range(outer, range) {
             // SAFETY: the plan's axes stay inside both buffers, which are distinct.
             let out = unsafe { std::slice::from_raw_parts_mut(to.add(at_to), width) };
-            if !is_sum {
-                // SAFETY: as above.
-                let from = unsafe { from.add(at_from) };
-                match stride {
-                    1 => maxima(from, 1, places, out),
-                    // Known while compiling: lanes are loaded together.
-                    2 => maxima(from, 2, places, out),
-                    _ => maxima(from, stride, places, out),
-                }
+            if let (false, 2, &[0, 1, below, last]) = (is_sum, stride, places)
+                && last == below + 1
+            {
+                // SAFETY: as above: both rows of these squares, entry by entry.
+                let row = |at: usize| unsafe { std::slice::from_raw_parts(from.add(at_from + at), 2 * width) };
+                squares(row(0), row(below), out);
                 continue;
             }
             for (i, out) in out.iter_mut().enumerate() {
                 // SAFETY: as above.
                 let entries = places.iter().map(|at| unsafe { *from.add(at_from + i * stride + at) });
-                *out = entries.map(f64::from).sum::<f64>() as f32;
+                *out = if is_sum {
+                    entries.map(f64::from).sum::<f64>() as f32
+                } else {
+                    entries.fold(f32::NEG_INFINITY, larger)
+                };
             }
         }
     }
 }
 
-/// The largest of the entries at `places` from every `stride`-th on.
+/// The larger of two, the first of equal ones, NaN if either is.
 #[inline(always)]
-#[expect(unsafe_code, reason = "strided access inside an operand")]
-fn maxima(from: *const f32, stride: usize, places: &[usize], out: &mut [f32]) {
-    out.fill(f32::NEG_INFINITY);
-    for at in places {
-        for (i, top) in out.iter_mut().enumerate() {
-            // SAFETY: the caller's axes stay inside the operand.
-            let x = unsafe { *from.add(i * stride + at) };
-            *top = if (x > *top) | x.is_nan() { x } else { *top };
-        }
+fn larger(top: f32, x: f32) -> f32 {
+    if (x > top) | x.is_nan() { x } else { top }
+}
+
+/// The largest of each square of two by two: lanes of squares side by side.
+#[inline(always)]
+fn squares(above: &[f32], below: &[f32], out: &mut [f32]) {
+    for ((out, a), b) in out.iter_mut().zip(above.chunks_exact(2)).zip(below.chunks_exact(2)) {
+        *out = larger(larger(a[0], a[1]), larger(b[0], b[1]));
     }
 }
 
