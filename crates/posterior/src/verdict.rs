@@ -190,7 +190,7 @@ impl Evidence {
             return Some(format!("the chains disagree: R̂ is {:.3}, above {}; run longer", c.r_hat, Limits::R_HAT));
         }
         if c.ess_bulk < needed {
-            return Some(format!("{:.0} effective draws, fewer than {needed}; run longer", c.ess_bulk));
+            return Some(format!("{:.0} effective draws, fewer than {needed}; run longer", c.ess_bulk.floor()));
         }
         let is_drifting = c.drift_z.abs() > Limits::DRIFT_Z && c.drift.abs() > Limits::DRIFT * mean.abs();
         is_drifting.then(|| {
