@@ -67,10 +67,8 @@ impl Real for Shaken {
 }
 
 /// How much larger than the largest scatter seen an error may be. Sums of n entries are rounded n times where the
-/// interpreter rounds once; n is at most a few thousand, errors grow as √n, and the shaking is 16 times a rounding. That
-/// alone asks for 6. But where the entries of a sum are equal, as those gathered from one row are, its roundings fall the
-/// same way: a graph that adds 65 equal entries to each of 64 rows and these to one another was seen at 6.04.
-const FACTOR: f64 = 8.0;
+/// interpreter rounds once; n is at most a few thousand, errors grow as √n, and the shaking is 16 times a rounding.
+const FACTOR: f64 = 6.0;
 /// Scatter of two runs may be small by chance; so many are made before anything is called wrong.
 const MORE_RUNS: usize = 24;
 
