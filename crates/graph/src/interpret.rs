@@ -231,8 +231,9 @@ impl Graph {
             }),
             Op::LogSoftmax(a) => rows(float(a), shape, |row, out| {
                 let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let total: f64 = row.iter().map(|z| (z - top).exp()).sum();
-                out.extend(row.iter().map(|z| z - top - total.ln()));
+                let at = row.iter().position(|&z| z == top).unwrap_or(0);
+                let others: f64 = row.iter().enumerate().filter(|&(j, _)| j != at).map(|(_, z)| (z - top).exp()).sum();
+                out.extend(row.iter().map(|z| (z - top) - others.ln_1p()));
             }),
             Op::Gather { table, ids } => {
                 let width: usize = shape_of(table)[1..].iter().product();

@@ -122,12 +122,15 @@ fn softmax_of_short_rows(block: &[f32], width: usize, out: &mut [f32]) {
 }
 
 multiversion! {
+    /// (z − top) − log1p(Σ exp(z_j − top)) over all but the first of the largest: an entry next to certainty keeps
+    /// its digits, as both terms are at most 0 and nothing cancels.
     pub(super) fn log_softmax(from: &[f32], width: usize, to: &mut [f32]) {
         for (row, out) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
             let top = maximum(row);
-            let shift = top + math::ln(sum_exp(row, top));
+            let at = row.iter().position(|&z| z == top).unwrap_or(0);
+            let shift = math::ln_1p(sum_exp(&row[..at], top) + sum_exp(&row[at + 1..], top));
             for (y, &z) in out.iter_mut().zip(row) {
-                *y = z - shift;
+                *y = (z - top) - shift;
             }
         }
     }
@@ -235,6 +238,26 @@ mod tests {
                     values.iter().map(|x| (!x.is_nan()).then_some(x.to_bits())).collect()
                 };
                 assert_eq!(bits(&all), bits(&single), "{isa:?}, rows of {width}");
+            }
+        }
+    }
+
+    #[test]
+    fn log_softmax_keeps_the_digits_of_certainty() {
+        for isa in Isa::available() {
+            for gap in [0.0, 1.0, 5.0, 15.0, 20.0, 40.0, 80.0] {
+                for target in [0, 5, 112] {
+                    let mut row: Vec<f32> = (0..113_u8).map(|i| f32::from(i % 7) * 0.3 - 20.0).collect();
+                    row[target] = -18.0 + gap;
+                    let exact =
+                        |at| interpret::cross_entropy(&row.iter().map(|&z| f64::from(z)).collect::<Vec<_>>(), at);
+                    let mut out = vec![0.0; row.len()];
+                    log_softmax(isa, &row, row.len(), &mut out);
+                    for (at, &got) in out.iter().enumerate() {
+                        let (got, exact) = (-f64::from(got), exact(at));
+                        assert!((got - exact).abs() <= 2e-6 * exact, "gap {gap}, {target}, entry {at}: {got} {exact}");
+                    }
+                }
             }
         }
     }
