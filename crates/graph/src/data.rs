@@ -29,6 +29,15 @@ pub enum ColumnData {
     Float(Vec<f32>),
 }
 
+/// Elements of a column, to write over.
+#[derive(Debug, PartialEq)]
+pub enum ElementsMut<'a> {
+    /// Token ids or class targets.
+    Ids(&'a mut [i32]),
+    /// Numbers.
+    Float(&'a mut [f32]),
+}
+
 impl ColumnData {
     fn len(&self) -> usize {
         match self {
@@ -83,6 +92,17 @@ impl DataSet {
     /// All columns.
     pub fn columns(&self) -> &[Column] {
         &self.columns
+    }
+
+    /// Name, width and elements of each column, to write over.
+    pub fn elements_mut(&mut self) -> impl Iterator<Item = (&str, usize, ElementsMut<'_>)> {
+        self.columns.iter_mut().map(|column| {
+            let elements = match &mut column.data {
+                ColumnData::Ids(ids) => ElementsMut::Ids(ids),
+                ColumnData::Float(floats) => ElementsMut::Float(floats),
+            };
+            (column.name.as_str(), column.width, elements)
+        })
     }
 
     /// The examples of the given rows, in that order. Rows must be below [`Self::len`].

@@ -63,7 +63,7 @@ pub const ENGINE_VERSION: u32 = 2;
 pub use compile::Gradient;
 pub use convolution::Convolution;
 pub use curvature::{Curvature, CurvatureProgram};
-pub use data::{Column, ColumnData, DataSet, DataSetError};
+pub use data::{Column, ColumnData, DataSet, DataSetError, ElementsMut};
 pub use graph::{DType, Graph, GraphError, Node};
 pub use interpret::{InterpretError, Real, Value, cross_entropy};
 pub use isa::{Isa, IsaError};

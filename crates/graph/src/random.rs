@@ -31,6 +31,8 @@ pub enum Purpose {
     ChainChoice = 10,
     /// Examples whose loss is recorded at the draws.
     ChainEvaluation = 11,
+    /// What a task draws once, before its examples.
+    Task = 12,
 }
 
 /// A stream of random numbers, addressed by (step, index) in any order: nothing is carried from draw to draw.

@@ -29,6 +29,14 @@ const CASES: &[(&str, Build)] = &[
         let wide = g.broadcast(c, &[2, 3]);
         (vec![c, wide], None)
     }),
+    ("a product of constants in a sum", |g| {
+        let (rows, columns) = (g.iota(&[3, 4], 0), g.iota(&[4, 5], 1));
+        let w = g.param("w", &[3, 5]);
+        let product = g.matmul(rows, columns);
+        let sum = g.add(product, w);
+        let y = g.relu(sum);
+        (vec![y], None)
+    }),
     ("the same node three times", |g| {
         let w = g.param("w", &[4]);
         let y = g.tanh(w);

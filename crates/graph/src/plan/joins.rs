@@ -139,17 +139,19 @@ impl Joins {
 
 impl Joins {
     /// Finds the groups that are a few steps on a product nobody else reads: biases, relus and their derivatives,
-    /// residual sums. `group` holds the root of each elementwise node's group.
+    /// residual sums. `group` holds the root of each elementwise node's group. A constant product is made when the program
+    /// is, and takes nothing along.
     pub(super) fn find_finishing(
         &mut self,
         graph: &Graph,
+        constant: &[bool],
         group: &[Option<Node>],
         readers: &[Vec<usize>],
         roots: &[Node],
     ) {
         for at in 0..graph.nodes.len() {
             let product = Node(at as u32);
-            let is_free = !self.adding.contains(&product) && !self.overlapping.contains_key(&product);
+            let is_free = !constant[at] && !self.adding.contains(&product) && !self.overlapping.contains_key(&product);
             if matches!(graph.nodes[at].op, Op::Einsum(..)) && is_free && !roots.contains(&product) {
                 self.finish_of(graph, group, readers, product);
             }

@@ -188,7 +188,7 @@ impl<'a> Planner<'a> {
         let readers = readers(graph, &live);
         let mut joins = Joins::find(graph, &live, &constant, &readers, &roots);
         let groups = Groups::find(graph, &live, &constant, &roots, &readers, &joins);
-        joins.find_finishing(graph, &groups.of, &readers, &roots);
+        joins.find_finishing(graph, &constant, &groups.of, &readers, &roots);
         let mut planner = Self {
             request,
             graph,
