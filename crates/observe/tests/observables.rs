@@ -51,7 +51,7 @@ fn weights_by(model: &Model, entry: impl Fn(&str, usize, usize) -> f64) -> Vec<f
 /// A network without a hidden layer whose weights are the identity: its logits are its inputs.
 fn identity(loss: VectorLoss) -> (Model, Vec<f32>) {
     let network = json!({ "kind": "mlp", "sizes": [3, 3], "activation": "identity", "biases": false });
-    let interface = Interface::Vectors { inputs: 3, outputs: 3, loss };
+    let interface = Interface::Vectors { inputs: 3, outputs: 3, loss, image: None };
     let model = Model::new(from_value(network).unwrap(), interface).unwrap();
     let weights = weights_by(&model, |_, i, j| f64::from(i == j));
     (model, weights)

@@ -64,9 +64,11 @@ impl Run {
         let model = Model::new(file.network.clone(), task.interface)?;
         let (steps, imported) = match &file.source {
             Source::Train(train) => {
-                let train_split = task.split("train").ok_or_else(|| no_train_split(&task))?;
+                if task.split("train").is_none() {
+                    return Err(no_train_split(&task));
+                }
                 // Compiling the step checks the batch and the optimiser's settings.
-                drop(Trainer::new(&model, &train_split.data, train, file.seed)?);
+                drop(Trainer::new(&model, &task, train, file.seed)?);
                 (train.checkpoints.steps(train.steps), Vec::new())
             }
             Source::Import(config) => {

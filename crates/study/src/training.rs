@@ -26,8 +26,7 @@ impl Run {
         threads: &Threads,
         options: &Options<'_>,
     ) -> Result<(), StudyError> {
-        let split = self.task.split("train").expect("checked when the run was prepared");
-        let mut trainer = Trainer::new(&self.model, &split.data, config, self.file.seed)?;
+        let mut trainer = Trainer::new(&self.model, &self.task, config, self.file.seed)?;
         trainer.set_threads(threads);
         let mut state = match writer.folder().read_state()? {
             Some(saved) => {

@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let train = task.split("train").expect("every task has a training split");
     println!("{} parameters, {} training examples", model.space().len(), train.data.len());
 
-    let mut trainer = Trainer::new(&model, &train.data, &file.train, file.seed)?;
+    let mut trainer = Trainer::new(&model, &task, &file.train, file.seed)?;
     let mut state = trainer.start(model.initial_weights(file.seed))?;
     let mut is_checkpoint = false;
     trainer.run(&mut state, |event| {

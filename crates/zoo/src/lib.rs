@@ -28,8 +28,7 @@
 //! let seed = 0;
 //! let task = task.prepare(seed, Path::new("."))?;
 //! let model = Model::new(network, task.interface)?;
-//! let data = &task.split("train").expect("every task has one").data;
-//! let mut trainer = Trainer::new(&model, data, &config, seed)?;
+//! let mut trainer = Trainer::new(&model, &task, &config, seed)?;
 //! let mut state = trainer.start(model.initial_weights(seed))?;
 //! let mut checkpoints = Vec::new();
 //! trainer.run(&mut state, |event| {
@@ -43,6 +42,7 @@
 //! ```
 
 mod formats;
+mod interface;
 mod memory;
 mod model;
 mod networks;
@@ -56,10 +56,14 @@ pub use formats::{
     TensorSummary, UnmatchedName, Unread, WeightTensor, check_finite, check_finite_weights, describe, match_shapes,
     read_arrays, read_tensors, scan_pickle, to_canonical,
 };
-pub use model::{Interface, Model, Nodes, Read, TOKEN_LOSS, VectorLoss};
+pub use interface::{Interface, Read, VectorLoss};
+pub use model::{Model, Nodes, TOKEN_LOSS};
 pub use networks::{Activation, MlpConfig, NetworkConfig, Normalization, Positions, TransformerConfig};
 pub use setting::SettingError;
-pub use tasks::{IndexFileError, ModularArithmeticConfig, Operation, Split, Task, TaskConfig, TaskError};
+pub use tasks::{
+    DigitAdditionConfig, Endless, IndexFileError, ModularArithmeticConfig, Operation, SparseParityConfig, Split,
+    SubtaskBy, Subtasks, Task, TaskConfig, TaskError,
+};
 pub use train::{
     Batch, CheckpointSchedule, OptimizerKind, ResumeError, Spacing, TrainConfig, TrainError, TrainEvent, TrainOutcome,
     TrainState, Trainer, TrainerError,

@@ -5,7 +5,7 @@ use std::path::Path;
 use ontogeny_graph::{Graph, Node, Param, ParamSpace, Purpose, Stream};
 
 use crate::networks::{NetworkConfig, Start};
-use crate::{LayoutError, SettingError, WeightTensor, match_shapes};
+use crate::{Interface, LayoutError, Read, SettingError, VectorLoss, WeightTensor, match_shapes};
 
 /// A network whose open ends (vocabulary, sequence length, classes) a task has filled in.
 ///
@@ -17,58 +17,20 @@ pub struct Model {
     space: ParamSpace,
 }
 
-/// What a task gives to a network and asks of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Interface {
-    /// Sequences of ids in the input `tokens` `[batch, length]`.
-    Tokens {
-        /// Ids are below this.
-        vocabulary: usize,
-        /// Ids of one sequence.
-        length: usize,
-        /// What is predicted.
-        read: Read,
-    },
-    /// Vectors in the float input `x` `[batch, inputs]`.
-    Vectors {
-        /// Width of `x`.
-        inputs: usize,
-        /// Width of the network's output.
-        outputs: usize,
-        /// What is compared with what.
-        loss: VectorLoss,
-    },
-}
-
-/// Which positions of a sequence are predicted; the loss is cross-entropy in nats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Read {
-    /// One class per sequence, read at the last position, against the ids `targets` `[batch]`.
-    LastPosition {
-        /// Number of classes: the first ids of the vocabulary. Logits of the others are not computed.
-        classes: usize,
-    },
-    /// Each next token, from all positions but the last; an example's loss is the mean over its positions.
-    NextToken,
-}
-
-/// Loss on the output of a network of vectors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VectorLoss {
-    /// Cross-entropy in nats against the ids `y` `[batch]`.
-    CrossEntropy,
-    /// Mean over the outputs of the squared difference from the floats `y` `[batch, outputs]`.
-    MeanSquared,
-}
-
-/// Name of the losses of single tokens, `[batch, length − 1]`, in the graph of a model that predicts next tokens.
+/// Name of the losses of single answers, `[batch, answers]`, in the graph of a model that predicts tokens of its sequences
+/// or answers of pairs.
 pub const TOKEN_LOSS: &str = "token_loss";
 
-/// Where a model's results stand in a graph. They are also named activations: `logits`, `example_loss`, `loss`.
+/// Where a model's results stand in a graph. They are also named activations: `logits`, `answers` (where they are
+/// a part of them), `example_loss`, `loss`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nodes {
-    /// `[batch, classes]`, `[batch, length, vocabulary]` for next tokens, or `[batch, outputs]`.
+    /// `[batch, classes]`, `[batch, length, vocabulary]` where tokens of the sequence are predicted, `[batch, outputs]`, or
+    /// `[batch, pairs]`.
     pub logits: Node,
+    /// The part of `logits` that is compared with something: `[batch, answers, vocabulary]` where tokens of the sequence are
+    /// predicted, else all.
+    pub answers: Node,
     /// Loss of each example: `[batch]`.
     pub example_loss: Node,
     /// Mean loss over the batch: a scalar.
@@ -94,11 +56,12 @@ impl Model {
     pub fn build(&self, g: &mut Graph, batch: usize) -> Nodes {
         let logits = self.build_logits(g, batch);
         let logits = g.named(logits, "logits");
-        let example_loss = self.build_example_loss(g, logits, batch);
+        let answers = self.select_answers(g, logits);
+        let example_loss = self.build_example_loss(g, answers, batch);
         let example_loss = g.named(example_loss, "example_loss");
         let loss = g.mean_all(example_loss);
         let loss = g.named(loss, "loss");
-        Nodes { logits, example_loss, loss }
+        Nodes { logits, answers, example_loss, loss }
     }
 
     /// A new graph that holds only this model; see [`Model::build`].
@@ -172,6 +135,11 @@ impl Model {
                 let tokens = g.input_ids("tokens", &[batch, length]);
                 config.build(g, tokens, vocabulary, read)
             }
+            (NetworkConfig::Transformer(config), Interface::Pairs { dimension, pairs }) => {
+                let x = g.input("x", &[batch, pairs, dimension]);
+                let y = g.input("y", &[batch, pairs]);
+                config.build_pairs(g, x, y)
+            }
             (NetworkConfig::Mlp(config), Interface::Vectors { inputs, .. }) => {
                 let x = g.input("x", &[batch, inputs]);
                 config.build(g, x)
@@ -180,29 +148,60 @@ impl Model {
         }
     }
 
-    fn build_example_loss(&self, g: &mut Graph, logits: Node, batch: usize) -> Node {
+    /// Of the logits at all positions of a sequence, those just before a predicted token.
+    fn select_answers(&self, g: &mut Graph, logits: Node) -> Node {
+        let Interface::Tokens { vocabulary, read: Read::Tokens { from, every, .. }, .. } = self.interface else {
+            return logits;
+        };
+        let answers = every_nth(g, logits, from - 1, every, self.interface.answers());
+        debug_assert_eq!(g.shape(answers).last(), Some(&vocabulary));
+        g.named(answers, "answers")
+    }
+
+    fn build_example_loss(&self, g: &mut Graph, answers: Node, batch: usize) -> Node {
         match self.interface {
             Interface::Tokens { read: Read::LastPosition { .. }, .. } => {
                 let targets = g.input_ids("targets", &[batch]);
-                g.cross_entropy(logits, targets)
+                g.cross_entropy(answers, targets)
             }
-            Interface::Tokens { read: Read::NextToken, length, .. } => {
+            Interface::Tokens { read: Read::Tokens { from, every, is_weighted }, .. } => {
                 let tokens = g.find("tokens").expect("the network has just declared this input");
-                let next = g.slice(tokens, 1, 1, length - 1);
-                let predictions = g.slice(logits, 1, 0, length - 1);
-                let losses = g.cross_entropy(predictions, next);
+                let n_answers = self.interface.answers();
+                let targets = every_nth(g, tokens, from, every, n_answers);
+                let losses = g.cross_entropy(answers, targets);
                 let losses = g.named(losses, TOKEN_LOSS);
-                g.mean(losses, &[1])
+                if !is_weighted {
+                    return g.mean(losses, &[1]);
+                }
+                let weights = g.input("weights", &[batch, n_answers]);
+                let weighted = g.mul(losses, weights);
+                g.sum(weighted, &[1])
             }
             Interface::Vectors { loss: VectorLoss::CrossEntropy, .. } => {
                 let classes = g.input_ids("y", &[batch]);
-                g.cross_entropy(logits, classes)
+                g.cross_entropy(answers, classes)
             }
             Interface::Vectors { loss: VectorLoss::MeanSquared, outputs, .. } => {
                 let wanted = g.input("y", &[batch, outputs]);
-                let difference = g.sub(logits, wanted);
-                let square = g.square(difference);
+                let square = squared_difference(g, answers, wanted);
                 g.mean(square, &[1])
+            }
+            Interface::Vectors { loss: VectorLoss::Squared { factor, importance }, outputs, .. } => {
+                let wanted = g.input("y", &[batch, outputs]);
+                let square = squared_difference(g, answers, wanted);
+                // factor · importanceⁱ as an exponential: importance is above 0.
+                let place = g.iota(&[outputs], 0);
+                let logarithm = g.scale(place, importance.ln());
+                let weights = g.exp(logarithm);
+                let weighted = g.mul(square, weights);
+                let total = g.sum(weighted, &[1]);
+                g.scale(total, factor)
+            }
+            Interface::Pairs { .. } => {
+                let wanted = g.find("y").expect("the network has just declared this input");
+                let square = squared_difference(g, answers, wanted);
+                let losses = g.named(square, TOKEN_LOSS);
+                g.mean(losses, &[1])
             }
         }
     }
@@ -212,10 +211,30 @@ impl Model {
             (NetworkConfig::Transformer(config), Interface::Tokens { vocabulary, .. }) => {
                 config.start(name, vocabulary)
             }
+            (NetworkConfig::Transformer(config), Interface::Pairs { .. }) => config.start(name, 1),
             (NetworkConfig::Mlp(config), _) => config.start(name),
             _ => unreachable!("`check` has refused other pairs of network and task"),
         }
     }
+}
+
+/// Entries `first`, `first + every`, … of the axis 1, `n` of them.
+fn every_nth(g: &mut Graph, from: Node, first: usize, every: usize, n: usize) -> Node {
+    if every == 1 {
+        return g.slice(from, 1, first, n);
+    }
+    // Blocks of `every` entries, of which one is taken; the last block ends with the sequence, or before.
+    let shape = g.shape(from).to_vec();
+    let at = (first + n * every).saturating_sub(shape[1]);
+    let blocks = g.slice(from, 1, first - at, n * every);
+    let cut: Vec<usize> = [shape[0], n, every].into_iter().chain(shape[2..].iter().copied()).collect();
+    let blocks = g.reshape(blocks, &cut);
+    g.select_index(blocks, 2, at)
+}
+
+fn squared_difference(g: &mut Graph, a: Node, b: Node) -> Node {
+    let difference = g.sub(a, b);
+    g.square(difference)
 }
 
 fn check(network: &NetworkConfig, interface: Interface) -> Result<(), SettingError> {
@@ -226,10 +245,20 @@ fn check(network: &NetworkConfig, interface: Interface) -> Result<(), SettingErr
             if vocabulary == 0 {
                 return Err(task("vocabulary", 0, "at least 1"));
             }
-            let shortest = if read == Read::NextToken { 2 } else { 1 };
+            let shortest = match read {
+                Read::Tokens { from, .. } => from + 1,
+                Read::LastPosition { .. } => 1,
+            };
             if length < shortest {
                 let expected = format!("sequences of at least {shortest} tokens");
                 return Err(task("length", length, &expected));
+            }
+            if let Read::Tokens { from, every, .. } = read {
+                // The blocks that the answers are taken from must lie within the sequence.
+                let n_answers = interface.answers();
+                if from == 0 || every == 0 || from - 1 < (from - 1 + n_answers * every).saturating_sub(length) {
+                    return Err(task("read", from, "a first predicted token and a distance that suit the length"));
+                }
             }
             if let Read::LastPosition { classes } = read
                 && (classes == 0 || classes > vocabulary)
@@ -239,12 +268,19 @@ fn check(network: &NetworkConfig, interface: Interface) -> Result<(), SettingErr
             }
             config.check(length)
         }
+        (NetworkConfig::Transformer(config), Interface::Pairs { dimension, pairs }) => {
+            if dimension == 0 || pairs == 0 {
+                return Err(task("dimension", 0, "at least 1, as the number of pairs"));
+            }
+            // The last answer is never read.
+            config.check(2 * pairs - 1)
+        }
         (NetworkConfig::Mlp(config), Interface::Vectors { inputs, outputs, .. }) => config.check(inputs, outputs),
-        (NetworkConfig::Mlp(_), Interface::Tokens { .. }) => {
-            kind("`mlp`, which reads vectors", "`transformer`, because the task gives sequences of tokens")
+        (NetworkConfig::Mlp(_), Interface::Tokens { .. } | Interface::Pairs { .. }) => {
+            kind("`mlp`, which reads vectors", "`transformer`, because the task gives sequences")
         }
         (NetworkConfig::Transformer(_), Interface::Vectors { .. }) => {
-            kind("`transformer`, which reads tokens", "`mlp`, because the task gives vectors")
+            kind("`transformer`, which reads sequences", "`mlp`, because the task gives vectors")
         }
     }
 }
@@ -270,7 +306,7 @@ mod tests {
 
     const TOKENS: Interface = Interface::Tokens { vocabulary: 6, length: 3, read: Read::LastPosition { classes: 5 } };
 
-    const VECTORS: Interface = Interface::Vectors { inputs: 4, outputs: 2, loss: VectorLoss::MeanSquared };
+    const VECTORS: Interface = Interface::Vectors { inputs: 4, outputs: 2, loss: VectorLoss::MeanSquared, image: None };
 
     #[test]
     fn parameters_have_transformer_lens_names_and_shapes() {
@@ -383,12 +419,12 @@ mod tests {
             (
                 mlp(&[4, 2]),
                 TOKENS,
-                "network.kind is `mlp`, which reads vectors; expected `transformer`, because the task gives sequences of tokens",
+                "network.kind is `mlp`, which reads vectors; expected `transformer`, because the task gives sequences",
             ),
             (
                 transformer(&json!({})),
                 VECTORS,
-                "network.kind is `transformer`, which reads tokens; expected `mlp`, because the task gives vectors",
+                "network.kind is `transformer`, which reads sequences; expected `mlp`, because the task gives vectors",
             ),
         ] {
             assert_eq!(Model::new(network, interface).unwrap_err().to_string(), message);
@@ -418,7 +454,7 @@ mod tests {
     #[test]
     fn initial_weights_have_the_stated_distributions() {
         let settings = json!({"d_model": 64, "d_mlp": 128, "heads": 4, "attention_biases": true});
-        let interface = Interface::Tokens { vocabulary: 40, length: 3, read: Read::NextToken };
+        let interface = Interface::Tokens { vocabulary: 40, length: 3, read: Read::NEXT_TOKEN };
         let model = Model::new(transformer(&settings), interface).unwrap();
         let weights = model.initial_weights(3);
         assert_eq!(weights, model.initial_weights(3));

@@ -178,7 +178,7 @@ fn check(name: &str, build: impl Fn(&Fixture) -> (Graph, Node)) {
 #[test]
 fn gradients_agree_with_burn() {
     check("mlp", |_| {
-        let interface = Interface::Vectors { inputs: 24, outputs: 10, loss: VectorLoss::CrossEntropy };
+        let interface = Interface::Vectors { inputs: 24, outputs: 10, loss: VectorLoss::CrossEntropy, image: None };
         let settings = json!({"kind": "mlp", "sizes": [24, 40, 33, 10], "activation": "relu", "biases": true});
         of_the_zoo(settings, interface, 32)
     });
@@ -188,14 +188,14 @@ fn gradients_agree_with_burn() {
     });
     check("attention_only", |_| {
         let own = json!({"layers": 2, "heads": 2, "attention_only": true});
-        transformer(12, 29, &own, Read::NextToken, 4)
+        transformer(12, 29, &own, Read::NEXT_TOKEN, 4)
     });
     check("language_model", |_| {
         let own = json!({
             "layers": 2, "heads": 2, "d_mlp": 32, "activation": "gelu_tanh", "normalization": "layer_norm",
             "attention_biases": true,
         });
-        transformer(9, 29, &own, Read::NextToken, 4)
+        transformer(9, 29, &own, Read::NEXT_TOKEN, 4)
     });
     check("cnn", cnn);
     check("autoencoder", autoencoder);

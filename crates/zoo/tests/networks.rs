@@ -87,7 +87,7 @@ fn transformer(config: &Json) -> Model {
     let vocabulary = number(config, "d_vocab");
     let read = match config["loss"].as_str().unwrap() {
         "last_position" => Read::LastPosition { classes: vocabulary },
-        "next_token" => Read::NextToken,
+        "next_token" => Read::NEXT_TOKEN,
         other => panic!("unknown loss {other}"),
     };
     let interface = Interface::Tokens { vocabulary, length: number(config, "sequence_length"), read };
@@ -109,6 +109,7 @@ fn perceptron(config: &Json) -> Model {
             "mse" => VectorLoss::MeanSquared,
             other => panic!("unknown loss {other}"),
         },
+        image: None,
     };
     Model::new(network, interface).unwrap()
 }
@@ -198,7 +199,7 @@ fn compiled_in_single_precision_all_agree_with_pytorch() {
     // size of their arguments, up to about 10: at most 60 · 10 · 6e-8 = 4e-5 of the largest entry.
     let tolerance = 4e-5;
     for fixture in fixtures() {
-        let (g, Nodes { logits, example_loss, loss }) = fixture.model.graph(BATCH);
+        let (g, Nodes { logits, example_loss, loss, .. }) = fixture.model.graph(BATCH);
         let outputs = [("logits", logits), ("example_loss", example_loss), ("loss", loss)];
         let program = Program::compile(&g, &outputs, Gradient::All(loss)).unwrap();
         let mut workspace = Workspace::new(&program);
@@ -265,7 +266,7 @@ fn zero_layers_leave_embedding_and_unembedding() {
         "normalization": "none", "positions": "none",
     }))
     .unwrap();
-    let interface = Interface::Tokens { vocabulary: 3, length: 2, read: Read::NextToken };
+    let interface = Interface::Tokens { vocabulary: 3, length: 2, read: Read::NEXT_TOKEN };
     let model = Model::new(network, interface).unwrap();
     let names: Vec<&str> = model.space().iter().map(|p| p.name.as_str()).collect();
     assert_eq!(names, ["embed.W_E", "unembed.W_U"]);

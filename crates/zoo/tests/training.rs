@@ -86,14 +86,14 @@ fn entropy_of_answers(data: &DataSet) -> f64 {
 fn training_lowers_the_loss_and_resumes_with_the_same_bits() {
     for batch in [Batch::Full, Batch::Size(6)] {
         let (model, task, config) = prepare(batch);
-        let data = &task.split("train").unwrap().data;
+        let data = &task;
         let mut trainer = Trainer::new(&model, data, &config, 1).unwrap();
         let mut state = trainer.start(model.initial_weights(1)).unwrap();
         let (losses, checkpoints) = train(&mut trainer, &mut state);
         assert!(losses.iter().map(|l| l.0).eq(0..30));
         // Over the last epoch (3 minibatches) it must be better than any answer that ignores the question.
         let late = losses[27..].iter().map(|l| f64::from(l.1)).sum::<f64>() / 3.0;
-        assert!(late < entropy_of_answers(data), "{losses:?}");
+        assert!(late < entropy_of_answers(&task.split("train").unwrap().data), "{losses:?}");
         // round(30^(i/3)) for i = 0..3, and 15, 30.
         let steps: Vec<u64> = checkpoints.iter().map(|c| c.step).collect();
         assert_eq!(steps, [0, 1, 3, 10, 15, 30]);
@@ -117,7 +117,7 @@ fn training_lowers_the_loss_and_resumes_with_the_same_bits() {
 #[test]
 fn seeds_decide_minibatches() {
     let (model, task, config) = prepare(Batch::Size(6));
-    let data = &task.split("train").unwrap().data;
+    let data = &task;
     let losses = |seed| {
         let mut trainer = Trainer::new(&model, data, &config, seed).unwrap();
         let mut state = trainer.start(model.initial_weights(1)).unwrap();
@@ -141,7 +141,7 @@ impl std::error::Error for DiskFull {}
 #[test]
 fn callers_may_stop_a_training_and_fail_in_it() {
     let (model, task, config) = prepare(Batch::Full);
-    let data = &task.split("train").unwrap().data;
+    let data = &task;
     let mut trainer = Trainer::new(&model, data, &config, 1).unwrap();
     let mut state = trainer.start(model.initial_weights(1)).unwrap();
     let whole = train(&mut trainer, &mut state.clone());
@@ -166,7 +166,7 @@ fn callers_may_stop_a_training_and_fail_in_it() {
 #[test]
 fn extra_losses_are_graph_nodes() {
     let (model, task, config) = prepare(Batch::Full);
-    let data = &task.split("train").unwrap().data;
+    let data = &task;
     let norm = |g: &mut Graph| {
         let table = g.find("embed.W_E").unwrap();
         let square = g.square(table);
@@ -196,7 +196,7 @@ fn extra_losses_are_graph_nodes() {
 #[test]
 fn numbers_that_overflow_stop_the_training_with_step_and_place() {
     let (model, task, config) = prepare(Batch::Full);
-    let data = &task.split("train").unwrap().data;
+    let data = &task;
     let ignore = |_: TrainEvent<'_>| Ok::<_, Infallible>(ControlFlow::Continue(()));
     let mut trainer = Trainer::new(&model, data, &config, 1).unwrap();
 
@@ -221,7 +221,7 @@ fn numbers_that_overflow_stop_the_training_with_step_and_place() {
 #[test]
 fn states_of_another_training_are_refused() {
     let (model, task, config) = prepare(Batch::Full);
-    let data = &task.split("train").unwrap().data;
+    let data = &task;
     let trainer = Trainer::new(&model, data, &config, 1).unwrap();
     let n = model.space().len();
     let buffers = |names: &[&str], len: usize| -> Vec<(String, Vec<f32>)> {

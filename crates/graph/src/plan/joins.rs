@@ -149,10 +149,10 @@ impl Joins {
         readers: &[Vec<usize>],
         roots: &[Node],
     ) {
-        for at in 0..graph.nodes.len() {
+        for (at, data) in graph.nodes.iter().enumerate().filter(|&(at, _)| !constant[at]) {
             let product = Node(at as u32);
-            let is_free = !constant[at] && !self.adding.contains(&product) && !self.overlapping.contains_key(&product);
-            if matches!(graph.nodes[at].op, Op::Einsum(..)) && is_free && !roots.contains(&product) {
+            let is_free = !self.adding.contains(&product) && !self.overlapping.contains_key(&product);
+            if matches!(data.op, Op::Einsum(..)) && is_free && !roots.contains(&product) {
                 self.finish_of(graph, group, readers, product);
             }
         }

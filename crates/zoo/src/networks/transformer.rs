@@ -4,8 +4,7 @@ use ontogeny_graph::{Graph, Node};
 use serde::{Deserialize, Serialize};
 
 use super::{Activation, Start};
-use crate::SettingError;
-use crate::model::Read;
+use crate::{Read, SettingError};
 
 /// Settings of a decoder-only transformer.
 ///
@@ -159,28 +158,17 @@ impl TransformerConfig {
 
     /// Logits of `tokens` `[batch, length]`: `[batch, classes]` at the last position, or `[batch, length, vocabulary]`.
     pub(crate) fn build(&self, g: &mut Graph, tokens: Node, vocabulary: usize, read: Read) -> Node {
-        let (batch, length) = (g.shape(tokens)[0], g.shape(tokens)[1]);
+        let length = g.shape(tokens)[1];
         let table = g.param("embed.W_E", &[vocabulary, self.d_model]);
         let embed = g.gather(table, tokens);
-        let mut x = g.named(embed, "hook_embed");
-        if self.positions == Positions::Learned {
-            let context = self.context.unwrap_or(length);
-            let all = g.param("pos_embed.W_pos", &[context, self.d_model]);
-            let used = g.slice(all, 0, 0, length);
-            let used = g.broadcast(used, &[batch, length, self.d_model]);
-            let used = g.named(used, "hook_pos_embed");
-            x = g.add(x, used);
-        }
-        for layer in 0..self.layers {
-            x = self.block(g, x, &format!("blocks.{layer}"));
-        }
+        let mut x = self.residual_stream(g, embed);
         // Logits that no loss reads do not exist, so that nobody takes them for predictions.
         let (labels, n_logits) = match read {
             Read::LastPosition { classes } => {
                 x = g.select_index(x, 1, length - 1);
                 ("bd,dv->bv", classes)
             }
-            Read::NextToken => ("btd,dv->btv", vocabulary),
+            Read::Tokens { .. } => ("btd,dv->btv", vocabulary),
         };
         let x = self.normalize(g, x, "ln_final");
         let unembed =
@@ -194,6 +182,54 @@ impl TransformerConfig {
         let bias = g.param("unembed.b_U", &[vocabulary]);
         let bias = g.slice(bias, 0, 0, n_logits);
         g.add(logits, bias)
+    }
+
+    /// Predictions `[batch, pairs]` of `y` `[batch, pairs]` from `x` `[batch, pairs, dimension]`, each from its own x and
+    /// the pairs before it. The sequence is x₁, y₁, x₂, y₂, … without the last y, as vectors of dimension + 1: (0, x) and
+    /// (y, 0, …, 0) (Garg et al. 2022; Raventós et al. 2023). `embed.W_E` is `[dimension + 1, d]`, `unembed.W_U` `[d, 1]`.
+    pub(crate) fn build_pairs(&self, g: &mut Graph, x: Node, y: Node) -> Node {
+        let [batch, pairs, dimension] = g.shape(x).try_into().expect("the interface declares three axes");
+        let questions = g.pad(x, 2, 1, 0);
+        let answers = g.keep_axes(y, &[2]);
+        let answers = g.pad(answers, 2, 0, dimension);
+        let [questions, answers] = [questions, answers].map(|part| g.reshape(part, &[batch, pairs, 1, dimension + 1]));
+        let sequence = g.concat(&[questions, answers], 2);
+        let sequence = g.reshape(sequence, &[batch, 2 * pairs, dimension + 1]);
+        let sequence = g.slice(sequence, 1, 0, 2 * pairs - 1);
+        let table = g.param("embed.W_E", &[dimension + 1, self.d_model]);
+        let embed = g.matmul(sequence, table);
+        let x = self.residual_stream(g, embed);
+        // Questions stand at the even positions.
+        let x = g.pad(x, 1, 0, 1);
+        let x = g.reshape(x, &[batch, pairs, 2, self.d_model]);
+        let x = g.select_index(x, 2, 0);
+        let x = self.normalize(g, x, "ln_final");
+        let unembed = g.param("unembed.W_U", &[self.d_model, 1]);
+        let predictions = g.matmul(x, unembed);
+        let predictions = g.reshape(predictions, &[batch, pairs]);
+        if !self.unembed_bias {
+            return predictions;
+        }
+        let bias = g.param("unembed.b_U", &[1]);
+        g.add(predictions, bias)
+    }
+
+    /// The residual stream `[batch, length, d]` after the last block, from the embedded sequence.
+    fn residual_stream(&self, g: &mut Graph, embed: Node) -> Node {
+        let (batch, length) = (g.shape(embed)[0], g.shape(embed)[1]);
+        let mut x = g.named(embed, "hook_embed");
+        if self.positions == Positions::Learned {
+            let context = self.context.unwrap_or(length);
+            let all = g.param("pos_embed.W_pos", &[context, self.d_model]);
+            let used = g.slice(all, 0, 0, length);
+            let used = g.broadcast(used, &[batch, length, self.d_model]);
+            let used = g.named(used, "hook_pos_embed");
+            x = g.add(x, used);
+        }
+        for layer in 0..self.layers {
+            x = self.block(g, x, &format!("blocks.{layer}"));
+        }
+        x
     }
 
     /// One block of the residual stream `x` `[batch, length, d]`.

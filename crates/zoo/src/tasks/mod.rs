@@ -1,13 +1,20 @@
 //! Tasks: a data distribution, its loss and its exact evaluation sets.
 
+mod digit_addition;
 mod indices;
 mod modular_arithmetic;
+mod sampled;
+mod sparse_parity;
 mod split;
 
+pub use digit_addition::DigitAdditionConfig;
 pub use indices::IndexFileError;
 pub use modular_arithmetic::{ModularArithmeticConfig, Operation};
-pub use split::Split;
+pub use sampled::Endless;
+pub use sparse_parity::SparseParityConfig;
+pub use split::{Split, SubtaskBy, Subtasks};
 
+use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -22,6 +29,10 @@ use crate::{Interface, SettingError};
 pub enum TaskConfig {
     /// Arithmetic modulo p on all pairs of residues.
     ModularArithmetic(ModularArithmeticConfig),
+    /// Addition of n-digit numbers, with a loss for each digit.
+    DigitAddition(DigitAdditionConfig),
+    /// Parities of hidden sets of bits.
+    SparseParity(SparseParityConfig),
 }
 
 /// A task made ready: data only.
@@ -29,8 +40,14 @@ pub enum TaskConfig {
 pub struct Task {
     /// What it gives to a network and asks of it.
     pub interface: Interface,
-    /// Named sets of examples: `train`, `test` where examples are left for it, and `all`.
+    /// Named sets of examples: `train`, `test` where examples are left for it, and `all` where they are few enough to be
+    /// enumerated. Where training is endless, `train` is a fixed sample that stands for the distribution, of examples
+    /// that no update sees.
     pub splits: Vec<Split>,
+    /// Examples for training without end, new ones for every update; `None` where training goes over the split `train`.
+    pub endless: Option<Endless>,
+    /// Named parts with losses of their own, where the task has some.
+    pub subtasks: Option<Subtasks>,
 }
 
 /// Why a task could not be made ready.
@@ -46,7 +63,7 @@ pub enum TaskError {
 
 impl TaskConfig {
     /// The values that `kind` may have.
-    pub const KINDS: &'static [&'static str] = &["modular_arithmetic"];
+    pub const KINDS: &'static [&'static str] = &["modular_arithmetic", "digit_addition", "sparse_parity"];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
     /// line.
@@ -56,6 +73,8 @@ impl TaskConfig {
     pub fn deserialize_kind<'de, D: Deserializer<'de>>(kind: &str, settings: D) -> Result<Self, D::Error> {
         match kind {
             "modular_arithmetic" => ModularArithmeticConfig::deserialize(settings).map(Self::ModularArithmetic),
+            "digit_addition" => DigitAdditionConfig::deserialize(settings).map(Self::DigitAddition),
+            "sparse_parity" => SparseParityConfig::deserialize(settings).map(Self::SparseParity),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -68,8 +87,24 @@ impl TaskConfig {
     pub fn prepare(&self, run_seed: u32, folder: &Path) -> Result<Task, TaskError> {
         match self {
             Self::ModularArithmetic(config) => config.prepare(run_seed, folder),
+            Self::DigitAddition(config) => Ok(config.prepare(run_seed)?),
+            Self::SparseParity(config) => Ok(config.prepare(run_seed)?),
         }
     }
+}
+
+/// Examples held out where a file does not say how many: enough for a mean loss to 2 %.
+fn default_held_examples() -> usize {
+    2048
+}
+
+/// Examples of each sub-task in the split `even`.
+fn default_examples_per_subtask() -> usize {
+    32
+}
+
+fn wrong(key: &'static str, found: impl fmt::Display, expected: &str) -> SettingError {
+    SettingError::new("task", key, format!("{found}"), expected)
 }
 
 impl Task {

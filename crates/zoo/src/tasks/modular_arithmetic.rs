@@ -1,13 +1,12 @@
 //! Arithmetic modulo p: all p² pairs of residues, split into train and test.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use ontogeny_graph::{Column, ColumnData, DataSet, Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
 use super::indices::read_indices;
-use super::{Split, Task, TaskError};
+use super::{Split, Task, TaskError, wrong};
 use crate::{Interface, Read, SettingError};
 
 /// Settings of modular arithmetic (Power et al. 2022).
@@ -84,10 +83,10 @@ impl ModularArithmeticConfig {
         if !test.is_empty() {
             splits.push(Split::new("test", test, &all));
         }
-        splits.push(Split { name: "all", indices: (0..all.len()).collect(), data: all });
+        splits.push(Split { name: "all", indices: (0..all.len()).collect(), data: all, subtasks: Vec::new() });
         let interface =
             Interface::Tokens { vocabulary: self.p + 1, length: 3, read: Read::LastPosition { classes: self.p } };
-        Ok(Task { interface, splits })
+        Ok(Task { interface, splits, endless: None, subtasks: None })
     }
 
     fn table(&self) -> DataSet {
@@ -142,10 +141,6 @@ impl ModularArithmeticConfig {
         train.sort_unstable();
         Ok(train)
     }
-}
-
-fn wrong(key: &'static str, found: impl fmt::Display, expected: &str) -> SettingError {
-    SettingError::new("task", key, format!("{found}"), expected)
 }
 
 #[cfg(test)]

@@ -11,13 +11,33 @@ pub struct Split {
     pub indices: Vec<usize>,
     /// The examples, in that order.
     pub data: DataSet,
+    /// Number of each example's sub-task, in that order; empty where sub-tasks are not sets of examples.
+    pub subtasks: Vec<u32>,
+}
+
+/// Named parts of a task, each with a loss of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subtasks {
+    /// Their names, by number.
+    pub names: Vec<String>,
+    /// What belongs to which.
+    pub by: SubtaskBy,
+}
+
+/// How a task divides into sub-tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubtaskBy {
+    /// Answer number i of every example belongs to sub-task i.
+    Answer,
+    /// An example as a whole belongs to the one that [`Split::subtasks`] names.
+    Example,
 }
 
 impl Split {
     /// The rows `indices` of all examples.
     pub(crate) fn new(name: &'static str, indices: Vec<usize>, all: &DataSet) -> Self {
         let data = all.rows(&indices);
-        Self { name, indices, data }
+        Self { name, indices, data, subtasks: Vec::new() }
     }
 
     /// BLAKE3 hash (64 hexadecimal digits) of the examples: names, widths, types and values of all columns. The

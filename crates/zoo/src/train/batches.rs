@@ -1,45 +1,57 @@
 //! Which examples each update sees: a function of the seed and the step.
 
-use ontogeny_graph::{Purpose, Stream};
+use ontogeny_graph::{DataSet, Program, Purpose, RunError, Stream, Workspace};
 
 use super::config::Batch;
-use crate::SettingError;
+use crate::{Endless, SettingError, Task};
 
-/// The rows of each update. Minibatches are drawn without replacement within an epoch, and each epoch's order comes
-/// from its own random stream, so that any step can be reached without those before it.
+/// The examples of each update. Minibatches of a split are drawn without replacement within an epoch, and each epoch's
+/// order comes from its own random stream; endless examples are numbered. So any step can be reached without those
+/// before it.
 #[derive(Debug)]
-pub(super) struct Batches {
+pub(super) struct Batches<'a> {
     size: usize,
-    n_examples: usize,
-    kind: Kind,
+    source: Source<'a>,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum Source<'a> {
+    Split { data: &'a DataSet, order: Order },
+    Endless { endless: &'a Endless, examples: DataSet, rows: Vec<usize> },
+}
+
+#[derive(Debug)]
+enum Order {
     /// All rows, once: they stay in the program's inputs.
     Full { rows: Vec<usize>, is_given: bool },
     /// The order of the newest epoch asked for.
     Mini { seed: u32, epoch: Option<u64>, order: Vec<usize> },
 }
 
-impl Batches {
-    pub(super) fn new(batch: Batch, n_examples: usize, seed: u32) -> Result<Self, SettingError> {
-        let wrong = |found: String, expected: String| Err(SettingError::new("train", "batch", found, expected));
-        let (size, kind) = match batch {
-            Batch::Full if n_examples == 0 => {
-                return wrong("full".to_owned(), "at least one training example".to_owned());
-            }
-            Batch::Full => {
-                let rows = (0..n_examples).collect();
-                (n_examples, Kind::Full { rows, is_given: false })
-            }
+impl<'a> Batches<'a> {
+    pub(super) fn new(batch: Batch, task: &'a Task, seed: u32) -> Result<Self, SettingError> {
+        let wrong = |found: &str, expected: &str| Err(SettingError::new("train", "batch", found, expected));
+        if let Some(endless) = &task.endless {
+            let Batch::Size(size @ 1..) = batch else {
+                return wrong("full", "a number of examples, because the task's examples have no end");
+            };
+            let examples = endless.buffer(size);
+            return Ok(Self { size, source: Source::Endless { endless, examples, rows: (0..size).collect() } });
+        }
+        let data = match task.split("train") {
+            Some(split) if !split.data.is_empty() => &split.data,
+            _ => return wrong("given", "a task with training examples beside it"),
+        };
+        let n_examples = data.len();
+        let (size, order) = match batch {
+            Batch::Full => (n_examples, Order::Full { rows: (0..n_examples).collect(), is_given: false }),
             Batch::Size(size) if size == 0 || size > n_examples => {
                 let expected = format!("\"full\" or 1 to {n_examples}, the number of training examples");
-                return wrong(size.to_string(), expected);
+                return wrong(&size.to_string(), &expected);
             }
-            Batch::Size(size) => (size, Kind::Mini { seed, epoch: None, order: Vec::new() }),
+            Batch::Size(size) => (size, Order::Mini { seed, epoch: None, order: Vec::new() }),
         };
-        Ok(Self { size, n_examples, kind })
+        Ok(Self { size, source: Source::Split { data, order } })
     }
 
     /// Examples of each update.
@@ -47,23 +59,39 @@ impl Batches {
         self.size
     }
 
+    /// Writes the examples of update number `step` into the program's inputs.
+    pub(super) fn fill(&mut self, step: u64, program: &Program, workspace: &mut Workspace) -> Result<(), RunError> {
+        match &mut self.source {
+            Source::Split { data, order } => match order.rows(step, self.size, data.len()) {
+                Some(rows) => data.fill(program, workspace, rows),
+                None => Ok(()),
+            },
+            Source::Endless { endless, examples, rows } => {
+                endless.fill(step * self.size as u64, examples);
+                examples.fill(program, workspace, rows)
+            }
+        }
+    }
+}
+
+impl Order {
     /// Rows of update number `step`; `None` when they are the same as in the call before.
-    pub(super) fn rows(&mut self, step: u64) -> Option<&[usize]> {
-        match &mut self.kind {
-            Kind::Full { is_given: true, .. } => None,
-            Kind::Full { rows, is_given } => {
+    fn rows(&mut self, step: u64, size: usize, n_examples: usize) -> Option<&[usize]> {
+        match self {
+            Self::Full { is_given: true, .. } => None,
+            Self::Full { rows, is_given } => {
                 *is_given = true;
                 Some(rows)
             }
-            Kind::Mini { seed, epoch, order } => {
-                let per_epoch = (self.n_examples / self.size) as u64;
+            Self::Mini { seed, epoch, order } => {
+                let per_epoch = (n_examples / size) as u64;
                 let current = step / per_epoch;
                 if *epoch != Some(current) {
-                    *order = Stream::new(*seed, Purpose::TrainingBatches, current).permutation(self.n_examples, 0);
+                    *order = Stream::new(*seed, Purpose::TrainingBatches, current).permutation(n_examples, 0);
                     *epoch = Some(current);
                 }
-                let first = (step % per_epoch) as usize * self.size;
-                Some(&order[first..first + self.size])
+                let first = (step % per_epoch) as usize * size;
+                Some(&order[first..first + size])
             }
         }
     }
@@ -73,11 +101,15 @@ impl Batches {
 mod tests {
     use super::*;
 
+    fn mini(seed: u32) -> Order {
+        Order::Mini { seed, epoch: None, order: Vec::new() }
+    }
+
     #[test]
     fn epochs_use_no_example_twice_and_steps_can_be_reached_in_any_order() {
         let (n, size) = (10, 3);
-        let mut forward = Batches::new(Batch::Size(size), n, 4).unwrap();
-        let all: Vec<Vec<usize>> = (0..9).map(|step| forward.rows(step).unwrap().to_vec()).collect();
+        let mut forward = mini(4);
+        let all: Vec<Vec<usize>> = (0..9).map(|step| forward.rows(step, size, n).unwrap().to_vec()).collect();
         for epoch in all.chunks(3) {
             let mut seen = epoch.concat();
             seen.sort_unstable();
@@ -87,27 +119,35 @@ mod tests {
         }
         assert_ne!(all[..3], all[3..6]);
         for step in [8, 0, 5, 2] {
-            let mut fresh = Batches::new(Batch::Size(size), n, 4).unwrap();
-            assert_eq!(fresh.rows(step).unwrap(), all[step as usize]);
+            assert_eq!(mini(4).rows(step, size, n).unwrap(), all[step as usize]);
         }
-        let mut other_seed = Batches::new(Batch::Size(size), n, 5).unwrap();
-        assert_ne!(other_seed.rows(0).unwrap(), all[0]);
+        assert_ne!(mini(5).rows(0, size, n).unwrap(), all[0]);
     }
 
     #[test]
     fn full_batches_are_given_once() {
-        let mut batches = Batches::new(Batch::Full, 3, 0).unwrap();
-        assert_eq!(batches.rows(7), Some(&[0, 1, 2][..]));
-        assert_eq!(batches.rows(8), None);
+        let mut order = Order::Full { rows: vec![0, 1, 2], is_given: false };
+        assert_eq!(order.rows(7, 3, 3), Some(&[0, 1, 2][..]));
+        assert_eq!(order.rows(8, 3, 3), None);
     }
 
     #[test]
-    fn batches_larger_than_the_data_are_refused() {
-        let error = Batches::new(Batch::Size(11), 10, 0).unwrap_err();
+    fn batches_that_the_data_cannot_give_are_refused() {
+        let task = |settings| {
+            let config: crate::TaskConfig = serde_json::from_value(settings).unwrap();
+            config.prepare(0, std::path::Path::new("")).unwrap()
+        };
+        let few = task(serde_json::json!({ "kind": "digit_addition", "digits": 1, "train_examples": 10 }));
+        let error = Batches::new(Batch::Size(11), &few, 0).unwrap_err();
         assert_eq!(
             error.to_string(),
             "train.batch is 11; expected \"full\" or 1 to 10, the number of training examples"
         );
-        assert!(Batches::new(Batch::Full, 0, 0).is_err());
+        let endless = task(serde_json::json!({ "kind": "digit_addition", "digits": 1 }));
+        let error = Batches::new(Batch::Full, &endless, 0).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "train.batch is full; expected a number of examples, because the task's examples have no end"
+        );
     }
 }

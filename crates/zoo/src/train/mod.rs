@@ -10,17 +10,16 @@ pub use schedule::{CheckpointSchedule, Spacing};
 
 use std::ops::ControlFlow;
 
-use ontogeny_graph::{DataSet, Gradient, Graph, GraphError, Node, Program, RunError, Threads, Workspace};
+use ontogeny_graph::{Gradient, Graph, GraphError, Node, Program, RunError, Threads, Workspace};
 
 use self::batches::Batches;
-use crate::{Model, Nodes, SettingError, memory};
+use crate::{Model, Nodes, SettingError, Task, memory};
 
 /// Trains a model on a data set; owns the compiled program and its memory.
 #[derive(Debug)]
 pub struct Trainer<'a> {
     config: TrainConfig,
-    data: &'a DataSet,
-    batches: Batches,
+    batches: Batches<'a>,
     program: Program,
     workspace: Workspace,
     threads: Threads,
@@ -142,12 +141,13 @@ pub enum TrainError<E> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Prepares training of `model` on `data`; `seed` decides the minibatches.
+    /// Prepares training of `model` on the split `train` of `task`, or on its endless examples; `seed` decides the
+    /// minibatches of a split.
     ///
     /// # Errors
-    /// A setting out of range, a batch larger than the data, or too little memory.
-    pub fn new(model: &Model, data: &'a DataSet, config: &TrainConfig, seed: u32) -> Result<Self, TrainerError> {
-        Self::with_loss(model, data, config, seed, |_, nodes| nodes.loss)
+    /// A setting out of range, a task without a split `train`, a batch larger than it, or too little memory.
+    pub fn new(model: &Model, task: &'a Task, config: &TrainConfig, seed: u32) -> Result<Self, TrainerError> {
+        Self::with_loss(model, task, config, seed, |_, nodes| nodes.loss)
     }
 
     /// As [`Trainer::new`], with the loss that `loss` makes of the model's nodes, such as one with a further term. It
@@ -157,13 +157,13 @@ impl<'a> Trainer<'a> {
     /// As for [`Trainer::new`], or a mistake in the added nodes.
     pub fn with_loss(
         model: &Model,
-        data: &'a DataSet,
+        task: &'a Task,
         config: &TrainConfig,
         seed: u32,
         loss: impl FnOnce(&mut Graph, &Nodes) -> Node,
     ) -> Result<Self, TrainerError> {
         config.check()?;
-        let batches = Batches::new(config.batch, data.len(), seed)?;
+        let batches = Batches::new(config.batch, task, seed)?;
         let fits = |bytes| if memory::is_free(bytes) { Ok(()) } else { Err(TrainerError::OutOfMemory { bytes }) };
         let (mut graph, nodes) = model.graph(batches.size());
         let loss = loss(&mut graph, &nodes);
@@ -174,7 +174,7 @@ impl<'a> Trainer<'a> {
         fits(program.workspace_bytes())?;
         let workspace = Workspace::new(&program);
         let threads = Threads::one();
-        Ok(Self { config: config.clone(), data, batches, program, workspace, threads })
+        Ok(Self { config: config.clone(), batches, program, workspace, threads })
     }
 
     /// From now on `threads` share the work of every update; the bits are those of one thread.
@@ -265,10 +265,8 @@ impl<'a> Trainer<'a> {
     fn update<E>(&mut self, state: &mut TrainState) -> Result<f32, TrainError<E>> {
         let step = state.step;
         let failed = |source| TrainError::Run { step, source };
-        let Self { program, workspace, data, batches, threads, .. } = self;
-        if let Some(rows) = batches.rows(step) {
-            data.fill(program, workspace, rows).map_err(failed)?;
-        }
+        let Self { program, workspace, batches, threads, .. } = self;
+        batches.fill(step, program, workspace).map_err(failed)?;
         program.run(workspace, &state.weights).map_err(failed)?;
         let loss = workspace.output(program, LOSS)[0];
         if !loss.is_finite() {
