@@ -13,6 +13,10 @@ pub trait Real: Copy + PartialOrd + 'static {
     fn from_f64(value: f64) -> Self;
     /// To full precision.
     fn to_f64(self) -> f64;
+    /// A product as it enters the sum of an einsum: exact, unless an arithmetic rounds it before.
+    fn term(product: f64) -> f64 {
+        product
+    }
 }
 
 impl Real for f32 {
@@ -430,7 +434,7 @@ fn einsum<T: Real>(spec: &EinsumSpec, (a, a_shape): (&[T], &[usize]), (b, b_shap
             let sum: f64 = Indices::new(&inner)
                 .map(|inner_index| {
                     let index = [out_index.as_slice(), &inner_index].concat();
-                    a[at(&spec.a, a_shape, &index)].to_f64() * b[at(&spec.b, b_shape, &index)].to_f64()
+                    T::term(a[at(&spec.a, a_shape, &index)].to_f64() * b[at(&spec.b, b_shape, &index)].to_f64())
                 })
                 .sum();
             T::from_f64(sum)

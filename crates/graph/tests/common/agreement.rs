@@ -69,6 +69,10 @@ impl Real for Shaken {
     fn to_f64(self) -> f64 {
         f64::from(self.0)
     }
+    /// Products that cancel leave what they were rounded by, also where their exact sum is 0.
+    fn term(product: f64) -> f64 {
+        f64::from(shaken(product))
+    }
 }
 
 /// How much larger than the largest scatter seen an error may be. Sums of n entries are rounded n times where the
