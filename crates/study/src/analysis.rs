@@ -13,6 +13,9 @@ use crate::series::MAX_VALUE;
 const REPEATS: [&str; 5] =
     ["sum_of_squares", "n_key_frequencies", "all", "restricted_loss_train", "restricted_loss_test"];
 
+/// Where there are more sub-tasks, their losses are looked at only by those who name them.
+const MAX_SUBTASKS: usize = 32;
+
 /// A series of a run by its address.
 pub(crate) struct Watched {
     pub(crate) address: String,
@@ -81,10 +84,15 @@ pub(crate) fn all_series(view: &RunView) -> Vec<Watched> {
     for (observable, (measure, addresses)) in view.observables.values().zip(measures.iter().zip(addresses(&measures))) {
         for (at, (component, address)) in measure.labels.iter().zip(addresses).enumerate() {
             // Counts and norms follow the others, and all pairs are the train and test pairs together.
-            let by_default = matches!(measure.kind.as_str(), "loss" | "accuracy" | "llc" | "fourier")
-                && !REPEATS.contains(&component.as_str());
+            let is_of_few = measure.labels.len() <= MAX_SUBTASKS;
+            let by_default = match measure.kind.as_str() {
+                "loss" | "accuracy" | "llc" | "fourier" => !REPEATS.contains(&component.as_str()),
+                "subtask_loss" => is_of_few,
+                _ => false,
+            };
             if let Some(series) = series(view, observable, at) {
-                let unit = if component.contains("loss") { "nats".to_owned() } else { observable.unit.clone() };
+                let is_loss = measure.kind == "fourier" && component.contains("loss");
+                let unit = if is_loss { "nats".to_owned() } else { observable.unit.clone() };
                 all.push(Watched { address, kind: measure.kind.clone(), unit, by_default, series });
             }
         }

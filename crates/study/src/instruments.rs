@@ -6,14 +6,14 @@ use std::sync::atomic::AtomicBool;
 
 use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, Measured, weight_norms};
 use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress, ResponseError};
-use ontogeny_zoo::{Model, Task};
+use ontogeny_zoo::{Model, Split, Subtasks, Task};
 
 use crate::analysis::{Components, addresses};
 use crate::influence::InfluenceProbes;
 use crate::kept_losses::KeptProbe;
 use crate::measure::{self, Reading};
 use crate::responses::SusceptibilityProbes;
-use crate::sections::{MeasureConfig, ObservableConfig};
+use crate::sections::{MeasureConfig, ObservableConfig, SubtaskConfig};
 use crate::{Run, StudyError};
 
 /// The training loss as a posterior takes it.
@@ -25,6 +25,25 @@ pub(crate) fn training_objective(model: &Model, task: &Task) -> Result<Objective
         (graph, nodes.example_loss)
     };
     Objective::new(split.data.clone(), build).map_err(|error| error.to_string())
+}
+
+/// n/ln n needs an n, which data without end do not have.
+const NO_N: &str = "the task's training examples have no end, so that there is no n to take n/ln n of; give `n_beta`";
+
+/// The task's sub-tasks, and the split on which they are measured.
+///
+/// # Errors
+/// In words: a task without sub-tasks, or no such split.
+fn subtasks_of<'a>(task: &'a Task, config: &SubtaskConfig) -> Result<(&'a Subtasks, &'a Split), String> {
+    let subtasks = task.subtasks.as_ref().ok_or("the task has no sub-tasks; measure its `loss` instead")?;
+    let split = match &config.split {
+        Some(name) => task.split(name).ok_or_else(|| {
+            let known: Vec<&str> = task.splits.iter().map(|split| split.name).collect();
+            format!("`split` is \"{name}\"; the task has {}", known.join(", "))
+        })?,
+        None => ["even", "test", "train"].iter().find_map(|name| task.split(name)).ok_or("the task has no split")?,
+    };
+    Ok((subtasks, split))
 }
 
 /// Everything needed to measure checkpoints of one run.
@@ -49,7 +68,8 @@ impl<'a> Instruments<'a> {
         let wants = |kind: &str| measures.iter().find(|m| m.observable.kind() == kind);
         let failed =
             |measure: &MeasureConfig, message: String| StudyError::Measure { measure: measure.name.clone(), message };
-        let evaluator = match wants("loss").or_else(|| wants("accuracy")) {
+        let evaluated = ["loss", "accuracy", "subtask_loss", "subtask_accuracy"].into_iter().find_map(wants);
+        let evaluator = match evaluated {
             Some(measure) => Some(Evaluator::new(&run.model).map_err(|e| failed(measure, e.to_string()))?),
             None => None,
         };
@@ -66,10 +86,20 @@ impl<'a> Instruments<'a> {
         let (mut llcs, mut kept) = (BTreeMap::new(), BTreeMap::new());
         let (mut susceptibilities, mut influences) = (BTreeMap::new(), BTreeMap::new());
         for measure in measures {
+            if let ObservableConfig::SubtaskLoss(config) | ObservableConfig::SubtaskAccuracy(config) =
+                &measure.observable
+            {
+                subtasks_of(&run.task, config).map_err(|message| failed(measure, message))?;
+            }
+        }
+        for measure in measures {
             let Some(objective) = &objective else { break };
             let failed = |message| failed(measure, message);
             if let Some(chains) = measure.observable.chains() {
                 chains.check_calibration(&run.steps).map_err(failed)?;
+                if run.task.endless.is_some() && chains.n_beta.is_none() {
+                    return Err(failed(NO_N.to_owned()));
+                }
             }
             if let ObservableConfig::Susceptibility(config) = &measure.observable {
                 let probes = SusceptibilityProbes::new(config, run.file.seed, &run.model, &run.task, objective);
@@ -116,7 +146,18 @@ impl<'a> Instruments<'a> {
             other => StudyError::Measure { measure: measure.name.clone(), message: other.to_string() },
         };
         match &measure.observable {
-            ObservableConfig::Loss => Ok(measure::loss(&self.evaluate(weights).map_err(failed)?)),
+            ObservableConfig::Loss => {
+                Ok(measure::loss(&self.evaluate(weights).map_err(failed)?, run.model.interface()))
+            }
+            ObservableConfig::SubtaskLoss(config) => {
+                let unit = run.model.interface().loss_unit();
+                let found = self.evaluate_subtasks(config, weights, |e| Some(e.loss)).map_err(failed)?;
+                Ok(measure::plain(&Measured::along("subtask", unit, found)))
+            }
+            ObservableConfig::SubtaskAccuracy(config) => {
+                let found = self.evaluate_subtasks(config, weights, |e| e.accuracy).map_err(failed)?;
+                Ok(measure::plain(&Measured::along("subtask", "1", found)))
+            }
             ObservableConfig::Accuracy => Ok(measure::accuracy(&self.evaluate(weights).map_err(failed)?)),
             ObservableConfig::WeightNorm => Ok(measure::plain(&weight_norms(&run.model, weights).map_err(failed)?)),
             ObservableConfig::Fourier => {
@@ -171,6 +212,20 @@ impl<'a> Instruments<'a> {
         Ok(evaluations)
     }
 
+    /// What `of` takes of each sub-task's evaluation, by its name; those without answers in the split are left out.
+    fn evaluate_subtasks(
+        &mut self,
+        config: &SubtaskConfig,
+        weights: &[f32],
+        of: impl Fn(&Evaluation) -> Option<f64>,
+    ) -> Result<Vec<(String, f64)>, ontogeny_observe::ObserveError> {
+        let (subtasks, split) = subtasks_of(&self.run.task, config).expect("checked when the instruments were made");
+        let evaluator = self.evaluator.as_mut().expect("made for every file that asks for it");
+        let evaluations = evaluator.evaluate_subtasks(weights, split, subtasks)?;
+        let named = subtasks.names.iter().zip(&evaluations);
+        Ok(named.filter_map(|(name, e)| Some((name.clone(), of(e.as_ref()?)?))).collect())
+    }
+
     /// Whether `[stages]` names series that will exist.
     ///
     /// # Errors
@@ -203,6 +258,9 @@ impl<'a> Instruments<'a> {
         match observable {
             ObservableConfig::Loss | ObservableConfig::Accuracy => {
                 Ok(run.task.splits.iter().map(|split| split.name.to_owned()).collect())
+            }
+            ObservableConfig::SubtaskLoss(_) | ObservableConfig::SubtaskAccuracy(_) => {
+                Ok(run.task.subtasks.iter().flat_map(|subtasks| subtasks.names.clone()).collect())
             }
             ObservableConfig::Llc(llc) => Ok(vec![llc.component()]),
             // Which pair is first at a step says nothing of the next: no series.

@@ -7,6 +7,7 @@ use ontogeny_observe::{
 };
 use ontogeny_posterior::{Diagnostics, Estimate, Llc};
 use ontogeny_store::{Coordinate, Detail, NumberType, Outcome, RecordArray, index_labels};
+use ontogeny_zoo::Interface;
 
 use crate::llc_config::LlcConfig;
 use crate::sections::ObservableConfig;
@@ -29,11 +30,15 @@ pub(crate) struct Reading {
 }
 
 impl ObservableConfig {
-    /// Unit, and one sentence that says what is measured.
-    pub(crate) fn describe(&self) -> (&'static str, &'static str) {
+    /// Unit, and one sentence that says what is measured, on a task of this interface.
+    pub(crate) fn describe(&self, interface: Interface) -> (&'static str, &'static str) {
+        let loss_unit = interface.loss_unit();
         match self {
-            Self::Loss => ("nats", "Mean cross-entropy over each split, exact."),
+            Self::Loss if loss_unit == "nats" => (loss_unit, "Mean cross-entropy over each split, exact."),
+            Self::Loss => (loss_unit, "Mean squared error over each split, exact."),
             Self::Accuracy => ("1", "Share of each split whose largest logit is the target's."),
+            Self::SubtaskLoss(_) => (loss_unit, "Mean loss of each sub-task, exact."),
+            Self::SubtaskAccuracy(_) => ("1", "Share of each sub-task's answers whose largest logit is the target's."),
             Self::WeightNorm => ("1", "L2 norm of all weights and of each part of the network."),
             Self::Fourier => ("1", "Progress measures of modular addition (Nanda et al. 2023)."),
             Self::Llc(_) => ("1", "Local learning coefficient of the training loss, with its Monte Carlo error."),
@@ -53,7 +58,7 @@ impl ObservableConfig {
     /// Records of another version are made again.
     pub(crate) fn algorithm_version(&self) -> u32 {
         match self {
-            Self::Loss | Self::Accuracy => EVALUATION_VERSION,
+            Self::Loss | Self::Accuracy | Self::SubtaskLoss(_) | Self::SubtaskAccuracy(_) => EVALUATION_VERSION,
             Self::WeightNorm => WEIGHT_NORM_VERSION,
             Self::Fourier => FOURIER_VERSION,
             Self::Llc(_) => LLC_VERSION,
@@ -63,9 +68,9 @@ impl ObservableConfig {
     }
 }
 
-pub(crate) fn loss(evaluations: &[(String, Evaluation)]) -> Reading {
+pub(crate) fn loss(evaluations: &[(String, Evaluation)], interface: Interface) -> Reading {
     let entries = evaluations.iter().map(|(split, e)| (split.clone(), e.loss)).collect();
-    plain(&Measured::along("split", "nats", entries))
+    plain(&Measured::along("split", interface.loss_unit(), entries))
 }
 
 pub(crate) fn accuracy(evaluations: &[(String, Evaluation)]) -> Reading {

@@ -188,7 +188,7 @@ impl Run {
             let key = |step: &u64| tensors.get(step).filter(|_| !is_open).map(|hash| self.key(measure, hash));
             let keyed = |&step: &u64| (step, key(&step));
             let steps = self.steps.iter().map(keyed).collect();
-            let (unit, description) = measure.observable.describe();
+            let (unit, description) = measure.observable.describe(self.model.interface());
             let kind = measure.observable.kind().to_owned();
             plans.insert(
                 measure.name.clone(),

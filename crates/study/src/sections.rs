@@ -56,6 +56,10 @@ pub enum ObservableConfig {
     Loss,
     /// Accuracy on each split.
     Accuracy,
+    /// Mean loss of each sub-task of the task.
+    SubtaskLoss(SubtaskConfig),
+    /// Accuracy of each sub-task.
+    SubtaskAccuracy(SubtaskConfig),
     /// L2 norms of the parts.
     WeightNorm,
     /// Progress measures of modular addition.
@@ -66,6 +70,14 @@ pub enum ObservableConfig {
     Susceptibility(Box<SusceptibilityConfig>),
     /// Which training examples move together with which queries.
     Influence(Box<InfluenceConfig>),
+}
+
+/// `observable = "subtask_loss"` and `"subtask_accuracy"`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SubtaskConfig {
+    /// On which split; unless given on `even`, else `test`, else `train`, whichever the task has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
 }
 
 /// One name or a list of names.
@@ -98,8 +110,17 @@ impl Default for ReportConfig {
 
 impl MeasureConfig {
     /// The observables a run file may name.
-    pub const KINDS: &'static [&'static str] =
-        &["loss", "accuracy", "weight_norm", "fourier", "llc", "susceptibility", "influence"];
+    pub const KINDS: &'static [&'static str] = &[
+        "loss",
+        "accuracy",
+        "subtask_loss",
+        "subtask_accuracy",
+        "weight_norm",
+        "fourier",
+        "llc",
+        "susceptibility",
+        "influence",
+    ];
 
     pub(crate) fn read(name: &str, mut section: Section<'_>) -> Result<Self, RunFileError> {
         let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
@@ -123,6 +144,16 @@ impl MeasureConfig {
         let observable = match kind.as_str() {
             "loss" => ObservableConfig::Loss,
             "accuracy" => ObservableConfig::Accuracy,
+            "subtask_loss" | "subtask_accuracy" => {
+                let config = SubtaskConfig { split: section.take("split")? };
+                section.check_keys(&["observable", "refused", "split"])?;
+                let of = if kind == "subtask_loss" {
+                    ObservableConfig::SubtaskLoss
+                } else {
+                    ObservableConfig::SubtaskAccuracy
+                };
+                return Ok(made(of(config)));
+            }
             "weight_norm" => ObservableConfig::WeightNorm,
             "fourier" => ObservableConfig::Fourier,
             "llc" => {
@@ -163,7 +194,12 @@ impl ObservableConfig {
             Self::Llc(config) => Some(config),
             Self::Susceptibility(config) => Some(&config.chains),
             Self::Influence(config) => Some(&config.chains),
-            Self::Loss | Self::Accuracy | Self::WeightNorm | Self::Fourier => None,
+            Self::Loss
+            | Self::Accuracy
+            | Self::SubtaskLoss(_)
+            | Self::SubtaskAccuracy(_)
+            | Self::WeightNorm
+            | Self::Fourier => None,
         }
     }
 
@@ -172,7 +208,12 @@ impl ObservableConfig {
             Self::Llc(config) => Some(config),
             Self::Susceptibility(config) => Some(&mut config.chains),
             Self::Influence(config) => Some(&mut config.chains),
-            Self::Loss | Self::Accuracy | Self::WeightNorm | Self::Fourier => None,
+            Self::Loss
+            | Self::Accuracy
+            | Self::SubtaskLoss(_)
+            | Self::SubtaskAccuracy(_)
+            | Self::WeightNorm
+            | Self::Fourier => None,
         }
     }
 
@@ -181,6 +222,8 @@ impl ObservableConfig {
         match self {
             Self::Loss => "loss",
             Self::Accuracy => "accuracy",
+            Self::SubtaskLoss(_) => "subtask_loss",
+            Self::SubtaskAccuracy(_) => "subtask_accuracy",
             Self::WeightNorm => "weight_norm",
             Self::Fourier => "fourier",
             Self::Llc(_) => "llc",

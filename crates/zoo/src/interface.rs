@@ -95,6 +95,14 @@ impl Interface {
         }
     }
 
+    /// Unit of its loss: `nats` of a cross-entropy, `1` of a squared difference.
+    pub fn loss_unit(&self) -> &'static str {
+        match self {
+            Self::Tokens { .. } | Self::Vectors { loss: VectorLoss::CrossEntropy, .. } => "nats",
+            Self::Vectors { .. } | Self::Pairs { .. } => "1",
+        }
+    }
+
     /// The inputs of its graphs, which every data set of the task has as columns.
     pub(crate) fn columns(&self) -> Vec<InputColumn> {
         let ids = |name, width| InputColumn { name, width, is_ids: true };
