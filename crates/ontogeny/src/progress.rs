@@ -63,15 +63,9 @@ impl Reporter {
     pub(crate) fn on(&self, event: &Event) {
         match self {
             Self::Json => {
-                // Steps and shares come thousands of times; milestones are enough for a stream.
-                let milestone = match event {
-                    Event::Trained { step, n_steps, .. } => {
-                        *step == *n_steps || step.is_multiple_of((n_steps / 100).max(1))
-                    }
-                    Event::Measuring { .. } | Event::Calibrating { .. } => false,
-                    _ => true,
-                };
-                if milestone && let Ok(line) = serde_json::to_string(event) {
+                if event.is_milestone()
+                    && let Ok(line) = serde_json::to_string(event)
+                {
                     terminal::print(&line);
                 }
             }

@@ -24,6 +24,14 @@ pub enum StudyError {
         /// What is wrong in it.
         source: Box<StudyError>,
     },
+    /// A mistake in one run of several.
+    #[error("in the run {member}: {source}")]
+    Member {
+        /// Name of the run.
+        member: String,
+        /// What is wrong in it.
+        source: Box<StudyError>,
+    },
     /// A file that cannot be read or written; the message names it.
     #[error(transparent)]
     Io(std::io::Error),

@@ -75,6 +75,17 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Whether it belongs into a log: steps and shares come thousands of times, and a hundredth of them is enough.
+    pub fn is_milestone(&self) -> bool {
+        match self {
+            Self::Trained { step, n_steps, .. } => *step == *n_steps || step.is_multiple_of((n_steps / 100).max(1)),
+            Self::Measuring { .. } | Self::Calibrating { .. } => false,
+            _ => true,
+        }
+    }
+}
+
 /// A refused estimate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {

@@ -27,6 +27,7 @@ mod responses;
 mod run_file;
 mod sections;
 mod series;
+mod sweep;
 mod toml_source;
 mod training;
 
@@ -43,4 +44,5 @@ pub use sections::{ImportConfig, MeasureConfig, ObservableConfig, ReportConfig, 
 pub use series::{
     Every, MIN_FILE_POINTS, NameGlob, NamedSeries, SeriesFile, SeriesFileError, SeriesSettings, read_series,
 };
+pub use sweep::{Member, Sweep};
 pub use toml_source::{Overrides, RunFileError, Scale, nearest};

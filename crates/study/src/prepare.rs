@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ontogeny_graph::{ENGINE_VERSION, Isa};
 use ontogeny_store::{Imported, KeyParts, Manifest, ManifestError, MeasurePlan, Place, RecordKey, RunFolder};
@@ -18,7 +19,7 @@ const DETECTOR_VERSION: u32 = 2;
 #[derive(Debug, Clone)]
 pub struct Run {
     pub(crate) file: RunFile,
-    pub(crate) task: Task,
+    pub(crate) task: Arc<Task>,
     pub(crate) model: Model,
     /// Steps of all checkpoints, ascending.
     pub(crate) steps: Vec<u64>,
@@ -88,7 +89,7 @@ impl Run {
         let data_hash = data_hash.finalize().to_hex().to_string();
         let configuration = file.resolved()?;
         let manifest = manifest(&file, &imported, configuration, &data_hash, command)?;
-        let run = Self { file, task, model, steps, imported, manifest, data_hash };
+        let run = Self { file, task: Arc::new(task), model, steps, imported, manifest, data_hash };
         Instruments::new(&run)?.check_stages()?;
         Ok(run)
     }

@@ -7,6 +7,7 @@ use ontogeny_zoo::{NetworkConfig, TaskConfig, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::sections::{ImportConfig, MeasureConfig, ObservableConfig, ReportConfig, StagesConfig};
+use crate::sweep::SWEEP_KEYS;
 use crate::toml_source::{Overrides, RunFileError, Section, Text};
 use crate::{StudyError, toml_source};
 
@@ -43,7 +44,8 @@ pub enum Source {
     Import(ImportConfig),
 }
 
-const KEYS: &[&str] = &["title", "seed", "task", "network", "train", "import", "measure", "stages", "report", "scale"];
+const KEYS: &[&str] =
+    &["title", "seed", "seeds", "sweep", "task", "network", "train", "import", "measure", "stages", "report", "scale"];
 
 /// Longest run file read: a device may never end.
 const MAX_BYTES: u64 = 16 << 20;
@@ -55,6 +57,11 @@ impl RunFile {
     /// A file that cannot be read, or a mistake in it, with its line.
     pub fn read(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Self, StudyError> {
         let path = path.as_ref();
+        Ok(Self::parse(path, &Self::text(path)?, overrides)?)
+    }
+
+    /// The text of a file that is not too long to be a run file.
+    pub(crate) fn text(path: &Path) -> Result<String, StudyError> {
         let mut bytes = Vec::new();
         let file = fs_err::File::open(path).map_err(StudyError::Io)?;
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(StudyError::Io)?;
@@ -63,21 +70,39 @@ impl RunFile {
             let message = format!("found more than {MAX_BYTES} bytes, expected a run file, which has some thousands");
             return Err(mistake(None, message).into());
         }
-        let text = String::from_utf8(bytes).map_err(|error| {
+        Ok(String::from_utf8(bytes).map_err(|error| {
             let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = good.split(|&byte| byte == b'\n').count();
             mistake(Some(line), "found bytes that are no UTF-8, expected TOML, which is UTF-8 text".to_owned())
-        })?;
-        Ok(Self::parse(path, &text, overrides)?)
+        })?)
     }
 
     /// Parses the text of a run file; `path` is for messages and for the relative paths in it.
     ///
     /// # Errors
-    /// A mistake in it, with its line.
+    /// A mistake in it, with its line; or a file that describes several runs, which [`crate::Sweep`] reads.
     pub fn parse(path: &Path, text: &str, overrides: &Overrides) -> Result<Self, RunFileError> {
         let text = Text { path, text };
+        let file = Section::parse(&text, overrides)?;
+        if let Some(place) = SWEEP_KEYS.iter().find_map(|key| file.place_of(key)) {
+            let hint = "run the file itself, or remove these keys".to_owned();
+            return Err(file.error_at(Some(place), "`seeds` and `sweep` describe several runs".to_owned(), Some(hint)));
+        }
+        Self::from_section(file)
+    }
+
+    /// As [`RunFile::parse`], for one run of a file that describes several; the overrides say which.
+    pub(crate) fn parse_member(path: &Path, text: &str, overrides: &Overrides) -> Result<Self, RunFileError> {
+        let text = Text { path, text };
         let mut file = Section::parse(&text, overrides)?;
+        for key in SWEEP_KEYS {
+            file.take::<toml::Value>(key)?;
+        }
+        Self::from_section(file)
+    }
+
+    fn from_section(mut file: Section<'_>) -> Result<Self, RunFileError> {
+        let path = file.path();
         // First, so that a slip in `[train]` is not called its absence.
         file.check_keys(KEYS)?;
         let title = file.take("title")?.unwrap_or_else(|| {
@@ -147,6 +172,9 @@ impl RunFile {
                 ObservableConfig::Llc(llc) => toml::Table::try_from(llc).map_err(StudyError::Resolve)?,
                 ObservableConfig::Susceptibility(config) => config.resolved().map_err(StudyError::Resolve)?,
                 ObservableConfig::Influence(config) => config.resolved().map_err(StudyError::Resolve)?,
+                ObservableConfig::SubtaskLoss(config) | ObservableConfig::SubtaskAccuracy(config) => {
+                    toml::Table::try_from(config).map_err(StudyError::Resolve)?
+                }
                 _ => toml::Table::new(),
             };
             table.insert("observable".to_owned(), measure.observable.kind().into());

@@ -188,6 +188,11 @@ impl<'a> Section<'a> {
         self.text.error(place.or_else(|| (self.span != NOWHERE).then(|| self.span.clone())), message, hint)
     }
 
+    /// The file this is of.
+    pub(crate) fn path(&self) -> &'a Path {
+        self.text.path
+    }
+
     fn path_of(&self, key: &str) -> String {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }

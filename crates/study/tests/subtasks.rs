@@ -66,7 +66,7 @@ fn prepared(text: &str, more: &str) -> Result<Run, String> {
 /// The records of the last checkpoint, in the order of `measures`.
 fn records<const N: usize>(text: &str, measures: [&str; N]) -> [Record; N] {
     let scratch = tempfile::tempdir().unwrap();
-    let sections: String = measures.iter().map(|name| format!("[measure.{name}]\n")).collect();
+    let sections = measures.map(|name| format!("[measure.{name}]\n")).concat();
     let run = prepared(text, &sections).unwrap();
     let (cancel, threads) = (AtomicBool::new(false), NonZero::<usize>::MIN);
     run.execute(scratch.path(), &Options { threads, observer: &|_: &Event| (), cancel: &cancel }).unwrap();

@@ -9,6 +9,7 @@ mod report;
 mod run;
 mod show;
 mod stages;
+mod sweep;
 
 use std::path::Path;
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use ontogeny_store::{Place, Transition};
-use ontogeny_study::{Options, Overrides, Run, RunFile, Scale, Summary, WorkSummary};
+use ontogeny_study::{Options, Overrides, Run, RunFile, Scale, Summary, Sweep, WorkSummary};
 
-use super::{CommandError, place};
+use super::{CommandError, place, sweep};
 use crate::cli::{RunArgs, ScaleArg, exit};
 use crate::progress::Reporter;
 use crate::terminal::{grouped, number, print, say};
@@ -22,6 +22,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CommandError> {
         ScaleArg::Full => Scale::Full,
     };
     let overrides = Overrides { set: args.set.clone(), scale };
+    if let Some(sweep) = Sweep::read(&args.file, &overrides, &command_line(args))? {
+        return sweep::run(&sweep, args);
+    }
     let file = RunFile::read(&args.file, &overrides)?;
     let run = Run::prepare(file, &command_line(args))?;
     let directory = args.out.clone().unwrap_or_else(|| run.default_directory());
@@ -34,7 +37,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CommandError> {
 
     let cancel = set_on_interrupt();
     let reporter = Reporter::new(args.json);
-    let threads = args.threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN));
+    let threads = threads(args);
     let observer = |event: &ontogeny_study::Event| reporter.on(event);
     let outcome = run.execute(&place, &Options { threads, observer: &observer, cancel: &cancel });
     reporter.finish();
@@ -52,6 +55,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CommandError> {
         print_summary(&summary);
     }
     Ok(if summary.has_unaccepted_refusal() { exit::REFUSED } else { exit::DONE })
+}
+
+/// Threads for all of the work: those asked for, else one for each core.
+pub(super) fn threads(args: &RunArgs) -> NonZero<usize> {
+    args.threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN))
 }
 
 /// A flag that an interruption sets.

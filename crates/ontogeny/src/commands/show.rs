@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use ontogeny_store::{Detail, Observable, RunFolder, RunView, Status, refused_parts};
 
 use super::run::print_transitions;
-use super::{CommandError, place};
+use super::{CommandError, place, sweep};
 use crate::cli::{ShowArgs, exit};
 use crate::terminal::{grouped, number, print, say};
 
@@ -12,7 +12,13 @@ use crate::terminal::{grouped, number, print, say};
 const MAX_COLUMNS: usize = 10;
 
 pub(crate) fn show(args: &ShowArgs) -> Result<u8, CommandError> {
-    let view = RunFolder::open(place(&args.dir)?)?.view()?;
+    let opened = RunFolder::open(place(&args.dir)?);
+    if opened.is_err()
+        && let Some(code) = sweep::show(&args.dir, args.json)?
+    {
+        return Ok(code);
+    }
+    let view = opened?.view()?;
     for problem in &view.problems {
         say(&format!("note: {problem}"));
     }
