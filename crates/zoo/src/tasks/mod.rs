@@ -3,6 +3,7 @@
 mod digit_addition;
 mod indices;
 mod modular_arithmetic;
+mod repeated_tokens;
 mod sampled;
 mod sparse_parity;
 mod split;
@@ -10,6 +11,7 @@ mod split;
 pub use digit_addition::DigitAdditionConfig;
 pub use indices::IndexFileError;
 pub use modular_arithmetic::{ModularArithmeticConfig, Operation};
+pub use repeated_tokens::{PredictTokens, RepeatedTokensConfig};
 pub use sampled::Endless;
 pub use sparse_parity::SparseParityConfig;
 pub use split::{Split, SubtaskBy, Subtasks};
@@ -33,6 +35,8 @@ pub enum TaskConfig {
     DigitAddition(DigitAdditionConfig),
     /// Parities of hidden sets of bits.
     SparseParity(SparseParityConfig),
+    /// Repeats in random tokens, as for induction heads.
+    RepeatedTokens(RepeatedTokensConfig),
 }
 
 /// A task made ready: data only.
@@ -63,7 +67,8 @@ pub enum TaskError {
 
 impl TaskConfig {
     /// The values that `kind` may have.
-    pub const KINDS: &'static [&'static str] = &["modular_arithmetic", "digit_addition", "sparse_parity"];
+    pub const KINDS: &'static [&'static str] =
+        &["modular_arithmetic", "digit_addition", "sparse_parity", "repeated_tokens"];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
     /// line.
@@ -75,6 +80,7 @@ impl TaskConfig {
             "modular_arithmetic" => ModularArithmeticConfig::deserialize(settings).map(Self::ModularArithmetic),
             "digit_addition" => DigitAdditionConfig::deserialize(settings).map(Self::DigitAddition),
             "sparse_parity" => SparseParityConfig::deserialize(settings).map(Self::SparseParity),
+            "repeated_tokens" => RepeatedTokensConfig::deserialize(settings).map(Self::RepeatedTokens),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -89,6 +95,7 @@ impl TaskConfig {
             Self::ModularArithmetic(config) => config.prepare(run_seed, folder),
             Self::DigitAddition(config) => Ok(config.prepare(run_seed)?),
             Self::SparseParity(config) => Ok(config.prepare(run_seed)?),
+            Self::RepeatedTokens(config) => Ok(config.prepare(run_seed)?),
         }
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Example<'a> {
     pub(crate) class: &'a mut [i32],
     /// Number of the example's sub-task, where sub-tasks are sets of examples: to be set.
     pub(crate) subtask: u32,
+    /// Number of each answer's sub-task, where they go by [`SubtaskBy::EachAnswer`]; all 0 before.
+    pub(crate) answer_subtasks: &'a mut [u32],
 }
 
 /// Random numbers one after another, of one example.
@@ -197,15 +199,20 @@ impl Endless {
 
     fn split(&self, which: Which, n: usize) -> Split {
         let mut data = self.buffer(n);
-        let mut subtasks = Vec::with_capacity(n);
-        self.write(which, 0, &mut data, &mut |subtask| subtasks.push(subtask));
-        let has_subtasks = matches!(self.distribution.subtasks(), Some(Subtasks { by: SubtaskBy::Example, .. }));
-        let subtasks = if has_subtasks { subtasks } else { Vec::new() };
+        let mut subtasks = Vec::new();
+        let by = self.distribution.subtasks().map(|subtasks| subtasks.by);
+        self.write(which, 0, &mut data, &mut |example| match by {
+            Some(SubtaskBy::Example) => subtasks.push(example.subtask),
+            Some(SubtaskBy::EachAnswer) => subtasks.extend_from_slice(example.answer_subtasks),
+            Some(SubtaskBy::Answer) | None => (),
+        });
         Split { name: "", indices: (0..n).collect(), data, subtasks }
     }
 
-    fn write(&self, which: Which, first: u64, data: &mut DataSet, subtask: &mut dyn FnMut(u32)) {
+    /// `each` sees every example as it is drawn.
+    fn write(&self, which: Which, first: u64, data: &mut DataSet, each: &mut dyn FnMut(&Example<'_>)) {
         let n_subtasks = self.distribution.subtasks().map_or(1, |subtasks| subtasks.names.len() as u64);
+        let mut answer_subtasks = vec![0; self.distribution.interface().answers()];
         for row in 0..data.len() {
             // The stream's number says all: the kind of examples in its highest byte, then which of them.
             let number = ((which as u64) << 56) + first + row as u64;
@@ -222,6 +229,8 @@ impl Endless {
                     (_, ElementsMut::Float(floats)) => example.y = &mut floats[places],
                 }
             }
+            answer_subtasks.fill(0);
+            example.answer_subtasks = &mut answer_subtasks;
             for ids in [&mut *example.tokens, &mut *example.targets, &mut *example.class] {
                 ids.fill(0);
             }
@@ -235,7 +244,7 @@ impl Endless {
                 }
                 Which::Train | Which::Held => self.distribution.draw(&mut numbers, &mut example),
             }
-            subtask(example.subtask);
+            each(&example);
         }
     }
 }
