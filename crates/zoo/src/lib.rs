@@ -61,8 +61,9 @@ pub use model::{Model, Nodes, TOKEN_LOSS};
 pub use networks::{Activation, MlpConfig, NetworkConfig, Normalization, Positions, TransformerConfig};
 pub use setting::SettingError;
 pub use tasks::{
-    DigitAdditionConfig, Endless, IndexFileError, ModularArithmeticConfig, Operation, PredictTokens,
-    RepeatedTokensConfig, SparseParityConfig, Split, SubtaskBy, Subtasks, Task, TaskConfig, TaskError,
+    DigitAdditionConfig, Endless, InContextRegressionConfig, IndexFileError, ModularArithmeticConfig, Operation,
+    PositionError, PredictTokens, Prediction, RepeatedTokensConfig, SparseParityConfig, Split, SubtaskBy, Subtasks,
+    Task, TaskConfig, TaskError, dmmse_predictions, ridge_predictions, squared_errors_by_position,
 };
 pub use train::{
     Batch, CheckpointSchedule, OptimizerKind, ResumeError, Spacing, TrainConfig, TrainError, TrainEvent, TrainOutcome,

@@ -1,16 +1,22 @@
 //! Tasks: a data distribution, its loss and its exact evaluation sets.
 
 mod digit_addition;
+mod in_context_regression;
 mod indices;
 mod modular_arithmetic;
+mod regression_predictors;
 mod repeated_tokens;
 mod sampled;
 mod sparse_parity;
 mod split;
 
 pub use digit_addition::DigitAdditionConfig;
+pub use in_context_regression::InContextRegressionConfig;
 pub use indices::IndexFileError;
 pub use modular_arithmetic::{ModularArithmeticConfig, Operation};
+pub use regression_predictors::{
+    PositionError, Prediction, dmmse_predictions, ridge_predictions, squared_errors_by_position,
+};
 pub use repeated_tokens::{PredictTokens, RepeatedTokensConfig};
 pub use sampled::Endless;
 pub use sparse_parity::SparseParityConfig;
@@ -37,6 +43,8 @@ pub enum TaskConfig {
     SparseParity(SparseParityConfig),
     /// Repeats in random tokens, as for induction heads.
     RepeatedTokens(RepeatedTokensConfig),
+    /// Linear regression from pairs in the context.
+    InContextRegression(InContextRegressionConfig),
 }
 
 /// A task made ready: data only.
@@ -68,7 +76,7 @@ pub enum TaskError {
 impl TaskConfig {
     /// The values that `kind` may have.
     pub const KINDS: &'static [&'static str] =
-        &["modular_arithmetic", "digit_addition", "sparse_parity", "repeated_tokens"];
+        &["modular_arithmetic", "digit_addition", "sparse_parity", "repeated_tokens", "in_context_regression"];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
     /// line.
@@ -81,6 +89,7 @@ impl TaskConfig {
             "digit_addition" => DigitAdditionConfig::deserialize(settings).map(Self::DigitAddition),
             "sparse_parity" => SparseParityConfig::deserialize(settings).map(Self::SparseParity),
             "repeated_tokens" => RepeatedTokensConfig::deserialize(settings).map(Self::RepeatedTokens),
+            "in_context_regression" => InContextRegressionConfig::deserialize(settings).map(Self::InContextRegression),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -96,6 +105,7 @@ impl TaskConfig {
             Self::DigitAddition(config) => Ok(config.prepare(run_seed)?),
             Self::SparseParity(config) => Ok(config.prepare(run_seed)?),
             Self::RepeatedTokens(config) => Ok(config.prepare(run_seed)?),
+            Self::InContextRegression(config) => Ok(config.prepare(run_seed)?),
         }
     }
 }

@@ -117,6 +117,8 @@ enum Which {
     Held = 1,
     /// As many of each sub-task.
     Even = 2,
+    /// Of another distribution with the same interface.
+    Other = 3,
 }
 
 /// How many examples a task draws: two keys of every such task.
@@ -177,6 +179,21 @@ impl Task {
         }
         let endless = counts.train.is_none().then_some(endless);
         Self { interface, splits, endless, subtasks }
+    }
+
+    /// With one more split: `n` examples of another distribution over the same interface.
+    pub(crate) fn with_other_split(
+        mut self,
+        name: &'static str,
+        distribution: Arc<dyn Distribution>,
+        n: usize,
+        seed: u32,
+    ) -> Self {
+        if n > 0 {
+            let other = Endless { distribution, seed };
+            self.splits.push(Split { name, ..other.split(Which::Other, n) });
+        }
+        self
     }
 }
 
@@ -242,7 +259,7 @@ impl Endless {
                     let wanted = (number % (1 << 56) % n_subtasks) as u32;
                     self.distribution.draw_of(Some(wanted), &mut numbers, &mut example);
                 }
-                Which::Train | Which::Held => self.distribution.draw(&mut numbers, &mut example),
+                Which::Train | Which::Held | Which::Other => self.distribution.draw(&mut numbers, &mut example),
             }
             each(&example);
         }
