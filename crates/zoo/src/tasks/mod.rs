@@ -9,6 +9,8 @@ mod repeated_tokens;
 mod sampled;
 mod sparse_parity;
 mod split;
+mod superposition;
+mod superposition_points;
 
 pub use digit_addition::DigitAdditionConfig;
 pub use in_context_regression::InContextRegressionConfig;
@@ -21,6 +23,8 @@ pub use repeated_tokens::{PredictTokens, RepeatedTokensConfig};
 pub use sampled::Endless;
 pub use sparse_parity::SparseParityConfig;
 pub use split::{Split, SubtaskBy, Subtasks};
+pub use superposition::{FeatureInput, SuperpositionConfig};
+pub use superposition_points::{Polygon, one_hot_population_loss};
 
 use std::fmt;
 use std::path::Path;
@@ -45,6 +49,8 @@ pub enum TaskConfig {
     RepeatedTokens(RepeatedTokensConfig),
     /// Linear regression from pairs in the context.
     InContextRegression(InContextRegressionConfig),
+    /// Features through a bottleneck.
+    Superposition(SuperpositionConfig),
 }
 
 /// A task made ready: data only.
@@ -75,8 +81,14 @@ pub enum TaskError {
 
 impl TaskConfig {
     /// The values that `kind` may have.
-    pub const KINDS: &'static [&'static str] =
-        &["modular_arithmetic", "digit_addition", "sparse_parity", "repeated_tokens", "in_context_regression"];
+    pub const KINDS: &'static [&'static str] = &[
+        "modular_arithmetic",
+        "digit_addition",
+        "sparse_parity",
+        "repeated_tokens",
+        "in_context_regression",
+        "superposition",
+    ];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
     /// line.
@@ -90,6 +102,7 @@ impl TaskConfig {
             "sparse_parity" => SparseParityConfig::deserialize(settings).map(Self::SparseParity),
             "repeated_tokens" => RepeatedTokensConfig::deserialize(settings).map(Self::RepeatedTokens),
             "in_context_regression" => InContextRegressionConfig::deserialize(settings).map(Self::InContextRegression),
+            "superposition" => SuperpositionConfig::deserialize(settings).map(Self::Superposition),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -106,6 +119,7 @@ impl TaskConfig {
             Self::SparseParity(config) => Ok(config.prepare(run_seed)?),
             Self::RepeatedTokens(config) => Ok(config.prepare(run_seed)?),
             Self::InContextRegression(config) => Ok(config.prepare(run_seed)?),
+            Self::Superposition(config) => Ok(config.prepare(run_seed)?),
         }
     }
 }
