@@ -1,5 +1,6 @@
 //! Tasks: a data distribution, its loss and its exact evaluation sets.
 
+mod deep_linear;
 mod digit_addition;
 mod in_context_regression;
 mod indices;
@@ -12,6 +13,7 @@ mod split;
 mod superposition;
 mod superposition_points;
 
+pub use deep_linear::{DeepLinearConfig, LinearInput, LinearLoss};
 pub use digit_addition::DigitAdditionConfig;
 pub use in_context_regression::InContextRegressionConfig;
 pub use indices::IndexFileError;
@@ -51,6 +53,8 @@ pub enum TaskConfig {
     InContextRegression(InContextRegressionConfig),
     /// Features through a bottleneck.
     Superposition(SuperpositionConfig),
+    /// A linear teacher.
+    DeepLinear(DeepLinearConfig),
 }
 
 /// A task made ready: data only.
@@ -88,6 +92,7 @@ impl TaskConfig {
         "repeated_tokens",
         "in_context_regression",
         "superposition",
+        "deep_linear",
     ];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
@@ -103,6 +108,7 @@ impl TaskConfig {
             "repeated_tokens" => RepeatedTokensConfig::deserialize(settings).map(Self::RepeatedTokens),
             "in_context_regression" => InContextRegressionConfig::deserialize(settings).map(Self::InContextRegression),
             "superposition" => SuperpositionConfig::deserialize(settings).map(Self::Superposition),
+            "deep_linear" => DeepLinearConfig::deserialize(settings).map(Self::DeepLinear),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -120,6 +126,7 @@ impl TaskConfig {
             Self::RepeatedTokens(config) => Ok(config.prepare(run_seed)?),
             Self::InContextRegression(config) => Ok(config.prepare(run_seed)?),
             Self::Superposition(config) => Ok(config.prepare(run_seed)?),
+            Self::DeepLinear(config) => Ok(config.prepare(run_seed)?),
         }
     }
 }

@@ -50,18 +50,24 @@ pub(crate) struct Example<'a> {
 #[derive(Debug)]
 pub(crate) struct Numbers {
     stream: Stream,
+    example: u64,
     at: u32,
 }
 
 impl Numbers {
-    /// The numbers of `stream`, from the first on.
-    pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, at: 0 }
+    /// The numbers of `stream`, from the first on, for the example of that number.
+    fn new(stream: Stream, example: u64) -> Self {
+        Self { stream, example, at: 0 }
     }
 
     /// Numbers that are drawn once for the whole task, such as which bits a parity reads.
     pub(crate) fn of_task(seed: u32, number: u64) -> Self {
-        Self::new(Stream::new(seed, Purpose::Task, number))
+        Self::new(Stream::new(seed, Purpose::Task, number), number)
+    }
+
+    /// Number of the example among those of its kind, from 0.
+    pub(crate) fn example(&self) -> u64 {
+        self.example
     }
 
     /// An integer below `n`.
@@ -233,7 +239,7 @@ impl Endless {
         for row in 0..data.len() {
             // The stream's number says all: the kind of examples in its highest byte, then which of them.
             let number = ((which as u64) << 56) + first + row as u64;
-            let mut numbers = Numbers::new(Stream::new(self.seed, Purpose::Data, number));
+            let mut numbers = Numbers::new(Stream::new(self.seed, Purpose::Data, number), first + row as u64);
             let mut example = Example::default();
             for (name, width, elements) in data.elements_mut() {
                 let places = row * width..(row + 1) * width;
@@ -256,7 +262,7 @@ impl Endless {
             }
             match which {
                 Which::Even => {
-                    let wanted = (number % (1 << 56) % n_subtasks) as u32;
+                    let wanted = (numbers.example() % n_subtasks) as u32;
                     self.distribution.draw_of(Some(wanted), &mut numbers, &mut example);
                 }
                 Which::Train | Which::Held | Which::Other => self.distribution.draw(&mut numbers, &mut example),
