@@ -2,19 +2,23 @@
 
 mod deep_linear;
 mod digit_addition;
+mod gcd;
 mod in_context_regression;
 mod indices;
 mod modular_arithmetic;
 mod regression_predictors;
 mod repeated_tokens;
 mod sampled;
+mod sorting;
 mod sparse_parity;
 mod split;
 mod superposition;
 mod superposition_points;
+mod word_sorting;
 
 pub use deep_linear::{DeepLinearConfig, LinearInput, LinearLoss};
 pub use digit_addition::DigitAdditionConfig;
+pub use gcd::{GcdConfig, OperandLaw, OutcomeLaw};
 pub use in_context_regression::InContextRegressionConfig;
 pub use indices::IndexFileError;
 pub use modular_arithmetic::{ModularArithmeticConfig, Operation};
@@ -23,10 +27,12 @@ pub use regression_predictors::{
 };
 pub use repeated_tokens::{PredictTokens, RepeatedTokensConfig};
 pub use sampled::Endless;
+pub use sorting::SortingConfig;
 pub use sparse_parity::SparseParityConfig;
 pub use split::{Split, SubtaskBy, Subtasks};
 pub use superposition::{FeatureInput, SuperpositionConfig};
 pub use superposition_points::{Polygon, one_hot_population_loss};
+pub use word_sorting::{WordSortingConfig, WordUnit, word_list};
 
 use std::fmt;
 use std::path::Path;
@@ -55,6 +61,12 @@ pub enum TaskConfig {
     Superposition(SuperpositionConfig),
     /// A linear teacher.
     DeepLinear(DeepLinearConfig),
+    /// Sorting numbers.
+    Sorting(SortingConfig),
+    /// Sorting words alphabetically.
+    WordSorting(WordSortingConfig),
+    /// Greatest common divisors.
+    Gcd(GcdConfig),
 }
 
 /// A task made ready: data only.
@@ -93,6 +105,9 @@ impl TaskConfig {
         "in_context_regression",
         "superposition",
         "deep_linear",
+        "sorting",
+        "word_sorting",
+        "gcd",
     ];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
@@ -109,6 +124,9 @@ impl TaskConfig {
             "in_context_regression" => InContextRegressionConfig::deserialize(settings).map(Self::InContextRegression),
             "superposition" => SuperpositionConfig::deserialize(settings).map(Self::Superposition),
             "deep_linear" => DeepLinearConfig::deserialize(settings).map(Self::DeepLinear),
+            "sorting" => SortingConfig::deserialize(settings).map(Self::Sorting),
+            "word_sorting" => WordSortingConfig::deserialize(settings).map(Self::WordSorting),
+            "gcd" => GcdConfig::deserialize(settings).map(Self::Gcd),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -127,6 +145,9 @@ impl TaskConfig {
             Self::InContextRegression(config) => Ok(config.prepare(run_seed)?),
             Self::Superposition(config) => Ok(config.prepare(run_seed)?),
             Self::DeepLinear(config) => Ok(config.prepare(run_seed)?),
+            Self::Sorting(config) => Ok(config.prepare(run_seed)?),
+            Self::WordSorting(config) => Ok(config.prepare(run_seed)?),
+            Self::Gcd(config) => Ok(config.prepare(run_seed)?),
         }
     }
 }
