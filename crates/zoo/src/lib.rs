@@ -61,8 +61,11 @@ pub use model::{Model, Nodes, TOKEN_LOSS};
 pub use networks::{Activation, MlpConfig, NetworkConfig, Normalization, Positions, TransformerConfig};
 pub use setting::SettingError;
 pub use tasks::{
-    DigitAdditionConfig, Endless, IndexFileError, ModularArithmeticConfig, Operation, SparseParityConfig, Split,
-    SubtaskBy, Subtasks, Task, TaskConfig, TaskError,
+    DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, GcdConfig, InContextRegressionConfig, IndexFileError,
+    LinearInput, LinearLoss, ModularArithmeticConfig, OperandLaw, Operation, OutcomeLaw, Polygon, PositionError,
+    PredictTokens, Prediction, RepeatedTokensConfig, SortingConfig, SparseParityConfig, Split, SubtaskBy, Subtasks,
+    SuperpositionConfig, Task, TaskConfig, TaskError, WordSortingConfig, WordUnit, dmmse_predictions,
+    one_hot_population_loss, ridge_predictions, squared_errors_by_position, word_list,
 };
 pub use train::{
     Batch, CheckpointSchedule, OptimizerKind, ResumeError, Spacing, TrainConfig, TrainError, TrainEvent, TrainOutcome,

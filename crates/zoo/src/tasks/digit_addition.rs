@@ -141,15 +141,15 @@ mod tests {
             assert_eq!(value(&tokens[..5]) + value(&tokens[6..11]), value(&tokens[12..]));
             for place in 0..5 {
                 counts[tokens[place] as usize] += 1.0;
-                n_carries += usize::from(tokens[place] + tokens[6 + place] >= 10);
+                n_carries += u32::from(tokens[place] + tokens[6 + place] >= 10);
             }
         }
         // χ² of 9 degrees of freedom: above 27.9 with probability 0.001.
-        let expected = 5.0 * n as f64 / 10.0;
+        let expected = 5.0 * f64::from(n) / 10.0;
         let chi2: f64 = counts.iter().map(|c| (c - expected) * (c - expected) / expected).sum();
         assert!(chi2 < 27.9, "{counts:?}");
         // A share of 0.45 over 20,000 places has the standard error 0.0035.
-        let share = n_carries as f64 / (5.0 * n as f64);
+        let share = f64::from(n_carries) / (5.0 * f64::from(n));
         assert!((share - 0.45).abs() < 4.0 * 0.0035, "{share}");
     }
 

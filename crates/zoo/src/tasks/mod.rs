@@ -1,18 +1,38 @@
 //! Tasks: a data distribution, its loss and its exact evaluation sets.
 
+mod deep_linear;
 mod digit_addition;
+mod gcd;
+mod in_context_regression;
 mod indices;
 mod modular_arithmetic;
+mod regression_predictors;
+mod repeated_tokens;
 mod sampled;
+mod sorting;
 mod sparse_parity;
 mod split;
+mod superposition;
+mod superposition_points;
+mod word_sorting;
 
+pub use deep_linear::{DeepLinearConfig, LinearInput, LinearLoss};
 pub use digit_addition::DigitAdditionConfig;
+pub use gcd::{GcdConfig, OperandLaw, OutcomeLaw};
+pub use in_context_regression::InContextRegressionConfig;
 pub use indices::IndexFileError;
 pub use modular_arithmetic::{ModularArithmeticConfig, Operation};
+pub use regression_predictors::{
+    PositionError, Prediction, dmmse_predictions, ridge_predictions, squared_errors_by_position,
+};
+pub use repeated_tokens::{PredictTokens, RepeatedTokensConfig};
 pub use sampled::Endless;
+pub use sorting::SortingConfig;
 pub use sparse_parity::SparseParityConfig;
 pub use split::{Split, SubtaskBy, Subtasks};
+pub use superposition::{FeatureInput, SuperpositionConfig};
+pub use superposition_points::{Polygon, one_hot_population_loss};
+pub use word_sorting::{WordSortingConfig, WordUnit, word_list};
 
 use std::fmt;
 use std::path::Path;
@@ -33,6 +53,20 @@ pub enum TaskConfig {
     DigitAddition(DigitAdditionConfig),
     /// Parities of hidden sets of bits.
     SparseParity(SparseParityConfig),
+    /// Repeats in random tokens, as for induction heads.
+    RepeatedTokens(RepeatedTokensConfig),
+    /// Linear regression from pairs in the context.
+    InContextRegression(InContextRegressionConfig),
+    /// Features through a bottleneck.
+    Superposition(SuperpositionConfig),
+    /// A linear teacher.
+    DeepLinear(DeepLinearConfig),
+    /// Sorting numbers.
+    Sorting(SortingConfig),
+    /// Sorting words alphabetically.
+    WordSorting(WordSortingConfig),
+    /// Greatest common divisors.
+    Gcd(GcdConfig),
 }
 
 /// A task made ready: data only.
@@ -63,7 +97,18 @@ pub enum TaskError {
 
 impl TaskConfig {
     /// The values that `kind` may have.
-    pub const KINDS: &'static [&'static str] = &["modular_arithmetic", "digit_addition", "sparse_parity"];
+    pub const KINDS: &'static [&'static str] = &[
+        "modular_arithmetic",
+        "digit_addition",
+        "sparse_parity",
+        "repeated_tokens",
+        "in_context_regression",
+        "superposition",
+        "deep_linear",
+        "sorting",
+        "word_sorting",
+        "gcd",
+    ];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
     /// line.
@@ -75,6 +120,13 @@ impl TaskConfig {
             "modular_arithmetic" => ModularArithmeticConfig::deserialize(settings).map(Self::ModularArithmetic),
             "digit_addition" => DigitAdditionConfig::deserialize(settings).map(Self::DigitAddition),
             "sparse_parity" => SparseParityConfig::deserialize(settings).map(Self::SparseParity),
+            "repeated_tokens" => RepeatedTokensConfig::deserialize(settings).map(Self::RepeatedTokens),
+            "in_context_regression" => InContextRegressionConfig::deserialize(settings).map(Self::InContextRegression),
+            "superposition" => SuperpositionConfig::deserialize(settings).map(Self::Superposition),
+            "deep_linear" => DeepLinearConfig::deserialize(settings).map(Self::DeepLinear),
+            "sorting" => SortingConfig::deserialize(settings).map(Self::Sorting),
+            "word_sorting" => WordSortingConfig::deserialize(settings).map(Self::WordSorting),
+            "gcd" => GcdConfig::deserialize(settings).map(Self::Gcd),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -89,6 +141,13 @@ impl TaskConfig {
             Self::ModularArithmetic(config) => config.prepare(run_seed, folder),
             Self::DigitAddition(config) => Ok(config.prepare(run_seed)?),
             Self::SparseParity(config) => Ok(config.prepare(run_seed)?),
+            Self::RepeatedTokens(config) => Ok(config.prepare(run_seed)?),
+            Self::InContextRegression(config) => Ok(config.prepare(run_seed)?),
+            Self::Superposition(config) => Ok(config.prepare(run_seed)?),
+            Self::DeepLinear(config) => Ok(config.prepare(run_seed)?),
+            Self::Sorting(config) => Ok(config.prepare(run_seed)?),
+            Self::WordSorting(config) => Ok(config.prepare(run_seed)?),
+            Self::Gcd(config) => Ok(config.prepare(run_seed)?),
         }
     }
 }

@@ -42,24 +42,32 @@ pub(crate) struct Example<'a> {
     pub(crate) class: &'a mut [i32],
     /// Number of the example's sub-task, where sub-tasks are sets of examples: to be set.
     pub(crate) subtask: u32,
+    /// Number of each answer's sub-task, where they go by [`SubtaskBy::EachAnswer`]; all 0 before.
+    pub(crate) answer_subtasks: &'a mut [u32],
 }
 
 /// Random numbers one after another, of one example.
 #[derive(Debug)]
 pub(crate) struct Numbers {
     stream: Stream,
+    example: u64,
     at: u32,
 }
 
 impl Numbers {
-    /// The numbers of `stream`, from the first on.
-    pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, at: 0 }
+    /// The numbers of `stream`, from the first on, for the example of that number.
+    fn new(stream: Stream, example: u64) -> Self {
+        Self { stream, example, at: 0 }
     }
 
     /// Numbers that are drawn once for the whole task, such as which bits a parity reads.
     pub(crate) fn of_task(seed: u32, number: u64) -> Self {
-        Self::new(Stream::new(seed, Purpose::Task, number))
+        Self::new(Stream::new(seed, Purpose::Task, number), number)
+    }
+
+    /// Number of the example among those of its kind, from 0.
+    pub(crate) fn example(&self) -> u64 {
+        self.example
     }
 
     /// An integer below `n`.
@@ -115,6 +123,8 @@ enum Which {
     Held = 1,
     /// As many of each sub-task.
     Even = 2,
+    /// Of another distribution with the same interface.
+    Other = 3,
 }
 
 /// How many examples a task draws: two keys of every such task.
@@ -176,6 +186,21 @@ impl Task {
         let endless = counts.train.is_none().then_some(endless);
         Self { interface, splits, endless, subtasks }
     }
+
+    /// With one more split: `n` examples of another distribution over the same interface.
+    pub(crate) fn with_other_split(
+        mut self,
+        name: &'static str,
+        distribution: Arc<dyn Distribution>,
+        n: usize,
+        seed: u32,
+    ) -> Self {
+        if n > 0 {
+            let other = Endless { distribution, seed };
+            self.splits.push(Split { name, ..other.split(Which::Other, n) });
+        }
+        self
+    }
 }
 
 impl Endless {
@@ -197,19 +222,24 @@ impl Endless {
 
     fn split(&self, which: Which, n: usize) -> Split {
         let mut data = self.buffer(n);
-        let mut subtasks = Vec::with_capacity(n);
-        self.write(which, 0, &mut data, &mut |subtask| subtasks.push(subtask));
-        let has_subtasks = matches!(self.distribution.subtasks(), Some(Subtasks { by: SubtaskBy::Example, .. }));
-        let subtasks = if has_subtasks { subtasks } else { Vec::new() };
+        let mut subtasks = Vec::new();
+        let by = self.distribution.subtasks().map(|subtasks| subtasks.by);
+        self.write(which, 0, &mut data, &mut |example| match by {
+            Some(SubtaskBy::Example) => subtasks.push(example.subtask),
+            Some(SubtaskBy::EachAnswer) => subtasks.extend_from_slice(example.answer_subtasks),
+            Some(SubtaskBy::Answer) | None => (),
+        });
         Split { name: "", indices: (0..n).collect(), data, subtasks }
     }
 
-    fn write(&self, which: Which, first: u64, data: &mut DataSet, subtask: &mut dyn FnMut(u32)) {
+    /// `each` sees every example as it is drawn.
+    fn write(&self, which: Which, first: u64, data: &mut DataSet, each: &mut dyn FnMut(&Example<'_>)) {
         let n_subtasks = self.distribution.subtasks().map_or(1, |subtasks| subtasks.names.len() as u64);
+        let mut answer_subtasks = vec![0; self.distribution.interface().answers()];
         for row in 0..data.len() {
             // The stream's number says all: the kind of examples in its highest byte, then which of them.
             let number = ((which as u64) << 56) + first + row as u64;
-            let mut numbers = Numbers::new(Stream::new(self.seed, Purpose::Data, number));
+            let mut numbers = Numbers::new(Stream::new(self.seed, Purpose::Data, number), first + row as u64);
             let mut example = Example::default();
             for (name, width, elements) in data.elements_mut() {
                 let places = row * width..(row + 1) * width;
@@ -222,6 +252,8 @@ impl Endless {
                     (_, ElementsMut::Float(floats)) => example.y = &mut floats[places],
                 }
             }
+            answer_subtasks.fill(0);
+            example.answer_subtasks = &mut answer_subtasks;
             for ids in [&mut *example.tokens, &mut *example.targets, &mut *example.class] {
                 ids.fill(0);
             }
@@ -230,12 +262,12 @@ impl Endless {
             }
             match which {
                 Which::Even => {
-                    let wanted = (number % (1 << 56) % n_subtasks) as u32;
+                    let wanted = (numbers.example() % n_subtasks) as u32;
                     self.distribution.draw_of(Some(wanted), &mut numbers, &mut example);
                 }
-                Which::Train | Which::Held => self.distribution.draw(&mut numbers, &mut example),
+                Which::Train | Which::Held | Which::Other => self.distribution.draw(&mut numbers, &mut example),
             }
-            subtask(example.subtask);
+            each(&example);
         }
     }
 }

@@ -181,14 +181,14 @@ mod tests {
 
     #[test]
     fn frequencies_follow_the_law_of_zipf() {
-        let n = 20_000;
+        let n = 20_000_u32;
         let changes = serde_json::json!({ "tasks": 500, "zipf_exponent": 1.4, "held_examples": n });
         let task = config(&changes).prepare(1).unwrap();
         let train = task.split("train").unwrap();
         // Probabilities of the first five of 500 tasks with the exponent 1.4.
-        for (i, p) in [0.345126, 0.130778, 0.074132, 0.049556, 0.036259].into_iter().enumerate() {
-            let share = train.subtasks.iter().filter(|&&task| task == i as u32).count() as f64 / n as f64;
-            let error = (p * (1.0 - p) / n as f64).sqrt();
+        for (i, p) in [0.345_126, 0.130_778, 0.074_132, 0.049_556, 0.036_259].into_iter().enumerate() {
+            let share = train.subtasks.iter().filter(|&&task| task == i as u32).count() as f64 / f64::from(n);
+            let error = (p * (1.0 - p) / f64::from(n)).sqrt();
             assert!((share - p).abs() < 4.0 * error, "task {i}: {share} instead of {p}");
         }
         let (x, _) = columns(&train.data);

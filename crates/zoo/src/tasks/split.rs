@@ -11,7 +11,8 @@ pub struct Split {
     pub indices: Vec<usize>,
     /// The examples, in that order.
     pub data: DataSet,
-    /// Number of each example's sub-task, in that order; empty where sub-tasks are not sets of examples.
+    /// Number of each example's sub-task, in that order, or of each of its answers; empty where the place of an answer
+    /// says it, and where there are none.
     pub subtasks: Vec<u32>,
 }
 
@@ -31,6 +32,8 @@ pub enum SubtaskBy {
     Answer,
     /// An example as a whole belongs to the one that [`Split::subtasks`] names.
     Example,
+    /// Answer number j of example i belongs to the one that [`Split::subtasks`] names at i·answers + j.
+    EachAnswer,
 }
 
 impl Split {
@@ -58,5 +61,23 @@ impl Split {
             hasher.update(&bytes);
         }
         hasher.finalize().to_hex().to_string()
+    }
+
+    /// The column of that name, which holds ids.
+    #[cfg(test)]
+    pub(crate) fn ids(&self, name: &str) -> &[i32] {
+        match self.data.columns().iter().find(|column| column.name == name).map(|column| &column.data) {
+            Some(ColumnData::Ids(ids)) => ids,
+            other => panic!("`{name}` is {other:?}"),
+        }
+    }
+
+    /// The column of that name, which holds numbers.
+    #[cfg(test)]
+    pub(crate) fn floats(&self, name: &str) -> &[f32] {
+        match self.data.columns().iter().find(|column| column.name == name).map(|column| &column.data) {
+            Some(ColumnData::Float(floats)) => floats,
+            other => panic!("`{name}` is {other:?}"),
+        }
     }
 }
