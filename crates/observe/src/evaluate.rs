@@ -95,6 +95,7 @@ impl Evaluator {
                 let subtask = match subtasks.by {
                     SubtaskBy::Answer => answer % n_answers,
                     SubtaskBy::Example => split.subtasks[answer / n_answers] as usize,
+                    SubtaskBy::EachAnswer => split.subtasks[answer] as usize,
                 };
                 if weight.is_some_and(|weight| weight[answer] <= 0.0) {
                     continue;
