@@ -65,6 +65,6 @@ pub use tasks::{
     SubtaskBy, Subtasks, Task, TaskConfig, TaskError,
 };
 pub use train::{
-    Batch, CheckpointSchedule, OptimizerKind, ResumeError, Spacing, TrainConfig, TrainError, TrainEvent, TrainOutcome,
-    TrainState, Trainer, TrainerError,
+    Batch, CheckpointSchedule, OptimizerKind, RateSchedule, ResumeError, Spacing, StopBelow, TrainConfig, TrainError,
+    TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density, prune_smallest, rewind,
 };
