@@ -58,7 +58,7 @@ pub use formats::{
 };
 pub use interface::{Interface, Read, VectorLoss};
 pub use model::{Model, Nodes, TOKEN_LOSS};
-pub use networks::{Activation, MlpConfig, NetworkConfig, Normalization, Positions, TransformerConfig};
+pub use networks::{Activation, MlpConfig, NetworkConfig, NormPosition, Normalization, Positions, TransformerConfig};
 pub use setting::SettingError;
 pub use tasks::{
     DigitAdditionConfig, Endless, IndexFileError, ModularArithmeticConfig, Operation, SparseParityConfig, Split,

@@ -389,13 +389,27 @@ mod tests {
             ),
             (
                 json!({"activation": null}),
-                "network.activation is missing; expected `relu`, `gelu`, `gelu_tanh`, `solu`, `tanh` or `identity`",
+                "network.activation is missing; expected `relu`, `gelu`, `gelu_tanh`, `silu`, `solu`, `solu_ln`, `tanh` or `identity`",
             ),
             (
                 json!({"attention_only": true}),
                 "network.d_mlp is 12; expected nothing, because attention_only = true leaves no MLP",
             ),
             (json!({"context": 2}), "network.context is 2; expected at least 3, the length of the task's sequences"),
+            (json!({"key_value_heads": 3}), "network.key_value_heads is 3; expected a divisor of heads = 2"),
+            (
+                json!({"norm_position": "post"}),
+                "network.norm_position is post; expected `pre`, because normalization = none leaves no norm to place",
+            ),
+            (
+                json!({"positions": "rotary", "d_head": 3}),
+                "network.d_head is 3; expected an even width, whose halves turn as pairs",
+            ),
+            (json!({"rotary_base": 100.0}), "network.rotary_base is given; expected it only with positions = rotary"),
+            (
+                json!({"gated_mlp": true, "activation": "solu_ln"}),
+                "network.activation is solu_ln; expected another one, because the layer norm would leave the gate out",
+            ),
             (json!({"norm_eps": -1.0}), "network.norm_eps is -1; expected a finite number, at least 0"),
         ];
         for (changes, message) in cases {

@@ -29,7 +29,7 @@ fn fixtures() -> Vec<Fixture> {
     let index = fs_err::read_to_string(folder().join("networks.json")).unwrap();
     let index: Json = serde_json::from_str(&index).unwrap();
     let networks = index["networks"].as_array().unwrap();
-    assert_eq!(networks.len(), 16);
+    assert_eq!(networks.len(), 23);
     networks.iter().map(read_fixture).collect()
 }
 
@@ -81,7 +81,8 @@ fn transformer(config: &Json) -> Model {
     if config["attention_only"] == false {
         keys.extend(["d_mlp", "activation"]);
     }
-    for key in keys {
+    let variants = ["norm_position", "gated_mlp", "parallel_block", "key_value_heads", "rotary_base"];
+    for key in keys.into_iter().chain(variants.into_iter().filter(|key| config.get(key).is_some())) {
         settings[key] = config[key].clone();
     }
     let vocabulary = number(config, "d_vocab");

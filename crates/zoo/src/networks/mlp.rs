@@ -31,6 +31,10 @@ impl MlpConfig {
     /// Checks the settings against the task's widths.
     pub(crate) fn check(&self, n_inputs: usize, n_outputs: usize) -> Result<(), SettingError> {
         let wrong = |expected: String| SettingError::new("network", "sizes", format!("{:?}", self.sizes), expected);
+        if self.activation == Activation::SoluLn {
+            let expected = "another one, because its layer norm belongs to transformers; `solu` is it without";
+            return Err(SettingError::new("network", "activation", "solu_ln", expected));
+        }
         if self.sizes.len() < 2 || self.sizes.contains(&0) {
             return Err(wrong("two or more widths, each at least 1".to_owned()));
         }

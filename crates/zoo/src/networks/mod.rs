@@ -4,7 +4,7 @@ mod mlp;
 mod transformer;
 
 pub use mlp::MlpConfig;
-pub use transformer::{Normalization, Positions, TransformerConfig};
+pub use transformer::{NormPosition, Normalization, Positions, TransformerConfig};
 
 use ontogeny_graph::{Graph, Node};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -49,8 +49,12 @@ pub enum Activation {
     Gelu,
     /// The tanh approximation of GELU that GPT-2 uses.
     GeluTanh,
+    /// x·σ(x), also called swish.
+    Silu,
     /// x·softmax(x) over the layer (Elhage et al. 2022), without the layer norm that may follow it.
     Solu,
+    /// The same with the layer norm; in transformers only.
+    SoluLn,
     /// Hyperbolic tangent.
     Tanh,
     /// None: a linear network.
@@ -58,16 +62,26 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Their names, for messages.
+    pub(crate) const ALL: &'static str = "`relu`, `gelu`, `gelu_tanh`, `silu`, `solu`, `solu_ln`, `tanh` or `identity`";
+
+    /// The nonlinearity alone: the layer norm of `solu_ln` is its network's.
     fn apply(self, g: &mut Graph, x: Node) -> Node {
         match self {
             Self::Relu => g.relu(x),
             Self::Gelu => g.gelu(x),
             Self::GeluTanh => g.gelu_tanh(x),
-            Self::Solu => g.solu(x),
+            Self::Silu => g.silu(x),
+            Self::Solu | Self::SoluLn => g.solu(x),
             Self::Tanh => g.tanh(x),
             Self::Identity => x,
         }
     }
+}
+
+/// Whether a key may be left out of what is written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How a parameter starts.
