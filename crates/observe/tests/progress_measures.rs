@@ -260,5 +260,8 @@ fn network_of_the_paper() -> NetworkConfig {
         attention_biases: false,
         mlp_biases: true,
         unembed_bias: false,
+        init: None,
+        init_scale: None,
+        init_gamma: None,
     })
 }

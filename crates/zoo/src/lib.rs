@@ -42,6 +42,7 @@
 //! ```
 
 mod formats;
+mod heads;
 mod interface;
 mod memory;
 mod model;
@@ -56,9 +57,13 @@ pub use formats::{
     TensorSummary, UnmatchedName, Unread, WeightTensor, check_finite, check_finite_weights, describe, match_shapes,
     read_arrays, read_tensors, scan_pickle, to_canonical,
 };
+pub use heads::{HeadError, copy_head, head_ranges, n_heads, permute_heads};
 pub use interface::{Interface, Read, VectorLoss};
 pub use model::{Model, Nodes, TOKEN_LOSS};
-pub use networks::{Activation, MlpConfig, NetworkConfig, NormPosition, Normalization, Positions, TransformerConfig};
+pub use networks::{
+    Activation, AutoencoderConfig, CnnConfig, Initialization, MlpConfig, ModularMlpConfig, NetworkConfig, NormPosition,
+    Normalization, Pooling, Positions, ResNetConfig, ResNetNorm, TransformerConfig,
+};
 pub use setting::SettingError;
 pub use tasks::{
     DigitAdditionConfig, Endless, IndexFileError, ModularArithmeticConfig, Operation, SparseParityConfig, Split,

@@ -43,7 +43,7 @@ mod tests {
     use crate::{Interface, Model, VectorLoss};
 
     fn is_matrix(param: &Param) -> bool {
-        param.name.ends_with(".W")
+        param.name.rsplit('.').next() == Some("W")
     }
 
     /// Remaining weights of LeNet-300-100 after k rounds, (0.8ᵏ·265,200 + 0.9ᵏ·1,000)/266,200: table 1 and figure 4 of the paper

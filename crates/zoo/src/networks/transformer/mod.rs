@@ -3,9 +3,11 @@
 mod blocks;
 mod layers;
 
+use ontogeny_graph::{Param, ParamSpace};
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Start, is_default};
+use super::initialization::{Init, Initialization, Start};
+use super::{Activation, is_default};
 use crate::SettingError;
 
 /// Settings of a decoder-only transformer.
@@ -20,8 +22,9 @@ use crate::SettingError;
 /// Activations have TransformerLens's hook names and shapes, except that what follows the last block is built for the
 /// last position only when the task reads no other.
 ///
-/// Weights start as in "Progress measures for grokking via mechanistic interpretability" (Nanda et al. 2023): matrices
-/// normal with standard deviation 1/√d, the unembedding 1/√V, biases 0, norm weights 1.
+/// Starts as `inverse_sqrt_d` unless `init` says otherwise, as in "Progress measures for grokking via mechanistic
+/// interpretability" (Nanda et al. 2023): matrices normal with standard deviation 1/√d, the unembedding 1/√V, biases 0, norm
+/// weights 1. The width of `width_power` is d.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, each a key of the run file")]
@@ -82,6 +85,15 @@ pub struct TransformerConfig {
     /// `b_U`; off unless asked for.
     #[serde(default)]
     pub unembed_bias: bool,
+    /// How the weights start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<Initialization>,
+    /// Of `init = "scaled"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_scale: Option<f64>,
+    /// Of `init = "width_power"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_gamma: Option<f64>,
 }
 
 /// Far beyond any network; a slip of the keyboard would otherwise build graphs until memory ends.
@@ -188,6 +200,7 @@ impl TransformerConfig {
             return wrong("norm_eps", self.norm_eps.to_string(), "a finite number, at least 0");
         }
         self.check_variants()?;
+        self.init().check()?;
         match self.context {
             Some(context) if context < length => {
                 let expected = format!("at least {length}, the length of the task's sequences");
@@ -244,14 +257,11 @@ impl TransformerConfig {
         }
     }
 
-    /// How the parameter `name` starts.
-    pub(crate) fn start(&self, name: &str, vocabulary: usize) -> Start {
-        let kind = name.rsplit('.').next().unwrap_or(name);
-        match kind {
-            "w" => Start::Constant(1.0),
-            _ if kind.starts_with('b') || kind.starts_with("_b") => Start::Constant(0.0),
-            "W_U" => Start::Normal(1.0 / (vocabulary as f64).sqrt()),
-            _ => Start::Normal(1.0 / (self.d_model as f64).sqrt()),
-        }
+    fn init(&self) -> Init {
+        Init { kind: self.init, scale: self.init_scale, gamma: self.init_gamma }
+    }
+
+    pub(crate) fn start(&self, space: &ParamSpace, param: &Param) -> Start {
+        self.init().start(Initialization::InverseSqrtD, space, param, Some(self.d_model), self.d_model)
     }
 }
