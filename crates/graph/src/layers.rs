@@ -51,6 +51,19 @@ impl Graph {
         self.concat(&parts, last)
     }
 
+    /// The fixed vectors of positions 0 to `n_positions` − 1 (Vaswani et al. 2017, §3.5): `[n_positions, width]` with
+    /// sin(position · base^(−2i/width)) in entry 2i and the cosine in entry 2i + 1. The width must be even. Angles are
+    /// computed in f64.
+    pub fn sinusoidal_positions(&mut self, n_positions: usize, width: usize, base: f64) -> Node {
+        let half = width / 2;
+        let [sin, cos] = [true, false].map(|is_sine| {
+            let table = self.push(Op::Rotation { base, is_sine }, vec![n_positions, half], DType::Float);
+            self.reshape(table, &[n_positions, half, 1])
+        });
+        let pairs = self.concat(&[sin, cos], 2);
+        self.reshape(pairs, &[n_positions, width])
+    }
+
     /// Scores of grouped-query attention (Ainslie et al. 2023): `q [batch, query, heads, d]` against
     /// `k [batch, key, kv heads, d]`, result `[batch, heads, query, key]`. Each kv head serves heads/(kv heads) neighbouring
     /// heads and is not copied. Scaling and masking are left to the caller.

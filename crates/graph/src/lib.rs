@@ -75,6 +75,6 @@ pub use program::{Program, RunError, Workspace};
 pub use random::{Purpose, Stream};
 pub use threads::Threads;
 pub use update::{
-    Adam, AdamLangevin, Free, Friction, Langevin, RmsProp, Sgd, StepNorms, adam, adam_sgld, baoab, rmsprop_sgld, sgd,
-    sghmc, sgld,
+    Adam, AdamLangevin, Free, Friction, Langevin, RmsProp, RmsPropDescent, Sgd, StepNorms, adam, adam_sgld,
+    add_normals, baoab, gradient_norm, rmsprop, rmsprop_sgld, scale_gradient, sgd, sghmc, sgld,
 };

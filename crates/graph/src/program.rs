@@ -269,6 +269,12 @@ impl Workspace {
         &self.kept.as_slice()[start..start + program.space.len()]
     }
 
+    /// The flat gradient after an execution, to be changed; the next execution writes it anew.
+    pub fn gradient_mut(&mut self, program: &Program) -> &mut [f32] {
+        let start = program.plan.buffers[program.plan.gradient.buffer].offset;
+        &mut self.kept.as_mut_slice()[start..start + program.space.len()]
+    }
+
     /// A workspace of another program would be read out of bounds.
     fn assert_fits(&self, program: &Program) {
         assert!(

@@ -33,6 +33,8 @@ pub enum Purpose {
     ChainEvaluation = 11,
     /// What a task draws once, before its examples.
     Task = 12,
+    /// Langevin noise of training.
+    TrainingNoise = 13,
 }
 
 /// A stream of random numbers, addressed by (step, index) in any order: nothing is carried from draw to draw.

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use ontogeny_graph::{
-    Adam, AdamLangevin, Free, Friction, Langevin, Purpose, RmsProp, Sgd, StepNorms, Stream, Threads, adam, adam_sgld,
-    baoab, rmsprop_sgld, sgd, sghmc, sgld,
+    Adam, AdamLangevin, Free, Friction, Langevin, Purpose, RmsProp, RmsPropDescent, Sgd, StepNorms, Stream, Threads,
+    adam, adam_sgld, baoab, rmsprop, rmsprop_sgld, sgd, sghmc, sgld,
 };
 
 const N: usize = 1000;
@@ -248,6 +248,14 @@ fn optimisers_follow_the_trajectories_of_torch() {
                     weight_decay: number("weight_decay"),
                 };
                 sgd(&mut w, &gradient, &mut first, step, rate, &settings, &Threads::one());
+            } else if case["optimizer"] == "rmsprop" {
+                let settings = RmsPropDescent {
+                    alpha: number("alpha"),
+                    eps: number("eps"),
+                    momentum: number("momentum"),
+                    weight_decay: number("weight_decay"),
+                };
+                rmsprop(&mut w, &gradient, [&mut first, &mut second], rate, &settings, &Threads::one());
             } else {
                 let settings = Adam {
                     betas: [0, 1].map(|i| row(&case["betas"])[i] as f32),
@@ -265,5 +273,5 @@ fn optimisers_follow_the_trajectories_of_torch() {
             }
         }
     }
-    assert_eq!(cases.len(), 22);
+    assert_eq!(cases.len(), 26);
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use ontogeny_observe::{Evaluator, FourierBasis, FourierMeasures, GridData};
 use ontogeny_zoo::{
-    Activation, Layout, Model, ModularArithmeticConfig, NameMap, NetworkConfig, Normalization, Operation, Positions,
-    Task, TaskConfig, TransformerConfig, read_tensors, to_canonical,
+    Activation, Layout, Model, ModularArithmeticConfig, NameMap, NetworkConfig, NormPosition, Normalization, Operation,
+    Positions, Task, TaskConfig, TransformerConfig, read_tensors, to_canonical,
 };
 use serde_json::Value;
 
@@ -246,14 +246,22 @@ fn network_of_the_paper() -> NetworkConfig {
         d_head: None,
         d_mlp: Some(512),
         activation: Some(Activation::Relu),
+        key_value_heads: None,
+        gated_mlp: false,
+        parallel_block: false,
         normalization: Normalization::None,
+        norm_position: NormPosition::Pre,
         norm_eps: 1e-5,
         positions: Positions::Learned,
+        rotary_base: None,
         context: None,
         attention_only: false,
         tied_unembed: false,
         attention_biases: false,
         mlp_biases: true,
         unembed_bias: false,
+        init: None,
+        init_scale: None,
+        init_gamma: None,
     })
 }

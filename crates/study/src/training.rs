@@ -1,6 +1,5 @@
 //! Training inside a run: from the newest state, every checkpoint kept at once.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -15,6 +14,8 @@ use crate::{Run, StudyError};
 
 /// Name of the flat weights in a saved state.
 const WEIGHTS: &str = "weights";
+/// Name of the count of losses below that of `stop_below`; missing where it is 0.
+const N_BELOW: &str = "n_below";
 
 impl Run {
     /// Trains from the newest state; every checkpoint is announced once it is safe on the disk.
@@ -30,10 +31,11 @@ impl Run {
         trainer.set_threads(threads);
         let mut state = match writer.folder().read_state()? {
             Some(saved) => {
+                let n_below = saved.counters.get(N_BELOW).copied().unwrap_or(0);
                 let mut tensors = saved.tensors;
                 let weights = tensors.iter().position(|t| t.name == WEIGHTS).map(|at| tensors.swap_remove(at).values);
                 let buffers = tensors.into_iter().map(|t| (t.name, t.values)).collect();
-                trainer.resume(saved.step, weights.unwrap_or_default(), buffers)?
+                trainer.resume(saved.step, weights.unwrap_or_default(), buffers, n_below)?
             }
             None => trainer.start(self.model.initial_weights(self.file.seed))?,
         };
@@ -44,14 +46,14 @@ impl Run {
                 let _ = announce.send(state.step);
                 Ok(ControlFlow::Continue(()))
             }
-            TrainEvent::Step { step, n_steps, loss } => {
+            TrainEvent::Step { step, n_steps, loss, .. } => {
                 (options.observer)(&Event::Trained { step: step + 1, n_steps, loss });
                 let stop = options.cancel.load(Ordering::Relaxed);
                 Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             }
         });
         match outcome {
-            Ok(TrainOutcome::Finished) => Ok(()),
+            Ok(TrainOutcome::Finished | TrainOutcome::Converged) => Ok(()),
             Ok(TrainOutcome::Stopped) => Err(StudyError::Interrupted),
             Err(TrainError::Caller(error)) => Err(error),
             Err(error) => Err(StudyError::Training(describe(&error))),
@@ -68,7 +70,8 @@ impl Run {
         let flat = |name: &str, values: &[f32]| Tensor::new(name, vec![values.len()], values.to_vec());
         let mut tensors = vec![flat(WEIGHTS, &state.weights)];
         tensors.extend(state.buffers.iter().map(|(name, values)| flat(name, values)));
-        writer.write_state(&State { step: state.step, tensors, counters: BTreeMap::new() })?;
+        let counters = (state.n_below > 0).then(|| (N_BELOW.to_owned(), state.n_below));
+        writer.write_state(&State { step: state.step, tensors, counters: counters.into_iter().collect() })?;
         Ok(())
     }
 }

@@ -42,6 +42,7 @@
 //! ```
 
 mod formats;
+mod heads;
 mod interface;
 mod memory;
 mod model;
@@ -56,9 +57,13 @@ pub use formats::{
     TensorSummary, UnmatchedName, Unread, WeightTensor, check_finite, check_finite_weights, describe, match_shapes,
     read_arrays, read_tensors, scan_pickle, to_canonical,
 };
+pub use heads::{HeadError, copy_head, head_ranges, n_heads, permute_heads};
 pub use interface::{Interface, Read, VectorLoss};
 pub use model::{Model, Nodes, TOKEN_LOSS};
-pub use networks::{Activation, MlpConfig, NetworkConfig, Normalization, Positions, TransformerConfig};
+pub use networks::{
+    Activation, AutoencoderConfig, CnnConfig, Initialization, MlpConfig, ModularMlpConfig, NetworkConfig, NormPosition,
+    Normalization, Pooling, Positions, ResNetConfig, ResNetNorm, TransformerConfig,
+};
 pub use setting::SettingError;
 pub use tasks::{
     DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, GcdConfig, InContextRegressionConfig, IndexFileError,
@@ -68,6 +73,6 @@ pub use tasks::{
     one_hot_population_loss, ridge_predictions, squared_errors_by_position, word_list,
 };
 pub use train::{
-    Batch, CheckpointSchedule, OptimizerKind, ResumeError, Spacing, TrainConfig, TrainError, TrainEvent, TrainOutcome,
-    TrainState, Trainer, TrainerError,
+    Batch, CheckpointSchedule, OptimizerKind, RateSchedule, ResumeError, Spacing, StopBelow, TrainConfig, TrainError,
+    TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density, prune_smallest, rewind,
 };

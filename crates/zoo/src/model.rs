@@ -43,7 +43,7 @@ impl Model {
     /// # Errors
     /// A setting that is out of range or does not go with the task; it is named, with what is allowed.
     pub fn new(network: NetworkConfig, interface: Interface) -> Result<Self, SettingError> {
-        check(&network, interface)?;
+        network.check(interface)?;
         let mut model = Self { network, interface, space: ParamSpace::default() };
         let (graph, _) = model.graph(1);
         model.space = ParamSpace::of(&graph);
@@ -54,7 +54,7 @@ impl Model {
     ///
     /// Declares the inputs of its [`Interface`] and, in the order of [`Model::space`], all parameters.
     pub fn build(&self, g: &mut Graph, batch: usize) -> Nodes {
-        let logits = self.build_logits(g, batch);
+        let logits = self.network.build_logits(g, self.interface, batch);
         let logits = g.named(logits, "logits");
         let answers = self.select_answers(g, logits);
         let example_loss = self.build_example_loss(g, answers, batch);
@@ -93,7 +93,7 @@ impl Model {
         for (idx, param) in self.space.iter().enumerate() {
             let values = &mut weights[param.range.clone()];
             let stream = Stream::new(seed, Purpose::Initialization, idx as u64);
-            match self.start(&param.name) {
+            match self.network.start(&self.space, param) {
                 Start::Constant(value) => values.fill(value),
                 Start::Normal(deviation) => {
                     stream.normals(0, 0, values);
@@ -127,25 +127,6 @@ impl Model {
     /// Each parameter with its part of the flat `weights`, which must have the length of the space.
     pub fn tensors<'a>(&'a self, weights: &'a [f32]) -> impl Iterator<Item = (&'a Param, &'a [f32])> {
         self.space.iter().map(|param| (param, &weights[param.range.clone()]))
-    }
-
-    fn build_logits(&self, g: &mut Graph, batch: usize) -> Node {
-        match (&self.network, self.interface) {
-            (NetworkConfig::Transformer(config), Interface::Tokens { vocabulary, length, read }) => {
-                let tokens = g.input_ids("tokens", &[batch, length]);
-                config.build(g, tokens, vocabulary, read)
-            }
-            (NetworkConfig::Transformer(config), Interface::Pairs { dimension, pairs }) => {
-                let x = g.input("x", &[batch, pairs, dimension]);
-                let y = g.input("y", &[batch, pairs]);
-                config.build_pairs(g, x, y)
-            }
-            (NetworkConfig::Mlp(config), Interface::Vectors { inputs, .. }) => {
-                let x = g.input("x", &[batch, inputs]);
-                config.build(g, x)
-            }
-            _ => unreachable!("`check` has refused other pairs of network and task"),
-        }
     }
 
     /// Of the logits at all positions of a sequence, those just before a predicted token.
@@ -205,17 +186,6 @@ impl Model {
             }
         }
     }
-
-    fn start(&self, name: &str) -> Start {
-        match (&self.network, self.interface) {
-            (NetworkConfig::Transformer(config), Interface::Tokens { vocabulary, .. }) => {
-                config.start(name, vocabulary)
-            }
-            (NetworkConfig::Transformer(config), Interface::Pairs { .. }) => config.start(name, 1),
-            (NetworkConfig::Mlp(config), _) => config.start(name),
-            _ => unreachable!("`check` has refused other pairs of network and task"),
-        }
-    }
 }
 
 /// Entries `first`, `first + every`, … of the axis 1, `n` of them.
@@ -235,54 +205,6 @@ fn every_nth(g: &mut Graph, from: Node, first: usize, every: usize, n: usize) ->
 fn squared_difference(g: &mut Graph, a: Node, b: Node) -> Node {
     let difference = g.sub(a, b);
     g.square(difference)
-}
-
-fn check(network: &NetworkConfig, interface: Interface) -> Result<(), SettingError> {
-    let task = |key, found: usize, expected: &str| SettingError::new("task", key, found.to_string(), expected);
-    let kind = |found: &str, expected: &str| Err(SettingError::new("network", "kind", found, expected));
-    match (network, interface) {
-        (NetworkConfig::Transformer(config), Interface::Tokens { vocabulary, length, read }) => {
-            if vocabulary == 0 {
-                return Err(task("vocabulary", 0, "at least 1"));
-            }
-            let shortest = match read {
-                Read::Tokens { from, .. } => from + 1,
-                Read::LastPosition { .. } => 1,
-            };
-            if length < shortest {
-                let expected = format!("sequences of at least {shortest} tokens");
-                return Err(task("length", length, &expected));
-            }
-            if let Read::Tokens { from, every, .. } = read {
-                // The blocks that the answers are taken from must lie within the sequence.
-                let n_answers = interface.answers();
-                if from == 0 || every == 0 || from - 1 < (from - 1 + n_answers * every).saturating_sub(length) {
-                    return Err(task("read", from, "a first predicted token and a distance that suit the length"));
-                }
-            }
-            if let Read::LastPosition { classes } = read
-                && (classes == 0 || classes > vocabulary)
-            {
-                let expected = format!("1 to {vocabulary}, the vocabulary");
-                return Err(task("classes", classes, &expected));
-            }
-            config.check(length)
-        }
-        (NetworkConfig::Transformer(config), Interface::Pairs { dimension, pairs }) => {
-            if dimension == 0 || pairs == 0 {
-                return Err(task("dimension", 0, "at least 1, as the number of pairs"));
-            }
-            // The last answer is never read.
-            config.check(2 * pairs - 1)
-        }
-        (NetworkConfig::Mlp(config), Interface::Vectors { inputs, outputs, .. }) => config.check(inputs, outputs),
-        (NetworkConfig::Mlp(_), Interface::Tokens { .. } | Interface::Pairs { .. }) => {
-            kind("`mlp`, which reads vectors", "`transformer`, because the task gives sequences")
-        }
-        (NetworkConfig::Transformer(_), Interface::Vectors { .. }) => {
-            kind("`transformer`, which reads sequences", "`mlp`, because the task gives vectors")
-        }
-    }
 }
 
 #[cfg(test)]
@@ -389,13 +311,27 @@ mod tests {
             ),
             (
                 json!({"activation": null}),
-                "network.activation is missing; expected `relu`, `gelu`, `gelu_tanh`, `solu`, `tanh` or `identity`",
+                "network.activation is missing; expected `relu`, `gelu`, `gelu_tanh`, `silu`, `solu`, `solu_ln`, `tanh` or `identity`",
             ),
             (
                 json!({"attention_only": true}),
                 "network.d_mlp is 12; expected nothing, because attention_only = true leaves no MLP",
             ),
             (json!({"context": 2}), "network.context is 2; expected at least 3, the length of the task's sequences"),
+            (json!({"key_value_heads": 3}), "network.key_value_heads is 3; expected a divisor of heads = 2"),
+            (
+                json!({"norm_position": "post"}),
+                "network.norm_position is post; expected `pre`, because normalization = none leaves no norm to place",
+            ),
+            (
+                json!({"positions": "rotary", "d_head": 3}),
+                "network.d_head is 3; expected an even width, whose halves turn as pairs",
+            ),
+            (json!({"rotary_base": 100.0}), "network.rotary_base is given; expected it only with positions = rotary"),
+            (
+                json!({"gated_mlp": true, "activation": "solu_ln"}),
+                "network.activation is solu_ln; expected another one, because the layer norm would leave the gate out",
+            ),
             (json!({"norm_eps": -1.0}), "network.norm_eps is -1; expected a finite number, at least 0"),
         ];
         for (changes, message) in cases {
@@ -407,6 +343,9 @@ mod tests {
                 sizes: sizes.to_vec(),
                 activation: crate::Activation::Relu,
                 biases: true,
+                init: None,
+                init_scale: None,
+                init_gamma: None,
             })
         };
         for (network, interface, message) in [

@@ -29,7 +29,7 @@ fn fixtures() -> Vec<Fixture> {
     let index = fs_err::read_to_string(folder().join("networks.json")).unwrap();
     let index: Json = serde_json::from_str(&index).unwrap();
     let networks = index["networks"].as_array().unwrap();
-    assert_eq!(networks.len(), 16);
+    assert_eq!(networks.len(), 31);
     networks.iter().map(read_fixture).collect()
 }
 
@@ -48,7 +48,11 @@ fn read_fixture(entry: &Json) -> Fixture {
     });
     let config = &entry["config"];
     let loss = config["loss"].as_str().unwrap().to_owned();
-    let model = if config["kind"] == "transformer" { transformer(config) } else { perceptron(config) };
+    let model = match config["kind"].as_str().unwrap() {
+        "transformer" => transformer(config),
+        "mlp" => perceptron(config),
+        _ => other(config),
+    };
     let found: Vec<Json> = model.space().iter().map(|p| json!({"name": p.name, "shape": p.shape})).collect();
     assert_eq!(&Json::Array(found), &entry["parameters"]);
     Fixture { name: entry["name"].as_str().unwrap().to_owned(), tensors: tensors.collect(), model, loss }
@@ -81,7 +85,8 @@ fn transformer(config: &Json) -> Model {
     if config["attention_only"] == false {
         keys.extend(["d_mlp", "activation"]);
     }
-    for key in keys {
+    let variants = ["norm_position", "gated_mlp", "parallel_block", "key_value_heads", "rotary_base"];
+    for key in keys.into_iter().chain(variants.into_iter().filter(|key| config.get(key).is_some())) {
         settings[key] = config[key].clone();
     }
     let vocabulary = number(config, "d_vocab");
@@ -114,6 +119,41 @@ fn perceptron(config: &Json) -> Model {
     Model::new(network, interface).unwrap()
 }
 
+/// An autoencoder, a network for images, or that of modular arithmetic: the settings are those of the run file, and beside
+/// them what the task would say.
+fn other(config: &Json) -> Model {
+    let mut settings = config.clone();
+    for key in ["loss", "inputs", "outputs", "image", "classes"] {
+        settings.as_object_mut().unwrap().remove(key);
+    }
+    if config["kind"] == "resnet" {
+        settings.as_object_mut().unwrap().remove("activation");
+    }
+    let extents =
+        |key: &str| config[key].as_array().map(|all| all.iter().map(|n| n.as_u64().unwrap() as usize).collect());
+    let interface = match config["kind"].as_str().unwrap() {
+        "modular_mlp" => {
+            let classes = number(config, "classes");
+            Interface::Tokens { vocabulary: classes + 1, length: 3, read: Read::LastPosition { classes } }
+        }
+        "autoencoder" => {
+            let inputs = number(config, "inputs");
+            let loss = VectorLoss::Squared { factor: 1.0, importance: 1.0 };
+            Interface::Vectors { inputs, outputs: inputs, loss, image: None }
+        }
+        _ => {
+            let image: Vec<usize> = extents("image").unwrap();
+            Interface::Vectors {
+                inputs: image.iter().product(),
+                outputs: number(config, "outputs"),
+                loss: VectorLoss::CrossEntropy,
+                image: Some(image.try_into().unwrap()),
+            }
+        }
+    };
+    Model::new(serde_json::from_value(settings).unwrap(), interface).unwrap()
+}
+
 impl Fixture {
     /// The inputs under the model's names; ids are told from floats by the interface.
     fn inputs(&self) -> Vec<(&'static str, Value<f64>)> {
@@ -133,6 +173,9 @@ impl Fixture {
         let Interface::Tokens { vocabulary, length, read: Read::LastPosition { .. } } = self.model.interface() else {
             return stored.clone();
         };
+        if matches!(self.model.network(), NetworkConfig::ModularMlp(_)) {
+            return stored.clone();
+        }
         stored.chunks(length * vocabulary).flat_map(|example| &example[(length - 1) * vocabulary..]).copied().collect()
     }
 
@@ -281,4 +324,68 @@ fn zero_layers_leave_embedding_and_unembedding() {
     assert_eq!(found[0], [5.0, 7.0, 9.0, 1.0, 2.0, 3.0]);
     let expected = (1.0 + 2_f64.exp() + 4_f64.exp()).ln();
     assert!((found[1][0] - expected).abs() < 1e-12, "{} {expected}", found[1][0]);
+}
+
+/// Weights that only a norm reads can be scaled without changing the loss, so the gradient stands at right angles to them:
+/// w·∇L = 0 (Euler's theorem for homogeneous functions of degree 0; van Laarhoven 2017). With eps = 0 exactly.
+#[test]
+fn gradients_stand_at_right_angles_to_weights_before_a_norm() {
+    let stream = ["embed.W_E", "pos_embed.W_pos", "attn.W_O", "attn.b_O", "mlp.W_out", "mlp.b_out"];
+    let transformer = |norm: &str| {
+        let network = json!({
+            "kind": "transformer", "layers": 2, "d_model": 8, "heads": 2, "d_mlp": 12, "activation": "gelu",
+            "normalization": norm, "norm_eps": 0.0, "positions": "learned", "attention_biases": true,
+        });
+        let interface = Interface::Tokens { vocabulary: 7, length: 5, read: Read::NEXT_TOKEN };
+        Model::new(serde_json::from_value(network).unwrap(), interface).unwrap()
+    };
+    let network = json!({
+        "kind": "resnet", "channels": [4, 6], "blocks": 1, "normalization": "group_norm", "norm_eps": 0.0,
+    });
+    let interface =
+        Interface::Vectors { inputs: 98, outputs: 3, loss: VectorLoss::CrossEntropy, image: Some([2, 7, 7]) };
+    let resnet = Model::new(serde_json::from_value(network).unwrap(), interface).unwrap();
+    // Groups of parameters that may be scaled together: all that is added up in the stream, each convolution by itself.
+    let (layer_norm, rms_norm) = (transformer("layer_norm"), transformer("rms_norm"));
+    let writers = |name: &str| stream.iter().any(|end| name.ends_with(end));
+    let cases: [(&Model, Vec<Vec<&str>>); 3] = [&layer_norm, &rms_norm, &resnet].map(|model| {
+        let names = || model.space().iter().map(|param| param.name.as_str());
+        let groups = if matches!(model.network(), NetworkConfig::Transformer(_)) {
+            vec![names().filter(|name| writers(name)).collect()]
+        } else {
+            let kernels = names().filter(|name| name.rsplit('.').next() == Some("W") && *name != "out.W");
+            kernels.map(|name| vec![name]).collect()
+        };
+        (model, groups)
+    });
+    for (model, groups) in cases {
+        assert!(groups.iter().all(|group| !group.is_empty()) && !groups.is_empty());
+        let (g, nodes) = model.graph(BATCH);
+        let program = Program::compile(&g, &[("loss", nodes.loss)], Gradient::All(nodes.loss)).unwrap();
+        let mut workspace = Workspace::new(&program);
+        for name in program.input_names().map(str::to_owned).collect::<Vec<_>>() {
+            if let Ok(ids) = workspace.ids_mut(&program, &name) {
+                ids.iter_mut().enumerate().for_each(|(i, id)| *id = ((i * i + i / 3) % 3) as i32);
+            } else {
+                let floats = workspace.floats_mut(&program, &name).unwrap();
+                floats.iter_mut().enumerate().for_each(|(i, x)| *x = (1.7 * i as f32).sin());
+            }
+        }
+        let mut weights = model.initial_weights(2);
+        weights.iter_mut().enumerate().for_each(|(i, w)| *w += 0.2 * (0.9 * i as f32).cos());
+        program.run(&mut workspace, &weights).unwrap();
+        let gradient = workspace.gradient(&program);
+        for group in groups {
+            let ranges = group.iter().map(|name| model.space().find(name).unwrap().range.clone());
+            let (mut along, mut own, mut slope) = (0.0, 0.0, 0.0);
+            for at in ranges.flatten() {
+                let (w, g) = (f64::from(weights[at]), f64::from(gradient[at]));
+                along += w * g;
+                own += w * w;
+                slope += g * g;
+            }
+            let cosine = along / (own * slope).sqrt();
+            assert!(slope > 0.0 && cosine.abs() < 1e-6, "{group:?}: cosine {cosine}");
+        }
+    }
 }

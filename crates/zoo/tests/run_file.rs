@@ -66,5 +66,5 @@ fn mistakes_keep_their_line() {
         }
     }
     let error = read(&TEXT.replace("\"mlp\"", "\"rnn\"")).unwrap_err();
-    assert!(error.contains("unknown variant `rnn`, expected `transformer` or `mlp`"), "{error}");
+    assert!(error.contains("unknown variant `rnn`, expected one of `transformer`, `mlp`, `autoencoder`"), "{error}");
 }

@@ -4,13 +4,14 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use ontogeny_graph::{ColumnData, DataSet, Graph};
+use ontogeny_graph::{ColumnData, DataSet, Graph, Threads};
 use ontogeny_zoo::{
-    Batch, Model, NetworkConfig, Task, TaskConfig, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState,
-    Trainer,
+    Batch, Model, NetworkConfig, StopBelow, Task, TaskConfig, TrainConfig, TrainError, TrainEvent, TrainOutcome,
+    TrainState, Trainer, prune_smallest, rewind,
 };
 use serde::Deserialize;
 
@@ -61,7 +62,7 @@ fn train(trainer: &mut Trainer<'_>, state: &mut TrainState) -> (Vec<(u64, f32)>,
     let (mut losses, mut checkpoints) = (Vec::new(), Vec::new());
     let outcome = trainer.run(state, |event| {
         match event {
-            TrainEvent::Step { step, n_steps, loss } => {
+            TrainEvent::Step { step, n_steps, loss, .. } => {
                 assert_eq!(n_steps, 30);
                 losses.push((step, loss));
             }
@@ -105,7 +106,7 @@ fn training_lowers_the_loss_and_resumes_with_the_same_bits() {
         for from in &checkpoints {
             let mut fresh = Trainer::new(&model, data, &config, 1).unwrap();
             let buffers = from.buffers.iter().rev().map(|(name, b)| ((*name).to_owned(), b.clone())).collect();
-            let mut resumed = fresh.resume(from.step, from.weights.clone(), buffers).unwrap();
+            let mut resumed = fresh.resume(from.step, from.weights.clone(), buffers, from.n_below).unwrap();
             let (rest, again) = train(&mut fresh, &mut resumed);
             assert_eq!(rest, losses[from.step as usize..]);
             let first = steps.iter().position(|&s| s == from.step).unwrap();
@@ -234,7 +235,193 @@ fn states_of_another_training_are_refused() {
         (0, n - 1, buffers(&adam, n), format!("`weights` of the saved state has {} values; expected {n}", n - 1)),
         (0, n, buffers(&adam, n + 1), format!("`exp_avg` of the saved state has {} values; expected {n}", n + 1)),
     ] {
-        let error = trainer.resume(step, vec![0.0; weights], buffers).unwrap_err().to_string();
+        let error = trainer.resume(step, vec![0.0; weights], buffers, 0).unwrap_err().to_string();
         assert!(error.contains(&part), "{error}");
     }
+}
+
+/// Settings of `[train]` in TOML after those that all share.
+fn config_with(optimizer: &str, further: &str) -> TrainConfig {
+    let text = format!(
+        "optimizer = \"{optimizer}\"\nlearning_rate = 3e-3\nbatch = 6\nsteps = 12\ncheckpoints = []\n{further}"
+    );
+    toml::from_str(&text).unwrap()
+}
+
+/// The states before every update and after the last, and what each update reported.
+fn every_state(trainer: &mut Trainer<'_>, state: &mut TrainState) -> (Vec<TrainState>, Vec<(f32, f64, f64)>) {
+    let (mut states, mut reports) = (vec![state.clone()], Vec::new());
+    let outcome = trainer.run(state, |event| {
+        if let TrainEvent::Step { loss, learning_rate, gradient_norm, state, .. } = event {
+            states.push(state.clone());
+            reports.push((loss, learning_rate, gradient_norm));
+        }
+        Ok::<_, Infallible>(ControlFlow::Continue(()))
+    });
+    outcome.unwrap();
+    (states, reports)
+}
+
+#[test]
+fn every_optimizer_resumes_at_every_step_with_the_same_bits_and_any_threads() {
+    let (model, task, _) = prepare(Batch::Full);
+    for (optimizer, further) in [
+        ("sgd", ""),
+        ("sgd", "momentum = 0.9\nnesterov = true\nweight_decay = 0.1\nschedule = \"one_cycle\""),
+        ("adam", "schedule = \"cosine\"\nwarmup_steps = 3\nclip_norm = 0.1"),
+        ("adamw", "weight_decay = 1.0\nno_decay = [\"bias\", \"norm\", \"embed\"]\ntemperature = 1e-4"),
+        ("rmsprop", "momentum = 0.5\nschedule = \"step\"\nstep_every = 5\nstep_factor = 0.3\nfreeze = [\"W_E\"]"),
+        ("sgd", "stop_below = { loss = 100.0, for = 9 }"),
+    ] {
+        let config = config_with(optimizer, further);
+        let mut trainer = Trainer::new(&model, &task, &config, 1).unwrap();
+        let mut state = trainer.start(model.initial_weights(1)).unwrap();
+        let (states, reports) = every_state(&mut trainer, &mut state);
+        assert_eq!(states.len(), if config.stop_below.is_some() { 10 } else { 13 });
+        assert!(states.array_windows().skip(1).all(|[a, b]| a.weights != b.weights), "{optimizer}: {further}");
+        for from in &states {
+            let mut fresh = Trainer::new(&model, &task, &config, 1).unwrap();
+            fresh.set_threads(&Threads::new(NonZero::new(1 + from.step as usize % 3).unwrap()));
+            let buffers = from.buffers.iter().map(|(name, b)| ((*name).to_owned(), b.clone())).collect();
+            let mut resumed = fresh.resume(from.step, from.weights.clone(), buffers, from.n_below).unwrap();
+            let (rest, again) = every_state(&mut fresh, &mut resumed);
+            assert_eq!(rest, states[from.step as usize..], "{optimizer} from {}", from.step);
+            assert_eq!(again, reports[from.step as usize..]);
+        }
+    }
+}
+
+#[test]
+fn updates_report_their_rate_and_the_norm_before_clipping() {
+    let (model, task, _) = prepare(Batch::Full);
+    let run = |further: &str| {
+        let config = config_with("sgd", further);
+        let mut trainer = Trainer::new(&model, &task, &config, 1).unwrap();
+        let mut state = trainer.start(model.initial_weights(1)).unwrap();
+        let (states, reports) = every_state(&mut trainer, &mut state);
+        let moves: Vec<f64> = states
+            .array_windows()
+            .map(|[a, b]| a.weights.iter().zip(&b.weights).map(|(a, b)| f64::from(b - a).powi(2)).sum::<f64>().sqrt())
+            .collect();
+        (moves, reports, config)
+    };
+    for clip in [f64::INFINITY, 0.01] {
+        let further = if clip.is_finite() { format!("clip_norm = {clip}") } else { String::new() };
+        let (moves, reports, config) = run(&format!("schedule = \"cosine\"\n{further}"));
+        for (step, ((_, rate, norm), moved)) in reports.iter().zip(&moves).enumerate() {
+            assert_eq!(*rate, config.learning_rate_at(step as u64));
+            // Plain SGD moves by rate · gradient; each weight, of size 1 or so, rounds.
+            let rounding = 2_f64.powi(-24) * (model.space().len() as f64).sqrt();
+            let wanted = rate * norm.min(clip);
+            assert!((moved - wanted).abs() <= 1e-5 * wanted + rounding, "{step}: {moved} {wanted}");
+            assert!(*norm > 0.01);
+        }
+    }
+}
+
+/// Weights that the loss does not pull anywhere, so that √(2·rate·T)·ξ is all that moves them.
+#[test]
+fn temperature_adds_normals_of_the_stated_variance() {
+    let (model, task, _) = prepare(Batch::Full);
+    let config = config_with("sgd", "temperature = 0.5");
+    let mut trainer = Trainer::with_loss(&model, &task, &config, 1, |g, nodes| g.scale(nodes.loss, 0.0)).unwrap();
+    let mut state = trainer.start(vec![0.0; model.space().len()]).unwrap();
+    let (states, reports) = every_state(&mut trainer, &mut state);
+    assert!(reports.iter().all(|(_, _, norm)| *norm == 0.0));
+    let n = model.space().len() as f64;
+    let mean_square = state.weights.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>() / n;
+    let variance = 12.0 * 2.0 * 3e-3 * 0.5;
+    // The mean of n squares of normals has the standard error variance·√(2/n).
+    assert!((mean_square - variance).abs() <= 4.0 * variance * (2.0 / n).sqrt(), "{mean_square} {variance}");
+    assert_ne!(
+        states[1].weights,
+        states[2].weights.iter().zip(&states[1].weights).map(|(b, a)| b - a).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn held_weights_keep_their_bits() {
+    let (model, task, _) = prepare(Batch::Full);
+    let start = model.initial_weights(1);
+    let further = "temperature = 1e-3\nweight_decay = 0.5\nfreeze = [\"embed\"]";
+    let frozen = model.space().find("embed.W_E").unwrap().range.clone();
+    let config = config_with("adamw", further);
+    let mut trainer = Trainer::new(&model, &task, &config, 1).unwrap();
+    let mut state = trainer.start(start.clone()).unwrap();
+    every_state(&mut trainer, &mut state);
+    for (at, (before, after)) in start.iter().zip(&state.weights).enumerate() {
+        assert_eq!(before.to_bits() == after.to_bits(), frozen.contains(&at), "{at}");
+    }
+
+    // A lottery ticket: pruned weights stay 0 through training, and only they.
+    let mut is_kept = vec![true; start.len()];
+    prune_smallest(model.space(), &state.weights, &mut is_kept, |p| if p.name.contains(".W_") { 0.6 } else { 0.0 });
+    let ticket = rewind(&start, &is_kept);
+    trainer.set_mask(&is_kept).unwrap();
+    let mut state = trainer.start(ticket.clone()).unwrap();
+    every_state(&mut trainer, &mut state);
+    for (at, after) in state.weights.iter().enumerate() {
+        assert_eq!(*after == ticket[at], !is_kept[at] || frozen.contains(&at), "{at}");
+        assert_eq!(*after == 0.0, !is_kept[at], "{at}");
+    }
+    let n = start.len();
+    assert_eq!(
+        trainer.set_mask(&is_kept[1..]).unwrap_err().to_string(),
+        format!("train.mask is {} long; expected an entry for each of {n} weights", n - 1)
+    );
+    let config = config_with("sgd", "freeze = [\"W_X\"]");
+    let error = Trainer::new(&model, &task, &config, 1).unwrap_err().to_string();
+    assert!(error.starts_with("train.freeze is W_X; expected"), "{error}");
+}
+
+#[test]
+fn trainings_end_once_the_loss_has_stayed_below() {
+    let (model, task, config) = prepare(Batch::Full);
+    let whole = |config: &TrainConfig| {
+        let mut trainer = Trainer::new(&model, &task, config, 1).unwrap();
+        let mut state = trainer.start(model.initial_weights(1)).unwrap();
+        let mut losses = Vec::new();
+        let mut checkpoints = Vec::new();
+        let outcome = trainer.run(&mut state, |event| {
+            match event {
+                TrainEvent::Step { loss, .. } => losses.push(loss),
+                TrainEvent::Checkpoint(state) => checkpoints.push(state.step),
+            }
+            Ok::<_, Infallible>(ControlFlow::Continue(()))
+        });
+        (outcome.unwrap(), losses, checkpoints)
+    };
+    let (outcome, losses, checkpoints) = whole(&config);
+    assert_eq!((outcome, losses.len()), (TrainOutcome::Finished, 30));
+    // The loss falls from step to step here, so the first of three below `losses[20]` is number 21.
+    assert!(losses[10..].array_windows().all(|[a, b]| a > b), "{losses:?}");
+    let stop = StopBelow { loss: f64::from(losses[20]), n_updates: 3 };
+    let (outcome, stopped, at) = whole(&TrainConfig { stop_below: Some(stop), ..config.clone() });
+    assert_eq!((outcome, &stopped[..]), (TrainOutcome::Converged, &losses[..24]));
+    let before: Vec<u64> = checkpoints.into_iter().filter(|&step| step < 24).chain([24]).collect();
+    assert_eq!(at, before);
+}
+
+/// A checkpoint where something happens: the state of an update is one to continue from.
+#[test]
+fn states_of_updates_are_checkpoints() {
+    let (model, task, config) = prepare(Batch::Full);
+    let mut trainer = Trainer::new(&model, &task, &config, 1).unwrap();
+    let mut state = trainer.start(model.initial_weights(1)).unwrap();
+    let mut kept: Option<TrainState> = None;
+    let mut first = f32::MAX;
+    let outcome = trainer.run(&mut state, |event| {
+        if let TrainEvent::Step { step, loss, state, .. } = event {
+            first = if step == 0 { loss } else { first };
+            if kept.is_none() && loss < 0.95 * first {
+                kept = Some(state.clone());
+            }
+        }
+        Ok::<_, Infallible>(ControlFlow::Continue(()))
+    });
+    outcome.unwrap();
+    let mut continued = kept.unwrap();
+    assert!(continued.step < 30);
+    train(&mut trainer, &mut continued);
+    assert_eq!(continued, state);
 }

@@ -4,12 +4,14 @@
 
 mod optimizers;
 mod overdamped;
+mod training;
 mod underdamped;
 
 use std::ops::Range;
 
-pub use optimizers::{Adam, Sgd, adam, sgd};
+pub use optimizers::{Adam, RmsPropDescent, Sgd, adam, rmsprop, sgd};
 pub use overdamped::{AdamLangevin, RmsProp, adam_sgld, rmsprop_sgld, sgld};
+pub use training::{add_normals, gradient_norm, scale_gradient};
 pub use underdamped::{Friction, baoab, sghmc};
 
 use crate::isa::Isa;

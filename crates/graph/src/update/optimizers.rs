@@ -1,4 +1,4 @@
-//! Optimisers of training: Adam and stochastic gradient descent, PyTorch's conventions.
+//! Optimisers of training: Adam, stochastic gradient descent and RMSprop, PyTorch's conventions.
 
 use super::segment_len;
 use crate::isa::{Isa, multiversion};
@@ -24,6 +24,19 @@ pub struct Sgd {
     pub momentum: f32,
     /// Look ahead along the momentum.
     pub nesterov: bool,
+    /// λ, joins the gradient.
+    pub weight_decay: f32,
+}
+
+/// RMSprop (Tieleman & Hinton 2012), not centred.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RmsPropDescent {
+    /// α, the memory of the squared gradients.
+    pub alpha: f32,
+    /// Added to the root.
+    pub eps: f32,
+    /// μ; 0 for none.
+    pub momentum: f32,
     /// λ, joins the gradient.
     pub weight_decay: f32,
 }
@@ -75,6 +88,28 @@ pub fn sgd(
     threads.each(parts, |((w, g), velocity)| sgd_loop(isa, w, g, velocity, settings, rate, first));
 }
 
+/// One RMSprop step, PyTorch's conventions: v ← αv + (1 − α)g², u ← μu + g/(√v + eps), w ← w − `rate`·u; `moments` are v
+/// and u, which start as zeros.
+pub fn rmsprop(
+    weights: &mut [f32],
+    gradient: &[f32],
+    moments: [&mut [f32]; 2],
+    rate: f32,
+    rmsprop: &RmsPropDescent,
+    threads: &Threads,
+) {
+    let [square, velocity] = moments;
+    let settings = *rmsprop;
+    let isa = Isa::current();
+    assert!(
+        [gradient.len(), square.len(), velocity.len()] == [weights.len(); 3],
+        "a gradient and moments for each weight"
+    );
+    let n = segment_len(weights.len());
+    let parts = weights.chunks_mut(n).zip(gradient.chunks(n)).zip(square.chunks_mut(n)).zip(velocity.chunks_mut(n));
+    threads.each(parts, |(((w, g), square), velocity)| rmsprop_loop(isa, w, g, square, velocity, settings, rate));
+}
+
 multiversion! {
 fn adam_loop(
     w: &mut [f32],
@@ -110,6 +145,26 @@ fn sgd_loop(w: &mut [f32], g: &[f32], velocity: &mut [f32], sgd: Sgd, rate: f32,
         velocity[i] = momentum * velocity[i] + gradient;
         let step = if sgd.nesterov { gradient + sgd.momentum * velocity[i] } else { velocity[i] };
         w[i] -= rate * step;
+    }
+}
+}
+
+multiversion! {
+fn rmsprop_loop(
+    w: &mut [f32],
+    g: &[f32],
+    square: &mut [f32],
+    velocity: &mut [f32],
+    rmsprop: RmsPropDescent,
+    rate: f32,
+) {
+    let n = w.len();
+    let (g, square, velocity) = (&g[..n], &mut square[..n], &mut velocity[..n]);
+    for i in 0..n {
+        let gradient = g[i] + rmsprop.weight_decay * w[i];
+        square[i] = rmsprop.alpha * square[i] + (1.0 - rmsprop.alpha) * gradient * gradient;
+        velocity[i] = rmsprop.momentum * velocity[i] + gradient / (square[i].sqrt() + rmsprop.eps);
+        w[i] -= rate * velocity[i];
     }
 }
 }

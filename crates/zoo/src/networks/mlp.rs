@@ -1,17 +1,18 @@
 //! The multi-layer perceptron: affine layers with one nonlinearity between them.
 
-use ontogeny_graph::{Graph, Node};
+use ontogeny_graph::{Graph, Node, Param, ParamSpace};
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Start};
+use super::Activation;
+use super::initialization::{Init, Initialization, Start};
 use crate::SettingError;
 
 /// Settings of a multi-layer perceptron.
 ///
 /// Parameters are `layers.L.W` `[in, out]` and `layers.L.b` `[out]`; activations before and after the nonlinearity of
 /// layer L are `layers.L.hook_pre` and `layers.L.hook_post` `[batch, out]`. The last layer has no nonlinearity.
-/// Weights and biases start uniform on ±1/√in, the default of PyTorch's `nn.Linear`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Starts as `pytorch` unless `init` says otherwise: weights and biases uniform on ±1/√in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MlpConfig {
     /// Widths from the input to the output, at least two; the first and the last must be those of the task.
@@ -21,6 +22,15 @@ pub struct MlpConfig {
     /// Whether layers add a bias.
     #[serde(default = "yes")]
     pub biases: bool,
+    /// How the weights start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<Initialization>,
+    /// Of `init = "scaled"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_scale: Option<f64>,
+    /// Of `init = "width_power"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_gamma: Option<f64>,
 }
 
 fn yes() -> bool {
@@ -31,13 +41,16 @@ impl MlpConfig {
     /// Checks the settings against the task's widths.
     pub(crate) fn check(&self, n_inputs: usize, n_outputs: usize) -> Result<(), SettingError> {
         let wrong = |expected: String| SettingError::new("network", "sizes", format!("{:?}", self.sizes), expected);
+        if self.activation == Activation::SoluLn {
+            return Err(SettingError::new("network", "activation", "solu_ln", Activation::WITHOUT_NORM));
+        }
         if self.sizes.len() < 2 || self.sizes.contains(&0) {
             return Err(wrong("two or more widths, each at least 1".to_owned()));
         }
         if self.sizes[0] != n_inputs || self.sizes[self.sizes.len() - 1] != n_outputs {
             return Err(wrong(format!("widths from {n_inputs} to {n_outputs}, the inputs and outputs of the task")));
         }
-        Ok(())
+        self.init().check()
     }
 
     /// Outputs `[batch, outputs]` of `x` `[batch, inputs]`.
@@ -61,10 +74,14 @@ impl MlpConfig {
         x
     }
 
-    /// How the parameter `name` starts; the bound of a bias is that of its layer.
-    pub(crate) fn start(&self, name: &str) -> Start {
-        let layer = name.split('.').nth(1).and_then(|l| l.parse::<usize>().ok());
-        let n_in = layer.and_then(|l| self.sizes.get(l)).copied();
-        Start::Uniform(1.0 / (n_in.unwrap_or(1) as f64).sqrt())
+    fn init(&self) -> Init {
+        Init { kind: self.init, scale: self.init_scale, gamma: self.init_gamma }
+    }
+
+    pub(crate) fn start(&self, space: &ParamSpace, param: &Param) -> Start {
+        let hidden = self.sizes.get(1..self.sizes.len() - 1).unwrap_or(&[]);
+        // A network without hidden layers has its inputs for width.
+        let widest = hidden.iter().max().unwrap_or(&self.sizes[0]);
+        self.init().start(Initialization::Pytorch, space, param, None, *widest)
     }
 }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use ontogeny_graph::{Adam, Sgd};
+use ontogeny_graph::{Adam, RmsPropDescent, Sgd};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::rate::RateSchedule;
 use super::schedule::CheckpointSchedule;
 use crate::SettingError;
 
@@ -15,18 +16,50 @@ use crate::SettingError;
 pub struct TrainConfig {
     /// The update rule.
     pub optimizer: OptimizerKind,
-    /// Learning rate after the warm-up.
+    /// Learning rate after the warm-up, at its highest.
     pub learning_rate: f64,
-    /// λ, 0 unless given: joins the gradient in `sgd` and `adam`, shrinks the weights in `adamw`.
+    /// How the learning rate goes on.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub schedule: RateSchedule,
+    /// Of `cosine`: the learning rate at the end, as a share of `learning_rate`; 0 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub final_rate_share: Option<f64>,
+    /// Of `one_cycle`: share of the steps before the highest learning rate; 0.5 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_share: Option<f64>,
+    /// Of `step`: what the learning rate is multiplied with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_factor: Option<f64>,
+    /// Of `step`: after how many steps, each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_every: Option<u64>,
+    /// λ, 0 unless given: joins the gradient in `sgd`, `adam` and `rmsprop`, shrinks the weights in `adamw`.
     #[serde(default)]
     pub weight_decay: f64,
+    /// Parameters without weight decay, by parts of their names: `["bias", "norm", "embed"]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub no_decay: Vec<String>,
+    /// Parameters that stay as they start, named in the same way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
+    /// Longest gradient: a longer one is scaled to this Euclidean norm before weight decay joins it (PyTorch's
+    /// `clip_grad_norm_`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// T, 0 unless given: after each update every weight gets a normal of standard deviation √(2·rate·T), the same for all
+    /// whatever the optimizer. With `sgd`, small rates and full batches the weights then follow exp(−L/T).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub temperature: f64,
     /// β₁, β₂ of `adam` and `adamw`; 0.9, 0.999 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub betas: Option<[f64; 2]>,
-    /// Added to the root in `adam` and `adamw`; 1e-8 unless given.
+    /// Memory of the squared gradients in `rmsprop`; 0.99 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// Added to the root in `adam`, `adamw` and `rmsprop`; 1e-8 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eps: Option<f64>,
-    /// μ of `sgd`; 0 unless given.
+    /// μ of `sgd` and `rmsprop`; 0 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub momentum: Option<f64>,
     /// Whether `sgd` looks ahead along its momentum; off unless given.
@@ -40,8 +73,30 @@ pub struct TrainConfig {
     pub batch: Batch,
     /// Number of updates.
     pub steps: u64,
+    /// Ends the training before `steps` once the loss has stayed below a value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_below: Option<StopBelow>,
     /// When to hand over a checkpoint.
     pub checkpoints: CheckpointSchedule,
+}
+
+/// When to end a training before its last step: `{ loss = 1e-3, for = 100 }`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopBelow {
+    /// The training loss of a batch, before its update, must be below this …
+    pub loss: f64,
+    /// … in this many updates in a row; 1 unless given.
+    #[serde(default = "one", rename = "for")]
+    pub n_updates: u64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Update rules, in PyTorch's conventions.
@@ -54,6 +109,8 @@ pub enum OptimizerKind {
     Adam,
     /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
     Adamw,
+    /// Tieleman & Hinton 2012, not centred.
+    Rmsprop,
 }
 
 /// Examples of one update: `"full"` or a number in a file.
@@ -70,6 +127,7 @@ pub enum Batch {
 pub(super) enum Rule {
     Sgd(Sgd),
     Adam(Adam),
+    RmsProp(RmsPropDescent),
 }
 
 impl TrainConfig {
@@ -93,14 +151,34 @@ impl TrainConfig {
         )?;
         let decay = self.weight_decay;
         within("weight_decay", decay, not_negative(decay), "a finite number, at least 0")?;
+        within("temperature", self.temperature, not_negative(self.temperature), "a finite number, at least 0")?;
         if let Some(eps) = self.eps {
             within("eps", eps, not_negative(eps), "a finite number, at least 0")?;
         }
-        for value in self.betas.into_iter().flatten().chain(self.momentum) {
-            let key = if self.momentum == Some(value) { "momentum" } else { "betas" };
+        if let Some(clip) = self.clip_norm {
+            within("clip_norm", clip, clip.is_finite() && clip > 0.0, "a finite number above 0")?;
+        }
+        for (key, value) in
+            self.betas.iter().flatten().map(|beta| ("betas", *beta)).chain(self.momentum.map(|m| ("momentum", m)))
+        {
             within(key, value, (0.0..1.0).contains(&value), "at least 0 and below 1")?;
         }
+        for (key, value) in
+            [("alpha", self.alpha), ("final_rate_share", self.final_rate_share), ("warmup_share", self.warmup_share)]
+        {
+            let Some(value) = value else { continue };
+            within(key, value, (0.0..=1.0).contains(&value), "0 to 1")?;
+        }
         self.check_keys_of_optimizer()?;
+        self.check_keys_of_schedule()?;
+        if let Some(StopBelow { loss, n_updates }) = self.stop_below {
+            if !loss.is_finite() {
+                return Err(wrong("stop_below", format!("{{ loss = {loss} }}"), "a finite loss"));
+            }
+            if n_updates == 0 {
+                return Err(wrong("stop_below", "{ for = 0 }", "for = 1 or more updates"));
+            }
+        }
         if self.batch == Batch::Size(0) {
             return Err(wrong("batch", 0, "\"full\" or at least 1"));
         }
@@ -111,17 +189,18 @@ impl TrainConfig {
     }
 
     fn check_keys_of_optimizer(&self) -> Result<(), SettingError> {
-        let is_sgd = self.optimizer == OptimizerKind::Sgd;
-        let given = [
-            ("betas", self.betas.is_some(), false),
-            ("eps", self.eps.is_some(), false),
-            ("momentum", self.momentum.is_some(), true),
-            ("nesterov", self.nesterov.is_some(), true),
+        let adams = [OptimizerKind::Adam, OptimizerKind::Adamw];
+        let (sgd, rmsprop) = (OptimizerKind::Sgd, OptimizerKind::Rmsprop);
+        let given: [(_, _, &[_], _); 5] = [
+            ("betas", self.betas.is_some(), &adams, "adam or adamw"),
+            ("alpha", self.alpha.is_some(), &[rmsprop], "rmsprop"),
+            ("eps", self.eps.is_some(), &[adams[0], adams[1], rmsprop], "adam, adamw or rmsprop"),
+            ("momentum", self.momentum.is_some(), &[sgd, rmsprop], "sgd or rmsprop"),
+            ("nesterov", self.nesterov.is_some(), &[sgd], "sgd"),
         ];
-        for (key, is_given, belongs_to_sgd) in given {
-            if is_given && belongs_to_sgd != is_sgd {
-                let owner = if belongs_to_sgd { "sgd" } else { "adam or adamw" };
-                return Err(wrong(key, "given", &format!("it only with optimizer = {owner}")));
+        for (key, is_given, owners, names) in given {
+            if is_given && !owners.contains(&self.optimizer) {
+                return Err(wrong(key, "given", &format!("it only with optimizer = {names}")));
             }
         }
         if self.nesterov == Some(true) && self.momentum.is_none_or(|m| m == 0.0) {
@@ -130,20 +209,45 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// Learning rate of update number `step`, counted from 0.
-    pub fn learning_rate_at(&self, step: u64) -> f64 {
-        if step >= self.warmup_steps {
-            return self.learning_rate;
+    fn check_keys_of_schedule(&self) -> Result<(), SettingError> {
+        let given = [
+            ("final_rate_share", self.final_rate_share.is_some(), RateSchedule::Cosine, "cosine"),
+            ("warmup_share", self.warmup_share.is_some(), RateSchedule::OneCycle, "one_cycle"),
+            ("step_factor", self.step_factor.is_some(), RateSchedule::Step, "step"),
+            ("step_every", self.step_every.is_some(), RateSchedule::Step, "step"),
+        ];
+        for (key, is_given, owner, name) in given {
+            if is_given && self.schedule != owner {
+                return Err(wrong(key, "given", &format!("it only with schedule = {name}")));
+            }
         }
-        self.learning_rate * (step as f64 / self.warmup_steps as f64)
+        if self.schedule == RateSchedule::OneCycle && self.warmup_steps > 0 {
+            let expected = "nothing, because one_cycle warms up for warmup_share of all steps";
+            return Err(wrong("warmup_steps", self.warmup_steps, expected));
+        }
+        if self.schedule != RateSchedule::Step {
+            return Ok(());
+        }
+        let factor =
+            self.step_factor.ok_or_else(|| wrong("step_factor", "missing", "a number above 0, such as 0.1"))?;
+        if !(factor.is_finite() && factor > 0.0) {
+            return Err(wrong("step_factor", factor, "a finite number above 0"));
+        }
+        match self.step_every {
+            Some(1..) => Ok(()),
+            Some(0) => Err(wrong("step_every", 0, "at least 1")),
+            None => Err(wrong("step_every", "missing", "a number of steps")),
+        }
     }
 
-    pub(super) fn rule(&self) -> Rule {
+    /// The update rule, with this weight decay.
+    pub(super) fn rule(&self, weight_decay: f64) -> Rule {
+        let weight_decay = weight_decay as f32;
         let adam = |decoupled| {
             Rule::Adam(Adam {
                 betas: self.betas.unwrap_or([0.9, 0.999]).map(|beta| beta as f32),
                 eps: self.eps.unwrap_or(1e-8) as f32,
-                weight_decay: self.weight_decay as f32,
+                weight_decay,
                 decoupled,
             })
         };
@@ -151,10 +255,16 @@ impl TrainConfig {
             OptimizerKind::Sgd => Rule::Sgd(Sgd {
                 momentum: self.momentum.unwrap_or(0.0) as f32,
                 nesterov: self.nesterov.unwrap_or(false),
-                weight_decay: self.weight_decay as f32,
+                weight_decay,
             }),
             OptimizerKind::Adam => adam(false),
             OptimizerKind::Adamw => adam(true),
+            OptimizerKind::Rmsprop => Rule::RmsProp(RmsPropDescent {
+                alpha: self.alpha.unwrap_or(0.99) as f32,
+                eps: self.eps.unwrap_or(1e-8) as f32,
+                momentum: self.momentum.unwrap_or(0.0) as f32,
+                weight_decay,
+            }),
         }
     }
 }
@@ -227,7 +337,7 @@ mod tests {
             (json!({"eps": -1}), "train.eps is -1; expected a finite number, at least 0"),
             (json!({"betas": [0.9, 1.0]}), "train.betas is 1; expected at least 0 and below 1"),
             (json!({"optimizer": "sgd", "momentum": 1.5}), "train.momentum is 1.5; expected at least 0 and below 1"),
-            (json!({"momentum": 0.9}), "train.momentum is given; expected it only with optimizer = sgd"),
+            (json!({"momentum": 0.9}), "train.momentum is given; expected it only with optimizer = sgd or rmsprop"),
             (
                 json!({"optimizer": "sgd", "betas": [0.9, 0.98]}),
                 "train.betas is given; expected it only with optimizer = adam or adamw",
@@ -235,6 +345,27 @@ mod tests {
             (
                 json!({"optimizer": "sgd", "nesterov": true}),
                 "train.nesterov is true; expected a momentum above 0 beside it",
+            ),
+            (json!({"alpha": 0.9}), "train.alpha is given; expected it only with optimizer = rmsprop"),
+            (json!({"optimizer": "rmsprop", "alpha": 1.1}), "train.alpha is 1.1; expected 0 to 1"),
+            (json!({"clip_norm": 0.0}), "train.clip_norm is 0; expected a finite number above 0"),
+            (json!({"temperature": -1.0}), "train.temperature is -1; expected a finite number, at least 0"),
+            (json!({"step_every": 3}), "train.step_every is given; expected it only with schedule = step"),
+            (
+                json!({"schedule": "step", "step_every": 3}),
+                "train.step_factor is missing; expected a number above 0, such as 0.1",
+            ),
+            (
+                json!({"schedule": "step", "step_factor": 0.1, "step_every": 0}),
+                "train.step_every is 0; expected at least 1",
+            ),
+            (
+                json!({"schedule": "one_cycle", "warmup_steps": 3}),
+                "train.warmup_steps is 3; expected nothing, because one_cycle warms up for warmup_share of all steps",
+            ),
+            (
+                json!({"stop_below": {"loss": 0.1, "for": 0}}),
+                "train.stop_below is { for = 0 }; expected for = 1 or more updates",
             ),
             (json!({"batch": 0}), "train.batch is 0; expected \"full\" or at least 1"),
             (json!({"steps": 0}), "train.steps is 0; expected at least 1"),
@@ -252,7 +383,9 @@ mod tests {
             (json!({"batch": -3}), "expected \"full\" or a number of examples"),
             (json!({"checkpoints": {"logs": 3}}), "expected `log` or `linear`"),
             (json!({"checkpoints": "all"}), "{ log = 16, linear = 8 } or a list of steps"),
-            (json!({"optimizer": "rmsprop"}), "`sgd`, `adam`, `adamw`"),
+            (json!({"optimizer": "lion"}), "`sgd`, `adam`, `adamw`, `rmsprop`"),
+            (json!({"schedule": "linear"}), "`constant`, `cosine`, `one_cycle`, `step`"),
+            (json!({"stop_below": {"loss": 1.0, "four": 2}}), "`loss` or `for`"),
             (json!({"weight_decy": 1.0}), "`weight_decay`"),
         ] {
             let error = serde_json::from_value::<TrainConfig>(settings(&changes)).unwrap_err().to_string();
@@ -262,7 +395,12 @@ mod tests {
 
     #[test]
     fn settings_survive_being_written_and_read() {
-        for changes in [json!({}), json!({"batch": 32, "checkpoints": [0, 7], "betas": [0.9, 0.98]})] {
+        for changes in [
+            json!({}),
+            json!({"batch": 32, "checkpoints": [0, 7], "betas": [0.9, 0.98]}),
+            json!({"schedule": "one_cycle", "no_decay": ["bias"], "clip_norm": 1.0, "temperature": 0.1}),
+            json!({"stop_below": {"loss": 0.1, "for": 3}, "freeze": ["embed"]}),
+        ] {
             let config: TrainConfig = serde_json::from_value(settings(&changes)).unwrap();
             config.check().unwrap();
             let text = serde_json::to_string(&config).unwrap();

@@ -2,17 +2,27 @@
 
 mod batches;
 mod config;
+mod lottery;
+mod mask;
 mod optimizer;
+mod rate;
 mod schedule;
+mod selection;
 
-pub use config::{Batch, OptimizerKind, TrainConfig};
+pub use config::{Batch, OptimizerKind, StopBelow, TrainConfig};
+pub use lottery::{density, prune_smallest, rewind};
+pub use rate::RateSchedule;
 pub use schedule::{CheckpointSchedule, Spacing};
 
 use std::ops::ControlFlow;
 
-use ontogeny_graph::{Gradient, Graph, GraphError, Node, Program, RunError, Threads, Workspace};
+use ontogeny_graph::{
+    Gradient, Graph, GraphError, Node, ParamSpace, Program, Purpose, RunError, Stream, Threads, Workspace, add_normals,
+};
 
 use self::batches::Batches;
+use self::mask::Mask;
+use self::optimizer::Optimizer;
 use crate::{Model, Nodes, SettingError, Task, memory};
 
 /// Trains a model on a data set; owns the compiled program and its memory.
@@ -20,13 +30,17 @@ use crate::{Model, Nodes, SettingError, Task, memory};
 pub struct Trainer<'a> {
     config: TrainConfig,
     batches: Batches<'a>,
+    optimizer: Optimizer,
+    /// Weights that `freeze` or a mask hold where they are.
+    mask: Mask,
+    seed: u32,
     program: Program,
     workspace: Workspace,
     threads: Threads,
 }
 
 /// All that changes during training: enough, with the configuration, the data and the seed, to continue with the same
-/// bits. There are no other counters: minibatches and learning rates are functions of the step.
+/// bits. Minibatches, learning rates and noise are functions of the step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainState {
     /// Updates done.
@@ -35,6 +49,8 @@ pub struct TrainState {
     pub weights: Vec<f32>,
     /// The optimiser's named buffers, each as long as the weights.
     pub buffers: Vec<(&'static str, Vec<f32>)>,
+    /// Updates in a row, up to the last one, whose loss was below that of `stop_below`; 0 without that setting.
+    pub n_below: u64,
 }
 
 /// What a training reports, in order.
@@ -50,6 +66,12 @@ pub enum TrainEvent<'a> {
         n_steps: u64,
         /// Training loss before it, on its batch.
         loss: f32,
+        /// Learning rate that it used.
+        learning_rate: f64,
+        /// Euclidean norm of its gradient, before clipping; held weights take no part.
+        gradient_norm: f64,
+        /// The state after it. Whoever wants a checkpoint where something happens keeps it; it can be continued like any.
+        state: &'a TrainState,
     },
 }
 
@@ -58,6 +80,8 @@ pub enum TrainEvent<'a> {
 pub enum TrainOutcome {
     /// All steps are done.
     Finished,
+    /// The loss stayed below that of `stop_below`; the last state was handed over as a checkpoint.
+    Converged,
     /// The caller stopped it; the state is complete and can be continued.
     Stopped,
 }
@@ -170,11 +194,36 @@ impl<'a> Trainer<'a> {
         graph.check()?;
         // The weights and their gradient, before anything is made for them.
         fits(model.space().len().saturating_mul(2 * size_of::<f32>()))?;
+        let without_decay = selection::select(model.space(), "no_decay", &config.no_decay)?;
+        let optimizer = Optimizer::new(config, model.space().len(), &without_decay);
+        let mask = Mask::holding(&selection::select(model.space(), "freeze", &config.freeze)?);
         let program = Program::compile(&graph, &[(LOSS, loss)], Gradient::All(loss))?;
         fits(program.workspace_bytes())?;
         let workspace = Workspace::new(&program);
         let threads = Threads::one();
-        Ok(Self { config: config.clone(), batches, program, workspace, threads })
+        Ok(Self { config: config.clone(), batches, optimizer, mask, seed, program, workspace, threads })
+    }
+
+    /// From now on only weights where `is_trained` is true move, and of these not the ones that `freeze` names; all others
+    /// keep their bits, and their gradient counts as 0. A mask is no part of a state: who resumes sets it again.
+    ///
+    /// # Errors
+    /// A mask of another length than the model's parameter space.
+    pub fn set_mask(&mut self, is_trained: &[bool]) -> Result<(), SettingError> {
+        let space = self.program.space();
+        if is_trained.len() != space.len() {
+            let (found, expected) =
+                (format!("{} long", is_trained.len()), format!("an entry for each of {} weights", space.len()));
+            return Err(SettingError::new("train", "mask", found, expected));
+        }
+        let frozen = selection::select(space, "freeze", &self.config.freeze)?;
+        self.mask = Mask::new(is_trained, &frozen);
+        Ok(())
+    }
+
+    /// Names, shapes and places of the parameters that it trains.
+    pub fn space(&self) -> &ParamSpace {
+        self.program.space()
     }
 
     /// From now on `threads` share the work of every update; the bits are those of one thread.
@@ -191,7 +240,7 @@ impl<'a> Trainer<'a> {
         let n = weights.len();
         let names = optimizer::buffer_names(&self.config).iter();
         let buffers = names.map(|&name| (name.to_owned(), vec![0.0; n])).collect();
-        self.resume(0, weights, buffers)
+        self.resume(0, weights, buffers, 0)
     }
 
     /// A state put together again from what was saved of it.
@@ -203,6 +252,7 @@ impl<'a> Trainer<'a> {
         step: u64,
         weights: Vec<f32>,
         buffers: Vec<(String, Vec<f32>)>,
+        n_below: u64,
     ) -> Result<TrainState, ResumeError> {
         if step > self.config.steps {
             return Err(ResumeError::Step { found: step, n_steps: self.config.steps });
@@ -224,7 +274,7 @@ impl<'a> Trainer<'a> {
             }
         }
         let values = buffers.into_iter().map(|(_, values)| values);
-        Ok(TrainState { step, weights, buffers: expected.iter().copied().zip(values).collect() })
+        Ok(TrainState { step, weights, buffers: expected.iter().copied().zip(values).collect(), n_below })
     }
 
     /// Trains from `state` to the last step. `on_event` gets every event and may stop the training by
@@ -244,7 +294,8 @@ impl<'a> Trainer<'a> {
         let schedule = self.config.checkpoints.steps(n_steps);
         loop {
             let step = state.step;
-            if schedule.binary_search(&step).is_ok() {
+            let has_converged = self.config.stop_below.is_some_and(|stop| state.n_below >= stop.n_updates);
+            if has_converged || schedule.binary_search(&step).is_ok() {
                 self.check_weights(state)?;
                 if on_event(TrainEvent::Checkpoint(state)).map_err(TrainError::Caller)?.is_break() {
                     return Ok(TrainOutcome::Stopped);
@@ -253,19 +304,23 @@ impl<'a> Trainer<'a> {
             if step >= n_steps {
                 return Ok(TrainOutcome::Finished);
             }
-            let loss = self.update(state)?;
-            let event = TrainEvent::Step { step, n_steps, loss };
+            if has_converged {
+                return Ok(TrainOutcome::Converged);
+            }
+            let learning_rate = self.config.learning_rate_at(step);
+            let (loss, gradient_norm) = self.update(state, learning_rate)?;
+            let event = TrainEvent::Step { step, n_steps, loss, learning_rate, gradient_norm, state };
             if on_event(event).map_err(TrainError::Caller)?.is_break() {
                 return Ok(TrainOutcome::Stopped);
             }
         }
     }
 
-    /// One update; returns the loss before it.
-    fn update<E>(&mut self, state: &mut TrainState) -> Result<f32, TrainError<E>> {
+    /// One update; returns the loss and the norm of the gradient before it.
+    fn update<E>(&mut self, state: &mut TrainState, learning_rate: f64) -> Result<(f32, f64), TrainError<E>> {
         let step = state.step;
         let failed = |source| TrainError::Run { step, source };
-        let Self { program, workspace, batches, threads, .. } = self;
+        let Self { config, program, workspace, batches, optimizer, mask, seed, threads } = self;
         batches.fill(step, program, workspace).map_err(failed)?;
         program.run(workspace, &state.weights).map_err(failed)?;
         let loss = workspace.output(program, LOSS)[0];
@@ -277,10 +332,24 @@ impl<'a> Trainer<'a> {
                 node: node.unwrap_or_else(|| LOSS.to_owned()),
             });
         }
-        let gradient = workspace.gradient(program);
-        optimizer::update(&self.config, step, &mut state.weights, gradient, &mut state.buffers, threads);
+        let gradient = workspace.gradient_mut(program);
+        mask.clear(gradient);
+        let gradient_norm = optimizer::clip(gradient, config.clip_norm, threads);
+        let weights = &mut state.weights;
+        mask.remember(weights);
+        optimizer.update(step, learning_rate as f32, weights, gradient, &mut state.buffers, threads);
+        if config.temperature > 0.0 {
+            let deviation = (2.0 * learning_rate * config.temperature).sqrt() as f32;
+            // A stream's steps have 32 bits, those of a training 64: the upper half numbers the stream.
+            let noise = Stream::new(*seed, Purpose::TrainingNoise, step >> 32);
+            add_normals(weights, deviation, &noise, step as u32, threads);
+        }
+        mask.restore(weights);
+        if let Some(stop) = config.stop_below {
+            state.n_below = if f64::from(loss) < stop.loss { state.n_below + 1 } else { 0 };
+        }
         state.step += 1;
-        Ok(loss)
+        Ok((loss, gradient_norm))
     }
 
     fn check_weights<E>(&self, state: &TrainState) -> Result<(), TrainError<E>> {
