@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::measures::{ANALYSIS_FILE, PLANS_FILE, Plans};
 use crate::shelf::{Cache, Shelf};
+use crate::training_log::{self, TrainingLog};
 use crate::view::{self, View};
 use crate::{
     Analysis, Calibration, Checkpoint, CheckpointError, CheckpointHeader, Events, Imported, Lookup, Manifest,
@@ -157,6 +158,18 @@ impl RunFolder {
     /// Where the file is damaged or newer.
     pub fn calibration(&self, measure: &str) -> Result<Option<Calibration>, SealedError> {
         calibration::read(&self.place, measure)
+    }
+
+    /// The log of the training; `None` where there was none, or by an ontogeny that kept none.
+    ///
+    /// # Errors
+    /// Where the file is damaged or newer.
+    pub fn training_log(&self) -> Result<Option<TrainingLog>, SealedError> {
+        let log: Option<TrainingLog> = sealed::read(&self.place, training_log::FILE)?;
+        match log.as_ref().map_or(Ok(()), TrainingLog::check) {
+            Ok(()) => Ok(log),
+            Err(found) => Err(SealedError::Damaged { path: self.place.path(training_log::FILE), found }),
+        }
     }
 
     /// Everything planned that has no record yet, by measurement, then by step.

@@ -12,6 +12,7 @@
 //!   measurements.zarr                        stands for the newest tree, for `xarray.open_datatree`
 //!   measures.json                            what is measured, and at which steps
 //!   analysis.json                            transitions and stages
+//!   training.json                            the log of the training
 //!   calibration/MEASURE.json                 sampler settings found before measuring, and every estimate they rest on
 //!   events.jsonl                             what happened, with times
 //!   workers/…  leases/UNIT.00001             who is at work, and on what
@@ -82,6 +83,7 @@ mod shelf;
 mod state;
 mod tensor;
 mod tensor_file;
+mod training_log;
 mod view;
 mod writer;
 mod zarr;
@@ -108,6 +110,7 @@ pub use shelf::Shelf;
 pub use state::State;
 pub use tensor::{Tensor, hash_tensors};
 pub use tensor_file::CheckpointError;
+pub use training_log::{TRAINING_LOG, TrainingLog, TrainingRow};
 pub use view::{Problem, View, ViewError};
 pub use writer::{OpenError, RunWriter};
 

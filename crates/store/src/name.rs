@@ -1,5 +1,7 @@
 //! Names that become files, folders and Zarr nodes: what is allowed.
 
+use crate::training_log::TRAINING_LOG;
+
 /// Longest allowed name in bytes; with a suffix it still fits every file system's 255.
 const MAX_BYTES: usize = 120;
 
@@ -30,7 +32,13 @@ pub(crate) fn check(name: &str) -> Result<(), &'static str> {
 /// As for [`check`].
 pub(crate) fn check_measure(name: &str) -> Result<(), &'static str> {
     check(name)?;
-    if name.contains('.') { Err("contains a dot, which separates measure and component") } else { Ok(()) }
+    if name.contains('.') {
+        Err("contains a dot, which separates measure and component")
+    } else if name == TRAINING_LOG {
+        Err("is the name of the training's log")
+    } else {
+        Ok(())
+    }
 }
 
 /// The stem `step-00001200` of files that belong to a step.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Calibration;
+use crate::{Calibration, TrainingLog};
 
 /// A whole run, as `ontogeny show DIR --json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct RunView {
     /// Sampler settings found by calibration, by measurement.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub calibrations: BTreeMap<String, Calibration>,
+    /// The log of the training; `None` of imported checkpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingLog>,
 }
 
 /// Identity and provenance of a run.
@@ -365,6 +368,7 @@ mod tests {
             }],
             stages: vec![Boundary { step: 5.0, lower: 4.0, upper: 6.0, observables: vec!["llc.full".to_owned()] }],
             calibrations: BTreeMap::new(),
+            training: None,
         };
         let text = serde_json::to_string(&view).unwrap();
         assert!(text.contains(r#""values":[[0.1,-9.202e-9],[null,null]]"#), "{text}");

@@ -66,12 +66,13 @@ pub(crate) fn seal(folder: &RunFolder) -> Result<(), SealError> {
             return Ok(place.backend().point(NAME, &generation.index.tree)?);
         }
         let Some(measured) = view::load_from(&shelf, &plans, Wanted::All)? else { continue };
+        let training = folder.training_log().map_err(|error| io::Error::other(error.to_string()))?;
         let mut index = index(&measured);
         // Named by its content: should two workers make it, they make the same files.
         let content = serde_json::to_vec(&index).map_err(io::Error::from)?;
         index.tree = format!("{}/{number:08}-{}.zarr", generation::TREES, &blake3::hash(&content).to_hex()[..16]);
         let tree = index.tree.clone();
-        index.files = zarr::write(folder, &tree, &measured)?;
+        index.files = zarr::write(folder, &tree, &measured, training.as_ref())?;
         if !place.create(&generation::key(number), &sealed::seal(&index).map_err(io::Error::from)?)? {
             // Another worker took this one for dead and was faster, unless the name is taken by what is no index.
             if generation::numbers(place)?.last().is_none_or(|&newest| newest < number) {

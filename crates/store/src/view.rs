@@ -207,6 +207,7 @@ pub(crate) fn assemble(folder: &RunFolder) -> Result<View, ViewError> {
         transitions: analysis.transitions,
         stages: analysis.stages,
         calibrations,
+        training: folder.training_log()?,
     };
     Ok(View { results, problems })
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::crew::Crew;
 use crate::folder::IMPORTED_FILE;
 use crate::measures::{ANALYSIS_FILE, PLANS_FILE};
+use crate::training_log::{self, TrainingLog};
 use crate::{
     Analysis, Calibration, CheckpointError, Claim, FORMAT_VERSION, Imported, Manifest, ManifestError, MeasurePlan,
     Place, Record, RecordError, RunFolder, SealError, SealedError, State, Tensor, Worker, Written, calibration,
@@ -200,6 +201,14 @@ impl RunWriter {
     /// Where the file cannot be written.
     pub fn write_analysis(&self, analysis: &Analysis) -> Result<(), SealedError> {
         sealed::write(self.place(), ANALYSIS_FILE, analysis)
+    }
+
+    /// Replaces the log of the training.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write_training_log(&self, log: &TrainingLog) -> Result<(), SealedError> {
+        sealed::write(self.place(), training_log::FILE, log)
     }
 
     /// Seals all loose records of planned measurements into Zarr arrays and makes `measurements.zarr` stand for them.

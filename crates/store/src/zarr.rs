@@ -18,8 +18,9 @@ use zarrs::storage::{ListableStorageTraits as _, ReadableStorageTraits as _, Sto
 
 use crate::grid::{self, Labels};
 use crate::seal::SealError;
+use crate::training_log::TRAINING_LOG;
 use crate::view::Measured;
-use crate::{Coordinate, Detail, FORMAT_VERSION, NumberType, Place, RunFolder, Status, ViewError};
+use crate::{Coordinate, Detail, FORMAT_VERSION, NumberType, Place, RunFolder, Status, TrainingLog, ViewError};
 
 /// Values in one compressed chunk, if a step does not hold more; a chunk is what a reader decompresses at least.
 const CHUNK_VALUES: usize = 1 << 13;
@@ -32,6 +33,7 @@ pub(crate) fn write(
     folder: &RunFolder,
     root: &str,
     measured: &BTreeMap<String, Measured>,
+    training: Option<&TrainingLog>,
 ) -> Result<BTreeMap<String, String>, SealError> {
     let mut tree = Tree { store: Arc::new(MemoryStore::new()), nodes: Vec::new() };
     let manifest = folder.manifest();
@@ -42,6 +44,9 @@ pub(crate) fn write(
     tree.group("/", attributes)?;
     for (measure, measured) in measured {
         write_measure(&mut tree, measure, measured, folder)?;
+    }
+    if let Some(log) = training {
+        write_training_log(&mut tree, log)?;
     }
     tree.consolidate()?;
     tree.save(folder.place(), root)
@@ -73,6 +78,22 @@ fn write_measure(tree: &mut Tree, measure: &str, measured: &Measured, run: &RunF
     }
     write_status(tree, &group, &measured.status())?;
     write_details(tree, &group, measured)
+}
+
+/// What of a training's log does not depend on the machine's speed, along `update`.
+fn write_training_log(tree: &mut Tree, log: &TrainingLog) -> Result<(), SealError> {
+    let group = format!("/{TRAINING_LOG}");
+    tree.group(
+        &group,
+        json!({ "description": "Means over the updates since the row before; rates and counts at its end." }),
+    )?;
+    let updates: Vec<Coordinate> = log.update.iter().map(|&update| Coordinate::Number(update)).collect();
+    tree.labels(&format!("{group}/update"), "update", &updates)?;
+    for (name, unit, values) in log.columns() {
+        let (path, shape) = (format!("{group}/{name}"), [values.len()]);
+        tree.numbers(&path, &["update"], &shape, NumberType::Float64, values, json!({ "units": unit }))?;
+    }
+    Ok(())
 }
 
 fn write_status(tree: &mut Tree, group: &str, status: &[Status]) -> Result<(), SealError> {

@@ -185,6 +185,7 @@ mod tests {
             transitions: vec![],
             stages: vec![],
             calibrations: BTreeMap::new(),
+            training: None,
         };
         let all = all_series(&view);
         assert_eq!(all[0].series.steps().len(), 27);

@@ -16,6 +16,8 @@ use crate::{Run, Source, StudyError, import};
 /// All units of work of a run, step by step, as this worker knows them.
 pub(crate) struct Board<'a> {
     run: &'a Run,
+    /// Steps of the checkpoints that there will be.
+    steps: Vec<u64>,
     units: Vec<Unit>,
     /// Units before this one are done.
     first: usize,
@@ -56,13 +58,11 @@ pub(crate) enum Next {
 
 impl<'a> Board<'a> {
     pub(crate) fn new(run: &'a Run, writer: &RunWriter, options: &Options<'_>) -> Result<Self, StudyError> {
-        let at_step = |&step| (0..run.file.measures.len()).map(move |measure| (measure, step));
-        let unit = |(measure, step)| Unit { measure, step, key: None, is_done: false, was_damaged: false };
-        let units = run.steps.iter().flat_map(at_step).map(unit).collect();
         let checkpoints = run.imported.iter().map(|c| (c.step, c.blake3.clone())).collect();
         let mut board = Self {
             run,
-            units,
+            steps: Vec::new(),
+            units: Vec::new(),
             first: 0,
             checkpoints,
             next_step: 0,
@@ -71,8 +71,34 @@ impl<'a> Board<'a> {
             n_done: 0,
             weights: None,
         };
+        board.find_end(writer)?;
         board.look_closely(writer, options)?;
         Ok(board)
+    }
+
+    /// Learns whether the training has ended before the end of its schedule: what would come after is no longer to be done.
+    pub(crate) fn find_end(&mut self, writer: &RunWriter) -> Result<(), StudyError> {
+        let steps = self.run.steps_in(Some(writer.folder()))?;
+        if steps == self.steps {
+            return Ok(());
+        }
+        let mut known: BTreeMap<(u64, usize), Unit> =
+            self.units.drain(..).map(|unit| ((unit.step, unit.measure), unit)).collect();
+        let mut n_new = 0;
+        for &step in &steps {
+            for measure in 0..self.run.file.measures.len() {
+                let unit = known.remove(&(step, measure));
+                n_new += usize::from(unit.is_none());
+                let new = || Unit { measure, step, key: None, is_done: false, was_damaged: false };
+                self.units.push(unit.unwrap_or_else(new));
+            }
+        }
+        // Of what is no longer planned nothing was done, because its checkpoints never were.
+        self.n_total = (self.n_total + n_new).saturating_sub(known.len());
+        self.steps = steps;
+        (self.first, self.next_step) = (0, 0);
+        self.find_keys(0..self.units.len());
+        Ok(())
     }
 
     /// Checkpoints that exist.
@@ -87,8 +113,8 @@ impl<'a> Board<'a> {
 
     /// The first step of the schedule that has no checkpoint, or the last where its state is missing.
     pub(crate) fn first_checkpoint_to_come(&self) -> Option<u64> {
-        let missing = self.run.steps.get(self.next_step).copied();
-        missing.or_else(|| self.run.steps.last().copied().filter(|_| !self.has_last_state))
+        let missing = self.steps.get(self.next_step).copied();
+        missing.or_else(|| self.steps.last().copied().filter(|_| !self.has_last_state))
     }
 
     /// Reads and verifies every record anew; what is damaged is said, and counts as not done.
@@ -144,7 +170,7 @@ impl<'a> Board<'a> {
     pub(crate) fn learn(&mut self, writer: &RunWriter, step: u64) -> Result<(), StudyError> {
         self.checkpoints.insert(step, writer.folder().checkpoint_header(step)?.hash);
         let n_measures = self.run.file.measures.len();
-        if let Ok(step_idx) = self.run.steps.binary_search(&step) {
+        if let Ok(step_idx) = self.steps.binary_search(&step) {
             self.find_keys(step_idx * n_measures..(step_idx + 1) * n_measures);
         }
         Ok(())
@@ -152,8 +178,9 @@ impl<'a> Board<'a> {
 
     fn find_checkpoints(&mut self, writer: &RunWriter) -> Result<(), StudyError> {
         self.has_last_state = true;
-        if let Source::Train(config) = &self.run.file.source {
-            self.has_last_state = writer.folder().state_step()?.is_some_and(|step| step >= config.steps);
+        if matches!(self.run.file.source, Source::Train(_)) {
+            let last = self.steps.last().copied().unwrap_or_default();
+            self.has_last_state = writer.folder().state_step()?.is_some_and(|step| step >= last);
             for step in writer.folder().checkpoint_steps().map_err(StudyError::Io)? {
                 if let Entry::Vacant(new) = self.checkpoints.entry(step) {
                     new.insert(writer.folder().checkpoint_header(step)?.hash);
@@ -165,7 +192,7 @@ impl<'a> Board<'a> {
     }
 
     fn find_keys(&mut self, units: Range<usize>) {
-        while self.run.steps.get(self.next_step).is_some_and(|step| self.checkpoints.contains_key(step)) {
+        while self.steps.get(self.next_step).is_some_and(|step| self.checkpoints.contains_key(step)) {
             self.next_step += 1;
         }
         for unit in self.units[units].iter_mut().filter(|unit| unit.key.is_none()) {

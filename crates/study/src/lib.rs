@@ -30,6 +30,7 @@ mod series;
 mod sweep;
 mod toml_source;
 mod training;
+mod training_log;
 
 pub use detect::{Detection, Found, detect};
 pub use error::StudyError;

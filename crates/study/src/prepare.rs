@@ -10,7 +10,7 @@ use ontogeny_zoo::{Model, Task, Trainer};
 
 use crate::instruments::Instruments;
 use crate::sections::MeasureConfig;
-use crate::{RunFile, Source, StudyError, import};
+use crate::{RunFile, Source, StudyError, import, training};
 
 /// Version of the detector of transitions and stages: where it is raised, finished runs are looked at again.
 const DETECTOR_VERSION: u32 = 2;
@@ -147,13 +147,14 @@ impl Run {
             }
             measures.push((name.clone(), missing, plan.steps.len()));
         }
+        let checkpoints = self.steps_in(folder.as_ref())?;
         let training = match &self.file.source {
             Source::Train(train) => {
                 let done = match &folder {
                     Some(folder) => folder.read_state()?.map_or(0, |state| state.step),
                     None => 0,
                 };
-                Some(train.steps - done.min(train.steps))
+                Some(checkpoints.last().copied().unwrap_or(train.steps).saturating_sub(done))
             }
             Source::Import(_) => None,
         };
@@ -163,7 +164,7 @@ impl Run {
             n_parameters: self.model.space().len(),
             splits: self.task.splits.iter().map(|split| (split.name.to_owned(), split.data.len())).collect(),
             training,
-            checkpoints: self.steps.clone(),
+            checkpoints,
             measures,
         })
     }
@@ -181,14 +182,14 @@ impl Run {
 
     /// The measurements with the key of every record whose checkpoint exists.
     pub(crate) fn plans(&self, folder: Option<&RunFolder>) -> Result<BTreeMap<String, MeasurePlan>, StudyError> {
-        let tensors = self.tensors(folder)?;
+        let (tensors, planned) = (self.tensors(folder)?, self.steps_in(folder)?);
         let mut plans = BTreeMap::new();
         for measure in &self.file.measures {
             // Without settings there is nothing that a record could depend on.
             let is_open = measure.observable.awaits_calibration();
             let key = |step: &u64| tensors.get(step).filter(|_| !is_open).map(|hash| self.key(measure, hash));
             let keyed = |&step: &u64| (step, key(&step));
-            let steps = self.steps.iter().map(keyed).collect();
+            let steps = planned.iter().map(keyed).collect();
             let (unit, description) = measure.observable.describe(self.model.interface());
             let kind = measure.observable.kind().to_owned();
             plans.insert(
@@ -197,6 +198,19 @@ impl Run {
             );
         }
         Ok(plans)
+    }
+
+    /// Steps of all checkpoints that there will be: those of the schedule, unless the training in `folder` has ended before
+    /// (`stop_below`).
+    pub(crate) fn steps_in(&self, folder: Option<&RunFolder>) -> Result<Vec<u64>, StudyError> {
+        let mut steps = self.steps.clone();
+        if let (Some(folder), Source::Train(train)) = (folder, &self.file.source)
+            && let Some(end) = training::end(folder, train)?
+        {
+            steps.retain(|&step| step < end);
+            steps.push(end);
+        }
+        Ok(steps)
     }
 
     /// The hash of every checkpoint that exists.

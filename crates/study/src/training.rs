@@ -5,17 +5,26 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
 use ontogeny_graph::Threads;
-use ontogeny_store::{RunWriter, State, Tensor};
+use ontogeny_store::{RunFolder, RunWriter, State, Tensor};
 use ontogeny_zoo::{TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer};
 
 use crate::event::Event;
 use crate::execute::Options;
+use crate::training_log::Log;
 use crate::{Run, StudyError};
 
 /// Name of the flat weights in a saved state.
 const WEIGHTS: &str = "weights";
 /// Name of the count of losses below that of `stop_below`; missing where it is 0.
 const N_BELOW: &str = "n_below";
+
+/// The step at which the training in `folder` ended before the end of its schedule.
+pub(crate) fn end(folder: &RunFolder, config: &TrainConfig) -> Result<Option<u64>, StudyError> {
+    let Some(stop) = config.stop_below else { return Ok(None) };
+    let saved = folder.read_state()?.filter(|saved| saved.step < config.steps);
+    let n_below = |saved: &State| saved.counters.get(N_BELOW).copied().unwrap_or(0);
+    Ok(saved.filter(|saved| n_below(saved) >= stop.n_updates).map(|saved| saved.step))
+}
 
 impl Run {
     /// Trains from the newest state; every checkpoint is announced once it is safe on the disk.
@@ -39,14 +48,18 @@ impl Run {
             }
             None => trainer.start(self.model.initial_weights(self.file.seed))?,
         };
+        let mut log = Log::resume(writer, config, trainer.batch_size(), self.model.interface(), state.step)?;
         let outcome = trainer.run(&mut state, |event| match event {
             TrainEvent::Checkpoint(state) => {
+                // Before the state that continues after it, so that no row is ever missing.
+                log.save(writer)?;
                 self.save(writer, state)?;
                 // Nobody listens once measuring has failed; the training then stops at its next step.
                 let _ = announce.send(state.step);
                 Ok(ControlFlow::Continue(()))
             }
-            TrainEvent::Step { step, n_steps, loss, .. } => {
+            TrainEvent::Step { step, n_steps, loss, learning_rate, gradient_norm, .. } => {
+                log.add(step, loss, learning_rate, gradient_norm);
                 (options.observer)(&Event::Trained { step: step + 1, n_steps, loss });
                 let stop = options.cancel.load(Ordering::Relaxed);
                 Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })

@@ -123,6 +123,7 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
         checkpoints,
         observables,
         calibrations: BTreeMap::from([("llc".to_owned(), calibration())]),
+        training: None,
     }
 }
 

@@ -226,6 +226,11 @@ impl<'a> Trainer<'a> {
         self.program.space()
     }
 
+    /// Examples of each update.
+    pub fn batch_size(&self) -> usize {
+        self.batches.size()
+    }
+
     /// From now on `threads` share the work of every update; the bits are those of one thread.
     pub fn set_threads(&mut self, threads: &Threads) {
         self.workspace.set_threads(&self.program, threads);

@@ -1,0 +1,118 @@
+//! The training of a run: its log, also after an interruption, and a training that ends before its schedule.
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
+
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ontogeny_store::{RunFolder, Status, TrainingLog};
+use ontogeny_study::{Event, Options, Overrides, Run, RunFile, StudyError, Summary};
+
+const TEXT: &str = r#"seed = 5
+
+[task]
+kind = "modular_arithmetic"
+p = 5
+operation = "add"
+train_fraction = 0.8
+
+[network]
+kind = "transformer"
+layers = 1
+d_model = 8
+heads = 2
+d_mlp = 8
+activation = "gelu"
+normalization = "none"
+positions = "learned"
+
+[train]
+optimizer = "adamw"
+learning_rate = 0.01
+warmup_steps = 4
+batch = 10
+steps = 40
+checkpoints = [0, 7, 20, 40]
+
+[measure.loss]
+"#;
+
+fn run(changes: &[(&str, &str)]) -> Run {
+    let set = changes.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let overrides = Overrides { set, ..Overrides::default() };
+    Run::prepare(RunFile::parse(Path::new("tiny.toml"), TEXT, &overrides).unwrap(), "a test").unwrap()
+}
+
+/// Executes, interrupted after `n_updates` where that is given.
+fn execute(run: &Run, directory: &Path, n_updates: Option<u64>) -> Result<Summary, StudyError> {
+    let cancel = AtomicBool::new(false);
+    let observer = |event: &Event| {
+        if matches!(event, Event::Trained { step, .. } if Some(*step) == n_updates) {
+            cancel.store(true, Ordering::Relaxed);
+        }
+    };
+    run.execute(directory, &Options { threads: NonZero::<usize>::MIN, observer: &observer, cancel: &cancel })
+}
+
+fn log(directory: &Path) -> TrainingLog {
+    RunFolder::open(directory).unwrap().training_log().unwrap().unwrap()
+}
+
+#[test]
+fn the_log_has_every_update_of_a_short_training() {
+    let scratch = tempfile::tempdir().unwrap();
+    let summary = execute(&run(&[]), scratch.path(), None).unwrap();
+    let log = log(scratch.path());
+    assert_eq!(log.update, (1..=40).collect::<Vec<_>>());
+    assert_eq!(log.examples, (1..=40).map(|n| 10 * n).collect::<Vec<_>>());
+    assert_eq!(log.tokens, (1..=40).map(|n| 30 * n).collect::<Vec<_>>());
+    assert_eq!(log.learning_rate[..6], [0.0, 0.0025, 0.005, 0.0075, 0.01, 0.01]);
+    assert!(log.gradient_norm.iter().chain(&log.seconds).all(|&x| x > 0.0 && x < 1e3), "{log:?}");
+    // The first update sees the initial weights, on ten of the twenty training pairs.
+    let first = summary.view.observables["loss"].series(0)[0].0.unwrap();
+    assert!((log.loss[0] - first).abs() < 0.5, "{} {first}", log.loss[0]);
+    assert_eq!(summary.view.training.as_ref(), Some(&log));
+    // It is read by Python like everything else.
+    assert!(scratch.path().join("measurements.zarr/training_log/gradient_norm/zarr.json").exists());
+}
+
+#[test]
+fn an_interrupted_log_is_continued_as_if_nothing_had_been() {
+    let scratch = tempfile::tempdir().unwrap();
+    let [whole, parts] = ["whole", "parts"].map(|name| scratch.path().join(name));
+    execute(&run(&[]), &whole, None).unwrap();
+    for n_updates in [3, 11, 25] {
+        assert!(execute(&run(&[]), &parts, Some(n_updates)).unwrap_err().is_interruption());
+    }
+    execute(&run(&[]), &parts, None).unwrap();
+    let numbers = |directory: &Path| TrainingLog { seconds: Vec::new(), ..log(directory) };
+    assert_eq!(numbers(&parts), numbers(&whole));
+}
+
+#[test]
+fn a_training_may_end_before_its_schedule() {
+    let scratch = tempfile::tempdir().unwrap();
+    let [whole, parts] = ["whole", "parts"].map(|name| scratch.path().join(name));
+    let early =
+        run(&[("train.stop_below", "{ loss = 1.55, for = 2 }"), ("train.steps", "400"), ("train.warmup_steps", "0")]);
+    let summary = execute(&early, &whole, None).unwrap();
+    let end = *summary.view.checkpoints.last().unwrap();
+    assert!((2..400).contains(&end), "ended at {end}");
+    let log = log(&whole);
+    assert_eq!(log.update.last(), Some(&end));
+    // In a log of every update, the last two are the first two in a row below the bound.
+    let below: Vec<bool> = log.loss.iter().map(|&loss| loss < 1.55).collect();
+    let first = below.windows(2).position(|pair| pair == [true, true]).unwrap();
+    assert_eq!(log.update[first + 1], end);
+    // Every checkpoint that there is is measured, and nothing else is waited for.
+    let loss = &summary.view.observables["loss"];
+    assert_eq!(loss.status, vec![Status::Done; summary.view.checkpoints.len()]);
+    let work = early.work_to_do(whole.as_path()).unwrap();
+    assert_eq!((work.training, work.checkpoints.last(), work.measures[0].1), (Some(0), Some(&end), 0));
+    let again = execute(&early, &whole, None).unwrap();
+    assert_eq!(again.view, summary.view);
+    // The same after an interruption.
+    assert!(execute(&early, &parts, Some(2)).unwrap_err().is_interruption());
+    let continued = execute(&early, &parts, None).unwrap();
+    assert_eq!(continued.view.observables, summary.view.observables);
+}
