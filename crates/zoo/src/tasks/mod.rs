@@ -2,6 +2,7 @@
 
 mod deep_linear;
 mod digit_addition;
+mod few_shot;
 mod gcd;
 mod in_context_regression;
 mod indices;
@@ -9,15 +10,18 @@ mod modular_arithmetic;
 mod regression_predictors;
 mod repeated_tokens;
 mod sampled;
+mod skip_trigrams;
 mod sorting;
 mod sparse_parity;
 mod split;
 mod superposition;
 mod superposition_points;
+mod translation;
 mod word_sorting;
 
 pub use deep_linear::{DeepLinearConfig, LinearInput, LinearLoss};
 pub use digit_addition::DigitAdditionConfig;
+pub use few_shot::FewShotConfig;
 pub use gcd::{GcdConfig, OperandLaw, OutcomeLaw};
 pub use in_context_regression::InContextRegressionConfig;
 pub use indices::IndexFileError;
@@ -27,11 +31,13 @@ pub use regression_predictors::{
 };
 pub use repeated_tokens::{PredictTokens, RepeatedTokensConfig};
 pub use sampled::Endless;
+pub use skip_trigrams::SkipTrigramsConfig;
 pub use sorting::SortingConfig;
 pub use sparse_parity::SparseParityConfig;
 pub use split::{Split, SubtaskBy, Subtasks};
 pub use superposition::{FeatureInput, SuperpositionConfig};
 pub use superposition_points::{Polygon, one_hot_population_loss};
+pub use translation::TranslationConfig;
 pub use word_sorting::{WordSortingConfig, WordUnit, word_list};
 
 use std::fmt;
@@ -67,6 +73,12 @@ pub enum TaskConfig {
     WordSorting(WordSortingConfig),
     /// Greatest common divisors.
     Gcd(GcdConfig),
+    /// Skip trigrams.
+    SkipTrigrams(SkipTrigramsConfig),
+    /// Toy translation.
+    Translation(TranslationConfig),
+    /// Few-shot classification in the context.
+    FewShot(FewShotConfig),
 }
 
 /// A task made ready: data only.
@@ -108,6 +120,9 @@ impl TaskConfig {
         "sorting",
         "word_sorting",
         "gcd",
+        "skip_trigrams",
+        "translation",
+        "few_shot",
     ];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
@@ -127,6 +142,9 @@ impl TaskConfig {
             "sorting" => SortingConfig::deserialize(settings).map(Self::Sorting),
             "word_sorting" => WordSortingConfig::deserialize(settings).map(Self::WordSorting),
             "gcd" => GcdConfig::deserialize(settings).map(Self::Gcd),
+            "skip_trigrams" => SkipTrigramsConfig::deserialize(settings).map(Self::SkipTrigrams),
+            "translation" => TranslationConfig::deserialize(settings).map(Self::Translation),
+            "few_shot" => FewShotConfig::deserialize(settings).map(Self::FewShot),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -148,6 +166,9 @@ impl TaskConfig {
             Self::Sorting(config) => Ok(config.prepare(run_seed)?),
             Self::WordSorting(config) => Ok(config.prepare(run_seed)?),
             Self::Gcd(config) => Ok(config.prepare(run_seed)?),
+            Self::SkipTrigrams(config) => Ok(config.prepare(run_seed)?),
+            Self::Translation(config) => Ok(config.prepare(run_seed)?),
+            Self::FewShot(config) => Ok(config.prepare(run_seed)?),
         }
     }
 }
