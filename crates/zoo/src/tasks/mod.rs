@@ -3,6 +3,7 @@
 mod deep_linear;
 mod digit_addition;
 mod few_shot;
+mod games;
 mod gcd;
 mod in_context_regression;
 mod indices;
@@ -22,6 +23,10 @@ mod word_sorting;
 pub use deep_linear::{DeepLinearConfig, LinearInput, LinearLoss};
 pub use digit_addition::DigitAdditionConfig;
 pub use few_shot::FewShotConfig;
+pub use games::{
+    IllegalMove, OthelloBoard, OthelloConfig, Square, TicTacToeBoard, TicTacToeConfig, TicTacToeGames, othello_square,
+    othello_states, othello_token, tic_tac_toe_states,
+};
 pub use gcd::{GcdConfig, OperandLaw, OutcomeLaw};
 pub use in_context_regression::InContextRegressionConfig;
 pub use indices::IndexFileError;
@@ -79,6 +84,10 @@ pub enum TaskConfig {
     Translation(TranslationConfig),
     /// Few-shot classification in the context.
     FewShot(FewShotConfig),
+    /// Next moves in tic-tac-toe.
+    TicTacToe(TicTacToeConfig),
+    /// Next moves in Othello.
+    Othello(OthelloConfig),
 }
 
 /// A task made ready: data only.
@@ -123,6 +132,8 @@ impl TaskConfig {
         "skip_trigrams",
         "translation",
         "few_shot",
+        "tic_tac_toe",
+        "othello",
     ];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
@@ -145,6 +156,8 @@ impl TaskConfig {
             "skip_trigrams" => SkipTrigramsConfig::deserialize(settings).map(Self::SkipTrigrams),
             "translation" => TranslationConfig::deserialize(settings).map(Self::Translation),
             "few_shot" => FewShotConfig::deserialize(settings).map(Self::FewShot),
+            "tic_tac_toe" => TicTacToeConfig::deserialize(settings).map(Self::TicTacToe),
+            "othello" => OthelloConfig::deserialize(settings).map(Self::Othello),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -169,6 +182,8 @@ impl TaskConfig {
             Self::SkipTrigrams(config) => Ok(config.prepare(run_seed)?),
             Self::Translation(config) => Ok(config.prepare(run_seed)?),
             Self::FewShot(config) => Ok(config.prepare(run_seed)?),
+            Self::TicTacToe(config) => Ok(config.prepare(run_seed)?),
+            Self::Othello(config) => Ok(config.prepare(run_seed)?),
         }
     }
 }
