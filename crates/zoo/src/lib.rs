@@ -62,12 +62,13 @@ pub use networks::{Activation, MlpConfig, NetworkConfig, Normalization, Position
 pub use setting::SettingError;
 pub use tasks::{
     DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, FewShotConfig, GcdConfig, IllegalMove,
-    InContextRegressionConfig, IndexFileError, LinearInput, LinearLoss, ModularArithmeticConfig, OperandLaw, Operation,
-    OthelloBoard, OthelloConfig, OutcomeLaw, Polygon, PositionError, PredictTokens, Prediction, RepeatedTokensConfig,
-    SkipTrigramsConfig, SortingConfig, SparseParityConfig, Split, Square, SubtaskBy, Subtasks, SuperpositionConfig,
-    Task, TaskConfig, TaskError, TicTacToeBoard, TicTacToeConfig, TicTacToeGames, TranslationConfig, WordSortingConfig,
-    WordUnit, dmmse_predictions, one_hot_population_loss, othello_square, othello_states, othello_token,
-    ridge_predictions, squared_errors_by_position, tic_tac_toe_states, word_list,
+    InContextRegressionConfig, IndexFileError, IoiConfig, IoiOrder, IoiPrompt, LinearInput, LinearLoss,
+    ModularArithmeticConfig, OperandLaw, Operation, OthelloBoard, OthelloConfig, OutcomeLaw, Polygon, PositionError,
+    PredictTokens, Prediction, RepeatedTokensConfig, SkipTrigramsConfig, SortingConfig, SparseParityConfig, Split,
+    Square, SubtaskBy, Subtasks, SuperpositionConfig, Task, TaskConfig, TaskError, TicTacToeBoard, TicTacToeConfig,
+    TicTacToeGames, ToyIoiConfig, TranslationConfig, WordSortingConfig, WordUnit, dmmse_predictions, ioi_prompts,
+    ioi_vocabulary, one_hot_population_loss, othello_square, othello_states, othello_token, ridge_predictions,
+    squared_errors_by_position, tic_tac_toe_states, word_list,
 };
 pub use train::{
     Batch, CheckpointSchedule, OptimizerKind, ResumeError, Spacing, TrainConfig, TrainError, TrainEvent, TrainOutcome,

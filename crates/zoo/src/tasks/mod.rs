@@ -7,6 +7,8 @@ mod games;
 mod gcd;
 mod in_context_regression;
 mod indices;
+mod ioi;
+mod ioi_prompts;
 mod modular_arithmetic;
 mod regression_predictors;
 mod repeated_tokens;
@@ -30,6 +32,8 @@ pub use games::{
 pub use gcd::{GcdConfig, OperandLaw, OutcomeLaw};
 pub use in_context_regression::InContextRegressionConfig;
 pub use indices::IndexFileError;
+pub use ioi::{IoiConfig, ToyIoiConfig, ioi_vocabulary};
+pub use ioi_prompts::{IoiOrder, IoiPrompt, ioi_prompts};
 pub use modular_arithmetic::{ModularArithmeticConfig, Operation};
 pub use regression_predictors::{
     PositionError, Prediction, dmmse_predictions, ridge_predictions, squared_errors_by_position,
@@ -88,6 +92,10 @@ pub enum TaskConfig {
     TicTacToe(TicTacToeConfig),
     /// Next moves in Othello.
     Othello(OthelloConfig),
+    /// Indirect object identification.
+    Ioi(IoiConfig),
+    /// A toy of it.
+    ToyIoi(ToyIoiConfig),
 }
 
 /// A task made ready: data only.
@@ -134,6 +142,8 @@ impl TaskConfig {
         "few_shot",
         "tic_tac_toe",
         "othello",
+        "ioi",
+        "toy_ioi",
     ];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
@@ -158,6 +168,8 @@ impl TaskConfig {
             "few_shot" => FewShotConfig::deserialize(settings).map(Self::FewShot),
             "tic_tac_toe" => TicTacToeConfig::deserialize(settings).map(Self::TicTacToe),
             "othello" => OthelloConfig::deserialize(settings).map(Self::Othello),
+            "ioi" => IoiConfig::deserialize(settings).map(Self::Ioi),
+            "toy_ioi" => ToyIoiConfig::deserialize(settings).map(Self::ToyIoi),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -184,6 +196,8 @@ impl TaskConfig {
             Self::FewShot(config) => Ok(config.prepare(run_seed)?),
             Self::TicTacToe(config) => Ok(config.prepare(run_seed)?),
             Self::Othello(config) => Ok(config.prepare(run_seed)?),
+            Self::Ioi(config) => Ok(config.prepare(run_seed)?),
+            Self::ToyIoi(config) => Ok(config.prepare(run_seed)?),
         }
     }
 }

@@ -56,7 +56,7 @@ pub(crate) struct Numbers {
 
 impl Numbers {
     /// The numbers of `stream`, from the first on, for the example of that number.
-    fn new(stream: Stream, example: u64) -> Self {
+    pub(super) fn new(stream: Stream, example: u64) -> Self {
         Self { stream, example, at: 0 }
     }
 
