@@ -19,9 +19,11 @@ use crate::{Interface, Read, SettingError};
 /// With `bos` the id `vocabulary` stands first. All tokens but the first are predicted. The sub-task `repeated` is the tokens
 /// of later copies, of placed copies without their first, which nothing announces; `other` is all else.
 ///
-/// The smallest losses: ln `vocabulary` on `other` and 0 on `repeated`, exactly so for plain repeats (whose every token from
-/// the second copy on is known from its position). With placed copies no more than ln(number of placements) in all of a
-/// sequence's tokens lies between that and the best loss, where the vocabulary is so large that chance makes no repeats.
+/// Whoever takes a token for told by an earlier copy or else for random has the losses 0 on `repeated` and ln `vocabulary` on
+/// `other`. For plain repeats nothing is better: from the second copy on every token is known from its position. With placed
+/// copies also the places are information: with N = `length`, L = `block` and r = `repeats` the least sum over a sequence's
+/// predicted tokens lies between (N − (r − 1)L − 1)·ln `vocabulary`, the free tokens after the first, and that plus the logarithm
+/// of the number of placements, C(N − rL + r, r) (one more free token with `bos`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RepeatedTokensConfig {
