@@ -15,8 +15,8 @@ use crate::{Interface, Read, SettingError};
 ///
 /// An example is a prompt such as `After A and B went to the store , B gave a ring to`, a word or a mark a token, with padding
 /// before it so that all end at the last position; the answer is the name A. Ids are those of [`ioi_vocabulary`]: the names
-/// first, padding last. The sub-tasks `abba` and `baba` are the two orders of the first two names, as often. The split `abc`
-/// has three different names in the same templates, and as target the name in the place of A: for ablations by the mean.
+/// first, padding last. The sub-tasks `abba`, where the answer comes first, and `baba` are equally likely. The split `abc` has
+/// three different names in the same templates, and as target the name in the place of A: for ablations by the mean.
 /// The smallest loss is 0, but for the split `abc`. For language models there are the prompts themselves:
 /// [`ioi_prompts`](crate::ioi_prompts).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,11 +78,10 @@ fn subtasks() -> Subtasks {
     Subtasks { names: vec!["abba".to_owned(), "baba".to_owned()], by: SubtaskBy::Example }
 }
 
-/// The order of an example and the number of its sub-task, 0 where it belongs to none.
-fn draw_order(is_abc: bool, subtask: Option<u32>, numbers: &mut Numbers) -> (IoiOrder, u32) {
-    let drawn = numbers.below(ORDERS.len()) as u32;
-    let number = subtask.unwrap_or(drawn);
-    if is_abc { (IoiOrder::Abc, 0) } else { (ORDERS[number as usize], number) }
+/// The order of an example.
+fn draw_order(is_abc: bool, subtask: Option<u32>, numbers: &mut Numbers) -> IoiOrder {
+    let drawn = numbers.below(ORDERS.len());
+    if is_abc { IoiOrder::Abc } else { ORDERS[subtask.map_or(drawn, |wanted| wanted as usize)] }
 }
 
 impl IoiConfig {
@@ -117,13 +116,13 @@ impl Distribution for Prompts {
     }
 
     fn draw_of(&self, subtask: Option<u32>, numbers: &mut Numbers, example: &mut Example<'_>) {
-        let (order, number) = draw_order(self.is_abc, subtask, numbers);
+        let order = draw_order(self.is_abc, subtask, numbers);
         let prompt = draw(order, numbers);
         let (padding, tokens) = example.tokens.split_at_mut(self.length - prompt.words.len());
         padding.fill(self.ids.len() as i32);
         tokens.iter_mut().zip(&prompt.words).for_each(|(token, word)| *token = self.ids[word]);
         example.targets[0] = self.ids[prompt.answer];
-        example.subtask = number;
+        example.subtask = u32::from(prompt.subject_at[0] < prompt.answer_at);
     }
 }
 
@@ -165,7 +164,7 @@ impl Distribution for NameSequences {
 
     fn draw_of(&self, subtask: Option<u32>, numbers: &mut Numbers, example: &mut Example<'_>) {
         let ToyIoiConfig { length, names, fillers, .. } = self.config;
-        let (order, number) = draw_order(self.is_abc, subtask, numbers);
+        let order = draw_order(self.is_abc, subtask, numbers);
         let (tokens, query) = example.tokens.split_at_mut(length - 1);
         for token in tokens.iter_mut() {
             *token = (names + numbers.below(fillers)) as i32;
@@ -183,7 +182,7 @@ impl Distribution for NameSequences {
         };
         places.iter().zip(shown).for_each(|(&at, name)| tokens[at] = name as i32);
         example.targets[0] = a as i32;
-        example.subtask = number;
+        example.subtask = u32::from(shown[0] != a);
     }
 }
 
@@ -240,7 +239,12 @@ mod tests {
             let n_abba = rows.iter().filter(|row| row[1] == row[2]).count();
             assert!(n_abba.abs_diff(1024) < 91, "{n_abba}");
             assert_eq!(names(&task, "even").iter().filter(|row| row[1] == row[2]).count(), 32);
-            assert!(names(&task, "abc").iter().all(|[x, y, z]| z != x && z != y));
+            let abc = task.split("abc").unwrap();
+            for (([x, y, z], &target), &subtask) in
+                names(&task, "abc").iter().zip(abc.ids("targets")).zip(&abc.subtasks)
+            {
+                assert!(z != x && z != y && subtask == u32::from(target == *y));
+            }
         }
     }
 

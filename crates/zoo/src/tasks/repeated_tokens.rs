@@ -67,7 +67,7 @@ pub enum PredictTokens {
 const MAX_VOCABULARY: usize = 65536;
 const MAX_LENGTH: usize = 65536;
 
-const OTHER: u32 = 0;
+/// Number of that sub-task; the other is 0.
 const REPEATED: u32 = 1;
 
 impl RepeatedTokensConfig {
@@ -142,7 +142,7 @@ impl Distribution for Repeats {
         }
         let n_known = (repeats - 1) * (block - first_known);
         for (weight, &subtask) in example.weights.iter_mut().zip(&*example.answer_subtasks) {
-            *weight = if subtask == REPEATED { 1.0 / n_known as f32 } else { OTHER as f32 };
+            *weight = if subtask == REPEATED { 1.0 / n_known as f32 } else { 0.0 };
         }
     }
 }

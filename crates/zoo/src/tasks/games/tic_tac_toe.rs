@@ -99,7 +99,8 @@ fn every_game(share: f64, seed: u32) -> Result<Task, SettingError> {
     let mut games = Vec::new();
     all_games(&mut |moves, _| games.push(moves.to_vec()));
     let n = games.len();
-    let n_train = (share * n as f64) as usize;
+    // A share such as 0.29 is not exact in binary.
+    let n_train = ((share * n as f64 * (1.0 + 4.0 * f64::EPSILON)) as usize).min(n);
     if n_train == 0 {
         return Err(wrong(
             "train_fraction",
