@@ -66,11 +66,14 @@ pub use networks::{
 };
 pub use setting::SettingError;
 pub use tasks::{
-    DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, GcdConfig, InContextRegressionConfig, IndexFileError,
-    LinearInput, LinearLoss, ModularArithmeticConfig, OperandLaw, Operation, OutcomeLaw, Polygon, PositionError,
-    PredictTokens, Prediction, RepeatedTokensConfig, SortingConfig, SparseParityConfig, Split, SubtaskBy, Subtasks,
-    SuperpositionConfig, Task, TaskConfig, TaskError, WordSortingConfig, WordUnit, dmmse_predictions,
-    one_hot_population_loss, ridge_predictions, squared_errors_by_position, word_list,
+    DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, FewShotConfig, GcdConfig, IllegalMove,
+    InContextRegressionConfig, IndexFileError, IoiConfig, IoiOrder, IoiPrompt, LinearInput, LinearLoss,
+    ModularArithmeticConfig, OperandLaw, Operation, OthelloBoard, OthelloConfig, OutcomeLaw, Polygon, PositionError,
+    PredictTokens, Prediction, RepeatedTokensConfig, SkipTrigramsConfig, SortingConfig, SparseParityConfig, Split,
+    Square, SubtaskBy, Subtasks, SuperpositionConfig, Task, TaskConfig, TaskError, TicTacToeBoard, TicTacToeConfig,
+    TicTacToeGames, ToyIoiConfig, TranslationConfig, WordSortingConfig, WordUnit, dmmse_predictions, ioi_prompts,
+    ioi_vocabulary, one_hot_population_loss, othello_square, othello_states, othello_token, ridge_predictions,
+    squared_errors_by_position, tic_tac_toe_states, word_list,
 };
 pub use train::{
     Batch, CheckpointSchedule, OptimizerKind, RateSchedule, ResumeError, Spacing, StopBelow, TrainConfig, TrainError,

@@ -27,7 +27,7 @@ pub struct InContextRegressionConfig {
     pub pairs: usize,
     /// σ², at least 0.
     pub noise_variance: f64,
-    /// M, 1 to 1048576; a new vector for every sequence unless given.
+    /// M, 1 to 1048576 and M·D at most 67108864; a new vector for every sequence unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<usize>,
     /// Seed of the M vectors; the seed of the run unless given.
@@ -47,6 +47,8 @@ pub struct InContextRegressionConfig {
 const MAX_DIMENSION: usize = 1024;
 const MAX_PAIRS: usize = 4096;
 const MAX_TASKS: usize = 1 << 20;
+/// Numbers of all vectors.
+const MAX_NUMBERS: usize = 1 << 26;
 
 impl InContextRegressionConfig {
     /// The M vectors of the task, one after another; `None` where there are infinitely many.
@@ -71,9 +73,10 @@ impl InContextRegressionConfig {
             return Err(wrong("noise_variance", self.noise_variance, "a finite number, at least 0"));
         }
         if let Some(tasks) = self.tasks
-            && !(1..=MAX_TASKS).contains(&tasks)
+            && !(1..=MAX_TASKS.min(MAX_NUMBERS / self.dimension)).contains(&tasks)
         {
-            let expected = format!("1 to {MAX_TASKS}, or nothing for a new vector in every sequence");
+            let most = MAX_TASKS.min(MAX_NUMBERS / self.dimension);
+            let expected = format!("1 to {most}, or nothing for a new vector in every sequence");
             return Err(wrong("tasks", tasks, &expected));
         }
         if let (Some(seed), None) = (self.task_seed, self.tasks) {
@@ -205,6 +208,10 @@ mod tests {
             (
                 json!({ "tasks": 0 }),
                 "task.tasks is 0; expected 1 to 1048576, or nothing for a new vector in every sequence",
+            ),
+            (
+                json!({ "dimension": 1024, "tasks": 65537 }),
+                "task.tasks is 65537; expected 1 to 65536, or nothing for a new vector in every sequence",
             ),
             (json!({ "task_seed": 3 }), "task.task_seed is 3; expected it only with a number of `tasks`"),
         ] {

@@ -2,36 +2,51 @@
 
 mod deep_linear;
 mod digit_addition;
+mod few_shot;
+mod games;
 mod gcd;
 mod in_context_regression;
 mod indices;
+mod ioi;
+mod ioi_prompts;
 mod modular_arithmetic;
 mod regression_predictors;
 mod repeated_tokens;
 mod sampled;
+mod skip_trigrams;
 mod sorting;
 mod sparse_parity;
 mod split;
 mod superposition;
 mod superposition_points;
+mod translation;
 mod word_sorting;
 
 pub use deep_linear::{DeepLinearConfig, LinearInput, LinearLoss};
 pub use digit_addition::DigitAdditionConfig;
+pub use few_shot::FewShotConfig;
+pub use games::{
+    IllegalMove, OthelloBoard, OthelloConfig, Square, TicTacToeBoard, TicTacToeConfig, TicTacToeGames, othello_square,
+    othello_states, othello_token, tic_tac_toe_states,
+};
 pub use gcd::{GcdConfig, OperandLaw, OutcomeLaw};
 pub use in_context_regression::InContextRegressionConfig;
 pub use indices::IndexFileError;
+pub use ioi::{IoiConfig, ToyIoiConfig, ioi_vocabulary};
+pub use ioi_prompts::{IoiOrder, IoiPrompt, ioi_prompts};
 pub use modular_arithmetic::{ModularArithmeticConfig, Operation};
 pub use regression_predictors::{
     PositionError, Prediction, dmmse_predictions, ridge_predictions, squared_errors_by_position,
 };
 pub use repeated_tokens::{PredictTokens, RepeatedTokensConfig};
 pub use sampled::Endless;
+pub use skip_trigrams::SkipTrigramsConfig;
 pub use sorting::SortingConfig;
 pub use sparse_parity::SparseParityConfig;
 pub use split::{Split, SubtaskBy, Subtasks};
 pub use superposition::{FeatureInput, SuperpositionConfig};
 pub use superposition_points::{Polygon, one_hot_population_loss};
+pub use translation::TranslationConfig;
 pub use word_sorting::{WordSortingConfig, WordUnit, word_list};
 
 use std::fmt;
@@ -67,6 +82,20 @@ pub enum TaskConfig {
     WordSorting(WordSortingConfig),
     /// Greatest common divisors.
     Gcd(GcdConfig),
+    /// Skip trigrams.
+    SkipTrigrams(SkipTrigramsConfig),
+    /// Toy translation.
+    Translation(TranslationConfig),
+    /// Few-shot classification in the context.
+    FewShot(FewShotConfig),
+    /// Next moves in tic-tac-toe.
+    TicTacToe(TicTacToeConfig),
+    /// Next moves in Othello.
+    Othello(OthelloConfig),
+    /// Indirect object identification.
+    Ioi(IoiConfig),
+    /// A toy of it.
+    ToyIoi(ToyIoiConfig),
 }
 
 /// A task made ready: data only.
@@ -108,6 +137,13 @@ impl TaskConfig {
         "sorting",
         "word_sorting",
         "gcd",
+        "skip_trigrams",
+        "translation",
+        "few_shot",
+        "tic_tac_toe",
+        "othello",
+        "ioi",
+        "toy_ioi",
     ];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
@@ -127,6 +163,13 @@ impl TaskConfig {
             "sorting" => SortingConfig::deserialize(settings).map(Self::Sorting),
             "word_sorting" => WordSortingConfig::deserialize(settings).map(Self::WordSorting),
             "gcd" => GcdConfig::deserialize(settings).map(Self::Gcd),
+            "skip_trigrams" => SkipTrigramsConfig::deserialize(settings).map(Self::SkipTrigrams),
+            "translation" => TranslationConfig::deserialize(settings).map(Self::Translation),
+            "few_shot" => FewShotConfig::deserialize(settings).map(Self::FewShot),
+            "tic_tac_toe" => TicTacToeConfig::deserialize(settings).map(Self::TicTacToe),
+            "othello" => OthelloConfig::deserialize(settings).map(Self::Othello),
+            "ioi" => IoiConfig::deserialize(settings).map(Self::Ioi),
+            "toy_ioi" => ToyIoiConfig::deserialize(settings).map(Self::ToyIoi),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -148,6 +191,13 @@ impl TaskConfig {
             Self::Sorting(config) => Ok(config.prepare(run_seed)?),
             Self::WordSorting(config) => Ok(config.prepare(run_seed)?),
             Self::Gcd(config) => Ok(config.prepare(run_seed)?),
+            Self::SkipTrigrams(config) => Ok(config.prepare(run_seed)?),
+            Self::Translation(config) => Ok(config.prepare(run_seed)?),
+            Self::FewShot(config) => Ok(config.prepare(run_seed)?),
+            Self::TicTacToe(config) => Ok(config.prepare(run_seed)?),
+            Self::Othello(config) => Ok(config.prepare(run_seed)?),
+            Self::Ioi(config) => Ok(config.prepare(run_seed)?),
+            Self::ToyIoi(config) => Ok(config.prepare(run_seed)?),
         }
     }
 }

@@ -223,11 +223,11 @@ mod tests {
 
     #[test]
     fn ridge_has_its_published_errors_by_position() {
-        let (n, n_samples) = (50_000, 12);
+        let (n, n_samples) = (50_000, 6);
         for (d, noise, published) in PUBLISHED {
             // The error given the questions is known: σ² + x·Σx, whose mean needs fewer sequences than that of the
             // squares. Its spread is largest for the first answer, where x·x has the standard deviation √(2d): at most
-            // 0.7/√600,000 = 0.1 % of the mean.
+            // 0.7/√300,000 = 0.13 % of the mean.
             let mut expected = [0.0; 16];
             // Squares minus what is expected of them: mean 0, with the errors of single squares.
             let mut excess = [[0.0; 2]; 16];

@@ -19,9 +19,11 @@ use crate::{Interface, Read, SettingError};
 /// With `bos` the id `vocabulary` stands first. All tokens but the first are predicted. The sub-task `repeated` is the tokens
 /// of later copies, of placed copies without their first, which nothing announces; `other` is all else.
 ///
-/// The smallest losses: ln `vocabulary` on `other` and 0 on `repeated`, exactly so for plain repeats (whose every token from
-/// the second copy on is known from its position). With placed copies no more than ln(number of placements) in all of a
-/// sequence's tokens lies between that and the best loss, where the vocabulary is so large that chance makes no repeats.
+/// Whoever takes a token for told by an earlier copy or else for random has the losses 0 on `repeated` and ln `vocabulary` on
+/// `other`. For plain repeats nothing is better: from the second copy on every token is known from its position. With placed
+/// copies also the places are information: with N = `length`, L = `block` and r = `repeats` the least sum over a sequence's
+/// predicted tokens lies between (N − (r − 1)L − 1)·ln `vocabulary`, the free tokens after the first, and that plus the logarithm
+/// of the number of placements, C(N − rL + r, r) (one more free token with `bos`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RepeatedTokensConfig {
@@ -65,7 +67,7 @@ pub enum PredictTokens {
 const MAX_VOCABULARY: usize = 65536;
 const MAX_LENGTH: usize = 65536;
 
-const OTHER: u32 = 0;
+/// Number of that sub-task; the other is 0.
 const REPEATED: u32 = 1;
 
 impl RepeatedTokensConfig {
@@ -140,7 +142,7 @@ impl Distribution for Repeats {
         }
         let n_known = (repeats - 1) * (block - first_known);
         for (weight, &subtask) in example.weights.iter_mut().zip(&*example.answer_subtasks) {
-            *weight = if subtask == REPEATED { 1.0 / n_known as f32 } else { OTHER as f32 };
+            *weight = if subtask == REPEATED { 1.0 / n_known as f32 } else { 0.0 };
         }
     }
 }

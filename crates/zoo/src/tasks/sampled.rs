@@ -1,6 +1,7 @@
 //! Tasks whose examples are drawn: example number i of a stream is a function of the seed and i alone, so that data
 //! without end need no state and no memory.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ontogeny_graph::{Column, ColumnData, DataSet, ElementsMut, Purpose, Stream};
@@ -56,7 +57,7 @@ pub(crate) struct Numbers {
 
 impl Numbers {
     /// The numbers of `stream`, from the first on, for the example of that number.
-    fn new(stream: Stream, example: u64) -> Self {
+    pub(super) fn new(stream: Stream, example: u64) -> Self {
         Self { stream, example, at: 0 }
     }
 
@@ -97,15 +98,17 @@ impl Numbers {
         }
     }
 
-    /// `k` different integers below `n`, in random order.
+    /// `k` different integers below `n`, in random order; `k` is at most `n`.
     pub(crate) fn distinct(&mut self, k: usize, n: usize) -> Vec<usize> {
-        let mut all: Vec<usize> = (0..n).collect();
-        for i in 0..k.min(n) {
+        // Fisher–Yates, from the front. Only places that were swapped differ from their number.
+        let mut swapped = BTreeMap::new();
+        let mut chosen = Vec::with_capacity(k);
+        for i in 0..k {
             let j = i + self.below(n - i);
-            all.swap(i, j);
+            let at_i = swapped.remove(&i).unwrap_or(i);
+            chosen.push(if j == i { at_i } else { swapped.insert(j, at_i).unwrap_or(j) });
         }
-        all.truncate(k);
-        all
+        chosen
     }
 }
 
@@ -276,5 +279,27 @@ impl Endless {
 impl PartialEq for Endless {
     fn eq(&self, other: &Self) -> bool {
         self.seed == other.seed && Arc::ptr_eq(&self.distribution, &other.distribution)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_without_repetition_are_all_equally_likely() {
+        let n = 12_000;
+        let mut counts = BTreeMap::new();
+        for number in 0..n {
+            let chosen = Numbers::of_task(1, number).distinct(3, 5);
+            *counts.entry(chosen).or_insert(0.0) += 1.0;
+        }
+        // 5·4·3 = 60 orders of three, each 200 times. χ² of 59 degrees of freedom: above 98.3 with probability 0.001.
+        let chi2: f64 = counts.values().map(|c: &f64| (c - 200.0) * (c - 200.0) / 200.0).sum();
+        assert!(counts.len() == 60 && chi2 < 98.3, "{chi2}");
+        assert!(counts.keys().all(|chosen| chosen[0] != chosen[1] && chosen[1] != chosen[2] && chosen[0] != chosen[2]));
+        let mut all = Numbers::of_task(2, 0).distinct(1000, 1000);
+        all.sort_unstable();
+        assert_eq!(all, (0..1000).collect::<Vec<usize>>());
     }
 }

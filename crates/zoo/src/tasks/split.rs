@@ -5,7 +5,7 @@ use ontogeny_graph::{ColumnData, DataSet};
 /// A named set of examples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Split {
-    /// `train`, `test` or `all`.
+    /// `train`, `test`, `all`, `even`, or what the task's page calls it.
     pub name: &'static str,
     /// Where each example stands among all examples of the task, ascending.
     pub indices: Vec<usize>,
