@@ -70,6 +70,7 @@ pub use tasks::{
     SubtaskBy, Subtasks, Task, TaskConfig, TaskError,
 };
 pub use train::{
-    Batch, CheckpointSchedule, OptimizerKind, RateSchedule, ResumeError, Spacing, StopBelow, TrainConfig, TrainError,
-    TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density, prune_smallest, rewind,
+    Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, RateSchedule, ResumeError, Spacing, StopBelow,
+    TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density, prune_smallest,
+    rewind,
 };
