@@ -66,7 +66,8 @@ pub struct TrainConfig {
     /// Whether `sgd` looks ahead along its momentum; off unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nesterov: Option<bool>,
-    /// Added to the diagonal of the Fisher matrix in `natural_gradient`; 1e-3 unless given.
+    /// Added to the diagonal of the Fisher matrix in `natural_gradient`, and in
+    /// `kfac` shared out between its two factors; 1e-3 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damping: Option<f64>,
     /// Inner steps of `entropy_sgd`.
@@ -120,6 +121,8 @@ pub enum OptimizerKind {
     Rmsprop,
     /// (F + `damping`·I)⁻¹·∇L with the exact Fisher information F over the batch (Amari 1998); for at most 4,096 weights.
     NaturalGradient,
+    /// Martens & Grosse 2015: the same with one Kronecker product for each layer; for the kind `mlp`.
+    Kfac,
     /// Chaudhari et al. 2017, with the settings of `entropy`.
     EntropySgd,
 }
@@ -221,7 +224,7 @@ impl TrainConfig {
             ("eps", self.eps.is_some(), &[adams[0], adams[1], rmsprop], "adam, adamw or rmsprop"),
             ("momentum", self.momentum.is_some(), &[sgd, rmsprop], "sgd or rmsprop"),
             ("nesterov", self.nesterov.is_some(), &[sgd], "sgd"),
-            ("damping", self.damping.is_some(), &[natural], "natural_gradient"),
+            ("damping", self.damping.is_some(), &[natural, OptimizerKind::Kfac], "natural_gradient or kfac"),
             ("entropy", self.entropy.is_some(), &[entropy], "entropy_sgd"),
             // A penalty would have to enter the metric of the one and the inner steps of the other.
             (
@@ -303,7 +306,7 @@ impl TrainConfig {
                 momentum: self.momentum.unwrap_or(0.0) as f32,
                 weight_decay,
             }),
-            OptimizerKind::NaturalGradient | OptimizerKind::EntropySgd => Rule::Own,
+            OptimizerKind::NaturalGradient | OptimizerKind::Kfac | OptimizerKind::EntropySgd => Rule::Own,
         }
     }
 }
@@ -391,7 +394,10 @@ mod tests {
                 json!({"optimizer": "natural_gradient", "weight_decay": 0.1}),
                 "train.weight_decay is given; expected it only with optimizer = sgd, adam, adamw or rmsprop",
             ),
-            (json!({"damping": 0.1}), "train.damping is given; expected it only with optimizer = natural_gradient"),
+            (
+                json!({"damping": 0.1}),
+                "train.damping is given; expected it only with optimizer = natural_gradient or kfac",
+            ),
             (
                 json!({"optimizer": "entropy_sgd"}),
                 "train.entropy is missing; expected { scope = 1e-3 } or more settings of the inner steps",

@@ -3,10 +3,12 @@
 mod batches;
 mod config;
 mod entropy_sgd;
+mod kfac;
 mod lottery;
 mod mask;
 mod natural_gradient;
 mod optimizer;
+mod positive_definite;
 mod rate;
 mod schedule;
 mod selection;
@@ -25,10 +27,11 @@ use ontogeny_graph::{
 
 use self::batches::Batches;
 use self::entropy_sgd::InnerSteps;
+use self::kfac::Kfac;
 use self::mask::Mask;
 use self::natural_gradient::NaturalGradient;
 use self::optimizer::Optimizer;
-use crate::{Model, Nodes, SettingError, Task, memory};
+use crate::{Interface, Model, NetworkConfig, Nodes, SettingError, Task, memory};
 
 /// Trains a model on a data set; owns the compiled program and its memory.
 #[derive(Debug)]
@@ -38,6 +41,7 @@ pub struct Trainer<'a> {
     optimizer: Optimizer,
     /// The updates that are not a rule for each weight alone.
     natural: Option<NaturalGradient<'a>>,
+    kfac: Option<Kfac<'a>>,
     inner: Option<InnerSteps>,
     /// Weights that `freeze` or a mask hold where they are.
     mask: Mask,
@@ -220,6 +224,17 @@ impl<'a> Trainer<'a> {
         } else {
             None
         };
+        let kfac = match (config.optimizer, model.network(), model.interface()) {
+            (OptimizerKind::Kfac, NetworkConfig::Mlp(_), Interface::Vectors { loss, .. }) => {
+                let batches = Batches::new(config.batch, task, seed)?;
+                Some(Kfac::new(&graph, &nodes, model.space(), loss, batches, config.damping())?)
+            }
+            (OptimizerKind::Kfac, ..) => {
+                let expected = "another one, for it knows the layers of the network kind `mlp` alone";
+                return Err(SettingError::new("train", "optimizer", "kfac", expected).into());
+            }
+            _ => None,
+        };
         let loss = loss(&mut graph, &nodes);
         graph.check()?;
         // The weights and their gradient, before anything is made for them.
@@ -232,7 +247,19 @@ impl<'a> Trainer<'a> {
         fits(program.workspace_bytes())?;
         let workspace = Workspace::new(&program);
         let threads = Threads::one();
-        Ok(Self { config: config.clone(), batches, optimizer, natural, inner, mask, seed, program, workspace, threads })
+        Ok(Self {
+            config: config.clone(),
+            batches,
+            optimizer,
+            natural,
+            kfac,
+            inner,
+            mask,
+            seed,
+            program,
+            workspace,
+            threads,
+        })
     }
 
     /// From now on only weights where `is_trained` is true move, and of these not the ones that `freeze` names; all others
@@ -365,18 +392,22 @@ impl<'a> Trainer<'a> {
     fn plain_update<E>(&mut self, state: &mut TrainState, learning_rate: f64) -> Result<(f32, f64), TrainError<E>> {
         let step = state.step;
         let (loss, gradient_norm) = self.evaluate(step, step, &state.weights)?;
-        let Self { config, program, workspace, optimizer, natural, mask, seed, threads, .. } = self;
+        let Self { config, program, workspace, optimizer, natural, kfac, mask, seed, threads, .. } = self;
         let (gradient, weights) = (workspace.gradient(program), &mut state.weights);
         mask.remember(weights);
-        if let Some(natural) = natural {
-            let is_done = natural
-                .update(step, learning_rate, weights, gradient, mask.held())
-                .map_err(|source| TrainError::Run { step, source })?;
-            if !is_done {
-                return Err(TrainError::Singular { step, damping: config.damping() });
+        let failed = |source| TrainError::Run { step, source };
+        let is_done = match (natural, kfac) {
+            (Some(natural), _) => {
+                natural.update(step, learning_rate, weights, gradient, mask.held()).map_err(failed)?
             }
-        } else {
-            optimizer.update(step, learning_rate as f32, weights, gradient, &mut state.buffers, threads);
+            (_, Some(kfac)) => kfac.update(step, learning_rate, weights, gradient).map_err(failed)?,
+            (None, None) => {
+                optimizer.update(step, learning_rate as f32, weights, gradient, &mut state.buffers, threads);
+                true
+            }
+        };
+        if !is_done {
+            return Err(TrainError::Singular { step, damping: config.damping() });
         }
         if config.temperature > 0.0 {
             let deviation = (2.0 * learning_rate * config.temperature).sqrt() as f32;

@@ -3,6 +3,7 @@
 use ontogeny_graph::{Curvature, CurvatureProgram, Graph, GraphError, RunError, Workspace};
 
 use super::batches::Batches;
+use super::positive_definite::{factorise, solve};
 use crate::Nodes;
 
 /// The Fisher information of a network's answers and a solver for it; all memory of an update.
@@ -82,47 +83,15 @@ impl<'a> NaturalGradient<'a> {
             matrix[i * n + i] += self.damping;
         }
         self.step.iter_mut().zip(gradient).for_each(|(to, &from)| *to = f64::from(from));
-        if !solve(matrix, &mut self.step) {
+        if !factorise(matrix, n) {
             return Ok(false);
         }
+        solve(matrix, &mut self.step);
         for (weight, step) in weights.iter_mut().zip(&self.step) {
             *weight = (f64::from(*weight) - rate * step) as f32;
         }
         Ok(true)
     }
-}
-
-/// Solves A·x = b for a symmetric positive definite A, of which the lower triangle of `matrix` is read and becomes its Cholesky
-/// factor; b becomes x. Returns false, with both spoilt, where A is not positive definite to rounding.
-fn solve(matrix: &mut [f64], b: &mut [f64]) -> bool {
-    let n = b.len();
-    for i in 0..n {
-        let (above, rest) = matrix.split_at_mut(i * n);
-        let row = &mut rest[..n];
-        for j in 0..=i {
-            let known: f64 = if j < i {
-                row[..j].iter().zip(&above[j * n..]).map(|(a, b)| a * b).sum()
-            } else {
-                row[..i].iter().map(|a| a * a).sum()
-            };
-            let rest = row[j] - known;
-            if j < i {
-                row[j] = rest / above[j * n + j];
-            } else if rest > 0.0 {
-                row[i] = rest.sqrt();
-            } else {
-                return false;
-            }
-        }
-        let known: f64 = row[..i].iter().zip(&*b).map(|(l, x)| l * x).sum();
-        b[i] = (b[i] - known) / row[i];
-    }
-    for i in (0..n).rev() {
-        b[i] /= matrix[i * n + i];
-        let known = b[i];
-        b[..i].iter_mut().zip(&matrix[i * n..]).for_each(|(x, l)| *x -= l * known);
-    }
-    true
 }
 
 #[cfg(test)]
@@ -132,19 +101,6 @@ mod tests {
     use ontogeny_graph::Value;
 
     use super::*;
-
-    #[test]
-    fn symmetric_systems_are_solved_and_others_refused() {
-        // A = [[4, 2, 0], [2, 5, 1], [0, 1, 3]]; above the diagonal nothing is read.
-        let mut matrix = [4.0, f64::NAN, f64::NAN, 2.0, 5.0, f64::NAN, 0.0, 1.0, 3.0];
-        let mut b = [8.0, 15.0, 11.0];
-        assert!(solve(&mut matrix, &mut b));
-        for (found, wanted) in b.iter().zip([1.0, 2.0, 3.0]) {
-            assert!((found - wanted).abs() < 1e-14, "{b:?}");
-        }
-        assert!(!solve(&mut [1.0, 0.0, 2.0, 1.0], &mut [1.0, 1.0]));
-        assert!(!solve(&mut [f64::NAN], &mut [1.0]));
-    }
 
     /// A step in double precision from the interpreter: Fisher matrix and gradient of a small perceptron whose flat weights
     /// are A·v, at v.
@@ -190,7 +146,8 @@ mod tests {
                 matrix[i * n + j] += 1e-3 * (0..n).map(|k| a[k * n + i] * a[k * n + j]).sum::<f64>();
             }
         }
-        assert!(solve(&mut matrix, &mut step));
+        assert!(factorise(&mut matrix, n));
+        solve(&matrix, &mut step);
         step
     }
 
