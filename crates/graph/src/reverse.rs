@@ -20,6 +20,20 @@ impl Graph {
         Ok(self.pull_back(scalar, one, wrt))
     }
 
+    /// Vector–Jacobian product: `cotangent`ᵀ·∂`output`/∂n for each node n of `wrt`, shaped as n; `cotangent` is shaped as
+    /// `output` and counts as constant, even where it depends on `wrt`.
+    ///
+    /// # Errors
+    /// A mistake made while building, or a cotangent of another shape.
+    pub fn vector_jacobian(&mut self, output: Node, cotangent: Node, wrt: &[Node]) -> Result<Vec<Node>, GraphError> {
+        self.check()?;
+        if self.shape(output) != self.shape(cotangent) || self.dtype(output) != DType::Float {
+            self.shape_error("vector_jacobian", &[output, cotangent], "two nodes of floats of the same shape");
+            self.check()?;
+        }
+        Ok(self.pull_back(output, cotangent, wrt))
+    }
+
     /// Cotangents of `wrt` for the cotangent `seed` of `output`.
     pub(crate) fn pull_back(&mut self, output: Node, seed: Node, wrt: &[Node]) -> Vec<Node> {
         let n = output.0 as usize + 1;

@@ -228,3 +228,17 @@ fn a_transformer_has_both_modes_and_second_derivatives() {
     let t = transformer(3, 5, 3, 8, 2, 12);
     check("transformer", t.graph, t.loss);
 }
+
+/// A cotangent counts as constant, even one that depends on the same parameter: vᵀ·∂(x²)/∂x = 2xv with v = x³.
+#[test]
+fn vector_jacobian_holds_its_cotangent() {
+    let mut g = Graph::new();
+    let x = g.param("x", &[2]);
+    let square = g.square(x);
+    let cotangent = g.mul(square, x);
+    let product = g.vector_jacobian(square, cotangent, &[x]).unwrap()[0];
+    let values = BTreeMap::from([("x".to_owned(), Value::Float(vec![2.0, -3.0]))]);
+    assert_eq!(g.interpret::<f64>(&values, &[product]).unwrap()[0], [32.0, 162.0]);
+    let scalar = g.constant(1.0);
+    assert!(g.vector_jacobian(square, scalar, &[x]).is_err());
+}

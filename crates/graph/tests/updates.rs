@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use ontogeny_graph::{
-    Adam, AdamLangevin, Free, Friction, Langevin, Purpose, RmsProp, RmsPropDescent, Sgd, StepNorms, Stream, Threads,
-    adam, adam_sgld, baoab, rmsprop, rmsprop_sgld, sgd, sghmc, sgld,
+    Adam, AdamLangevin, Free, Friction, Gradient, Graph, Langevin, Program, Purpose, RmsProp, RmsPropDescent, Sgd,
+    StepNorms, Stream, Threads, Workspace, adam, adam_sgld, baoab, rmsprop, rmsprop_sgld, sgd, sghmc, sgld,
 };
 
 const N: usize = 1000;
@@ -274,4 +274,23 @@ fn optimisers_follow_the_trajectories_of_torch() {
         }
     }
     assert_eq!(cases.len(), 26);
+}
+
+/// What is done to a gradient in its place is gone after the next execution, also where the gradient is constant.
+#[test]
+fn executions_write_the_gradient_anew() {
+    let mut g = Graph::new();
+    let w = g.param("w", &[70]);
+    let free = g.param("free", &[3]);
+    let square = g.square(free);
+    let (a, b) = (g.sum(w, &[0]), g.sum(square, &[0]));
+    let loss = g.add(a, b);
+    let program = Program::compile(&g, &[("loss", loss)], Gradient::All(loss)).unwrap();
+    let mut workspace = Workspace::new(&program);
+    let weights = vec![0.5; 73];
+    for _ in 0..3 {
+        program.run(&mut workspace, &weights).unwrap();
+        assert!(workspace.gradient(&program).iter().all(|&g| g == 1.0));
+        workspace.gradient_mut(&program).fill(7.0);
+    }
 }

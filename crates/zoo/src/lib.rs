@@ -76,6 +76,7 @@ pub use tasks::{
     squared_errors_by_position, tic_tac_toe_states, word_list,
 };
 pub use train::{
-    Batch, CheckpointSchedule, OptimizerKind, RateSchedule, ResumeError, Spacing, StopBelow, TrainConfig, TrainError,
-    TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density, prune_smallest, rewind,
+    Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, RateSchedule, ResumeError, Spacing, StopBelow,
+    TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density, prune_smallest,
+    rewind,
 };

@@ -197,6 +197,13 @@ fn gradients_agree_with_burn() {
         });
         transformer(9, 29, &own, Read::NEXT_TOKEN, 4)
     });
+    check("llama", |_| {
+        let own = json!({
+            "layers": 2, "d_mlp": 24, "activation": "silu", "gated_mlp": true, "mlp_biases": false, "key_value_heads": 1,
+            "normalization": "rms_norm", "positions": "rotary",
+        });
+        transformer(9, 29, &own, Read::NEXT_TOKEN, 4)
+    });
     check("cnn", cnn);
     check("autoencoder", autoencoder);
     check("deep_linear", deep_linear);

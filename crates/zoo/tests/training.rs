@@ -8,10 +8,10 @@ use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use ontogeny_graph::{ColumnData, DataSet, Graph, Threads};
+use ontogeny_graph::{Column, ColumnData, DataSet, Graph, Threads};
 use ontogeny_zoo::{
-    Batch, Model, NetworkConfig, StopBelow, Task, TaskConfig, TrainConfig, TrainError, TrainEvent, TrainOutcome,
-    TrainState, Trainer, prune_smallest, rewind,
+    Batch, Interface, Model, NetworkConfig, Split, StopBelow, Task, TaskConfig, TrainConfig, TrainError, TrainEvent,
+    TrainOutcome, TrainState, Trainer, VectorLoss, prune_smallest, rewind,
 };
 use serde::Deserialize;
 
@@ -272,6 +272,7 @@ fn every_optimizer_resumes_at_every_step_with_the_same_bits_and_any_threads() {
         ("adamw", "weight_decay = 1.0\nno_decay = [\"bias\", \"norm\", \"embed\"]\ntemperature = 1e-4"),
         ("rmsprop", "momentum = 0.5\nschedule = \"step\"\nstep_every = 5\nstep_factor = 0.3\nfreeze = [\"W_E\"]"),
         ("sgd", "stop_below = { loss = 100.0, for = 9 }"),
+        ("entropy_sgd", "entropy = { scope = 0.5, scope_growth = 0.1, steps = 3, noise = 1e-2 }\nfreeze = [\"W_Q\"]"),
     ] {
         let config = config_with(optimizer, further);
         let mut trainer = Trainer::new(&model, &task, &config, 1).unwrap();
@@ -424,4 +425,240 @@ fn states_of_updates_are_checkpoints() {
     assert!(continued.step < 30);
     train(&mut trainer, &mut continued);
     assert_eq!(continued, state);
+}
+
+/// Forty examples of two inputs and two targets each, for a linear network of four weights and two biases.
+fn regression() -> (Model, Task) {
+    let network = serde_json::from_value(serde_json::json!({"kind": "mlp", "sizes": [2, 2], "activation": "identity"}));
+    let loss = VectorLoss::Squared { factor: 0.5, importance: 0.25 };
+    let interface = Interface::Vectors { inputs: 2, outputs: 2, loss, image: None };
+    let numbers = |phase: f32| (0..80).map(|i| 1.0 + (phase * i as f32).sin()).collect::<Vec<f32>>();
+    let column =
+        |name: &str, phase| Column { name: name.to_owned(), width: 2, data: ColumnData::Float(numbers(phase)) };
+    let data = DataSet::new(40, vec![column("x", 1.3), column("y", 0.7)]).unwrap();
+    let train = Split { name: "train", indices: (0..40).collect(), data, subtasks: Vec::new() };
+    let task = Task { interface, splits: vec![train], endless: None, subtasks: None };
+    (Model::new(network.unwrap(), interface).unwrap(), task)
+}
+
+/// The loss of linear regression is quadratic and its Fisher matrix is the Hessian, so a step of rate 1 without damping ends at
+/// the optimum (Martens 2020, §6). Of a single layer the matrix is one Kronecker product, so K-FAC does the same.
+#[test]
+fn natural_gradient_solves_linear_regression_in_one_step() {
+    let (model, task) = regression();
+    for (optimizer, freeze) in [("natural_gradient", "[]"), ("natural_gradient", "[\"bias\"]"), ("kfac", "[]")] {
+        let text = format!(
+            "optimizer = \"{optimizer}\"\nlearning_rate = 1.0\ndamping = 0.0\nbatch = \"full\"\nsteps = 3\n\
+             checkpoints = []\nfreeze = {freeze}"
+        );
+        let config: TrainConfig = toml::from_str(&text).unwrap();
+        let mut trainer = Trainer::new(&model, &task, &config, 1).unwrap();
+        let mut state = trainer.start(model.initial_weights(1)).unwrap();
+        let (states, reports) = every_state(&mut trainer, &mut state);
+        // The gradient is a mean of products of numbers of a few units, each rounded to 6e-8: what is left is rounding.
+        assert!(reports[0].2 > 0.1 && reports[1].2 < 2e-6, "{freeze}: {reports:?}");
+        assert!(reports[1].0 < reports[0].0);
+        // And the step after it goes nowhere.
+        let moved = states[1].weights.iter().zip(&states[2].weights).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(moved < 2e-5, "{freeze}: {moved}");
+        for from in &states {
+            let mut resumed = trainer.resume(from.step, from.weights.clone(), Vec::new(), 0).unwrap();
+            assert_eq!(every_state(&mut trainer, &mut resumed).0, states[from.step as usize..]);
+        }
+    }
+}
+
+/// Twice the same input: without damping the Fisher matrix has no inverse.
+#[test]
+fn singular_fisher_matrices_are_told() {
+    let (model, mut task) = regression();
+    let column = |name: &str| Column { name: name.to_owned(), width: 2, data: ColumnData::Float(vec![1.0; 80]) };
+    task.splits[0].data = DataSet::new(40, vec![column("x"), column("y")]).unwrap();
+    let run = |damping: f64| {
+        let text = format!(
+            "optimizer = \"natural_gradient\"\nlearning_rate = 1.0\ndamping = {damping:?}\nbatch = \"full\"\nsteps = 3\n\
+             checkpoints = []"
+        );
+        let config: TrainConfig = toml::from_str(&text).unwrap();
+        let mut trainer = Trainer::new(&model, &task, &config, 1).unwrap();
+        let mut state = trainer.start(model.initial_weights(1)).unwrap();
+        trainer.run(&mut state, |_| Ok::<_, Infallible>(ControlFlow::Continue(())))
+    };
+    let error = run(0.0).unwrap_err().to_string();
+    assert!(error.contains("step 0") && error.contains("train.damping = 0 is not positive definite"), "{error}");
+    assert_eq!(run(1e-3).unwrap(), TrainOutcome::Finished);
+}
+
+/// Algorithm 1 of Chaudhari et al. 2017 on the quadratic ½a‖w‖², written out in f64; and its noise where there is no loss.
+#[test]
+fn entropy_sgd_is_its_algorithm() {
+    let (model, task) = regression();
+    let run = |curvature: f64, settings: &str, rate: f64, seed: u32| {
+        let text = format!(
+            "optimizer = \"entropy_sgd\"\nlearning_rate = {rate:?}\nbatch = \"full\"\nsteps = 3\ncheckpoints = []\n\
+             entropy = {settings}"
+        );
+        let config: TrainConfig = toml::from_str(&text).unwrap();
+        let mut trainer = Trainer::with_loss(&model, &task, &config, seed, |g, nodes| {
+            let mut loss = g.scale(nodes.loss, 0.0);
+            for param in g.param_nodes() {
+                let square = g.square(param);
+                let axes: Vec<usize> = (0..g.shape(square).len()).collect();
+                let sum = g.sum(square, &axes);
+                let term = g.scale(sum, 0.5 * curvature);
+                loss = g.add(loss, term);
+            }
+            loss
+        })
+        .unwrap();
+        let mut state = trainer.start(model.initial_weights(1)).unwrap();
+        every_state(&mut trainer, &mut state)
+    };
+    let (states, reports) =
+        run(2.0, "{ scope = 0.5, scope_growth = 0.2, steps = 7, rate = 0.1, noise = 0.0, average = 0.6 }", 1.5, 0);
+    let mut weights: Vec<f64> = states[0].weights.iter().map(|&w| f64::from(w)).collect();
+    for step in 0..3 {
+        let scope = 0.5 * 1.2_f64.powi(step);
+        let mut square = 0.0;
+        for x in &mut weights {
+            let (mut place, mut mean) = (*x, *x);
+            for _ in 0..7 {
+                place -= 0.1 * (2.0 * place + scope * (place - *x));
+                mean = 0.4 * mean + 0.6 * place;
+            }
+            let slope = scope * (*x - mean);
+            square += slope * slope;
+            *x -= 1.5 * slope;
+        }
+        for (found, wanted) in states[step as usize + 1].weights.iter().zip(&weights) {
+            // Seven inner steps of some five roundings each, of numbers below 1.
+            assert!((f64::from(*found) - wanted).abs() < 35.0 * 3.0 * 6e-8, "{found} {wanted}");
+        }
+        assert!((reports[step as usize].2 - square.sqrt()).abs() < 1e-5);
+    }
+    // γη = 1 and α = 1: the weights end where the inner steps end, after a random walk of variance 3·L·η'·ε².
+    let mut sum = 0.0;
+    for seed in 0..200 {
+        let (states, _) = run(0.0, "{ scope = 1e-4, steps = 5, rate = 0.1, noise = 0.3, average = 1.0 }", 1e4, seed);
+        let moved = states[3].weights.iter().zip(&states[0].weights).map(|(a, b)| f64::from(a - b).powi(2));
+        sum += moved.sum::<f64>();
+    }
+    let n = 200.0 * model.space().len() as f64;
+    let variance = 3.0 * 5.0 * 0.1 * 0.09;
+    assert!((sum / n - variance).abs() < 4.0 * variance * (2.0 / n).sqrt(), "{} {variance}", sum / n);
+}
+
+/// A step of K-FAC on a perceptron of 2, 3 and 2 neurons, written out in f64 with sums over examples and classes.
+#[test]
+fn kfac_is_its_formula() {
+    const N: usize = 12;
+    let network = serde_json::json!({"kind": "mlp", "sizes": [2, 3, 2], "activation": "tanh"});
+    let loss = VectorLoss::CrossEntropy;
+    let interface = Interface::Vectors { inputs: 2, outputs: 2, loss, image: None };
+    let model = Model::new(serde_json::from_value(network).unwrap(), interface).unwrap();
+    let x: Vec<f32> = (0..2 * N).map(|i| 1.5 * (1.3 * i as f32).sin()).collect();
+    let y: Vec<i32> = (0..N as i32).map(|i| i * i % 3 % 2).collect();
+    let data = DataSet::new(
+        N,
+        vec![
+            Column { name: "x".to_owned(), width: 2, data: ColumnData::Float(x.clone()) },
+            Column { name: "y".to_owned(), width: 1, data: ColumnData::Ids(y.clone()) },
+        ],
+    );
+    let train = Split { name: "train", indices: (0..N).collect(), data: data.unwrap(), subtasks: Vec::new() };
+    let task = Task { interface, splits: vec![train], endless: None, subtasks: None };
+    let damping = 0.05_f64;
+    let text =
+        "optimizer = \"kfac\"\nlearning_rate = 0.5\ndamping = 0.05\nbatch = \"full\"\nsteps = 40\ncheckpoints = []";
+    let config: TrainConfig = toml::from_str(text).unwrap();
+    let mut trainer = Trainer::new(&model, &task, &config, 1).unwrap();
+    let mut state = trainer.start(model.initial_weights(1)).unwrap();
+    let (states, reports) = every_state(&mut trainer, &mut state);
+    assert!(reports[39].0 < 0.7 * reports[0].0, "{reports:?}");
+
+    let w: Vec<f64> = states[0].weights.iter().map(|&w| f64::from(w)).collect();
+    // In flat order: W [2, 3], b [3], W [3, 2], b [2]; each layer as one matrix [in + 1, out].
+    let (first, second) = (&w[..9], &w[9..]);
+    let (mut a, mut g) = ([vec![0.0; 9], vec![0.0; 16]], [vec![0.0; 9], vec![0.0; 4]]);
+    let mut gradient = [vec![0.0; 9], vec![0.0; 8]];
+    for i in 0..N {
+        let input = [f64::from(x[2 * i]), f64::from(x[2 * i + 1]), 1.0];
+        let mut hidden = [0.0, 0.0, 0.0, 1.0];
+        for (j, h) in hidden[..3].iter_mut().enumerate() {
+            *h = (0..3).map(|k| input[k] * first[3 * k + j]).sum::<f64>().tanh();
+        }
+        let logits = [0, 1].map(|j| (0..4).map(|k| hidden[k] * second[2 * k + j]).sum::<f64>());
+        let total: f64 = logits.iter().map(|z| z.exp()).sum();
+        let p = logits.map(|z| z.exp() / total);
+        let back = |class: usize| {
+            let slope = [0, 1].map(|j| p[j] - f64::from(u8::from(j == class)));
+            let inner = [0, 1, 2]
+                .map(|j| (1.0 - hidden[j] * hidden[j]) * (slope[0] * second[2 * j] + slope[1] * second[2 * j + 1]));
+            (slope, inner)
+        };
+        let (slope, inner) = back(y[i] as usize);
+        for k in 0..3 {
+            for j in 0..3 {
+                gradient[0][3 * k + j] += input[k] * inner[j] / N as f64;
+                a[0][3 * k + j] += input[k] * input[j] / N as f64;
+            }
+        }
+        for k in 0..4 {
+            for j in 0..2 {
+                gradient[1][2 * k + j] += hidden[k] * slope[j] / N as f64;
+            }
+            for j in 0..4 {
+                a[1][4 * k + j] += hidden[k] * hidden[j] / N as f64;
+            }
+        }
+        for (class, weight) in p.iter().enumerate() {
+            let (slope, inner) = back(class);
+            for k in 0..3 {
+                for j in 0..3 {
+                    g[0][3 * k + j] += weight * inner[k] * inner[j] / N as f64;
+                }
+            }
+            for k in 0..2 {
+                for j in 0..2 {
+                    g[1][2 * k + j] += weight * slope[k] * slope[j] / N as f64;
+                }
+            }
+        }
+    }
+    let mut wanted = Vec::new();
+    for layer in 0..2 {
+        let (n, m) = ([3, 4][layer], [3, 2][layer]);
+        let trace = |matrix: &[f64], n: usize| (0..n).map(|i| matrix[i * n + i]).sum::<f64>();
+        let balance = ((trace(&a[layer], n) / n as f64) / (trace(&g[layer], m) / m as f64)).sqrt();
+        for i in 0..n {
+            a[layer][i * n + i] += balance * damping.sqrt();
+        }
+        for i in 0..m {
+            g[layer][i * m + i] += damping.sqrt() / balance;
+        }
+        // (A ⊗ G)·step = gradient, in flat order, by elimination.
+        let size = n * m;
+        let mut rows: Vec<Vec<f64>> = (0..size)
+            .map(|r| {
+                let entry = |c: usize| a[layer][r / m * n + c / m] * g[layer][r % m * m + c % m];
+                (0..size).map(entry).chain([gradient[layer][r]]).collect()
+            })
+            .collect();
+        for pivot in 0..size {
+            for r in 0..size {
+                if r != pivot {
+                    let factor = rows[r][pivot] / rows[pivot][pivot];
+                    let known = rows[pivot].clone();
+                    rows[r].iter_mut().zip(known).for_each(|(entry, known)| *entry -= factor * known);
+                }
+            }
+        }
+        wanted.extend((0..size).map(|r| rows[r][size] / rows[r][r]));
+    }
+    let largest = wanted.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+    for ((before, after), step) in w.iter().zip(&states[1].weights).zip(&wanted) {
+        let found = (before - f64::from(*after)) / 0.5;
+        // Factors and gradient are of single precision, and their damped condition is below 100: 100 · 6e-8 or so.
+        assert!((found - step).abs() <= 1e-5 * largest, "{found} {step}");
+    }
 }

@@ -6,6 +6,7 @@ use ontogeny_graph::{Adam, RmsPropDescent, Sgd};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::entropy_sgd::EntropySgdConfig;
 use super::rate::RateSchedule;
 use super::schedule::CheckpointSchedule;
 use crate::SettingError;
@@ -65,6 +66,13 @@ pub struct TrainConfig {
     /// Whether `sgd` looks ahead along its momentum; off unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nesterov: Option<bool>,
+    /// Added to the diagonal of the Fisher matrix in `natural_gradient`, and in
+    /// `kfac` shared out between its two factors; 1e-3 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damping: Option<f64>,
+    /// Inner steps of `entropy_sgd`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<EntropySgdConfig>,
     /// Update number t, counted from 0, uses `learning_rate`·min(t/`warmup_steps`, 1), as in the code of Nanda et al.
     /// 2023: with a warm-up the first update moves nothing, but fills the optimiser's moments. 0 is no warm-up.
     #[serde(default)]
@@ -111,6 +119,12 @@ pub enum OptimizerKind {
     Adamw,
     /// Tieleman & Hinton 2012, not centred.
     Rmsprop,
+    /// (F + `damping`·I)⁻¹·∇L with the exact Fisher information F over the batch (Amari 1998); for at most 4,096 weights.
+    NaturalGradient,
+    /// Martens & Grosse 2015: the same with one Kronecker product for each layer; for the kind `mlp`.
+    Kfac,
+    /// Chaudhari et al. 2017, with the settings of `entropy`.
+    EntropySgd,
 }
 
 /// Examples of one update: `"full"` or a number in a file.
@@ -128,6 +142,8 @@ pub(super) enum Rule {
     Sgd(Sgd),
     Adam(Adam),
     RmsProp(RmsPropDescent),
+    /// Steps of their own, which remember nothing.
+    Own,
 }
 
 impl TrainConfig {
@@ -154,6 +170,16 @@ impl TrainConfig {
         within("temperature", self.temperature, not_negative(self.temperature), "a finite number, at least 0")?;
         if let Some(eps) = self.eps {
             within("eps", eps, not_negative(eps), "a finite number, at least 0")?;
+        }
+        if let Some(damping) = self.damping {
+            within("damping", damping, not_negative(damping), "a finite number, at least 0")?;
+        }
+        match &self.entropy {
+            Some(entropy) => entropy.check()?,
+            None if self.optimizer == OptimizerKind::EntropySgd => {
+                return Err(wrong("entropy", "missing", "{ scope = 1e-3 } or more settings of the inner steps"));
+            }
+            None => {}
         }
         if let Some(clip) = self.clip_norm {
             within("clip_norm", clip, clip.is_finite() && clip > 0.0, "a finite number above 0")?;
@@ -191,12 +217,23 @@ impl TrainConfig {
     fn check_keys_of_optimizer(&self) -> Result<(), SettingError> {
         let adams = [OptimizerKind::Adam, OptimizerKind::Adamw];
         let (sgd, rmsprop) = (OptimizerKind::Sgd, OptimizerKind::Rmsprop);
-        let given: [(_, _, &[_], _); 5] = [
+        let (natural, entropy) = (OptimizerKind::NaturalGradient, OptimizerKind::EntropySgd);
+        let given: [(_, _, &[_], _); 9] = [
             ("betas", self.betas.is_some(), &adams, "adam or adamw"),
             ("alpha", self.alpha.is_some(), &[rmsprop], "rmsprop"),
             ("eps", self.eps.is_some(), &[adams[0], adams[1], rmsprop], "adam, adamw or rmsprop"),
             ("momentum", self.momentum.is_some(), &[sgd, rmsprop], "sgd or rmsprop"),
             ("nesterov", self.nesterov.is_some(), &[sgd], "sgd"),
+            ("damping", self.damping.is_some(), &[natural, OptimizerKind::Kfac], "natural_gradient or kfac"),
+            ("entropy", self.entropy.is_some(), &[entropy], "entropy_sgd"),
+            // A penalty would have to enter the metric of the one and the inner steps of the other.
+            (
+                "weight_decay",
+                self.weight_decay > 0.0,
+                &[sgd, rmsprop, adams[0], adams[1]],
+                "sgd, adam, adamw or rmsprop",
+            ),
+            ("temperature", self.temperature > 0.0 && self.optimizer == entropy, &[], "another one, for it has noise"),
         ];
         for (key, is_given, owners, names) in given {
             if is_given && !owners.contains(&self.optimizer) {
@@ -240,6 +277,10 @@ impl TrainConfig {
         }
     }
 
+    pub(super) fn damping(&self) -> f64 {
+        self.damping.unwrap_or(1e-3)
+    }
+
     /// The update rule, with this weight decay.
     pub(super) fn rule(&self, weight_decay: f64) -> Rule {
         let weight_decay = weight_decay as f32;
@@ -265,11 +306,12 @@ impl TrainConfig {
                 momentum: self.momentum.unwrap_or(0.0) as f32,
                 weight_decay,
             }),
+            OptimizerKind::NaturalGradient | OptimizerKind::Kfac | OptimizerKind::EntropySgd => Rule::Own,
         }
     }
 }
 
-fn wrong(key: &'static str, found: impl fmt::Display, expected: &str) -> SettingError {
+pub(super) fn wrong(key: &'static str, found: impl fmt::Display, expected: &str) -> SettingError {
     SettingError::new("train", key, format!("{found}"), expected)
 }
 
@@ -348,6 +390,26 @@ mod tests {
             ),
             (json!({"alpha": 0.9}), "train.alpha is given; expected it only with optimizer = rmsprop"),
             (json!({"optimizer": "rmsprop", "alpha": 1.1}), "train.alpha is 1.1; expected 0 to 1"),
+            (
+                json!({"optimizer": "natural_gradient", "weight_decay": 0.1}),
+                "train.weight_decay is given; expected it only with optimizer = sgd, adam, adamw or rmsprop",
+            ),
+            (
+                json!({"damping": 0.1}),
+                "train.damping is given; expected it only with optimizer = natural_gradient or kfac",
+            ),
+            (
+                json!({"optimizer": "entropy_sgd"}),
+                "train.entropy is missing; expected { scope = 1e-3 } or more settings of the inner steps",
+            ),
+            (
+                json!({"optimizer": "entropy_sgd", "entropy": {"scope": 0.1, "average": 0.0}}),
+                "train.entropy is { average = 0 }; expected above 0, at most 1",
+            ),
+            (
+                json!({"optimizer": "entropy_sgd", "entropy": {"scope": 0.1}, "temperature": 1.0}),
+                "train.temperature is given; expected it only with optimizer = another one, for it has noise",
+            ),
             (json!({"clip_norm": 0.0}), "train.clip_norm is 0; expected a finite number above 0"),
             (json!({"temperature": -1.0}), "train.temperature is -1; expected a finite number, at least 0"),
             (json!({"step_every": 3}), "train.step_every is given; expected it only with schedule = step"),

@@ -27,6 +27,11 @@ impl Mask {
         Self { held, values }
     }
 
+    /// The held weights, ascending.
+    pub(super) fn held(&self) -> &[usize] {
+        &self.held
+    }
+
     /// Sets the gradient of the held weights to 0.
     pub(super) fn clear(&self, gradient: &mut [f32]) {
         for &at in &self.held {

@@ -2,14 +2,19 @@
 
 mod batches;
 mod config;
+mod entropy_sgd;
+mod kfac;
 mod lottery;
 mod mask;
+mod natural_gradient;
 mod optimizer;
+mod positive_definite;
 mod rate;
 mod schedule;
 mod selection;
 
 pub use config::{Batch, OptimizerKind, StopBelow, TrainConfig};
+pub use entropy_sgd::EntropySgdConfig;
 pub use lottery::{density, prune_smallest, rewind};
 pub use rate::RateSchedule;
 pub use schedule::{CheckpointSchedule, Spacing};
@@ -21,9 +26,12 @@ use ontogeny_graph::{
 };
 
 use self::batches::Batches;
+use self::entropy_sgd::InnerSteps;
+use self::kfac::Kfac;
 use self::mask::Mask;
+use self::natural_gradient::NaturalGradient;
 use self::optimizer::Optimizer;
-use crate::{Model, Nodes, SettingError, Task, memory};
+use crate::{Interface, Model, NetworkConfig, Nodes, SettingError, Task, memory};
 
 /// Trains a model on a data set; owns the compiled program and its memory.
 #[derive(Debug)]
@@ -31,6 +39,10 @@ pub struct Trainer<'a> {
     config: TrainConfig,
     batches: Batches<'a>,
     optimizer: Optimizer,
+    /// The updates that are not a rule for each weight alone.
+    natural: Option<NaturalGradient<'a>>,
+    kfac: Option<Kfac<'a>>,
+    inner: Option<InnerSteps>,
     /// Weights that `freeze` or a mask hold where they are.
     mask: Mask,
     seed: u32,
@@ -151,6 +163,16 @@ pub enum TrainError<E> {
         /// The first node, or the parameter, that held one.
         node: String,
     },
+    /// The Fisher matrix of a natural gradient has no inverse.
+    #[error(
+        "training stopped at step {step}: the Fisher matrix plus train.damping = {damping} is not positive definite; raise the damping"
+    )]
+    Singular {
+        /// Updates done.
+        step: u64,
+        /// What was added to the diagonal.
+        damping: f64,
+    },
     /// The data do not fit the program.
     #[error("failed at step {step}")]
     Run {
@@ -190,6 +212,29 @@ impl<'a> Trainer<'a> {
         let batches = Batches::new(config.batch, task, seed)?;
         let fits = |bytes| if memory::is_free(bytes) { Ok(()) } else { Err(TrainerError::OutOfMemory { bytes }) };
         let (mut graph, nodes) = model.graph(batches.size());
+        let natural = if config.optimizer == OptimizerKind::NaturalGradient {
+            let n = model.space().len();
+            if n > natural_gradient::MAX_WEIGHTS {
+                let expected = format!("another one for {n} weights; it is for {}", natural_gradient::MAX_WEIGHTS);
+                return Err(SettingError::new("train", "optimizer", "natural_gradient", expected).into());
+            }
+            fits(n.saturating_mul(n * size_of::<f64>()))?;
+            let batches = Batches::new(config.batch, task, seed)?;
+            Some(NaturalGradient::new(&graph, &nodes, n, batches, config.damping())?)
+        } else {
+            None
+        };
+        let kfac = match (config.optimizer, model.network(), model.interface()) {
+            (OptimizerKind::Kfac, NetworkConfig::Mlp(_), Interface::Vectors { loss, .. }) => {
+                let batches = Batches::new(config.batch, task, seed)?;
+                Some(Kfac::new(&graph, &nodes, model.space(), loss, batches, config.damping())?)
+            }
+            (OptimizerKind::Kfac, ..) => {
+                let expected = "another one, for it knows the layers of the network kind `mlp` alone";
+                return Err(SettingError::new("train", "optimizer", "kfac", expected).into());
+            }
+            _ => None,
+        };
         let loss = loss(&mut graph, &nodes);
         graph.check()?;
         // The weights and their gradient, before anything is made for them.
@@ -197,11 +242,24 @@ impl<'a> Trainer<'a> {
         let without_decay = selection::select(model.space(), "no_decay", &config.no_decay)?;
         let optimizer = Optimizer::new(config, model.space().len(), &without_decay);
         let mask = Mask::holding(&selection::select(model.space(), "freeze", &config.freeze)?);
+        let inner = config.entropy.map(|entropy| InnerSteps::new(entropy, model.space().len()));
         let program = Program::compile(&graph, &[(LOSS, loss)], Gradient::All(loss))?;
         fits(program.workspace_bytes())?;
         let workspace = Workspace::new(&program);
         let threads = Threads::one();
-        Ok(Self { config: config.clone(), batches, optimizer, mask, seed, program, workspace, threads })
+        Ok(Self {
+            config: config.clone(),
+            batches,
+            optimizer,
+            natural,
+            kfac,
+            inner,
+            mask,
+            seed,
+            program,
+            workspace,
+            threads,
+        })
     }
 
     /// From now on only weights where `is_trained` is true move, and of these not the ones that `freeze` names; all others
@@ -324,13 +382,85 @@ impl<'a> Trainer<'a> {
     /// One update; returns the loss and the norm of the gradient before it.
     fn update<E>(&mut self, state: &mut TrainState, learning_rate: f64) -> Result<(f32, f64), TrainError<E>> {
         let step = state.step;
+        let (loss, gradient_norm) = if self.inner.is_some() {
+            self.entropy_update(state, learning_rate)?
+        } else {
+            self.plain_update(state, learning_rate)?
+        };
+        if let Some(stop) = self.config.stop_below {
+            state.n_below = if f64::from(loss) < stop.loss { state.n_below + 1 } else { 0 };
+        }
+        state.step = step + 1;
+        Ok((loss, gradient_norm))
+    }
+
+    fn plain_update<E>(&mut self, state: &mut TrainState, learning_rate: f64) -> Result<(f32, f64), TrainError<E>> {
+        let step = state.step;
+        let (loss, gradient_norm) = self.evaluate(step, step, &state.weights)?;
+        let Self { config, program, workspace, optimizer, natural, kfac, mask, seed, threads, .. } = self;
+        let (gradient, weights) = (workspace.gradient(program), &mut state.weights);
+        mask.remember(weights);
         let failed = |source| TrainError::Run { step, source };
-        let Self { config, program, workspace, batches, optimizer, mask, seed, threads } = self;
-        batches.fill(step, program, workspace).map_err(failed)?;
-        program.run(workspace, &state.weights).map_err(failed)?;
+        let is_done = match (natural, kfac) {
+            (Some(natural), _) => {
+                natural.update(step, learning_rate, weights, gradient, mask.held()).map_err(failed)?
+            }
+            (_, Some(kfac)) => kfac.update(step, learning_rate, weights, gradient).map_err(failed)?,
+            (None, None) => {
+                optimizer.update(step, learning_rate as f32, weights, gradient, &mut state.buffers, threads);
+                true
+            }
+        };
+        if !is_done {
+            return Err(TrainError::Singular { step, damping: config.damping() });
+        }
+        if config.temperature > 0.0 {
+            let deviation = (2.0 * learning_rate * config.temperature).sqrt() as f32;
+            // A stream's steps have 32 bits, those of a training 64: the upper half numbers the stream.
+            let noise = Stream::new(*seed, Purpose::TrainingNoise, step >> 32);
+            add_normals(weights, deviation, &noise, step as u32, threads);
+        }
+        mask.restore(weights);
+        Ok((loss, gradient_norm))
+    }
+
+    /// An update of entropy-SGD; the loss is that of its first inner step, at the weights before it.
+    fn entropy_update<E>(&mut self, state: &mut TrainState, learning_rate: f64) -> Result<(f32, f64), TrainError<E>> {
+        let step = state.step;
+        let mut inner = self.inner.take().expect("the caller has looked");
+        inner.begin(&state.weights);
+        self.mask.remember(&state.weights);
+        let mut first = None;
+        for number in 0..inner.config.steps {
+            let evaluated = self.evaluate(step, step * inner.config.steps + number, &inner.place);
+            let (loss, _) = match evaluated {
+                Ok(evaluated) => evaluated,
+                Err(error) => {
+                    self.inner = Some(inner);
+                    return Err(error);
+                }
+            };
+            first.get_or_insert(loss);
+            inner.advance(step, number, &state.weights, self.workspace.gradient(&self.program), self.seed);
+            self.mask.restore(&mut inner.place);
+            self.mask.restore(&mut inner.mean);
+        }
+        let gradient_norm = inner.end(step, learning_rate, &mut state.weights);
+        self.mask.restore(&mut state.weights);
+        self.inner = Some(inner);
+        Ok((first.expect("there is at least one inner step"), gradient_norm))
+    }
+
+    /// Loss of batch number `batch` at some weights, and the norm of its gradient, which stands in the workspace: without
+    /// the held weights, and clipped.
+    fn evaluate<E>(&mut self, step: u64, batch: u64, weights: &[f32]) -> Result<(f32, f64), TrainError<E>> {
+        let failed = |source| TrainError::Run { step, source };
+        let Self { config, program, workspace, batches, mask, threads, .. } = self;
+        batches.fill(batch, program, workspace).map_err(failed)?;
+        program.run(workspace, weights).map_err(failed)?;
         let loss = workspace.output(program, LOSS)[0];
         if !loss.is_finite() {
-            let node = program.first_non_finite(workspace, &state.weights).map_err(failed)?;
+            let node = program.first_non_finite(workspace, weights).map_err(failed)?;
             return Err(TrainError::NonFinite {
                 step,
                 found: format!("the loss is {loss}"),
@@ -339,22 +469,7 @@ impl<'a> Trainer<'a> {
         }
         let gradient = workspace.gradient_mut(program);
         mask.clear(gradient);
-        let gradient_norm = optimizer::clip(gradient, config.clip_norm, threads);
-        let weights = &mut state.weights;
-        mask.remember(weights);
-        optimizer.update(step, learning_rate as f32, weights, gradient, &mut state.buffers, threads);
-        if config.temperature > 0.0 {
-            let deviation = (2.0 * learning_rate * config.temperature).sqrt() as f32;
-            // A stream's steps have 32 bits, those of a training 64: the upper half numbers the stream.
-            let noise = Stream::new(*seed, Purpose::TrainingNoise, step >> 32);
-            add_normals(weights, deviation, &noise, step as u32, threads);
-        }
-        mask.restore(weights);
-        if let Some(stop) = config.stop_below {
-            state.n_below = if f64::from(loss) < stop.loss { state.n_below + 1 } else { 0 };
-        }
-        state.step += 1;
-        Ok((loss, gradient_norm))
+        Ok((loss, optimizer::clip(gradient, config.clip_norm, threads)))
     }
 
     fn check_weights<E>(&self, state: &TrainState) -> Result<(), TrainError<E>> {

@@ -80,6 +80,7 @@ pub(super) fn buffer_names(config: &TrainConfig) -> &'static [&'static str] {
         Rule::Sgd(_) => &["momentum_buffer"],
         Rule::Adam(_) => &["exp_avg", "exp_avg_sq"],
         Rule::RmsProp(_) => &["momentum_buffer", "square_avg"],
+        Rule::Own => &[],
     }
 }
 
