@@ -46,7 +46,10 @@ impl Run {
                 let buffers = tensors.into_iter().map(|t| (t.name, t.values)).collect();
                 trainer.resume(saved.step, weights.unwrap_or_default(), buffers, n_below)?
             }
-            None => trainer.start(self.model.initial_weights(self.file.seed))?,
+            None => {
+                let seeded = || self.model.initial_weights(self.file.seed);
+                trainer.start(self.start.as_ref().map_or_else(seeded, |start| start.weights.clone()))?
+            }
         };
         let mut log = Log::resume(writer, config, trainer.batch_size(), self.model.interface(), state.step)?;
         let outcome = trainer.run(&mut state, |event| match event {
