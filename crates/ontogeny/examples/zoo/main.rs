@@ -6,6 +6,8 @@
 //!
 //! Runs that are finished are not made again. A preset whose file describes several runs itself is run as it is.
 
+#![expect(clippy::print_stderr, reason = "it says which preset runs")]
+
 mod checks;
 
 use std::collections::BTreeMap;
