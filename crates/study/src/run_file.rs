@@ -36,6 +36,7 @@ pub struct RunFile {
 /// Where checkpoints come from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a run has one of them")]
 pub enum Source {
     /// `[train]`.
     Train(TrainConfig),
