@@ -17,13 +17,6 @@ struct Mistake {
 
 const MISTAKES: &[Mistake] = &[
     Mistake {
-        what: "an end of training that would leave planned checkpoints out",
-        old: "steps = 40",
-        new: "steps = 40\nstop_below = { loss = 0.1, for = 3 }",
-        line: None,
-        says: &["train.stop_below is given", "in the library alone"],
-    },
-    Mistake {
         what: "unknown key in [train]",
         old: "learning_rate = 1e-2",
         new: "learning_rat = 1e-2",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ontogeny_graph::{ENGINE_VERSION, Isa};
 use ontogeny_store::{Imported, KeyParts, Manifest, ManifestError, MeasurePlan, Place, RecordKey, RunFolder};
-use ontogeny_zoo::{Model, SettingError, Task, Trainer};
+use ontogeny_zoo::{Model, Task, Trainer};
 
 use crate::instruments::Instruments;
 use crate::sections::MeasureConfig;
@@ -73,17 +73,6 @@ impl Run {
                 }
                 // Compiling the step checks the batch and the optimiser's settings.
                 drop(Trainer::new(&model, &task, train, file.seed)?);
-                if train.stop_below.is_some() {
-                    // The work list holds a measurement for every checkpoint, also for those that would never come.
-                    return Err(SettingError {
-                        section: "train",
-                        key: "stop_below",
-                        found: "given".to_owned(),
-                        expected: "it in the library alone: the checkpoints of a run are planned before it starts"
-                            .to_owned(),
-                    }
-                    .into());
-                }
                 (train.checkpoints.steps(train.steps), Vec::new())
             }
             Source::Import(config) => {
