@@ -59,6 +59,9 @@ pub enum StudyError {
     /// NaN or infinite weights in an imported file.
     #[error("{0}")]
     NonFiniteWeights(#[from] zoo::NonFinite),
+    /// Weights to start from that cannot be had.
+    #[error("in [start]: {0}")]
+    Start(String),
     /// Imported checkpoints that cannot be found or numbered.
     #[error("in [import]: {0}")]
     Import(String),

@@ -27,6 +27,7 @@ mod responses;
 mod run_file;
 mod sections;
 mod series;
+mod start;
 mod sweep;
 mod toml_source;
 mod training;
@@ -45,5 +46,6 @@ pub use sections::{ImportConfig, MeasureConfig, ObservableConfig, ReportConfig, 
 pub use series::{
     Every, MIN_FILE_POINTS, NameGlob, NamedSeries, SeriesFile, SeriesFileError, SeriesSettings, read_series,
 };
+pub use start::StartConfig;
 pub use sweep::{Member, Sweep};
 pub use toml_source::{Overrides, RunFileError, Scale, nearest};

@@ -10,6 +10,7 @@ use ontogeny_zoo::{Model, Task, Trainer};
 
 use crate::instruments::Instruments;
 use crate::sections::MeasureConfig;
+use crate::start::StartWeights;
 use crate::{RunFile, Source, StudyError, import, training};
 
 /// Version of the detector of transitions and stages: where it is raised, finished runs are looked at again.
@@ -26,6 +27,8 @@ pub struct Run {
     /// Empty for a training.
     pub(crate) imported: Vec<Imported>,
     pub(crate) manifest: Manifest,
+    /// Weights to start from, if not those that the seed gives.
+    pub(crate) start: Option<StartWeights>,
     data_hash: String,
 }
 
@@ -81,6 +84,7 @@ impl Run {
                 (imported.iter().map(|checkpoint| checkpoint.step).collect(), imported)
             }
         };
+        let start = file.start.as_ref().map(|start| start.weights(&model, file.folder())).transpose()?;
         let mut data_hash = blake3::Hasher::new();
         for split in &task.splits {
             data_hash.update(split.name.as_bytes());
@@ -88,8 +92,8 @@ impl Run {
         }
         let data_hash = data_hash.finalize().to_hex().to_string();
         let configuration = file.resolved()?;
-        let manifest = manifest(&file, &imported, configuration, &data_hash, command)?;
-        let run = Self { file, task: Arc::new(task), model, steps, imported, manifest, data_hash };
+        let manifest = manifest(&file, &imported, start.as_ref(), configuration, &data_hash, command)?;
+        let run = Self { file, task: Arc::new(task), model, steps, imported, manifest, start, data_hash };
         Instruments::new(&run)?.check_stages()?;
         Ok(run)
     }
@@ -270,25 +274,33 @@ fn no_train_split(task: &Task) -> StudyError {
 fn manifest(
     file: &RunFile,
     imported: &[Imported],
+    start: Option<&StartWeights>,
     configuration: toml::Table,
     data_hash: &str,
     command: &str,
 ) -> Result<Manifest, StudyError> {
     let isa = Isa::current().name();
     let mut decisive = configuration.clone();
-    for key in ["title", "run_file", "measure", "stages", "report"] {
+    for key in ["title", "run_file", "start", "measure", "stages", "report"] {
         decisive.remove(key);
     }
     let decisive = toml::to_string(&decisive).map_err(StudyError::Resolve)?;
     let mut trajectory = blake3::Hasher::new();
     trajectory.update(decisive.as_bytes());
     trajectory.update(data_hash.as_bytes());
+    if let Some(start) = start {
+        // Whatever the folder is called: it is the weights that count.
+        trajectory.update(start.hash.as_bytes());
+    }
     let mut portable = configuration.clone();
     portable.remove("run_file");
     let text = toml::to_string(&portable).map_err(StudyError::Resolve)?;
     let mut hashes = BTreeMap::new();
     hashes.insert("configuration".to_owned(), blake3::hash(text.as_bytes()).to_hex().to_string());
     hashes.insert("data".to_owned(), data_hash.to_owned());
+    if let Some(start) = start {
+        hashes.insert("start".to_owned(), start.hash.clone());
+    }
     for checkpoint in imported {
         hashes.insert(format!("checkpoint {}", checkpoint.step), checkpoint.blake3.clone());
     }

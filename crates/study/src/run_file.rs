@@ -7,6 +7,7 @@ use ontogeny_zoo::{NetworkConfig, TaskConfig, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::sections::{ImportConfig, MeasureConfig, ObservableConfig, ReportConfig, StagesConfig};
+use crate::start::StartConfig;
 use crate::sweep::SWEEP_KEYS;
 use crate::toml_source::{Overrides, RunFileError, Section, Text};
 use crate::{StudyError, toml_source};
@@ -24,6 +25,8 @@ pub struct RunFile {
     pub task: TaskConfig,
     /// `[network]`.
     pub network: NetworkConfig,
+    /// `[start]`.
+    pub start: Option<StartConfig>,
     /// `[train]` or `[import]`.
     pub source: Source,
     /// `[measure.…]`, by name.
@@ -37,6 +40,7 @@ pub struct RunFile {
 /// Where checkpoints come from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a run has one")]
 pub enum Source {
     /// `[train]`.
     Train(TrainConfig),
@@ -44,8 +48,10 @@ pub enum Source {
     Import(ImportConfig),
 }
 
-const KEYS: &[&str] =
-    &["title", "seed", "seeds", "sweep", "task", "network", "train", "import", "measure", "stages", "report", "scale"];
+const KEYS: &[&str] = &[
+    "title", "seed", "seeds", "sweep", "task", "network", "start", "train", "import", "measure", "stages", "report",
+    "scale",
+];
 
 /// Longest run file read: a device may never end.
 const MAX_BYTES: u64 = 16 << 20;
@@ -111,6 +117,8 @@ impl RunFile {
         let seed = file.take("seed")?.unwrap_or(0);
         let task = with_kind(&mut file, "task", TaskConfig::KINDS, TaskConfig::deserialize_kind)?;
         let network = with_kind(&mut file, "network", NetworkConfig::KINDS, NetworkConfig::deserialize_kind)?;
+        let start_place = file.place_of("start");
+        let start = file.take_section("start")?.map(|start| start.read(StartConfig::deserialize)).transpose()?;
         let source = match (file.take_section("train")?, file.take_section("import")?) {
             (Some(train), None) => Source::Train(train.read(TrainConfig::deserialize)?),
             (None, Some(import)) => Source::Import(import.read(ImportConfig::deserialize)?),
@@ -123,6 +131,10 @@ impl RunFile {
                 return Err(file.error(message, None));
             }
         };
+        if start.is_some() && matches!(source, Source::Import(_)) {
+            let message = "[start] says where a training begins; found it beside [import]".to_owned();
+            return Err(file.error_at(start_place, message, Some("remove one of them".to_owned())));
+        }
         let mut measures = Vec::new();
         if let Some(section) = file.take_section("measure")? {
             for (name, section) in section.into_sections()? {
@@ -137,7 +149,7 @@ impl RunFile {
             Some(section) => section.read(ReportConfig::deserialize)?,
             None => ReportConfig::default(),
         };
-        Ok(Self { path: path.to_owned(), title, seed, task, network, source, measures, stages, report })
+        Ok(Self { path: path.to_owned(), title, seed, task, network, start, source, measures, stages, report })
     }
 
     /// The run file that a run's manifest holds, with its paths relative to where it was read from.
@@ -193,6 +205,9 @@ impl RunFile {
         resolved.insert("run_file".to_owned(), path.to_string_lossy().into_owned().into());
         resolved.insert("task".to_owned(), table(toml::Table::try_from(&self.task))?);
         resolved.insert("network".to_owned(), table(toml::Table::try_from(&self.network))?);
+        if let Some(start) = &self.start {
+            resolved.insert("start".to_owned(), table(toml::Table::try_from(start))?);
+        }
         match &self.source {
             Source::Train(train) => resolved.insert("train".to_owned(), table(toml::Table::try_from(train))?),
             Source::Import(import) => resolved.insert("import".to_owned(), table(toml::Table::try_from(import))?),

@@ -38,15 +38,15 @@ impl Run {
     ) -> Result<(), StudyError> {
         let mut trainer = Trainer::new(&self.model, &self.task, config, self.file.seed)?;
         trainer.set_threads(threads);
-        let mut state = match writer.folder().read_state()? {
-            Some(saved) => {
-                let n_below = saved.counters.get(N_BELOW).copied().unwrap_or(0);
-                let mut tensors = saved.tensors;
-                let weights = tensors.iter().position(|t| t.name == WEIGHTS).map(|at| tensors.swap_remove(at).values);
-                let buffers = tensors.into_iter().map(|t| (t.name, t.values)).collect();
-                trainer.resume(saved.step, weights.unwrap_or_default(), buffers, n_below)?
-            }
-            None => trainer.start(self.model.initial_weights(self.file.seed))?,
+        let mut state = if let Some(saved) = writer.folder().read_state()? {
+            let n_below = saved.counters.get(N_BELOW).copied().unwrap_or(0);
+            let mut tensors = saved.tensors;
+            let weights = tensors.iter().position(|t| t.name == WEIGHTS).map(|at| tensors.swap_remove(at).values);
+            let buffers = tensors.into_iter().map(|t| (t.name, t.values)).collect();
+            trainer.resume(saved.step, weights.unwrap_or_default(), buffers, n_below)?
+        } else {
+            let seeded = || self.model.initial_weights(self.file.seed);
+            trainer.start(self.start.as_ref().map_or_else(seeded, |start| start.weights.clone()))?
         };
         let mut log = Log::resume(writer, config, trainer.batch_size(), self.model.interface(), state.step)?;
         let outcome = trainer.run(&mut state, |event| match event {

@@ -90,6 +90,43 @@ fn an_interrupted_log_is_continued_as_if_nothing_had_been() {
 }
 
 #[test]
+fn a_training_may_start_with_the_weights_of_another_run() {
+    let scratch = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| scratch.path().join(name));
+    execute(&run(&[]), &first, None).unwrap();
+    let start = |more: &str| format!("{{ run = {:?}{more} }}", first.to_str().unwrap());
+    let tuned = run(&[("task.operation", "sub"), ("start", &start("")), ("seed", "6")]);
+    execute(&tuned, &second, None).unwrap();
+    let weights = |directory: &Path, step| RunFolder::open(directory).unwrap().read_checkpoint(step).unwrap().tensors;
+    assert_eq!(weights(&second, 0), weights(&first, 40));
+    assert_ne!(weights(&second, 40), weights(&first, 40));
+    // It is another run than one that starts elsewhere.
+    let earlier = run(&[("task.operation", "sub"), ("start", &start(", step = 7")), ("seed", "6")]);
+    assert_ne!(earlier.default_directory(), tuned.default_directory());
+    assert!(execute(&earlier, &second, None).unwrap_err().to_string().contains("run.toml"));
+}
+
+#[test]
+fn weights_that_cannot_be_started_from_are_told() {
+    let scratch = tempfile::tempdir().unwrap();
+    let first = scratch.path().join("first");
+    execute(&run(&[]), &first, None).unwrap();
+    let path = first.to_str().unwrap().to_owned();
+    for (key, value, words) in [
+        ("start", "{ run = \"nowhere\" }".to_owned(), "in [start]: "),
+        ("start", format!("{{ run = {path:?}, step = 8 }}"), "`step` is 8; the run has checkpoints at 0, 7, 20, 40"),
+        ("start", format!("{{ runs = {path:?} }}"), "did you mean `run`?"),
+        ("network.d_mlp", "9".to_owned(), "no tensor `blocks.0.mlp.W_in` of shape [8, 9]"),
+    ] {
+        let set = vec![("start".to_owned(), format!("{{ run = {path:?} }}")), (key.to_owned(), value)];
+        let overrides = Overrides { set, ..Overrides::default() };
+        let prepared = RunFile::parse(Path::new("tiny.toml"), TEXT, &overrides).map_err(|e| e.to_string());
+        let error = prepared.and_then(|file| Run::prepare(file, "a test").map_err(|e| e.to_string())).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
 fn a_training_may_end_before_its_schedule() {
     let scratch = tempfile::tempdir().unwrap();
     let [whole, parts] = ["whole", "parts"].map(|name| scratch.path().join(name));
