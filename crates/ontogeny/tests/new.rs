@@ -20,10 +20,12 @@ fn presets_are_listed_and_print_as_they_are() {
     let list = here.call(&["new"]);
     list.expect(0, &[]);
     let presets = presets(&here);
-    assert!(presets.len() >= 4);
+    assert!(presets.len() >= 25, "{} presets", presets.len());
     for preset in presets {
         let (name, description) = (preset["name"].as_str().unwrap(), preset["description"].as_str().unwrap());
-        assert!(list.stdout.contains(name) && list.stdout.contains(description), "{name}");
+        let is_listed = |line: &str| line.starts_with(&format!("{name} ")) && line.contains(&format!(" {description} "));
+        assert_eq!(list.stdout.lines().filter(|line| is_listed(line)).count(), 1, "{name}: {}", list.stdout);
+        assert!((20..=112).contains(&description.chars().count()), "{name}: {description}");
         assert!(preset["minutes"].as_f64().unwrap() > 0.0);
         let printed = here.call(&["new", name]);
         printed.expect(0, &[]);
@@ -45,12 +47,16 @@ fn every_preset_passes_a_dry_run_or_names_the_files_it_waits_for() {
     let here = Workplace::new();
     for preset in presets(&here) {
         let name = preset["name"].as_str().unwrap();
-        here.write("my.toml", here.call(&["new", name]).stdout);
-        let checked = here.call(&["run", "my.toml", "--dry-run"]);
-        if name == "import" {
-            checked.expect(2, &["no file matches", "checkpoints/model_step_*.pt"]);
-        } else {
-            checked.expect(0, &[]);
+        let text = here.call(&["new", name]).stdout;
+        here.write("my.toml", &text);
+        for scale in ["full", "small"] {
+            let checked = here.call(&["run", "my.toml", "--dry-run", "--scale", scale]);
+            if name == "import" {
+                checked.expect(2, &["no file matches", "checkpoints/model_step_*.pt"]);
+            } else {
+                assert!(text.contains("\n[scale.small"), "{name} has no small scale");
+                checked.expect(0, &[]);
+            }
         }
     }
 }
@@ -66,11 +72,31 @@ fn the_small_preset_runs_to_its_report() {
 #[test]
 fn an_unknown_preset_names_the_known_ones() {
     let here = Workplace::new();
-    let there = "there are grokking, grokking-small, import, llc";
-    here.call(&["new", "groking"]).expect(2, &["`groking`", there, "did you mean `grokking`?"]);
+    let presets = presets(&here);
+    let names: Vec<&str> = presets.iter().map(|preset| preset["name"].as_str().unwrap()).collect();
+    let there = format!("there are {}", names.join(", "));
+    here.call(&["new", "groking"]).expect(2, &["`groking`", &there, "did you mean `grokking`?"]);
     let far = here.call(&["new", "something-else"]);
-    far.expect(2, &[there]);
+    far.expect(2, &[&there]);
     assert!(!far.stderr.contains("did you mean"), "{}", far.stderr);
+}
+
+/// What the error about `nokey` in a section expects instead, each in `quotes`.
+fn keys_expected(here: &Workplace, section: &str, text: &str, quotes: char) -> Vec<String> {
+    // The other sections are whole, so that the mistake is the first one found.
+    let mut file = String::new();
+    for part in common::TINY.split("\n\n").filter(|part| !part.starts_with(&format!("[{section}"))) {
+        let is_source = part.starts_with("[train]") && section == "import";
+        if !is_source && !part.starts_with("[scale") {
+            file.push_str(part);
+            file.push_str("\n\n");
+        }
+    }
+    here.write("wrong.toml", format!("{file}\n[{section}]\n{text}\n"));
+    let refused = here.call(&["run", "wrong.toml", "--dry-run"]);
+    refused.expect(2, &["nokey"]);
+    let expected = refused.stderr.split("expected").nth(1).unwrap_or_default();
+    expected.split(quotes).skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// Every key that a run file knows, as its error for an unknown key lists them.
@@ -78,49 +104,44 @@ fn an_unknown_preset_names_the_known_ones() {
 fn the_presets_say_every_key() {
     let here = Workplace::new();
     let all: String = presets(&here).iter().map(|p| here.call(&["new", p["name"].as_str().unwrap()]).stdout).collect();
-    // A line may be a key, or a key that is commented out because it shows its default.
+    // A key, also of a table within a line, or one that is commented out because it shows its default.
     let says = |key: &str| {
         let line_says = |line: &str| {
-            let line = line.trim_start().trim_start_matches("# ");
-            line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='))
-                || line.contains(&format!("`{key}`"))
+            let is_whole = |at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            let is_set = |at: usize| line[at + key.len()..].trim_start().starts_with('=');
+            line.match_indices(key).any(|(at, _)| is_whole(at) && is_set(at)) || line.contains(&format!("`{key}`"))
         };
         all.lines().any(line_says)
     };
-    let sections = [
-        ("task", "[task]\nkind = \"modular_arithmetic\"\nnokey = 1"),
-        ("network", "[network]\nkind = \"transformer\"\nnokey = 1"),
-        ("network", "[network]\nkind = \"mlp\"\nnokey = 1"),
-        ("train", "[train]\nnokey = 1"),
-        ("import", "[import]\nnokey = 1"),
-        ("measure.llc", "[measure.llc]\nnokey = 1"),
-        ("stages", "[stages]\nnokey = 1"),
-        ("report", "[report]\nnokey = 1"),
+    let mut sections = vec![
+        ("train".to_owned(), "nokey = 1".to_owned()),
+        ("train".to_owned(), "optimizer = \"entropy_sgd\"\nentropy = { nokey = 1 }".to_owned()),
+        ("train".to_owned(), "stop_below = { nokey = 1 }".to_owned()),
     ];
-    let mut n_keys = 0;
-    for (section, text) in sections {
-        // The other sections are whole, so that the mistake is the first one found.
-        let mut file = String::new();
-        for part in common::TINY.split("\n\n").filter(|part| !part.starts_with(&format!("[{section}"))) {
-            let is_source = part.starts_with("[train]") && section == "import";
-            if !is_source && !part.starts_with("[scale") {
-                file.push_str(part);
-                file.push_str("\n\n");
-            }
-        }
-        here.write("wrong.toml", format!("{file}\n{text}\n"));
-        let refused = here.call(&["run", "wrong.toml", "--dry-run"]);
-        refused.expect(2, &["nokey"]);
-        let keys = refused.stderr.split("expected").nth(1).unwrap_or_default();
-        for key in keys.split('`').skip(1).step_by(2) {
-            n_keys += 1;
-            assert!(says(key), "no preset says `{key}` of [{section}]");
+    for section in ["import", "measure.llc", "measure.subtask_loss", "stages", "report"] {
+        sections.push((section.to_owned(), "nokey = 1".to_owned()));
+    }
+    // Every kind of task and network, as the error for an unknown kind lists them.
+    for section in ["task", "network"] {
+        let kinds = keys_expected(&here, section, "kind = \"nokey\"", '"');
+        assert!(kinds.len() >= 4, "{section}: {kinds:?}");
+        // No task gives images yet.
+        for kind in kinds.iter().filter(|kind| !["cnn", "resnet"].contains(&kind.as_str())) {
+            sections.push((section.to_owned(), format!("kind = \"{kind}\"\nnokey = 1")));
         }
     }
-    assert!(n_keys > 50, "the errors list {n_keys} keys");
+    let mut n_keys = 0;
+    for (section, text) in sections {
+        for key in keys_expected(&here, &section, &text, '`') {
+            n_keys += 1;
+            assert!(says(&key), "no preset says `{key}` of [{section}] with {text}");
+        }
+    }
+    assert!(n_keys > 150, "the errors list {n_keys} keys");
     for key in [
         "title",
         "seed",
+        "seeds",
         "observable",
         "refused",
         "components",
