@@ -61,8 +61,9 @@ pub use model::{Model, Nodes, TOKEN_LOSS};
 pub use networks::{Activation, MlpConfig, NetworkConfig, Normalization, Positions, TransformerConfig};
 pub use setting::SettingError;
 pub use tasks::{
-    DigitAdditionConfig, Endless, IndexFileError, ModularArithmeticConfig, Operation, SparseParityConfig, Split,
-    SubtaskBy, Subtasks, Task, TaskConfig, TaskError,
+    DataFileError, DigitAdditionConfig, Endless, ImageLoss, ImageSource, ImagesConfig, IndexFileError,
+    ModularArithmeticConfig, Operation, SparseParityConfig, Split, SubtaskBy, Subtasks, Task, TaskConfig, TaskError,
+    Trigger,
 };
 pub use train::{
     Batch, CheckpointSchedule, OptimizerKind, ResumeError, Spacing, TrainConfig, TrainError, TrainEvent, TrainOutcome,

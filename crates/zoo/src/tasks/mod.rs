@@ -1,13 +1,18 @@
 //! Tasks: a data distribution, its loss and its exact evaluation sets.
 
+mod data_file;
 mod digit_addition;
+mod image_files;
+mod images;
 mod indices;
 mod modular_arithmetic;
 mod sampled;
 mod sparse_parity;
 mod split;
 
+pub use data_file::DataFileError;
 pub use digit_addition::DigitAdditionConfig;
+pub use images::{ImageLoss, ImageSource, ImagesConfig, Trigger};
 pub use indices::IndexFileError;
 pub use modular_arithmetic::{ModularArithmeticConfig, Operation};
 pub use sampled::Endless;
@@ -33,6 +38,8 @@ pub enum TaskConfig {
     DigitAddition(DigitAdditionConfig),
     /// Parities of hidden sets of bits.
     SparseParity(SparseParityConfig),
+    /// Classification of images.
+    Images(ImagesConfig),
 }
 
 /// A task made ready: data only.
@@ -59,11 +66,14 @@ pub enum TaskError {
     /// A file of training indices that cannot be used.
     #[error(transparent)]
     Indices(#[from] IndexFileError),
+    /// A file of examples that cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataFileError),
 }
 
 impl TaskConfig {
     /// The values that `kind` may have.
-    pub const KINDS: &'static [&'static str] = &["modular_arithmetic", "digit_addition", "sparse_parity"];
+    pub const KINDS: &'static [&'static str] = &["modular_arithmetic", "digit_addition", "sparse_parity", "images"];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
     /// line.
@@ -75,6 +85,7 @@ impl TaskConfig {
             "modular_arithmetic" => ModularArithmeticConfig::deserialize(settings).map(Self::ModularArithmetic),
             "digit_addition" => DigitAdditionConfig::deserialize(settings).map(Self::DigitAddition),
             "sparse_parity" => SparseParityConfig::deserialize(settings).map(Self::SparseParity),
+            "images" => ImagesConfig::deserialize(settings).map(Self::Images),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -83,12 +94,13 @@ impl TaskConfig {
     /// `folder`, the folder of the run file.
     ///
     /// # Errors
-    /// A setting out of range, or a file of training indices that cannot be used.
+    /// A setting out of range, or a file that cannot be used.
     pub fn prepare(&self, run_seed: u32, folder: &Path) -> Result<Task, TaskError> {
         match self {
             Self::ModularArithmetic(config) => config.prepare(run_seed, folder),
             Self::DigitAddition(config) => Ok(config.prepare(run_seed)?),
             Self::SparseParity(config) => Ok(config.prepare(run_seed)?),
+            Self::Images(config) => config.prepare(run_seed, folder),
         }
     }
 }
@@ -101,6 +113,12 @@ fn default_held_examples() -> usize {
 /// Examples of each sub-task in the split `even`.
 fn default_examples_per_subtask() -> usize {
     32
+}
+
+/// How many of `n` a share takes, rounded down.
+fn count_of_share(share: f64, n: usize) -> usize {
+    // A share such as 0.29 is not exact in binary, and 0.29 of 100 must not be 28.
+    ((share * n as f64 * (1.0 + 4.0 * f64::EPSILON)).floor() as usize).min(n)
 }
 
 fn wrong(key: &'static str, found: impl fmt::Display, expected: &str) -> SettingError {
