@@ -46,6 +46,7 @@ mod interface;
 mod memory;
 mod model;
 mod networks;
+mod ngrams;
 mod setting;
 mod tasks;
 mod train;
@@ -59,11 +60,12 @@ pub use formats::{
 pub use interface::{Interface, Read, VectorLoss};
 pub use model::{Model, Nodes, TOKEN_LOSS};
 pub use networks::{Activation, MlpConfig, NetworkConfig, Normalization, Positions, TransformerConfig};
+pub use ngrams::{NgramModel, ngram_entropy};
 pub use setting::SettingError;
 pub use tasks::{
-    DataFileError, DigitAdditionConfig, Endless, ImageLoss, ImageSource, ImagesConfig, IndexFileError,
+    Corpus, DataFileError, DigitAdditionConfig, Endless, ImageLoss, ImageSource, ImagesConfig, IndexFileError,
     ModularArithmeticConfig, Operation, SparseParityConfig, Split, SubtaskBy, Subtasks, Task, TaskConfig, TaskError,
-    Trigger,
+    TextConfig, TextSource, TextWindows, Tokenizer, Trigger,
 };
 pub use train::{
     Batch, CheckpointSchedule, OptimizerKind, ResumeError, Spacing, TrainConfig, TrainError, TrainEvent, TrainOutcome,

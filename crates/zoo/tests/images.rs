@@ -367,7 +367,6 @@ fn a_linear_network_learns_the_digits() {
 
 /// The files of MNIST, which are not part of the project.
 #[test]
-#[expect(clippy::print_stdout, reason = "a skipped test says why")]
 fn mnist_is_read() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/mnist");
     if !folder.is_dir() {

@@ -1,5 +1,7 @@
 //! Tasks: a data distribution, its loss and its exact evaluation sets.
 
+#[cfg(feature = "tokenizers")]
+mod byte_pairs;
 mod data_file;
 mod digit_addition;
 mod image_files;
@@ -9,6 +11,8 @@ mod modular_arithmetic;
 mod sampled;
 mod sparse_parity;
 mod split;
+mod text;
+mod tokenizer;
 
 pub use data_file::DataFileError;
 pub use digit_addition::DigitAdditionConfig;
@@ -18,6 +22,8 @@ pub use modular_arithmetic::{ModularArithmeticConfig, Operation};
 pub use sampled::Endless;
 pub use sparse_parity::SparseParityConfig;
 pub use split::{Split, SubtaskBy, Subtasks};
+pub use text::{Corpus, TextConfig, TextSource, TextWindows};
+pub use tokenizer::Tokenizer;
 
 use std::fmt;
 use std::path::Path;
@@ -40,6 +46,8 @@ pub enum TaskConfig {
     SparseParity(SparseParityConfig),
     /// Classification of images.
     Images(ImagesConfig),
+    /// The next token of a text.
+    Text(TextConfig),
 }
 
 /// A task made ready: data only.
@@ -73,7 +81,8 @@ pub enum TaskError {
 
 impl TaskConfig {
     /// The values that `kind` may have.
-    pub const KINDS: &'static [&'static str] = &["modular_arithmetic", "digit_addition", "sparse_parity", "images"];
+    pub const KINDS: &'static [&'static str] =
+        &["modular_arithmetic", "digit_addition", "sparse_parity", "images", "text"];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
     /// line.
@@ -86,6 +95,7 @@ impl TaskConfig {
             "digit_addition" => DigitAdditionConfig::deserialize(settings).map(Self::DigitAddition),
             "sparse_parity" => SparseParityConfig::deserialize(settings).map(Self::SparseParity),
             "images" => ImagesConfig::deserialize(settings).map(Self::Images),
+            "text" => TextConfig::deserialize(settings).map(Self::Text),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -101,6 +111,7 @@ impl TaskConfig {
             Self::DigitAddition(config) => Ok(config.prepare(run_seed)?),
             Self::SparseParity(config) => Ok(config.prepare(run_seed)?),
             Self::Images(config) => config.prepare(run_seed, folder),
+            Self::Text(config) => config.prepare(run_seed, folder),
         }
     }
 }
