@@ -41,6 +41,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adversarial;
 mod formats;
 mod interface;
 mod memory;
@@ -51,6 +52,7 @@ mod setting;
 mod tasks;
 mod train;
 
+pub use adversarial::{Adversary, Attack, AttackError, AttackNorm};
 pub use formats::{
     Array, DType, Description, FileFormat, FloatStats, Layout, LayoutError, NameMap, NamedTensor, NonFinite,
     PickleScanError, ReadError, Scalar, ScalarValue, ShapeDifferences, ShapeMismatch, TensorData, TensorFile,
