@@ -67,7 +67,7 @@ pub use setting::SettingError;
 pub use tasks::{
     Corpus, DataFileError, DigitAdditionConfig, Endless, ImageLoss, ImageSource, ImagesConfig, IndexFileError,
     ModularArithmeticConfig, Operation, SparseParityConfig, Split, SubtaskBy, Subtasks, Task, TaskConfig, TaskError,
-    TextConfig, TextSource, TextWindows, Tokenizer, Trigger,
+    TextConfig, TextSource, TextWindows, Tokenizer, TokensConfig, Trigger,
 };
 pub use train::{
     Batch, CheckpointSchedule, OptimizerKind, ResumeError, Spacing, TrainConfig, TrainError, TrainEvent, TrainOutcome,

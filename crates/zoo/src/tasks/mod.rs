@@ -13,6 +13,7 @@ mod sparse_parity;
 mod split;
 mod text;
 mod tokenizer;
+mod tokens;
 
 pub use data_file::DataFileError;
 pub use digit_addition::DigitAdditionConfig;
@@ -24,13 +25,14 @@ pub use sparse_parity::SparseParityConfig;
 pub use split::{Split, SubtaskBy, Subtasks};
 pub use text::{Corpus, TextConfig, TextSource, TextWindows};
 pub use tokenizer::Tokenizer;
+pub use tokens::TokensConfig;
 
 use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Interface, SettingError};
+use crate::{Interface, ReadError, SettingError};
 
 /// A task of any kind, as in the table `[task]` of a run file.
 ///
@@ -48,6 +50,8 @@ pub enum TaskConfig {
     Images(ImagesConfig),
     /// The next token of a text.
     Text(TextConfig),
+    /// The next token of sequences in a file.
+    Tokens(TokensConfig),
 }
 
 /// A task made ready: data only.
@@ -77,12 +81,15 @@ pub enum TaskError {
     /// A file of examples that cannot be used.
     #[error(transparent)]
     Data(#[from] DataFileError),
+    /// An array of examples that cannot be read.
+    #[error(transparent)]
+    Array(#[from] ReadError),
 }
 
 impl TaskConfig {
     /// The values that `kind` may have.
     pub const KINDS: &'static [&'static str] =
-        &["modular_arithmetic", "digit_addition", "sparse_parity", "images", "text"];
+        &["modular_arithmetic", "digit_addition", "sparse_parity", "images", "text", "tokens"];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
     /// line.
@@ -96,6 +103,7 @@ impl TaskConfig {
             "sparse_parity" => SparseParityConfig::deserialize(settings).map(Self::SparseParity),
             "images" => ImagesConfig::deserialize(settings).map(Self::Images),
             "text" => TextConfig::deserialize(settings).map(Self::Text),
+            "tokens" => TokensConfig::deserialize(settings).map(Self::Tokens),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -112,6 +120,7 @@ impl TaskConfig {
             Self::SparseParity(config) => Ok(config.prepare(run_seed)?),
             Self::Images(config) => config.prepare(run_seed, folder),
             Self::Text(config) => config.prepare(run_seed, folder),
+            Self::Tokens(config) => config.prepare(run_seed, folder),
         }
     }
 }
