@@ -1,5 +1,7 @@
 //! Loss and accuracy on exact evaluation sets, as a whole and of sub-tasks.
 
+use std::borrow::Cow;
+
 use ontogeny_graph::{ColumnData, DataSet, Gradient, Program, Workspace};
 use ontogeny_zoo::{Interface, Model, Read, Split, SubtaskBy, Subtasks, TOKEN_LOSS, VectorLoss};
 
@@ -31,7 +33,7 @@ pub struct Evaluation {
     /// Mean loss, in nats for cross-entropies: each example's in f32, summed in f64.
     pub loss: f64,
     /// Share of answers, 0 to 1, whose largest logit is the target's alone: a tie counts as wrong. `None` unless an answer is
-    /// one of several classes. Of sequences in which tokens are predicted every token counts as an answer (but those without
+    /// one of several classes: also as a one among zeros, against which a squared difference is taken. Of sequences in which tokens are predicted every token counts as an answer (but those without
     /// weight).
     pub accuracy: Option<f64>,
 }
@@ -171,7 +173,7 @@ struct Results<'a> {
 
 /// Where the right classes stand in a data set.
 struct Targets<'a> {
-    ids: &'a [i32],
+    ids: Cow<'a, [i32]>,
     n_classes: usize,
     width: usize,
     from: usize,
@@ -180,18 +182,31 @@ struct Targets<'a> {
 
 impl<'a> Targets<'a> {
     fn new(interface: Interface, data: &'a DataSet) -> Option<Self> {
+        if let Interface::Vectors { outputs, loss: VectorLoss::MeanSquared | VectorLoss::Squared { .. }, .. } = interface {
+            let ids = Cow::Owned(one_hot(floats(data, "y")?, outputs)?);
+            return Some(Self { ids, n_classes: outputs, width: 1, from: 0, every: 1 });
+        }
         let n_classes = n_classes(interface)?;
         let (column, width, from, every) = match interface {
             Interface::Tokens { read: Read::Tokens { from, every, .. }, length, .. } => ("tokens", length, from, every),
             Interface::Tokens { .. } => ("targets", 1, 0, 1),
             _ => ("y", 1, 0, 1),
         };
-        Some(Self { ids: ids(data, column)?, n_classes, width, from, every })
+        Some(Self { ids: Cow::Borrowed(ids(data, column)?), n_classes, width, from, every })
     }
 
     fn of(&self, example: usize, answer: usize) -> usize {
         self.ids[example * self.width + self.from + answer * self.every] as usize
     }
+}
+
+/// The classes that rows of a one and zeros stand for; `None` where a row is anything else.
+fn one_hot(rows: &[f32], width: usize) -> Option<Vec<i32>> {
+    let class = |row: &[f32]| {
+        let at = row.iter().position(|&x| x == 1.0)?;
+        row.iter().enumerate().all(|(i, &x)| i == at || x == 0.0).then_some(at as i32)
+    };
+    if width < 2 { None } else { rows.chunks_exact(width).map(class).collect() }
 }
 
 /// Classes that an answer is one of.

@@ -33,7 +33,18 @@ fn tasks() -> Vec<Json> {
         json!({ "kind": "othello", "held_examples": 20 }),
         json!({ "kind": "ioi" }),
         json!({ "kind": "toy_ioi", "length": 6, "names": 4, "fillers": 3 }),
+        json!({ "kind": "images", "train_examples": 100 }),
+        json!({ "kind": "text", "source": "names", "tokenizer": "char", "context": 8, "held_examples": 20 }),
+        json!({ "kind": "tokens", "data": sequences(), "vocabulary": 5 }),
     ]
+}
+
+/// A file of 20 sequences of 4 ids below 5.
+fn sequences() -> String {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ids_20x4_u8");
+    let ids: Vec<u8> = (0..80_u8).map(|i| i % 5).collect();
+    fs_err::write(&path, ids).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 fn kind(settings: &Json) -> &str {
@@ -106,6 +117,7 @@ fn without_weights_the_loss_is_that_of_knowing_nothing() {
             };
             let expected = match (kind(&settings), task.interface) {
                 ("sparse_parity", _) => 2_f64.ln(),
+                ("images", _) => 10_f64.ln(),
                 ("superposition", Interface::Vectors { .. }) => {
                     let Value::Float(y) = &values["y"] else { panic!("numbers") };
                     y.chunks(5).map(|y| (0..5).map(|i| 0.9_f64.powi(i as i32) * y[i] * y[i]).sum::<f64>()).sum::<f64>()
