@@ -281,6 +281,30 @@ fn bad_files_are_named_with_what_was_found_and_expected() {
 }
 
 #[test]
+fn every_prefix_and_every_flipped_bit_of_a_gzipped_file_is_a_task_or_an_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    small(folder);
+    let whole = fs_err::read(folder.join("images.gz")).unwrap();
+    let prefixes = (0..whole.len()).map(|n| whole[..n].to_vec());
+    let flipped = (0..8 * whole.len()).map(|bit| {
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    });
+    let settings = json!({ "source": "idx", "images": "changed", "labels": "labels", "train_examples": 3 });
+    let path = folder.join("changed");
+    for bytes in prefixes.chain(flipped) {
+        fs_err::write(&path, bytes).unwrap();
+        match prepare_in(folder, &settings) {
+            // Only the header of gzip has bits that do not matter, such as the time.
+            Ok(task) => assert_eq!(task.splits[0].data.len(), 3),
+            Err(error) => assert!(error.to_string().contains(&path.display().to_string()), "{error}"),
+        }
+    }
+}
+
+#[test]
 fn settings_that_cannot_be_are_named_with_what_is_allowed() {
     for (changes, message) in [
         (json!({}), "task.train_fraction is missing; expected train_fraction or train_examples, or test files"),
