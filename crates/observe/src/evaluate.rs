@@ -182,7 +182,9 @@ struct Targets<'a> {
 
 impl<'a> Targets<'a> {
     fn new(interface: Interface, data: &'a DataSet) -> Option<Self> {
-        if let Interface::Vectors { outputs, loss: VectorLoss::MeanSquared | VectorLoss::Squared { .. }, .. } = interface {
+        if let Interface::Vectors { outputs, loss: VectorLoss::MeanSquared | VectorLoss::Squared { .. }, .. } =
+            interface
+        {
             let ids = Cow::Owned(one_hot(floats(data, "y")?, outputs)?);
             return Some(Self { ids, n_classes: outputs, width: 1, from: 0, every: 1 });
         }

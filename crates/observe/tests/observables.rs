@@ -113,6 +113,15 @@ fn a_squared_error_has_no_accuracy() {
 }
 
 #[test]
+fn a_squared_error_from_one_hot_targets_has_an_accuracy() {
+    let (model, weights) = identity(VectorLoss::MeanSquared);
+    let y = ColumnData::Float(vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+    let data = vectors(&[[0.9, 0.1, 0.0], [0.0, 1.0, 2.0]], y);
+    let found = Evaluator::new(&model).unwrap().evaluate(&weights, &data).unwrap();
+    assert_eq!(found.accuracy, Some(0.5));
+}
+
+#[test]
 fn norms_add_up_to_the_total() {
     let network = transformer(&json!({
         "layers": 2, "normalization": "layer_norm", "positions": "learned", "mlp_biases": true,
