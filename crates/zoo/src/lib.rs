@@ -47,6 +47,7 @@ mod interface;
 mod memory;
 mod model;
 mod networks;
+mod programs;
 mod setting;
 mod tasks;
 mod train;
@@ -64,10 +65,13 @@ pub use networks::{
     Activation, AutoencoderConfig, CnnConfig, Initialization, MlpConfig, ModularMlpConfig, NetworkConfig, NormPosition,
     Normalization, Pooling, Positions, ResNetConfig, ResNetNorm, TransformerConfig,
 };
+pub use programs::{
+    CompiledTransformer, Place, ProgramError, ProgramKind, Score, SequenceProgram, Threshold, Variable,
+};
 pub use setting::SettingError;
 pub use tasks::{
-    DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, FewShotConfig, GcdConfig, IllegalMove,
-    InContextRegressionConfig, IndexFileError, IoiConfig, IoiOrder, IoiPrompt, LinearInput, LinearLoss,
+    CompiledConfig, DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, FewShotConfig, GcdConfig,
+    IllegalMove, InContextRegressionConfig, IndexFileError, IoiConfig, IoiOrder, IoiPrompt, LinearInput, LinearLoss,
     ModularArithmeticConfig, OperandLaw, Operation, OthelloBoard, OthelloConfig, OutcomeLaw, Polygon, PositionError,
     PredictTokens, Prediction, RepeatedTokensConfig, SkipTrigramsConfig, SortingConfig, SparseParityConfig, Split,
     Square, SubtaskBy, Subtasks, SuperpositionConfig, Task, TaskConfig, TaskError, TicTacToeBoard, TicTacToeConfig,

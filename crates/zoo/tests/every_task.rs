@@ -33,6 +33,7 @@ fn tasks() -> Vec<Json> {
         json!({ "kind": "othello", "held_examples": 20 }),
         json!({ "kind": "ioi" }),
         json!({ "kind": "toy_ioi", "length": 6, "names": 4, "fillers": 3 }),
+        json!({ "kind": "compiled", "program": "sort", "length": 3, "symbols": 4 }),
     ]
 }
 

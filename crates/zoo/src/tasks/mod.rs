@@ -1,5 +1,6 @@
 //! Tasks: a data distribution, its loss and its exact evaluation sets.
 
+mod compiled;
 mod deep_linear;
 mod digit_addition;
 mod few_shot;
@@ -22,6 +23,7 @@ mod superposition_points;
 mod translation;
 mod word_sorting;
 
+pub use compiled::CompiledConfig;
 pub use deep_linear::{DeepLinearConfig, LinearInput, LinearLoss};
 pub use digit_addition::DigitAdditionConfig;
 pub use few_shot::FewShotConfig;
@@ -96,6 +98,8 @@ pub enum TaskConfig {
     Ioi(IoiConfig),
     /// A toy of it.
     ToyIoi(ToyIoiConfig),
+    /// What a known program computes.
+    Compiled(CompiledConfig),
 }
 
 /// A task made ready: data only.
@@ -144,6 +148,7 @@ impl TaskConfig {
         "othello",
         "ioi",
         "toy_ioi",
+        "compiled",
     ];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
@@ -170,6 +175,7 @@ impl TaskConfig {
             "othello" => OthelloConfig::deserialize(settings).map(Self::Othello),
             "ioi" => IoiConfig::deserialize(settings).map(Self::Ioi),
             "toy_ioi" => ToyIoiConfig::deserialize(settings).map(Self::ToyIoi),
+            "compiled" => CompiledConfig::deserialize(settings).map(Self::Compiled),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -198,6 +204,7 @@ impl TaskConfig {
             Self::Othello(config) => Ok(config.prepare(run_seed)?),
             Self::Ioi(config) => Ok(config.prepare(run_seed)?),
             Self::ToyIoi(config) => Ok(config.prepare(run_seed)?),
+            Self::Compiled(config) => Ok(config.prepare(run_seed)?),
         }
     }
 }
