@@ -41,6 +41,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod agents;
 mod formats;
 mod heads;
 mod interface;
@@ -52,6 +53,10 @@ mod setting;
 mod tasks;
 mod train;
 
+pub use agents::{
+    Environment, Gridworld, GridworldConfig, Opponent, Outcome, TicTacToe, expected_return, optimal_return,
+    random_return,
+};
 pub use formats::{
     Array, DType, Description, FileFormat, FloatStats, Layout, LayoutError, NameMap, NamedTensor, NonFinite,
     PickleScanError, ReadError, Scalar, ScalarValue, ShapeDifferences, ShapeMismatch, TensorData, TensorFile,
@@ -80,7 +85,7 @@ pub use tasks::{
     squared_errors_by_position, tic_tac_toe_states, word_list,
 };
 pub use train::{
-    Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, RateSchedule, ResumeError, Spacing, StopBelow,
-    TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density, prune_smallest,
-    rewind,
+    Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, PolicyTrainer, RateSchedule, ResumeError, Spacing,
+    StopBelow, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density,
+    policy_interface, prune_smallest, rewind,
 };

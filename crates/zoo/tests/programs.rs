@@ -333,6 +333,30 @@ fn a_training_can_start_from_the_compiled_weights() {
 }
 
 #[test]
+fn sizes_at_which_rounding_could_change_an_answer_are_refused() {
+    let largest = |program: ProgramKind| {
+        let compiles = |size: usize| {
+            let TaskConfig::Compiled(config) = task_config(program, size, size) else { panic!("compiled") };
+            match config.compile() {
+                Ok(compiled) => compiled.margin > 16.0,
+                Err(error) => {
+                    let message = error.to_string();
+                    assert!(message.contains("expected a smaller one, or fewer symbols: step "), "{message}");
+                    false
+                }
+            }
+        };
+        [256, 128, 64, 32].into_iter().find(|&size| compiles(size)).unwrap()
+    };
+    let found = ProgramKind::ALL.map(largest);
+    println!("largest sizes: {found:?}");
+    // Copies are exact at any size; shares of many positions are told apart only while they differ by more than their rounding,
+    // 1/n and 1/(n + 1) of n positions the least.
+    assert_eq!(found[..3], [256; 3]);
+    assert!(found.iter().all(|&size| size >= 32) && found[4] < 256, "{found:?}");
+}
+
+#[test]
 fn settings_out_of_range_are_named() {
     for (changes, message) in [
         (json!({ "length": 1 }), "task.length is 1; expected 2 to 256"),
