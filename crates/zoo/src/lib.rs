@@ -7,7 +7,8 @@
 //! result with what a network expects.
 //!
 //! A [`TaskConfig`] is made ready as a [`Task`], whose interface a [`NetworkConfig`] is fitted to as a [`Model`]; a
-//! [`Trainer`] then updates the model's flat weights and hands over every checkpoint.
+//! [`Trainer`] then updates the model's flat weights and hands over every checkpoint. A [`PolicyTrainer`] does the same on episodes
+//! of an [`Environment`], and a [`SequenceProgram`] gives weights without training.
 //!
 //! ```
 //! use std::{convert::Infallible, ops::ControlFlow, path::Path};

@@ -258,6 +258,8 @@ fn settings_that_say_nothing_about_episodes_are_refused() {
         let error = PolicyTrainer::new(&own, &grid, &config(&changes), 0).unwrap_err();
         assert_eq!(error.to_string(), message);
     }
+    let error = PolicyTrainer::new(&own, &grid, &config(&json!({ "batch": usize::MAX / 2 })), 0).unwrap_err();
+    assert!(error.to_string().ends_with("make the network or the batch smaller"), "{error}");
     let game = TicTacToe::new(Opponent::Random);
     let error = PolicyTrainer::new(&own, &game, &config(&json!({})), 0).unwrap_err().to_string();
     let message =

@@ -135,6 +135,11 @@ fn programs_are_right_on_every_input_of_a_small_size() {
                 .map(|given| example(program, &given, vocabulary(&compiled)))
                 .collect();
             let margin = least_margin(&compiled, &examples);
+            println!(
+                "{program:?} {length} {symbols}: {} inputs, margin {margin}, bound {}",
+                examples.len(),
+                compiled.margin
+            );
             assert!(compiled.margin > 31.9, "{program:?}: {}", compiled.margin);
             assert!(margin >= compiled.margin, "{program:?} {length} {symbols}: {margin}, not {}", compiled.margin);
         }
@@ -171,6 +176,7 @@ fn examples_of_the_task_follow_the_definition_and_large_programs_are_right_on_th
             assert_eq!(*found, example(program, &found.0[..length], vocabulary(&compiled)), "{program:?}");
         }
         let margin = least_margin(&compiled, &examples);
+        println!("{program:?} {length} {symbols}: margin {margin}, bound {}", compiled.margin);
         assert!(compiled.margin > 30.0, "{program:?}: {}", compiled.margin);
         assert!(margin >= compiled.margin, "{program:?}: {margin}, not {}", compiled.margin);
     }

@@ -86,7 +86,13 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
             );
             return Err(SettingError::new("network", "kind", "fitted to something else", expected).into());
         }
-        let (n_rows, n_actions) = (n_episodes * environment.horizon(), environment.actions());
+        let n_actions = environment.actions();
+        let n_rows = n_episodes.saturating_mul(environment.horizon());
+        // What is kept of the decisions alone, here and in the program, before anything is made for them.
+        let bytes = n_rows.saturating_mul(2 * (environment.inputs() + n_actions + 2) * size_of::<f32>());
+        if !memory::is_free(bytes) {
+            return Err(TrainerError::OutOfMemory { bytes });
+        }
         let (graph, nodes) = model.graph(n_episodes);
         let policy = Program::compile(&graph, &[("logits", nodes.logits)], Gradient::None)?;
         let (mut graph, nodes) = model.graph(n_rows);
