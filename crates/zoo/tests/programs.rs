@@ -296,6 +296,34 @@ fn the_stream_holds_the_variables_of_the_program() {
 }
 
 #[test]
+fn heads_of_induction_attend_where_they_should_and_nowhere_else() {
+    let compiled = compile(ProgramKind::Induction, 6, 4);
+    let task = task_config(ProgramKind::Induction, 6, 4).prepare(2, Path::new("")).unwrap();
+    let (mut graph, _) = compiled.model.graph(1);
+    let names = ["first", "second"];
+    let patterns = [0, 1].map(|layer| {
+        let pattern = graph.find(&format!("blocks.{layer}.attn.hook_pattern")).unwrap();
+        graph.scale(pattern, 1.0)
+    });
+    let program =
+        Program::compile(&graph, &[(names[0], patterns[0]), (names[1], patterns[1])], Gradient::None).unwrap();
+    let mut workspace = Workspace::new(&program);
+    for (tokens, _) in examples_of(&task).into_iter().take(100) {
+        workspace.ids_mut(&program, "tokens").unwrap().copy_from_slice(&tokens);
+        program.run(&mut workspace, &compiled.weights).unwrap();
+        for q in 5..11 {
+            let last = tokens[..q].iter().rposition(|&token| token == tokens[q]).unwrap();
+            for (name, attended) in names.iter().zip([q - 1, last + 1]) {
+                let row = &workspace.output(&program, name)[q * 12..(q + 1) * 12];
+                // 11 others of e⁻³² each at most, and the roundings of a softmax.
+                let is_right = |(k, &p): (usize, &f32)| if k == attended { p > 1.0 - 1e-6 } else { p < 2e-14 };
+                assert!(row.iter().enumerate().all(is_right), "{name} at {q} of {tokens:?}: {row:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_training_can_start_from_the_compiled_weights() {
     for program in ProgramKind::ALL {
         let config = task_config(program, 6, 4);
