@@ -7,7 +7,8 @@
 //! result with what a network expects.
 //!
 //! A [`TaskConfig`] is made ready as a [`Task`], whose interface a [`NetworkConfig`] is fitted to as a [`Model`]; a
-//! [`Trainer`] then updates the model's flat weights and hands over every checkpoint.
+//! [`Trainer`] then updates the model's flat weights and hands over every checkpoint. A [`PolicyTrainer`] does the same on episodes
+//! of an [`Environment`], and a [`SequenceProgram`] gives weights without training.
 //!
 //! ```
 //! use std::{convert::Infallible, ops::ControlFlow, path::Path};
@@ -42,6 +43,7 @@
 //! ```
 
 mod adversarial;
+mod agents;
 mod formats;
 mod heads;
 mod interface;
@@ -49,11 +51,16 @@ mod memory;
 mod model;
 mod networks;
 mod ngrams;
+mod programs;
 mod setting;
 mod tasks;
 mod train;
 
 pub use adversarial::{Adversary, Attack, AttackError, AttackNorm};
+pub use agents::{
+    Environment, Gridworld, GridworldConfig, Opponent, Outcome, TicTacToe, expected_return, optimal_return,
+    random_return,
+};
 pub use formats::{
     Array, DType, Description, FileFormat, FloatStats, Layout, LayoutError, NameMap, NamedTensor, NonFinite,
     PickleScanError, ReadError, Scalar, ScalarValue, ShapeDifferences, ShapeMismatch, TensorData, TensorFile,
@@ -68,20 +75,23 @@ pub use networks::{
     Normalization, Pooling, Positions, ResNetConfig, ResNetNorm, TransformerConfig,
 };
 pub use ngrams::{NgramModel, ngram_entropy};
+pub use programs::{
+    CompiledTransformer, Place, ProgramError, ProgramKind, Score, SequenceProgram, Threshold, Variable,
+};
 pub use setting::SettingError;
 pub use tasks::{
-    Corpus, DataFileError, DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, FewShotConfig, GcdConfig,
-    IllegalMove, ImageLoss, ImageSource, ImagesConfig, InContextRegressionConfig, IndexFileError, IoiConfig, IoiOrder,
-    IoiPrompt, LinearInput, LinearLoss, ModularArithmeticConfig, OperandLaw, Operation, OthelloBoard, OthelloConfig,
-    OutcomeLaw, Polygon, PositionError, PredictTokens, Prediction, RepeatedTokensConfig, SkipTrigramsConfig,
-    SortingConfig, SparseParityConfig, Split, Square, SubtaskBy, Subtasks, SuperpositionConfig, Task, TaskConfig,
-    TaskError, TextConfig, TextSource, TextWindows, TicTacToeBoard, TicTacToeConfig, TicTacToeGames, Tokenizer,
-    TokensConfig, ToyIoiConfig, TranslationConfig, Trigger, WordSortingConfig, WordUnit, dmmse_predictions,
+    CompiledConfig, Corpus, DataFileError, DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, FewShotConfig,
+    GcdConfig, IllegalMove, ImageLoss, ImageSource, ImagesConfig, InContextRegressionConfig, IndexFileError, IoiConfig,
+    IoiOrder, IoiPrompt, LinearInput, LinearLoss, ModularArithmeticConfig, OperandLaw, Operation, OthelloBoard,
+    OthelloConfig, OutcomeLaw, Polygon, PositionError, PredictTokens, Prediction, RepeatedTokensConfig,
+    SkipTrigramsConfig, SortingConfig, SparseParityConfig, Split, Square, SubtaskBy, Subtasks, SuperpositionConfig,
+    Task, TaskConfig, TaskError, TextConfig, TextSource, TextWindows, TicTacToeBoard, TicTacToeConfig, TicTacToeGames,
+    Tokenizer, TokensConfig, ToyIoiConfig, TranslationConfig, Trigger, WordSortingConfig, WordUnit, dmmse_predictions,
     ioi_prompts, ioi_vocabulary, one_hot_population_loss, othello_square, othello_states, othello_token,
     ridge_predictions, squared_errors_by_position, tic_tac_toe_states, word_list,
 };
 pub use train::{
-    Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, RateSchedule, ResumeError, Spacing, StopBelow,
-    TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density, prune_smallest,
-    rewind,
+    Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, PolicyTrainer, RateSchedule, ResumeError, Spacing,
+    StopBelow, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density,
+    policy_interface, prune_smallest, rewind,
 };

@@ -36,6 +36,7 @@ fn tasks() -> Vec<Json> {
         json!({ "kind": "images", "train_examples": 100 }),
         json!({ "kind": "text", "source": "names", "tokenizer": "char", "context": 8, "held_examples": 20 }),
         json!({ "kind": "tokens", "data": sequences(), "vocabulary": 5 }),
+        json!({ "kind": "compiled", "program": "sort", "length": 3, "symbols": 4 }),
     ]
 }
 

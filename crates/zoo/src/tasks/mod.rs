@@ -2,6 +2,7 @@
 
 #[cfg(feature = "tokenizers")]
 mod byte_pairs;
+mod compiled;
 mod data_file;
 mod deep_linear;
 mod digit_addition;
@@ -27,6 +28,7 @@ mod superposition_points;
 mod translation;
 mod word_sorting;
 
+pub use compiled::CompiledConfig;
 pub use deep_linear::{DeepLinearConfig, LinearInput, LinearLoss};
 pub use digit_addition::DigitAdditionConfig;
 pub use few_shot::FewShotConfig;
@@ -116,6 +118,8 @@ pub enum TaskConfig {
     Text(TextConfig),
     /// The next token of sequences in a file.
     Tokens(TokensConfig),
+    /// What a known program computes.
+    Compiled(CompiledConfig),
 }
 
 /// A task made ready: data only.
@@ -173,6 +177,7 @@ impl TaskConfig {
         "images",
         "text",
         "tokens",
+        "compiled",
     ];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
@@ -202,6 +207,7 @@ impl TaskConfig {
             "images" => ImagesConfig::deserialize(settings).map(Self::Images),
             "text" => TextConfig::deserialize(settings).map(Self::Text),
             "tokens" => TokensConfig::deserialize(settings).map(Self::Tokens),
+            "compiled" => CompiledConfig::deserialize(settings).map(Self::Compiled),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -233,6 +239,7 @@ impl TaskConfig {
             Self::Images(config) => config.prepare(run_seed, folder),
             Self::Text(config) => config.prepare(run_seed, folder),
             Self::Tokens(config) => config.prepare(run_seed, folder),
+            Self::Compiled(config) => Ok(config.prepare(run_seed)?),
         }
     }
 }

@@ -8,6 +8,7 @@ mod lottery;
 mod mask;
 mod natural_gradient;
 mod optimizer;
+mod policy_gradient;
 mod positive_definite;
 mod rate;
 mod schedule;
@@ -16,6 +17,7 @@ mod selection;
 pub use config::{Batch, OptimizerKind, StopBelow, TrainConfig};
 pub use entropy_sgd::EntropySgdConfig;
 pub use lottery::{density, prune_smallest, rewind};
+pub use policy_gradient::{PolicyTrainer, policy_interface};
 pub use rate::RateSchedule;
 pub use schedule::{CheckpointSchedule, Spacing};
 
@@ -186,6 +188,58 @@ pub enum TrainError<E> {
     Caller(E),
 }
 
+impl TrainState {
+    /// The state before the first update, of a network of `n` weights.
+    fn first(config: &TrainConfig, n: usize, weights: Vec<f32>) -> Result<Self, ResumeError> {
+        let names = optimizer::buffer_names(config).iter();
+        let buffers = names.map(|&name| (name.to_owned(), vec![0.0; n])).collect();
+        Self::again(config, n, (0, 0), weights, buffers)
+    }
+
+    /// A state from its parts, `step` and `n_below` first.
+    fn again(
+        config: &TrainConfig,
+        n: usize,
+        (step, n_below): (u64, u64),
+        weights: Vec<f32>,
+        buffers: Vec<(String, Vec<f32>)>,
+    ) -> Result<Self, ResumeError> {
+        if step > config.steps {
+            return Err(ResumeError::Step { found: step, n_steps: config.steps });
+        }
+        let mut buffers = buffers;
+        buffers.sort_by(|a, b| a.0.cmp(&b.0));
+        let expected = optimizer::buffer_names(config);
+        if !buffers.iter().map(|(name, _)| name).eq(expected) {
+            return Err(ResumeError::Buffers {
+                found: buffers.into_iter().map(|(name, _)| name).collect(),
+                expected: expected.to_vec(),
+            });
+        }
+        let lengths = buffers.iter().map(|(name, values)| (name.as_str(), values.len()));
+        for (name, found) in [("weights", weights.len())].into_iter().chain(lengths) {
+            if found != n {
+                return Err(ResumeError::Length { name: name.to_owned(), found, expected: n });
+            }
+        }
+        let values = buffers.into_iter().map(|(_, values)| values);
+        Ok(Self { step, weights, buffers: expected.iter().copied().zip(values).collect(), n_below })
+    }
+
+    /// Names the first weight that is no number.
+    fn check_weights<E>(&self, space: &ParamSpace) -> Result<(), TrainError<E>> {
+        let Some(at) = self.weights.iter().position(|w| !w.is_finite()) else {
+            return Ok(());
+        };
+        let param = space.iter().find(|p| p.range.contains(&at));
+        Err(TrainError::NonFinite {
+            step: self.step,
+            found: format!("a weight is {}", self.weights[at]),
+            node: param.map(|p| p.name.clone()).unwrap_or_default(),
+        })
+    }
+}
+
 impl<'a> Trainer<'a> {
     /// Prepares training of `model` on the split `train` of `task`, or on its endless examples; `seed` decides the
     /// minibatches of a split.
@@ -300,10 +354,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// Weights of another length than the model's parameter space.
     pub fn start(&self, weights: Vec<f32>) -> Result<TrainState, ResumeError> {
-        let n = weights.len();
-        let names = optimizer::buffer_names(&self.config).iter();
-        let buffers = names.map(|&name| (name.to_owned(), vec![0.0; n])).collect();
-        self.resume(0, weights, buffers, 0)
+        TrainState::first(&self.config, self.program.space().len(), weights)
     }
 
     /// A state put together again from what was saved of it.
@@ -317,27 +368,7 @@ impl<'a> Trainer<'a> {
         buffers: Vec<(String, Vec<f32>)>,
         n_below: u64,
     ) -> Result<TrainState, ResumeError> {
-        if step > self.config.steps {
-            return Err(ResumeError::Step { found: step, n_steps: self.config.steps });
-        }
-        let mut buffers = buffers;
-        buffers.sort_by(|a, b| a.0.cmp(&b.0));
-        let expected = optimizer::buffer_names(&self.config);
-        if !buffers.iter().map(|(name, _)| name).eq(expected) {
-            return Err(ResumeError::Buffers {
-                found: buffers.into_iter().map(|(name, _)| name).collect(),
-                expected: expected.to_vec(),
-            });
-        }
-        let n = self.program.space().len();
-        let lengths = buffers.iter().map(|(name, values)| (name.as_str(), values.len()));
-        for (name, found) in [("weights", weights.len())].into_iter().chain(lengths) {
-            if found != n {
-                return Err(ResumeError::Length { name: name.to_owned(), found, expected: n });
-            }
-        }
-        let values = buffers.into_iter().map(|(_, values)| values);
-        Ok(TrainState { step, weights, buffers: expected.iter().copied().zip(values).collect(), n_below })
+        TrainState::again(&self.config, self.program.space().len(), (step, n_below), weights, buffers)
     }
 
     /// Trains from `state` to the last step. `on_event` gets every event and may stop the training by
@@ -359,7 +390,7 @@ impl<'a> Trainer<'a> {
             let step = state.step;
             let has_converged = self.config.stop_below.is_some_and(|stop| state.n_below >= stop.n_updates);
             if has_converged || schedule.binary_search(&step).is_ok() {
-                self.check_weights(state)?;
+                state.check_weights(self.program.space())?;
                 if on_event(TrainEvent::Checkpoint(state)).map_err(TrainError::Caller)?.is_break() {
                     return Ok(TrainOutcome::Stopped);
                 }
@@ -470,18 +501,6 @@ impl<'a> Trainer<'a> {
         let gradient = workspace.gradient_mut(program);
         mask.clear(gradient);
         Ok((loss, optimizer::clip(gradient, config.clip_norm, threads)))
-    }
-
-    fn check_weights<E>(&self, state: &TrainState) -> Result<(), TrainError<E>> {
-        let Some(at) = state.weights.iter().position(|w| !w.is_finite()) else {
-            return Ok(());
-        };
-        let param = self.program.space().iter().find(|p| p.range.contains(&at));
-        Err(TrainError::NonFinite {
-            step: state.step,
-            found: format!("a weight is {}", state.weights[at]),
-            node: param.map(|p| p.name.clone()).unwrap_or_default(),
-        })
     }
 }
 
