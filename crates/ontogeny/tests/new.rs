@@ -23,7 +23,8 @@ fn presets_are_listed_and_print_as_they_are() {
     assert!(presets.len() >= 25, "{} presets", presets.len());
     for preset in presets {
         let (name, description) = (preset["name"].as_str().unwrap(), preset["description"].as_str().unwrap());
-        let is_listed = |line: &str| line.starts_with(&format!("{name} ")) && line.contains(&format!(" {description} "));
+        let is_listed =
+            |line: &str| line.starts_with(&format!("{name} ")) && line.contains(&format!(" {description} "));
         assert_eq!(list.stdout.lines().filter(|line| is_listed(line)).count(), 1, "{name}: {}", list.stdout);
         assert!((20..=112).contains(&description.chars().count()), "{name}: {description}");
         assert!(preset["minutes"].as_f64().unwrap() > 0.0);

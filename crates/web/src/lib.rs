@@ -27,6 +27,7 @@ mod strip;
 mod summary;
 mod table;
 mod text;
+mod training;
 
 #[cfg(test)]
 mod sample;

@@ -2,7 +2,7 @@
 
 use ontogeny_store::{Observable, RunView, Status, refused_parts};
 
-use crate::{influence, response, text};
+use crate::{influence, response, text, training};
 
 /// More components than this are a heat map, not lines.
 pub(crate) const MOST_LINES: usize = 12;
@@ -148,11 +148,17 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
         (response::HEADING, responses),
         ("Progress measures", progress),
         ("Maps", maps),
+        ("Training", view.training.as_ref().map(|log| training::panels(log, loss_unit(view))).unwrap_or_default()),
     ];
     all.into_iter()
         .filter(|(_, panels)| !panels.is_empty())
         .map(|(heading, panels)| Section { heading, panels })
         .collect()
+}
+
+/// Unit of the task's loss, as far as the run measures it.
+fn loss_unit(view: &RunView) -> &str {
+    view.observables.values().find(|observable| observable.kind == "loss").map_or("1", |observable| &observable.unit)
 }
 
 /// Every component of an observable as a series.

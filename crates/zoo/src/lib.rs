@@ -41,16 +41,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adversarial;
 mod formats;
 mod heads;
 mod interface;
 mod memory;
 mod model;
 mod networks;
+mod ngrams;
 mod setting;
 mod tasks;
 mod train;
 
+pub use adversarial::{Adversary, Attack, AttackError, AttackNorm};
 pub use formats::{
     Array, DType, Description, FileFormat, FloatStats, Layout, LayoutError, NameMap, NamedTensor, NonFinite,
     PickleScanError, ReadError, Scalar, ScalarValue, ShapeDifferences, ShapeMismatch, TensorData, TensorFile,
@@ -64,16 +67,18 @@ pub use networks::{
     Activation, AutoencoderConfig, CnnConfig, Initialization, MlpConfig, ModularMlpConfig, NetworkConfig, NormPosition,
     Normalization, Pooling, Positions, ResNetConfig, ResNetNorm, TransformerConfig,
 };
+pub use ngrams::{NgramModel, ngram_entropy};
 pub use setting::SettingError;
 pub use tasks::{
-    DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, FewShotConfig, GcdConfig, IllegalMove,
-    InContextRegressionConfig, IndexFileError, IoiConfig, IoiOrder, IoiPrompt, LinearInput, LinearLoss,
-    ModularArithmeticConfig, OperandLaw, Operation, OthelloBoard, OthelloConfig, OutcomeLaw, Polygon, PositionError,
-    PredictTokens, Prediction, RepeatedTokensConfig, SkipTrigramsConfig, SortingConfig, SparseParityConfig, Split,
-    Square, SubtaskBy, Subtasks, SuperpositionConfig, Task, TaskConfig, TaskError, TicTacToeBoard, TicTacToeConfig,
-    TicTacToeGames, ToyIoiConfig, TranslationConfig, WordSortingConfig, WordUnit, dmmse_predictions, ioi_prompts,
-    ioi_vocabulary, one_hot_population_loss, othello_square, othello_states, othello_token, ridge_predictions,
-    squared_errors_by_position, tic_tac_toe_states, word_list,
+    Corpus, DataFileError, DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, FewShotConfig, GcdConfig,
+    IllegalMove, ImageLoss, ImageSource, ImagesConfig, InContextRegressionConfig, IndexFileError, IoiConfig, IoiOrder,
+    IoiPrompt, LinearInput, LinearLoss, ModularArithmeticConfig, OperandLaw, Operation, OthelloBoard, OthelloConfig,
+    OutcomeLaw, Polygon, PositionError, PredictTokens, Prediction, RepeatedTokensConfig, SkipTrigramsConfig,
+    SortingConfig, SparseParityConfig, Split, Square, SubtaskBy, Subtasks, SuperpositionConfig, Task, TaskConfig,
+    TaskError, TextConfig, TextSource, TextWindows, TicTacToeBoard, TicTacToeConfig, TicTacToeGames, Tokenizer,
+    TokensConfig, ToyIoiConfig, TranslationConfig, Trigger, WordSortingConfig, WordUnit, dmmse_predictions,
+    ioi_prompts, ioi_vocabulary, one_hot_population_loss, othello_square, othello_states, othello_token,
+    ridge_predictions, squared_errors_by_position, tic_tac_toe_states, word_list,
 };
 pub use train::{
     Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, RateSchedule, ResumeError, Spacing, StopBelow,

@@ -1,10 +1,15 @@
 //! Tasks: a data distribution, its loss and its exact evaluation sets.
 
+#[cfg(feature = "tokenizers")]
+mod byte_pairs;
+mod data_file;
 mod deep_linear;
 mod digit_addition;
 mod few_shot;
 mod games;
 mod gcd;
+mod image_files;
+mod images;
 mod in_context_regression;
 mod indices;
 mod ioi;
@@ -31,6 +36,12 @@ pub use games::{
 };
 pub use gcd::{GcdConfig, OperandLaw, OutcomeLaw};
 pub use in_context_regression::InContextRegressionConfig;
+mod text;
+mod tokenizer;
+mod tokens;
+
+pub use data_file::DataFileError;
+pub use images::{ImageLoss, ImageSource, ImagesConfig, Trigger};
 pub use indices::IndexFileError;
 pub use ioi::{IoiConfig, ToyIoiConfig, ioi_vocabulary};
 pub use ioi_prompts::{IoiOrder, IoiPrompt, ioi_prompts};
@@ -46,6 +57,9 @@ pub use sparse_parity::SparseParityConfig;
 pub use split::{Split, SubtaskBy, Subtasks};
 pub use superposition::{FeatureInput, SuperpositionConfig};
 pub use superposition_points::{Polygon, one_hot_population_loss};
+pub use text::{Corpus, TextConfig, TextSource, TextWindows};
+pub use tokenizer::Tokenizer;
+pub use tokens::TokensConfig;
 pub use translation::TranslationConfig;
 pub use word_sorting::{WordSortingConfig, WordUnit, word_list};
 
@@ -54,7 +68,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Interface, SettingError};
+use crate::{Interface, ReadError, SettingError};
 
 /// A task of any kind, as in the table `[task]` of a run file.
 ///
@@ -96,6 +110,12 @@ pub enum TaskConfig {
     Ioi(IoiConfig),
     /// A toy of it.
     ToyIoi(ToyIoiConfig),
+    /// Classification of images.
+    Images(ImagesConfig),
+    /// The next token of a text.
+    Text(TextConfig),
+    /// The next token of sequences in a file.
+    Tokens(TokensConfig),
 }
 
 /// A task made ready: data only.
@@ -122,6 +142,12 @@ pub enum TaskError {
     /// A file of training indices that cannot be used.
     #[error(transparent)]
     Indices(#[from] IndexFileError),
+    /// A file of examples that cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataFileError),
+    /// An array of examples that cannot be read.
+    #[error(transparent)]
+    Array(#[from] ReadError),
 }
 
 impl TaskConfig {
@@ -144,6 +170,9 @@ impl TaskConfig {
         "othello",
         "ioi",
         "toy_ioi",
+        "images",
+        "text",
+        "tokens",
     ];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
@@ -170,6 +199,9 @@ impl TaskConfig {
             "othello" => OthelloConfig::deserialize(settings).map(Self::Othello),
             "ioi" => IoiConfig::deserialize(settings).map(Self::Ioi),
             "toy_ioi" => ToyIoiConfig::deserialize(settings).map(Self::ToyIoi),
+            "images" => ImagesConfig::deserialize(settings).map(Self::Images),
+            "text" => TextConfig::deserialize(settings).map(Self::Text),
+            "tokens" => TokensConfig::deserialize(settings).map(Self::Tokens),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -178,7 +210,7 @@ impl TaskConfig {
     /// `folder`, the folder of the run file.
     ///
     /// # Errors
-    /// A setting out of range, or a file of training indices that cannot be used.
+    /// A setting out of range, or a file that cannot be used.
     pub fn prepare(&self, run_seed: u32, folder: &Path) -> Result<Task, TaskError> {
         match self {
             Self::ModularArithmetic(config) => config.prepare(run_seed, folder),
@@ -198,6 +230,9 @@ impl TaskConfig {
             Self::Othello(config) => Ok(config.prepare(run_seed)?),
             Self::Ioi(config) => Ok(config.prepare(run_seed)?),
             Self::ToyIoi(config) => Ok(config.prepare(run_seed)?),
+            Self::Images(config) => config.prepare(run_seed, folder),
+            Self::Text(config) => config.prepare(run_seed, folder),
+            Self::Tokens(config) => config.prepare(run_seed, folder),
         }
     }
 }
@@ -210,6 +245,12 @@ fn default_held_examples() -> usize {
 /// Examples of each sub-task in the split `even`.
 fn default_examples_per_subtask() -> usize {
     32
+}
+
+/// How many of `n` a share takes, rounded down.
+fn count_of_share(share: f64, n: usize) -> usize {
+    // A share such as 0.29 is not exact in binary, and 0.29 of 100 must not be 28.
+    ((share * n as f64 * (1.0 + 4.0 * f64::EPSILON)).floor() as usize).min(n)
 }
 
 fn wrong(key: &'static str, found: impl fmt::Display, expected: &str) -> SettingError {

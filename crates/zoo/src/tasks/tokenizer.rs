@@ -1,0 +1,86 @@
+//! From text to tokens: bytes, characters, or byte pairs.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{TaskError, wrong};
+
+/// What the tokens of a text are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tokenizer {
+    /// The 256 bytes of UTF-8.
+    Byte,
+    /// The characters of the text, sorted by code point.
+    #[default]
+    Char,
+    /// Byte pairs (Sennrich et al. 2016; on bytes as in GPT-2), as a file has them or learned from the text. Only where
+    /// ontogeny was built with the feature `tokenizers`.
+    Bpe,
+}
+
+/// A text in tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Tokens {
+    pub(super) ids: Vec<i32>,
+    /// Ids are below this.
+    pub(super) vocabulary: usize,
+}
+
+impl Tokenizer {
+    /// The tokens of a text. `file` and `vocabulary` are settings of `bpe`, and refused beside the others.
+    pub(super) fn encode(
+        self,
+        text: &str,
+        file: Option<&Path>,
+        vocabulary: Option<usize>,
+    ) -> Result<Tokens, TaskError> {
+        if self == Self::Bpe {
+            return encode_pairs(text, file, vocabulary);
+        }
+        let expected = "nothing, or tokenizer = \"bpe\" beside it";
+        if file.is_some() {
+            return Err(wrong("tokenizer_file", "given", expected).into());
+        }
+        if let Some(n) = vocabulary {
+            return Err(wrong("vocabulary", n, expected).into());
+        }
+        Ok(if self == Self::Byte { encode_bytes(text) } else { encode_characters(text) })
+    }
+}
+
+fn encode_bytes(text: &str) -> Tokens {
+    Tokens { ids: text.bytes().map(i32::from).collect(), vocabulary: 256 }
+}
+
+fn encode_characters(text: &str) -> Tokens {
+    let mut known: Vec<char> = Vec::new();
+    // Few characters make up a text: looking them up as they come keeps the list short.
+    for character in text.chars() {
+        if let Err(at) = known.binary_search(&character) {
+            known.insert(at, character);
+        }
+    }
+    let id = |character| known.binary_search(&character).expect("every character of the text was put there") as i32;
+    Tokens { ids: text.chars().map(id).collect(), vocabulary: known.len() }
+}
+
+#[cfg(feature = "tokenizers")]
+fn encode_pairs(text: &str, file: Option<&Path>, vocabulary: Option<usize>) -> Result<Tokens, TaskError> {
+    use super::byte_pairs;
+    match (file, vocabulary) {
+        (Some(file), None) => Ok(byte_pairs::encode_with(text, file)?),
+        (None, Some(n)) => Ok(byte_pairs::learn_and_encode(text, n)?),
+        (Some(_), Some(n)) => Err(wrong("vocabulary", n, "nothing, because tokenizer_file has one").into()),
+        (None, None) => {
+            let expected = "the number of tokens to learn, or tokenizer_file = \"tokenizer.json\"";
+            Err(wrong("vocabulary", "missing", expected).into())
+        }
+    }
+}
+
+#[cfg(not(feature = "tokenizers"))]
+fn encode_pairs(_: &str, _: Option<&Path>, _: Option<usize>) -> Result<Tokens, TaskError> {
+    Err(wrong("tokenizer", "bpe", "`byte` or `char`, or ontogeny built with `--features tokenizers`").into())
+}
