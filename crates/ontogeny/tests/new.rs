@@ -126,8 +126,7 @@ fn the_presets_say_every_key() {
     for section in ["task", "network"] {
         let kinds = keys_expected(&here, section, "kind = \"nokey\"", '"');
         assert!(kinds.len() >= 4, "{section}: {kinds:?}");
-        // No task gives images yet.
-        for kind in kinds.iter().filter(|kind| !["cnn", "resnet"].contains(&kind.as_str())) {
+        for kind in kinds {
             sections.push((section.to_owned(), format!("kind = \"{kind}\"\nnokey = 1")));
         }
     }
