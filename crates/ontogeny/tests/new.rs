@@ -53,7 +53,9 @@ fn every_preset_passes_a_dry_run_or_names_the_files_it_waits_for() {
         for scale in ["full", "small"] {
             let checked = here.call(&["run", "my.toml", "--dry-run", "--scale", scale]);
             if name == "import" {
-                checked.expect(2, &["no file matches", "checkpoints/model_step_*.pt"]);
+                // How long it takes is decided by the user's checkpoints.
+                let says = if scale == "full" { "no file matches" } else { "the file has no [scale.small]" };
+                checked.expect(2, &[says]);
             } else {
                 assert!(text.contains("\n[scale.small"), "{name} has no small scale");
                 checked.expect(0, &[]);

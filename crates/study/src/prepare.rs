@@ -84,7 +84,7 @@ impl Run {
                 (imported.iter().map(|checkpoint| checkpoint.step).collect(), imported)
             }
         };
-        let start = file.start.as_ref().map(|start| start.weights(&model, file.folder())).transpose()?;
+        let start = file.start.as_ref().map(|start| start.weights(&file.task, &model, file.folder())).transpose()?;
         let mut data_hash = blake3::Hasher::new();
         for split in &task.splits {
             data_hash.update(split.name.as_bytes());

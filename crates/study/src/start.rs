@@ -1,9 +1,9 @@
-//! `[start]`: a training that begins with weights from elsewhere, such as the end of another run (fine-tuning).
+//! `[start]`: a training that begins with weights from elsewhere: the end of another run (fine-tuning), or a program.
 
 use std::path::{Path, PathBuf};
 
 use ontogeny_store::{Place, RunFolder, Tensor, hash_tensors};
-use ontogeny_zoo::Model;
+use ontogeny_zoo::{Model, TaskConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{StudyError, import};
@@ -13,8 +13,12 @@ use crate::{StudyError, import};
 #[serde(deny_unknown_fields)]
 pub struct StartConfig {
     /// Folder of another run of the same network, relative to the run file.
-    pub run: PathBuf,
-    /// Step of its checkpoint; the last one that it has unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<PathBuf>,
+    /// Instead of a run: the weights to which the program of a task of kind `compiled` is compiled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compiled: bool,
+    /// Step of the run's checkpoint; the last one that it has unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<u64>,
 }
@@ -31,16 +35,22 @@ impl StartConfig {
     ///
     /// # Errors
     /// No such run or checkpoint, or one of another network.
-    pub(crate) fn weights(&self, model: &Model, folder: &Path) -> Result<StartWeights, StudyError> {
+    pub(crate) fn weights(&self, task: &TaskConfig, model: &Model, folder: &Path) -> Result<StartWeights, StudyError> {
         let wrong = |message: String| StudyError::Start(message);
-        let path = folder.join(&self.run);
+        let named = match (&self.run, self.compiled) {
+            (Some(run), false) => run,
+            (None, true) if self.step.is_none() => {
+                let weights = task.compiled_weights(model).map_err(|error| wrong(error.to_string()))?;
+                let bytes: Vec<u8> = weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
+                return Ok(StartWeights { weights, hash: blake3::hash(&bytes).to_hex().to_string() });
+            }
+            _ => return Err(wrong("expected either `run`, with or without `step`, or `compiled = true`".to_owned())),
+        };
+        let path = folder.join(named);
         let run = RunFolder::open(Place::local(&path)).map_err(|error| wrong(error.to_string()))?;
         let steps = run.checkpoint_steps().map_err(StudyError::Io)?;
         let Some(step) = self.step.or(steps.last().copied()) else {
-            return Err(wrong(format!(
-                "`run = \"{}\"` has no checkpoints yet; run its file first",
-                self.run.display()
-            )));
+            return Err(wrong(format!("`run = \"{}\"` has no checkpoints yet; run its file first", named.display())));
         };
         if !steps.contains(&step) {
             let known: Vec<String> = steps.iter().map(ToString::to_string).collect();

@@ -52,6 +52,7 @@ const PRESETS: &[Preset] = &[
     preset!("reduced-rank", 2.0),
     preset!("product-toy", 1.0),
     preset!("optimizers", 1.0),
+    preset!("compiled", 0.2),
     preset!("llc", 2.0),
     preset!("llc-optimizers", 3.0),
     preset!("digits-mlp", 1.0),
