@@ -8,7 +8,7 @@ use super::initialization::{Init, Initialization, Start};
 use crate::{Read, SettingError};
 
 /// Settings of the perceptron of Panickssery & Vaintrob 2023 ("Investigating the learning coefficient of modular addition"):
-/// logits = activation(E[a]·L + E[b]·R + biases)·U.
+/// logits = `activation(E[a]·L + E[b]·R + biases)·U`.
 ///
 /// It reads the tokens a and b of the sequence a, b, `=`. With p the classes, d = `d_embed` and m = `hidden`, the parameters
 /// are `embed.W_E` `[p, d]`, `left.W`, `right.W` `[d, m]`, `left.b`, `right.b` `[m]`, `unembed.W_U` `[m, p]`. Activations are
