@@ -33,8 +33,8 @@ pub struct Evaluation {
     /// Mean loss, in nats for cross-entropies: each example's in f32, summed in f64.
     pub loss: f64,
     /// Share of answers, 0 to 1, whose largest logit is the target's alone: a tie counts as wrong. `None` unless an answer is
-    /// one of several classes: also as a one among zeros, against which a squared difference is taken. Of sequences in which tokens are predicted every token counts as an answer (but those without
-    /// weight).
+    /// one of several classes: also as a one among zeros, against which a squared difference is taken. Of sequences in which
+    /// tokens are predicted every token counts as an answer (but those without weight).
     pub accuracy: Option<f64>,
 }
 

@@ -48,7 +48,7 @@ impl Run {
             let seeded = || self.model.initial_weights(self.file.seed);
             trainer.start(self.start.as_ref().map_or_else(seeded, |start| start.weights.clone()))?
         };
-        let mut log = Log::resume(writer, config, trainer.batch_size(), self.model.interface(), state.step)?;
+        let mut log = Log::resume(writer, config, trainer.examples_per_update(), self.model.interface(), state.step)?;
         let outcome = trainer.run(&mut state, |event| match event {
             TrainEvent::Checkpoint(state) => {
                 // Before the state that continues after it, so that no row is ever missing.

@@ -17,6 +17,7 @@ pub(crate) struct Log {
     /// The next of them.
     next: usize,
     row: Row,
+    /// Examples of an update.
     batch: u64,
     /// Tokens of an example, where it is a sequence of tokens.
     length: Option<u64>,
@@ -43,7 +44,7 @@ impl Log {
     pub(crate) fn resume(
         writer: &RunWriter,
         config: &TrainConfig,
-        batch: usize,
+        batch: u64,
         interface: Interface,
         step: u64,
     ) -> Result<Self, StudyError> {
@@ -55,7 +56,7 @@ impl Log {
             Interface::Tokens { length, .. } => Some(length as u64),
             Interface::Vectors { .. } | Interface::Pairs { .. } => None,
         };
-        Ok(Self { rows, ends, next, row: Row::new(), batch: batch as u64, length })
+        Ok(Self { rows, ends, next, row: Row::new(), batch, length })
     }
 
     /// Adds update number `step`, counted from 0.

@@ -2,36 +2,23 @@
 //! afterwards.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 
+use common::{execute, tiny};
 use ontogeny_graph::ENGINE_VERSION;
 use ontogeny_posterior::Batch;
 use ontogeny_store::FORMAT_VERSION;
-use ontogeny_study::{Event, OpenedRun, Options, Overrides, Run, RunFile, StudyError, Summary};
+use ontogeny_study::{Event, OpenedRun, Options, Run, StudyError};
 
-const TEXT: &str = r#"seed = 5
-
-[task]
-kind = "modular_arithmetic"
-p = 5
-operation = "add"
-train_fraction = 0.8
-
-[network]
-kind = "transformer"
-layers = 1
-d_model = 8
-heads = 2
-d_mlp = 8
-activation = "gelu"
-normalization = "layer_norm"
-positions = "learned"
-
-[train]
+const TEXT: &str = tiny!(
+    "layer_norm",
+    r#"[train]
 optimizer = "sgd"
 momentum = 0.9
 learning_rate = 0.05
@@ -46,22 +33,11 @@ chains = 3
 burn_in = 10
 draws = 40
 batch = 4
-"#;
+"#
+);
 
 fn prepared(text: &str) -> Run {
-    let file = RunFile::parse(Path::new("tiny.toml"), text, &Overrides::default()).unwrap();
-    Run::prepare(file, "a test").unwrap()
-}
-
-fn execute(run: &Run, directory: &Path, n_threads: usize, n_events: usize) -> Result<Summary, StudyError> {
-    let (cancel, seen) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let observer = |_: &Event| {
-        if seen.fetch_add(1, Ordering::SeqCst) + 1 >= n_events {
-            cancel.store(true, Ordering::SeqCst);
-        }
-    };
-    let threads = NonZero::new(n_threads).unwrap();
-    run.execute(directory, &Options { threads, observer: &observer, cancel: &cancel })
+    common::prepared(text).unwrap()
 }
 
 /// Checkpoints, state, records and analysis of a run, by file.

@@ -1,33 +1,16 @@
 //! Bayesian influence asked for by a run file: the matrix and its top pairs are those of the library, in bounded memory.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
 
-use std::num::NonZero;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+mod common;
 
+use common::{execute, prepared, record, tiny};
 use ontogeny_posterior::{Execution, Influence, Judged, Llc, Probe, Recording, Sampler};
-use ontogeny_store::{Detail, NumberType, Outcome, Record, RunFolder, pair_detail};
-use ontogeny_study::{Event, OpenedRun, Options, Overrides, Run, RunFile, StudyError, Summary};
+use ontogeny_store::{Detail, NumberType, Outcome, Record, pair_detail};
+use ontogeny_study::{OpenedRun, StudyError};
 
-const TEXT: &str = r#"seed = 5
-
-[task]
-kind = "modular_arithmetic"
-p = 5
-operation = "add"
-train_fraction = 0.8
-
-[network]
-kind = "transformer"
-layers = 1
-d_model = 8
-heads = 2
-d_mlp = 8
-activation = "gelu"
-normalization = "none"
-positions = "learned"
-
-[train]
+const TEXT: &str = tiny!(
+    "none",
+    r#"[train]
 optimizer = "adamw"
 learning_rate = 0.01
 batch = "full"
@@ -48,29 +31,8 @@ batch = 8
 step_size = 2.5e-3
 localization = 500.0
 refused = "accept"
-"#;
-
-fn prepared(text: &str) -> Result<Run, String> {
-    let file = RunFile::parse(Path::new("tiny.toml"), text, &Overrides::default()).map_err(|e| e.to_string())?;
-    Run::prepare(file, "a test").map_err(|e| e.to_string())
-}
-
-fn execute(run: &Run, directory: &Path, threads: usize, n_events: usize) -> Result<Summary, StudyError> {
-    let (cancel, seen) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let observer = |_: &Event| {
-        if seen.fetch_add(1, Ordering::SeqCst) + 1 >= n_events {
-            cancel.store(true, Ordering::SeqCst);
-        }
-    };
-    let threads = NonZero::new(threads).unwrap();
-    run.execute(directory, &Options { threads, observer: &observer, cancel: &cancel })
-}
-
-fn record(path: &Path, step: u64) -> Record {
-    let folder = RunFolder::open(path).unwrap();
-    let key = folder.measures().unwrap()["pairs"].steps[&step].clone().unwrap();
-    folder.shelf().unwrap().find("pairs", step, &key).unwrap().unwrap().into_record().unwrap()
-}
+"#
+);
 
 fn values<'a>(record: &'a Record, name: &str) -> &'a [f64] {
     &record.array(name).unwrap().values
@@ -113,7 +75,7 @@ fn a_record_holds_what_the_library_gives() {
         let execution = Execution::default();
         let draws = llc.loss_draws(&objective, &opened.weights(step).unwrap(), &recording, &execution).unwrap();
         let Judged::Ok(influence) = Influence::of(&draws).unwrap() else { continue };
-        let own = record(&directory, step);
+        let own = record(&directory, "pairs", step);
         assert_eq!((values(&own, "example_index"), values(&own, "query_index")), (&examples[..], &queries[..]));
         let all = influence.block(0..10, 10..14, execution.threads).unwrap();
         let matrix = own.array("influence").unwrap();
@@ -157,7 +119,7 @@ fn training_examples_against_themselves_are_symmetric_and_no_pair_is_one_example
     let directory = scratch.path().join("run");
     let text = TEXT.replace("queries = \"test\"", "queries = \"train\"").replace("query_examples = 4\n", "");
     execute(&prepared(&text.replace("pairs = 6", "pairs = 1000")).unwrap(), &directory, 2, usize::MAX).unwrap();
-    let own = record(&directory, 60);
+    let own = record(&directory, "pairs", 60);
     assert_eq!(own.outcome, Outcome::Done);
     let (influence, correlation) = (values(&own, "influence"), values(&own, "correlation"));
     for i in 0..10 {
@@ -183,12 +145,12 @@ fn refused_chains_have_no_pairs_and_an_interrupted_run_ends_with_the_same_bits()
     let run = run.unwrap();
     let summary = execute(&run, &whole, 1, usize::MAX).unwrap();
     assert!(summary.has_unaccepted_refusal());
-    let refused = record(&whole, 0);
+    let refused = record(&whole, "pairs", 0);
     assert!(matches!(&refused.outcome, Outcome::Refused { verdict, .. } if verdict == "not converged"), "{refused:?}");
     assert!(values(&refused, "value").len() == 6 && values(&refused, "value").iter().all(|x| x.is_nan()));
     assert!(refused.array("influence").is_none() && !refused.details.contains_key(&pair_detail(1, "example")));
     assert!(summary.view.observables["pairs"].values.values[..6].iter().all(Option::is_none));
-    assert_eq!(record(&whole, 60).outcome, Outcome::Done);
+    assert_eq!(record(&whole, "pairs", 60).outcome, Outcome::Done);
 
     let mut n_events = 70;
     loop {
@@ -200,7 +162,7 @@ fn refused_chains_have_no_pairs_and_an_interrupted_run_ends_with_the_same_bits()
     }
     assert!(n_events >= 280, "interrupted at most once");
     for step in [0, 20, 60] {
-        assert_eq!(record(&parts, step), record(&whole, step));
+        assert_eq!(record(&parts, "pairs", step), record(&whole, "pairs", step));
     }
 }
 

@@ -1,33 +1,18 @@
 //! The losses that a record keeps at every draw, from the run file to Python.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
 
-use std::num::NonZero;
+mod common;
+
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
 
-use ontogeny_store::{NumberType, RunFolder};
-use ontogeny_study::{Event, Options, Overrides, Run, RunFile};
+use common::{record, tiny};
+use ontogeny_store::NumberType;
+use ontogeny_study::{Overrides, Run, RunFile};
 
-const TEXT: &str = r#"seed = 5
-
-[task]
-kind = "modular_arithmetic"
-p = 5
-operation = "add"
-train_fraction = 0.8
-
-[network]
-kind = "transformer"
-layers = 1
-d_model = 8
-heads = 2
-d_mlp = 8
-activation = "gelu"
-normalization = "layer_norm"
-positions = "learned"
-
-[train]
+const TEXT: &str = tiny!(
+    "layer_norm",
+    r#"[train]
 optimizer = "sgd"
 learning_rate = 0.05
 batch = 6
@@ -39,18 +24,15 @@ chains = 3
 burn_in = 10
 draws = 40
 refused = "accept"
-"#;
+"#
+);
 
 fn prepared(more: &str) -> Result<Run, String> {
-    let text = format!("{TEXT}{more}");
-    let file = RunFile::parse(Path::new("tiny.toml"), &text, &Overrides::default()).map_err(|e| e.to_string())?;
-    Run::prepare(file, "a test").map_err(|e| e.to_string())
+    common::prepared(&format!("{TEXT}{more}"))
 }
 
 fn execute(run: &Run, directory: &Path) {
-    let cancel = AtomicBool::new(false);
-    let threads = NonZero::<usize>::MIN;
-    run.execute(directory, &Options { threads, observer: &|_: &Event| (), cancel: &cancel }).unwrap();
+    common::execute(run, directory, 1, usize::MAX).unwrap();
 }
 
 #[test]
@@ -59,13 +41,7 @@ fn losses_of_examples_are_kept_beside_the_same_estimate() {
     let (plain, kept) = (scratch.path().join("plain"), scratch.path().join("kept"));
     execute(&prepared("").unwrap(), &plain);
     execute(&prepared("keep_losses = \"example\"\nkeep_examples = 20\n").unwrap(), &kept);
-    let record = |path: &Path| {
-        let folder = RunFolder::open(path).unwrap();
-        let shelf = folder.shelf().unwrap();
-        let plan = folder.measures().unwrap()["llc"].steps[&4].clone().unwrap();
-        shelf.find("llc", 4, &plan).unwrap().unwrap().into_record().unwrap()
-    };
-    let (plain, own) = (record(&plain), record(&kept));
+    let (plain, own) = (record(&plain, "llc", 4), record(&kept, "llc", 4));
     for name in ["value", "trace"] {
         assert_eq!(plain.array(name), own.array(name));
     }

@@ -1,12 +1,11 @@
 //! Sub-tasks of drawn tasks through a whole run: their losses, their accuracies, and what cannot be asked for.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
 
-use std::num::NonZero;
-use std::path::Path;
-use std::sync::atomic::AtomicBool;
+mod common;
 
+use common::{execute, record};
 use ontogeny_store::{Record, RunFolder};
-use ontogeny_study::{Event, Options, Overrides, Run, RunFile};
+use ontogeny_study::Run;
 
 const ADDITION: &str = r#"seed = 5
 
@@ -59,8 +58,7 @@ checkpoints = [4]
 "#;
 
 fn prepared(text: &str, more: &str) -> Result<Run, String> {
-    let file = RunFile::parse(Path::new("tiny.toml"), &format!("{text}{more}"), &Overrides::default());
-    Run::prepare(file.map_err(|e| e.to_string())?, "a test").map_err(|e| e.to_string())
+    common::prepared(&format!("{text}{more}"))
 }
 
 /// The records of the last checkpoint, in the order of `measures`.
@@ -68,15 +66,10 @@ fn records<const N: usize>(text: &str, measures: [&str; N]) -> [Record; N] {
     let scratch = tempfile::tempdir().unwrap();
     let sections = measures.map(|name| format!("[measure.{name}]\n")).concat();
     let run = prepared(text, &sections).unwrap();
-    let (cancel, threads) = (AtomicBool::new(false), NonZero::<usize>::MIN);
-    run.execute(scratch.path(), &Options { threads, observer: &|_: &Event| (), cancel: &cancel }).unwrap();
+    execute(&run, scratch.path(), 1, usize::MAX).unwrap();
     let folder = RunFolder::open(scratch.path()).unwrap();
-    let shelf = folder.shelf().unwrap();
     let plans = folder.measures().unwrap();
-    measures.map(|name| {
-        let (&step, key) = plans[name].steps.last_key_value().unwrap();
-        shelf.find(name, step, &key.clone().unwrap()).unwrap().unwrap().into_record().unwrap()
-    })
+    measures.map(|name| record(scratch.path(), name, *plans[name].steps.last_key_value().unwrap().0))
 }
 
 fn values(record: &Record) -> &[f64] {

@@ -1,33 +1,16 @@
 //! Susceptibilities asked for by a run file: the record holds what the library gives, refused parts stay refused.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
 
-use std::num::NonZero;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+mod common;
 
+use common::{execute, prepared, record, tiny};
 use ontogeny_posterior::{Detail, Execution, Judged, Llc, Probe, Recording, Restriction, Sampler, Susceptibilities};
-use ontogeny_store::{Outcome, Record, RunFolder, Status, refused_parts};
-use ontogeny_study::{Event, OpenedRun, Options, Overrides, Run, RunFile, StudyError, Summary};
+use ontogeny_store::{Outcome, Record, Status, refused_parts};
+use ontogeny_study::{OpenedRun, StudyError};
 
-const TEXT: &str = r#"seed = 5
-
-[task]
-kind = "modular_arithmetic"
-p = 5
-operation = "add"
-train_fraction = 0.8
-
-[network]
-kind = "transformer"
-layers = 1
-d_model = 8
-heads = 2
-d_mlp = 8
-activation = "gelu"
-normalization = "none"
-positions = "learned"
-
-[train]
+const TEXT: &str = tiny!(
+    "none",
+    r#"[train]
 optimizer = "adamw"
 learning_rate = 0.01
 batch = "full"
@@ -45,29 +28,8 @@ draws = 60
 step_size = 2.5e-3
 localization = 500.0
 refused = "accept"
-"#;
-
-fn prepared(text: &str) -> Result<Run, String> {
-    let file = RunFile::parse(Path::new("tiny.toml"), text, &Overrides::default()).map_err(|e| e.to_string())?;
-    Run::prepare(file, "a test").map_err(|e| e.to_string())
-}
-
-fn execute(run: &Run, directory: &Path, threads: usize, n_events: usize) -> Result<Summary, StudyError> {
-    let (cancel, seen) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let observer = |_: &Event| {
-        if seen.fetch_add(1, Ordering::SeqCst) + 1 >= n_events {
-            cancel.store(true, Ordering::SeqCst);
-        }
-    };
-    let threads = NonZero::new(threads).unwrap();
-    run.execute(directory, &Options { threads, observer: &observer, cancel: &cancel })
-}
-
-fn record(path: &Path, measure: &str, step: u64) -> Record {
-    let folder = RunFolder::open(path).unwrap();
-    let key = folder.measures().unwrap()[measure].steps[&step].clone().unwrap();
-    folder.shelf().unwrap().find(measure, step, &key).unwrap().unwrap().into_record().unwrap()
-}
+"#
+);
 
 /// The values of an array of a record, row-major.
 fn values<'a>(record: &'a Record, name: &str) -> &'a [f64] {

@@ -1,32 +1,17 @@
 //! The training of a run: its log, also after an interruption, and a training that ends before its schedule.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
 
-use std::num::NonZero;
+mod common;
+
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use common::{execute_until, tiny};
 use ontogeny_store::{RunFolder, Status, TrainingLog};
-use ontogeny_study::{Event, Options, Overrides, Run, RunFile, StudyError, Summary};
+use ontogeny_study::{Event, Overrides, Run, RunFile, StudyError, Summary};
 
-const TEXT: &str = r#"seed = 5
-
-[task]
-kind = "modular_arithmetic"
-p = 5
-operation = "add"
-train_fraction = 0.8
-
-[network]
-kind = "transformer"
-layers = 1
-d_model = 8
-heads = 2
-d_mlp = 8
-activation = "gelu"
-normalization = "none"
-positions = "learned"
-
-[train]
+const TEXT: &str = tiny!(
+    "none",
+    r#"[train]
 optimizer = "adamw"
 learning_rate = 0.01
 warmup_steps = 4
@@ -35,7 +20,8 @@ steps = 40
 checkpoints = [0, 7, 20, 40]
 
 [measure.loss]
-"#;
+"#
+);
 
 fn run(changes: &[(&str, &str)]) -> Run {
     let set = changes.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
@@ -45,13 +31,7 @@ fn run(changes: &[(&str, &str)]) -> Run {
 
 /// Executes, interrupted after `n_updates` where that is given.
 fn execute(run: &Run, directory: &Path, n_updates: Option<u64>) -> Result<Summary, StudyError> {
-    let cancel = AtomicBool::new(false);
-    let observer = |event: &Event| {
-        if matches!(event, Event::Trained { step, .. } if Some(*step) == n_updates) {
-            cancel.store(true, Ordering::Relaxed);
-        }
-    };
-    run.execute(directory, &Options { threads: NonZero::<usize>::MIN, observer: &observer, cancel: &cancel })
+    execute_until(run, directory, 1, &|event| matches!(event, Event::Trained { step, .. } if Some(*step) == n_updates))
 }
 
 fn log(directory: &Path) -> TrainingLog {
@@ -74,6 +54,18 @@ fn the_log_has_every_update_of_a_short_training() {
     assert_eq!(summary.view.training.as_ref(), Some(&log));
     // It is read by Python like everything else.
     assert!(scratch.path().join("measurements.zarr/training_log/gradient_norm/zarr.json").exists());
+}
+
+#[test]
+fn every_inner_step_of_entropy_sgd_sees_a_batch() {
+    let scratch = tempfile::tempdir().unwrap();
+    let entropy = run(&[
+        ("train.optimizer", "entropy_sgd"),
+        ("train.entropy", "{ scope = 0.01, steps = 3 }"),
+        ("train.warmup_steps", "0"),
+    ]);
+    execute(&entropy, scratch.path(), None).unwrap();
+    assert_eq!(log(scratch.path()).examples, (1..=40).map(|n| 3 * 10 * n).collect::<Vec<_>>());
 }
 
 #[test]

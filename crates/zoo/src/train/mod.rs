@@ -338,9 +338,9 @@ impl<'a> Trainer<'a> {
         self.program.space()
     }
 
-    /// Examples of each update.
-    pub fn batch_size(&self) -> usize {
-        self.batches.size()
+    /// Examples of each update: a batch, or one for each inner step of entropy-SGD.
+    pub fn examples_per_update(&self) -> u64 {
+        self.batches.size() as u64 * self.inner.as_ref().map_or(1, |inner| inner.config.steps)
     }
 
     /// From now on `threads` share the work of every update; the bits are those of one thread.
@@ -384,30 +384,8 @@ impl<'a> Trainer<'a> {
         state: &mut TrainState,
         mut on_event: impl FnMut(TrainEvent<'_>) -> Result<ControlFlow<()>, E>,
     ) -> Result<TrainOutcome, TrainError<E>> {
-        let n_steps = self.config.steps;
-        let schedule = self.config.checkpoints.steps(n_steps);
-        loop {
-            let step = state.step;
-            let has_converged = self.config.stop_below.is_some_and(|stop| state.n_below >= stop.n_updates);
-            if has_converged || schedule.binary_search(&step).is_ok() {
-                state.check_weights(self.program.space())?;
-                if on_event(TrainEvent::Checkpoint(state)).map_err(TrainError::Caller)?.is_break() {
-                    return Ok(TrainOutcome::Stopped);
-                }
-            }
-            if step >= n_steps {
-                return Ok(TrainOutcome::Finished);
-            }
-            if has_converged {
-                return Ok(TrainOutcome::Converged);
-            }
-            let learning_rate = self.config.learning_rate_at(step);
-            let (loss, gradient_norm) = self.update(state, learning_rate)?;
-            let event = TrainEvent::Step { step, n_steps, loss, learning_rate, gradient_norm, state };
-            if on_event(event).map_err(TrainError::Caller)?.is_break() {
-                return Ok(TrainOutcome::Stopped);
-            }
-        }
+        let (config, space) = (self.config.clone(), self.program.space().clone());
+        run_updates(&config, &space, state, &mut on_event, |state, rate| self.update(state, rate))
     }
 
     /// One update; returns the loss and the norm of the gradient before it.
@@ -501,6 +479,41 @@ impl<'a> Trainer<'a> {
         let gradient = workspace.gradient_mut(program);
         mask.clear(gradient);
         Ok((loss, optimizer::clip(gradient, config.clip_norm, threads)))
+    }
+}
+
+/// Makes updates by `update`, which gives the loss and the norm of the gradient at a learning rate, from `state` to the
+/// last step of the configuration, and reports them. See [`Trainer::run`].
+fn run_updates<E>(
+    config: &TrainConfig,
+    space: &ParamSpace,
+    state: &mut TrainState,
+    on_event: &mut dyn FnMut(TrainEvent<'_>) -> Result<ControlFlow<()>, E>,
+    mut update: impl FnMut(&mut TrainState, f64) -> Result<(f32, f64), TrainError<E>>,
+) -> Result<TrainOutcome, TrainError<E>> {
+    let n_steps = config.steps;
+    let schedule = config.checkpoints.steps(n_steps);
+    loop {
+        let step = state.step;
+        let has_converged = config.stop_below.is_some_and(|stop| state.n_below >= stop.n_updates);
+        if has_converged || schedule.binary_search(&step).is_ok() {
+            state.check_weights(space)?;
+            if on_event(TrainEvent::Checkpoint(state)).map_err(TrainError::Caller)?.is_break() {
+                return Ok(TrainOutcome::Stopped);
+            }
+        }
+        if step >= n_steps {
+            return Ok(TrainOutcome::Finished);
+        }
+        if has_converged {
+            return Ok(TrainOutcome::Converged);
+        }
+        let learning_rate = config.learning_rate_at(step);
+        let (loss, gradient_norm) = update(state, learning_rate)?;
+        let event = TrainEvent::Step { step, n_steps, loss, learning_rate, gradient_norm, state };
+        if on_event(event).map_err(TrainError::Caller)?.is_break() {
+            return Ok(TrainOutcome::Stopped);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::config::{Batch, Rule, TrainConfig, wrong};
 use super::mask::Mask;
 use super::optimizer::{self, Optimizer};
 use super::selection;
-use super::{LOSS, ResumeError, TrainError, TrainEvent, TrainOutcome, TrainState, TrainerError};
+use super::{LOSS, ResumeError, TrainError, TrainEvent, TrainOutcome, TrainState, TrainerError, run_updates};
 use crate::agents::{self, Environment};
 use crate::{Interface, Model, SettingError, VectorLoss, memory};
 
@@ -161,26 +161,8 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
         state: &mut TrainState,
         mut on_event: impl FnMut(TrainEvent<'_>) -> Result<ControlFlow<()>, F>,
     ) -> Result<TrainOutcome, TrainError<F>> {
-        let n_steps = self.config.steps;
-        let schedule = self.config.checkpoints.steps(n_steps);
-        loop {
-            let step = state.step;
-            if schedule.binary_search(&step).is_ok() {
-                state.check_weights(self.program.space())?;
-                if on_event(TrainEvent::Checkpoint(state)).map_err(TrainError::Caller)?.is_break() {
-                    return Ok(TrainOutcome::Stopped);
-                }
-            }
-            if step >= n_steps {
-                return Ok(TrainOutcome::Finished);
-            }
-            let learning_rate = self.config.learning_rate_at(step);
-            let (loss, gradient_norm) = self.update(state, learning_rate)?;
-            let event = TrainEvent::Step { step, n_steps, loss, learning_rate, gradient_norm, state };
-            if on_event(event).map_err(TrainError::Caller)?.is_break() {
-                return Ok(TrainOutcome::Stopped);
-            }
-        }
+        let (config, space) = (self.config.clone(), self.program.space().clone());
+        run_updates(&config, &space, state, &mut on_event, |state, rate| self.update(state, rate))
     }
 
     /// Estimates minus the gradient of the expected return from the episodes of update number `update`, and gives their mean return.

@@ -10,7 +10,7 @@ pub use othello_board::OthelloBoard;
 pub use tic_tac_toe::{TicTacToeConfig, TicTacToeGames, tic_tac_toe_states};
 pub use tic_tac_toe_board::TicTacToeBoard;
 
-use super::sampled::Example;
+use super::sampled::{Example, Numbers};
 use super::{SubtaskBy, Subtasks};
 use crate::{Interface, Read};
 
@@ -44,6 +44,25 @@ fn interface(length: usize, pad: usize) -> Interface {
 fn subtasks(length: usize) -> Subtasks {
     let names = (2..=length).map(|k| format!("move_{k}")).chain(["padding".to_owned()]).collect();
     Subtasks { names, by: SubtaskBy::EachAnswer }
+}
+
+/// Squares of a random game from `board` to its end, every legal move alike.
+fn random_game<B>(
+    numbers: &mut Numbers,
+    mut board: B,
+    legal_moves: impl Fn(&B) -> Vec<usize>,
+    play: impl Fn(&B, usize) -> Option<B>,
+) -> Vec<usize> {
+    let mut squares = Vec::new();
+    loop {
+        let legal = legal_moves(&board);
+        if legal.is_empty() {
+            return squares;
+        }
+        let square = legal[numbers.below(legal.len())];
+        board = play(&board, square).expect("a legal move");
+        squares.push(square);
+    }
 }
 
 /// Writes the moves of a game, at least two. The loss is the mean over the predicted ones.

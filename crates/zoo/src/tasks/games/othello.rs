@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::sampled::{Counts, Distribution, Example, Numbers};
 use super::super::{Subtasks, Task, default_held_examples};
-use super::{IllegalMove, OthelloBoard, Square, interface, subtasks, write};
+use super::{IllegalMove, OthelloBoard, Square, interface, random_game, subtasks, write};
 use crate::{Interface, SettingError};
 
 /// Settings of next-move prediction in random games of Othello: "Emergent World Representations: Exploring a Sequence Model
@@ -86,17 +86,10 @@ impl Distribution for RandomGames {
     }
 
     fn draw_of(&self, _: Option<u32>, numbers: &mut Numbers, example: &mut Example<'_>) {
-        let mut board = OthelloBoard::new();
-        let mut moves = Vec::with_capacity(MOVES);
-        loop {
-            let legal: Vec<usize> = board.legal_moves().collect();
-            if legal.is_empty() {
-                break;
-            }
-            let square = legal[numbers.below(legal.len())];
-            board = board.play(square).expect("a legal move");
-            moves.push(othello_token(square).expect("squares of the start are taken") as usize);
-        }
+        let legal = |board: &OthelloBoard| board.legal_moves().collect();
+        let squares = random_game(numbers, OthelloBoard::new(), legal, |board, square| board.play(square));
+        let token = |square: usize| othello_token(square).expect("squares of the start are taken") as usize;
+        let moves: Vec<usize> = squares.into_iter().map(token).collect();
         write(&moves, MOVES, example);
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::sampled::{Counts, Distribution, Example, Numbers};
 use super::super::{Split, Subtasks, Task, default_held_examples, wrong};
 use super::tic_tac_toe_board::all_games;
-use super::{IllegalMove, Square, TicTacToeBoard, interface, subtasks, write};
+use super::{IllegalMove, Square, TicTacToeBoard, interface, random_game, subtasks, write};
 use crate::{Interface, SettingError};
 
 /// Settings of next-move prediction in tic-tac-toe.
@@ -148,18 +148,9 @@ impl Distribution for RandomGames {
     }
 
     fn draw_of(&self, _: Option<u32>, numbers: &mut Numbers, example: &mut Example<'_>) {
-        let mut board = TicTacToeBoard::new();
-        let mut moves = Vec::with_capacity(SQUARES);
-        loop {
-            let legal: Vec<usize> = board.legal_moves().collect();
-            if legal.is_empty() {
-                break;
-            }
-            let square = legal[numbers.below(legal.len())];
-            board = board.play(square).expect("a legal move");
-            moves.push(square);
-        }
-        write(&moves, SQUARES, example);
+        let legal = |board: &TicTacToeBoard| board.legal_moves().collect();
+        let squares = random_game(numbers, TicTacToeBoard::new(), legal, |board, square| board.play(square));
+        write(&squares, SQUARES, example);
     }
 }
 
