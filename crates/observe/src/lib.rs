@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`Evaluator`] | loss and accuracy on exact evaluation sets |
 //! | [`weight_norms`] | L2 norms of the parts of a network |
+//! | [`OutputReader`] | logits or losses of fixed examples, one by one |
 //! | [`FourierMeasures`] | progress measures of grokked modular addition, by the [`FourierBasis`] |
 //!
 //! ```
@@ -40,10 +41,12 @@ mod evaluate;
 mod fourier;
 mod fourier_basis;
 mod measured;
+mod outputs;
 mod weight_norm;
 
 pub use evaluate::{EVALUATION_VERSION, Evaluation, Evaluator};
 pub use fourier::{FOURIER_VERSION, FourierMeasures, FourierProgress};
 pub use fourier_basis::{FourierBasis, GridData, KEY_NEURON_SHARE, KeyFrequencies};
 pub use measured::{Measured, ObserveError};
+pub use outputs::{OUTPUTS_VERSION, OutputReader, Outputs};
 pub use weight_norm::{WEIGHT_NORM_VERSION, weight_norms};

@@ -10,6 +10,7 @@
 //! | What is the best cut into k segments, or at a price for each? | [`partition()`] |
 //! | Which of many such findings survive? | [`benjamini_hochberg`] |
 //! | Where does one stage end and the next begin? | [`stage_boundaries`] |
+//! | How much does this series change in each stage? | [`stage_changes`] |
 //! | On which boundaries do several observables agree? | [`consensus`] |
 //! | How few components carry this vector? | [`gini`] |
 //!
@@ -44,6 +45,7 @@ mod cholesky;
 mod consensus;
 mod smooth;
 mod stage;
+mod stage_change;
 
 mod gini;
 mod order;
@@ -60,4 +62,5 @@ pub use partition::{Partition, SegmentCount, SegmentShape, partition};
 pub use series::{Series, SeriesError};
 pub use special::{normal_cdf, normal_quantile};
 pub use stage::{Boundary, BoundaryKind, MIN_STAGE_POINTS, StageSettings, stage_boundaries};
+pub use stage_change::{StageChange, stage_changes};
 pub use transition::{MIN_TRANSITION_POINTS, Transition, TransitionSettings, transitions};

@@ -92,6 +92,15 @@ impl<'a> Smooth<'a> {
         self.mean + terms.sum::<f64>()
     }
 
+    /// How much higher the smooth curve is at `to` than at `from`, and the standard deviation of that difference.
+    pub(crate) fn difference(&self, from: f64, to: f64) -> (f64, f64) {
+        let cross: Vec<f64> =
+            self.x.iter().map(|x| self.scales.kernel(to - x) - self.scales.kernel(from - x)).collect();
+        let prior = 2.0 * (self.scales.kernel(0.0) - self.scales.kernel(to - from));
+        let known: f64 = self.factor.solve_lower(&cross).iter().map(|c| c * c).sum();
+        (self.value(to) - self.value(from), (prior - known).max(0.0).sqrt())
+    }
+
     /// Posterior of the slope d y / d x on a grid.
     pub(crate) fn slope(&self, grid: &[f64]) -> SlopePosterior {
         let squared = self.scales.length * self.scales.length;

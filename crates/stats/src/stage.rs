@@ -124,7 +124,7 @@ pub fn stage_boundaries(series: &Series, settings: &StageSettings) -> Result<Vec
 }
 
 impl StageSettings {
-    fn check(&self) -> Result<(), SeriesError> {
+    pub(crate) fn check(&self) -> Result<(), SeriesError> {
         let check = |name, value: f64, lies_in: bool, range| {
             if lies_in { Ok(()) } else { Err(SeriesError::BadSetting { name, value, range }) }
         };

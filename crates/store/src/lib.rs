@@ -84,6 +84,7 @@ mod state;
 mod tensor;
 mod tensor_file;
 mod training_log;
+mod trajectory;
 mod view;
 mod writer;
 mod zarr;
@@ -101,8 +102,8 @@ pub use place::Place;
 pub use record::{InvalidRecord, KeyParts, NumberType, Outcome, Record, RecordArray, RecordKey, index_labels};
 pub use record_files::{Lookup, MissingReason, RecordError};
 pub use results::{
-    Boundary, Coordinate, Detail, Nested, Observable, RunInfo, RunView, Status, Transition, pair_detail, refused_part,
-    refused_parts,
+    Boundary, Change, Coordinate, Detail, Nested, Observable, RunInfo, RunView, Stage, Status, Transition, pair_detail,
+    refused_part, refused_parts,
 };
 pub use seal::SealError;
 pub use sealed::SealedError;
@@ -111,9 +112,10 @@ pub use state::State;
 pub use tensor::{Tensor, hash_tensors};
 pub use tensor_file::CheckpointError;
 pub use training_log::{TRAINING_LOG, TrainingLog, TrainingRow};
+pub use trajectory::{Form, Plane, Trajectory};
 pub use view::{Problem, View, ViewError};
 pub use writer::{OpenError, RunWriter};
 
-/// Version of everything in a run folder; a newer one is refused, an older one is read. There is no 3: one flipped bit
-/// would make an older version of it, and go unnoticed.
-pub const FORMAT_VERSION: u32 = 4;
+/// Version of everything in a run folder; a newer one is refused, an older one is read. There is no 3, 5, 6 or 7: one flipped
+/// bit would make an older version of it, and go unnoticed.
+pub const FORMAT_VERSION: u32 = 8;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Boundary, MissingReason, RecordKey, Transition};
+use crate::{Boundary, MissingReason, RecordKey, Stage, Trajectory, Transition};
 
 /// A measurement as it is planned: the store expects a record of it at each of its steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,12 @@ pub struct Analysis {
     pub transitions: Vec<Transition>,
     /// Stage boundaries, by step.
     pub stages: Vec<Boundary>,
+    /// The stages between them. Not in analyses of format 4.
+    #[serde(default)]
+    pub intervals: Vec<Stage>,
+    /// Paths of the checkpoints, by measurement. Not in analyses of format 4.
+    #[serde(default)]
+    pub trajectories: BTreeMap<String, Trajectory>,
     /// Hash of what they were found in; where it still holds, nothing needs to be looked at again.
     #[serde(default)]
     pub basis: String,

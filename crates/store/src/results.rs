@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Calibration, TrainingLog};
+use crate::{Calibration, TrainingLog, Trajectory};
 
 /// A whole run, as `ontogeny show DIR --json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,9 +19,15 @@ pub struct RunView {
     pub transitions: Vec<Transition>,
     /// Stage boundaries, by step.
     pub stages: Vec<Boundary>,
+    /// The stages between them, and how the run changes in each; empty where nothing was looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub intervals: Vec<Stage>,
     /// Sampler settings found by calibration, by measurement.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub calibrations: BTreeMap<String, Calibration>,
+    /// Paths of the checkpoints, by measurement.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trajectories: BTreeMap<String, Trajectory>,
     /// The log of the training; `None` of imported checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingLog>,
@@ -160,6 +166,36 @@ pub struct Boundary {
     pub upper: f64,
     /// Addresses of the observables that agree on it.
     pub observables: Vec<String>,
+}
+
+/// A stage: the interval from one boundary to the next, or to an end of the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Step at which it begins.
+    pub from: f64,
+    /// Step at which it ends.
+    pub to: f64,
+    /// Its type after Hoogland et al. 2024: `A` where the learning coefficient rises by more than its error, `B` where it falls; `None`
+    /// where there is none, or its change is within its error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// How every observable that divides the run changes in it, by address.
+    pub changes: Vec<Change>,
+}
+
+/// The change of an observable over a stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Address of the series, such as `llc.full`.
+    pub observable: String,
+    /// Its smoothed value at the end of the stage less that at its beginning.
+    pub change: f64,
+    /// Standard error of the change.
+    pub standard_error: f64,
+    /// Unit of both.
+    pub unit: String,
 }
 
 /// Name of the detail that says why component number `component` (from 0) of a record is refused although the record
@@ -367,6 +403,18 @@ mod tests {
                 p_value: 1e-3,
             }],
             stages: vec![Boundary { step: 5.0, lower: 4.0, upper: 6.0, observables: vec!["llc.full".to_owned()] }],
+            intervals: vec![Stage {
+                from: 0.0,
+                to: 5.0,
+                kind: Some("A".to_owned()),
+                changes: vec![Change {
+                    observable: "llc.full".to_owned(),
+                    change: 1.5,
+                    standard_error: 0.25,
+                    unit: "1".to_owned(),
+                }],
+            }],
+            trajectories: BTreeMap::new(),
             calibrations: BTreeMap::new(),
             training: None,
         };

@@ -206,6 +206,8 @@ pub(crate) fn assemble(folder: &RunFolder) -> Result<View, ViewError> {
         observables,
         transitions: analysis.transitions,
         stages: analysis.stages,
+        intervals: analysis.intervals,
+        trajectories: analysis.trajectories,
         calibrations,
         training: folder.training_log()?,
     };

@@ -49,7 +49,9 @@ pub(crate) fn analyse(
         .collect();
     // What is too short for transitions is too short for stages, and has been named.
     let boundaries = detect::boundaries(&chosen, seed, threads, &|| ());
-    (Analysis { transitions: found, stages: detect::agreed(&boundaries), ..Analysis::default() }, left_out)
+    let stages = detect::agreed(&boundaries);
+    let intervals = detect::intervals(&chosen, &stages, seed, threads);
+    (Analysis { transitions: found, stages, intervals, ..Analysis::default() }, left_out)
 }
 
 impl Watched {
@@ -184,6 +186,8 @@ mod tests {
             observables,
             transitions: vec![],
             stages: vec![],
+            intervals: vec![],
+            trajectories: BTreeMap::new(),
             calibrations: BTreeMap::new(),
             training: None,
         };

@@ -5,8 +5,10 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ontogeny_posterior::in_parallel;
-use ontogeny_stats::{Series, StageSettings, TransitionSettings, benjamini_hochberg, consensus, stage_boundaries};
-use ontogeny_store::{Boundary, Transition};
+use ontogeny_stats::{
+    Series, StageSettings, TransitionSettings, benjamini_hochberg, consensus, stage_boundaries, stage_changes,
+};
+use ontogeny_store::{Boundary, Change, Stage, Transition};
 use serde::Serialize;
 
 use crate::analysis::label;
@@ -24,6 +26,8 @@ pub struct Detection {
     pub transitions: Vec<Transition>,
     /// The boundaries on which series agree, by step, each with the names of those series.
     pub stages: Vec<Boundary>,
+    /// The stages between them, and how every series changes in each.
+    pub intervals: Vec<Stage>,
 }
 
 /// What was found in one series.
@@ -77,7 +81,9 @@ pub fn detect(
         let described = |b: &ontogeny_stats::Boundary| boundary(b.step, b.lower, b.upper, vec![name.clone()]);
         by_series.entry(name.clone()).or_default().stages = own.iter().map(described).collect();
     }
-    Detection { series: by_series, transitions: found, stages: agreed(&boundaries) }
+    let stages = agreed(&boundaries);
+    let intervals = intervals(&sought, &stages, seed, threads);
+    Detection { series: by_series, transitions: found, stages, intervals }
 }
 
 /// A series to look at.
@@ -147,6 +153,51 @@ pub(crate) fn boundaries(
 /// The boundaries on which several series agree.
 pub(crate) fn agreed(boundaries: &[(String, Vec<ontogeny_stats::Boundary>)]) -> Vec<Boundary> {
     consensus(boundaries).into_iter().map(|b| boundary(b.step, b.lower, b.upper, b.observables)).collect()
+}
+
+/// The stages between the boundaries, with the change of every series that is long enough, and their types.
+pub(crate) fn intervals(
+    sought: &[Sought<'_>],
+    boundaries: &[Boundary],
+    seed: u64,
+    threads: NonZero<usize>,
+) -> Vec<Stage> {
+    let ends = |series: &Sought<'_>| Some((*series.series.steps().first()?, *series.series.steps().last()?));
+    let Some(whole) = sought.iter().filter_map(ends).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else {
+        return Vec::new();
+    };
+    let settings = StageSettings { seed, ..StageSettings::default() };
+    let inner: Vec<f64> = boundaries.iter().map(|boundary| boundary.step).collect();
+    let changes = in_parallel(sought.len(), threads, |i| stage_changes(sought[i].series, &inner, &settings));
+    let edges: Vec<f64> = [whole.0].into_iter().chain(inner.iter().copied()).chain([whole.1]).collect();
+    let stage = |at: usize| {
+        let changes: Vec<Change> = sought
+            .iter()
+            .zip(&changes)
+            .filter_map(|(series, changes)| {
+                let own = changes.as_ref().ok()?[at];
+                Some(Change {
+                    observable: series.name.to_owned(),
+                    change: own.change,
+                    standard_error: own.standard_error,
+                    unit: series.unit.to_owned(),
+                })
+            })
+            .collect();
+        Stage { from: edges[at], to: edges[at + 1], kind: kind(&changes), changes }
+    };
+    (0..edges.len() - 1).map(stage).collect()
+}
+
+/// Type A where the learning coefficient (of all weights, where there is one) rises, type B where it falls, in both cases beyond
+/// its 95 % error (Hoogland et al. 2024).
+fn kind(changes: &[Change]) -> Option<String> {
+    let is_llc = |change: &&Change| change.observable.to_lowercase().split(['.', '_', ' ']).next() == Some("llc");
+    let mut llcs = changes.iter().filter(is_llc);
+    let first = llcs.next()?;
+    let llc = [first].into_iter().chain(llcs).find(|change| change.observable == "llc.full").unwrap_or(first);
+    let is_clear = llc.change.abs() > 1.96 * llc.standard_error;
+    is_clear.then(|| if llc.change > 0.0 { "A" } else { "B" }.to_owned())
 }
 
 /// A transition as results show it, with its corrected p-value: the one place where the two types meet.

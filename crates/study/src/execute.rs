@@ -11,6 +11,7 @@ use ontogeny_store::{Analysis, Claim, Manifest, Place, RunWriter, SealedError, r
 
 use crate::analysis::analyse;
 use crate::board::{Board, Next};
+use crate::essential;
 use crate::event::{Event, Refusal, Summary};
 use crate::instruments::Instruments;
 use crate::sections::MeasureConfig;
@@ -220,8 +221,14 @@ impl Run {
         if analysis.basis != basis {
             let left_out;
             (analysis, left_out) = analyse(&view, &self.file.stages, u64::from(self.file.seed), options.threads);
+            let (trajectories, short) = essential::trajectories(self, writer.folder(), &plans)?;
+            analysis.trajectories = trajectories;
             analysis.basis = basis;
             writer.write_analysis(&analysis)?;
+            if !short.is_empty() {
+                let message = format!("no path to analyse: {}", short.join("; "));
+                (options.observer)(&Event::Notice { message });
+            }
             if !left_out.is_empty() {
                 let message = format!("not looked at for transitions: {}", left_out.join("; "));
                 (options.observer)(&Event::Notice { message });
@@ -229,6 +236,8 @@ impl Run {
         }
         view.transitions.clone_from(&analysis.transitions);
         view.stages.clone_from(&analysis.stages);
+        view.intervals.clone_from(&analysis.intervals);
+        view.trajectories.clone_from(&analysis.trajectories);
         (options.observer)(&Event::Analysed {
             n_transitions: analysis.transitions.len(),
             n_boundaries: analysis.stages.len(),

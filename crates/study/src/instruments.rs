@@ -14,6 +14,7 @@ use crate::kept_losses::KeptProbe;
 use crate::measure::{self, Reading};
 use crate::responses::SusceptibilityProbes;
 use crate::sections::{MeasureConfig, ObservableConfig, SubtaskConfig};
+use crate::trajectory::TrajectoryProbe;
 use crate::{Run, StudyError};
 
 /// The training loss as a posterior takes it.
@@ -56,6 +57,7 @@ pub(crate) struct Instruments<'a> {
     kept: BTreeMap<String, KeptProbe>,
     susceptibilities: BTreeMap<String, SusceptibilityProbes>,
     influences: BTreeMap<String, InfluenceProbes>,
+    trajectories: BTreeMap<String, TrajectoryProbe>,
 }
 
 impl<'a> Instruments<'a> {
@@ -92,6 +94,13 @@ impl<'a> Instruments<'a> {
                 subtasks_of(&run.task, config).map_err(|message| failed(measure, message))?;
             }
         }
+        let mut trajectories = BTreeMap::new();
+        for measure in measures {
+            if let ObservableConfig::Trajectory(config) = &measure.observable {
+                let probe = TrajectoryProbe::new(config, &run.model, &run.task, run.steps.len());
+                trajectories.insert(measure.name.clone(), probe.map_err(|message| failed(measure, message))?);
+            }
+        }
         for measure in measures {
             let Some(objective) = &objective else { break };
             let failed = |message| failed(measure, message);
@@ -118,7 +127,7 @@ impl<'a> Instruments<'a> {
                 kept.extend(probe.map(|probe| (measure.name.clone(), probe)));
             }
         }
-        Ok(Self { run, evaluator, fourier, objective, llcs, kept, susceptibilities, influences })
+        Ok(Self { run, evaluator, fourier, objective, llcs, kept, susceptibilities, influences, trajectories })
     }
 
     /// Measures one observable of one checkpoint.
@@ -176,6 +185,10 @@ impl<'a> Instruments<'a> {
                 let mut reading = measure::llc(draws.estimate(), config, llc);
                 reading.arrays.extend(kept.arrays(&draws));
                 Ok(reading)
+            }
+            ObservableConfig::Trajectory(_) => {
+                let probe = self.trajectories.get_mut(&measure.name).expect("made for every file that asks for it");
+                probe.measure(weights).map_err(failed)
             }
             ObservableConfig::Influence(_) => {
                 let objective = self.objective.as_ref().expect("made for every file that asks for it");
@@ -270,6 +283,7 @@ impl<'a> Instruments<'a> {
                     |part: &String| config.probes.iter().map(|probe| format!("{part}.{probe}")).collect::<Vec<_>>();
                 Ok(config.labels().iter().flat_map(of).collect())
             }
+            ObservableConfig::Trajectory(_) => Ok(vec![String::new()]),
             ObservableConfig::WeightNorm => {
                 Ok(along(&weight_norms(&run.model, &run.model.initial_weights(run.file.seed))?))
             }

@@ -12,6 +12,7 @@ mod board;
 mod calibrate;
 mod detect;
 mod error;
+mod essential;
 mod event;
 mod execute;
 mod import;
@@ -32,6 +33,7 @@ mod sweep;
 mod toml_source;
 mod training;
 mod training_log;
+mod trajectory;
 
 pub use detect::{Detection, Found, detect};
 pub use error::StudyError;
@@ -49,3 +51,4 @@ pub use series::{
 pub use start::StartConfig;
 pub use sweep::{Member, Sweep};
 pub use toml_source::{Overrides, RunFileError, Scale, nearest};
+pub use trajectory::{TrajectoryConfig, TrajectoryOf};

@@ -11,6 +11,7 @@ use ontogeny_zoo::Interface;
 
 use crate::llc_config::LlcConfig;
 use crate::sections::ObservableConfig;
+use crate::trajectory::{TRAJECTORY_VERSION, TrajectoryOf};
 
 /// Version of the learning coefficient's algorithm: sampler, estimator and verdict.
 const LLC_VERSION: u32 = 4;
@@ -42,6 +43,16 @@ impl ObservableConfig {
             Self::WeightNorm => ("1", "L2 norm of all weights and of each part of the network."),
             Self::Fourier => ("1", "Progress measures of modular addition (Nanda et al. 2023)."),
             Self::Llc(_) => ("1", "Local learning coefficient of the training loss, with its Monte Carlo error."),
+            Self::Trajectory(config) => (
+                "1",
+                match config.of {
+                    TrajectoryOf::Logits => {
+                        "Root mean square of the logits (less their mean) or predictions on fixed examples."
+                    }
+                    TrajectoryOf::Losses => "Root mean square of the losses of single answers on fixed examples.",
+                    TrajectoryOf::Weights => "Root mean square of the weights.",
+                },
+            ),
             Self::Influence(_) => (
                 "nats^2",
                 "Bayesian influence (Kreer et al. 2025): minus the covariance over the posterior of the losses of a training \
@@ -64,6 +75,7 @@ impl ObservableConfig {
             Self::Llc(_) => LLC_VERSION,
             Self::Susceptibility(_) => SUSCEPTIBILITY_VERSION,
             Self::Influence(_) => INFLUENCE_VERSION,
+            Self::Trajectory(_) => TRAJECTORY_VERSION,
         }
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::llc_config::LlcConfig;
 use crate::response_config::{InfluenceConfig, SusceptibilityConfig};
 use crate::toml_source::{RunFileError, Section};
+use crate::trajectory::TrajectoryConfig;
 
 /// `[import]`: checkpoints made elsewhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +71,8 @@ pub enum ObservableConfig {
     Susceptibility(Box<SusceptibilityConfig>),
     /// Which training examples move together with which queries.
     Influence(Box<InfluenceConfig>),
+    /// Where the checkpoint stands in the space of functions or of weights.
+    Trajectory(TrajectoryConfig),
 }
 
 /// `observable = "subtask_loss"` and `"subtask_accuracy"`.
@@ -120,6 +123,7 @@ impl MeasureConfig {
         "llc",
         "susceptibility",
         "influence",
+        "trajectory",
     ];
 
     pub(crate) fn read(name: &str, mut section: Section<'_>) -> Result<Self, RunFileError> {
@@ -168,6 +172,10 @@ impl MeasureConfig {
                 let config = InfluenceConfig::read(name, section)?;
                 return Ok(made(ObservableConfig::Influence(Box::new(config))));
             }
+            "trajectory" => {
+                let config = section.read(TrajectoryConfig::deserialize)?;
+                return Ok(made(ObservableConfig::Trajectory(config)));
+            }
             other => {
                 let hint = crate::toml_source::nearest(other, Self::KINDS.iter().copied()).map_or_else(
                     || "name it by `observable = \"…\"` when the table has a name of its own".to_owned(),
@@ -199,7 +207,8 @@ impl ObservableConfig {
             | Self::SubtaskLoss(_)
             | Self::SubtaskAccuracy(_)
             | Self::WeightNorm
-            | Self::Fourier => None,
+            | Self::Fourier
+            | Self::Trajectory(_) => None,
         }
     }
 
@@ -213,7 +222,8 @@ impl ObservableConfig {
             | Self::SubtaskLoss(_)
             | Self::SubtaskAccuracy(_)
             | Self::WeightNorm
-            | Self::Fourier => None,
+            | Self::Fourier
+            | Self::Trajectory(_) => None,
         }
     }
 
@@ -229,6 +239,7 @@ impl ObservableConfig {
             Self::Llc(_) => "llc",
             Self::Susceptibility(_) => "susceptibility",
             Self::Influence(_) => "influence",
+            Self::Trajectory(_) => "trajectory",
         }
     }
 }

@@ -57,6 +57,11 @@ pub(crate) fn column(name: &str, unit: &str) -> String {
     if unit.is_empty() { name.to_owned() } else { format!("{name} ({})", unit_name(unit)) }
 }
 
+/// A finite number to seven significant digits, for what is made of single precision by the thousand; empty where there is none.
+pub(crate) fn short(value: Option<f64>) -> String {
+    cell(value.and_then(|value| format!("{value:.6e}").parse().ok()))
+}
+
 /// A finite number with all its digits, empty where there is none.
 pub(crate) fn cell(number: Option<f64>) -> String {
     number.filter(|x| x.is_finite()).map_or(String::new(), |x| format!("{x:?}"))

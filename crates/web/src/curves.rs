@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ontogeny_store::{Boundary, Transition};
+use ontogeny_store::{Boundary, Stage, Transition};
 
 use crate::axis::StepAxis;
 use crate::chart::Frame;
@@ -26,6 +26,8 @@ pub struct Curves {
     pub transitions: Vec<Transition>,
     /// Stage boundaries, which all figures show.
     pub stages: Vec<Boundary>,
+    /// The stages between them.
+    pub intervals: Vec<Stage>,
 }
 
 /// One series.
@@ -66,7 +68,12 @@ pub fn curves_page(curves: &Curves) -> String {
             html.push_str(&figure::lines(panel, &frame));
         }
         html.push_str("</section>");
-        html.push_str(&table::transitions(&curves.transitions, &curves.stages, "No transition was found."));
+        html.push_str(&table::transitions(
+            &curves.transitions,
+            &curves.stages,
+            &curves.intervals,
+            "No transition was found.",
+        ));
     }
     html.push_str(&page::foot());
     html
@@ -255,6 +262,7 @@ mod tests {
             curves: vec![curve],
             transitions: vec![Transition { observable: name.to_owned(), step, lower, upper, ..transition }],
             stages: vec![Boundary { step, lower, upper, observables: vec![name.to_owned()] }],
+            intervals: vec![],
         }
     }
 
@@ -291,7 +299,8 @@ mod tests {
         assert_eq!(html.matches("<figure").count(), 2);
         assert!(!html.contains("dimensionless") && html.contains("1 transition; one boundary"), "{html}");
         assert!(html.ends_with("</html>\n"));
-        let empty = Curves { title: "none".to_owned(), curves: vec![], transitions: vec![], stages: vec![] };
+        let empty =
+            Curves { title: "none".to_owned(), curves: vec![], transitions: vec![], stages: vec![], intervals: vec![] };
         assert!(curves_page(&empty).contains("There is no series."));
         assert!(curves_svg(&empty).contains("</svg>"));
     }

@@ -28,6 +28,7 @@ mod summary;
 mod table;
 mod text;
 mod training;
+mod trajectory;
 
 #[cfg(test)]
 mod sample;

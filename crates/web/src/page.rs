@@ -16,6 +16,7 @@ use crate::strip;
 use crate::summary;
 use crate::table;
 use crate::text::escape;
+use crate::trajectory;
 
 const STYLE: &str = concat!(include_str!("palette.css"), include_str!("figure.css"), include_str!("style.css"));
 const SCRIPT: &str = include_str!("script.js");
@@ -52,7 +53,8 @@ pub fn report(view: &RunView) -> String {
             html.push_str("</section>");
         }
         html.push_str(&influence::section(view));
-        html.push_str(&table::transitions(&view.transitions, &view.stages, NOT_RECORDED));
+        html.push_str(&trajectory::section(view, &frame));
+        html.push_str(&table::transitions(&view.transitions, &view.stages, &view.intervals, NOT_RECORDED));
         html.push_str(&table::estimates(view));
         html.push_str(&calibration::section(view));
     }
@@ -191,7 +193,7 @@ mod tests {
             }
             assert_eq!(html.matches("<figure").count(), html.matches("</figure>").count());
             assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
-            let n_figures = if n == 0 { 0 } else { 13 };
+            let n_figures = [0, 13, 17][usize::from(n > 0) + usize::from(n >= 8)];
             assert_eq!(html.matches("<figure").count(), n_figures, "{n} checkpoints");
         }
     }

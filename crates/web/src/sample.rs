@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use ontogeny_store::{
-    Boundary, CalibratedSettings, Calibration, CalibrationTrial, Coordinate, Detail, Nested, Observable, RunInfo,
-    RunView, Status, Transition,
+    Boundary, CalibratedSettings, Calibration, CalibrationTrial, Change, Coordinate, Detail, Form, Nested, Observable,
+    Plane, RunInfo, RunView, Stage, Status, Trajectory, Transition,
 };
 
 /// A run of 3,000 steps with `n_checkpoints` checkpoints, of which the first `n_refused` have no learning coefficient.
@@ -103,6 +103,7 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
     let answers = susceptibility(&["full", "l0h0", "unembed"], &["test", "all"], &checkpoints, grokked);
     observables.insert("answers".to_owned(), answers);
     observables.insert("pairs".to_owned(), influence(n_refused, &checkpoints));
+    let trajectories = trajectory(&checkpoints);
     RunView {
         run: RunInfo {
             title: "Demonstration with invented numbers: grokking modular addition".to_owned(),
@@ -120,6 +121,8 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
         },
         transitions: if n_checkpoints < 8 { Vec::new() } else { transitions() },
         stages: if n_checkpoints < 8 { Vec::new() } else { boundaries() },
+        intervals: if n_checkpoints < 8 { Vec::new() } else { intervals() },
+        trajectories,
         checkpoints,
         observables,
         calibrations: BTreeMap::from([("llc".to_owned(), calibration())]),
@@ -345,6 +348,71 @@ fn transitions() -> Vec<Transition> {
         made("llc.full", None, [1700.0, 1890.0, 2100.0], 0.2, -90.0, "1", 0.0021),
         made("loss.test", Some("grokking"), [1800.0, 1900.0, 2000.0], 0.15, -6.8, "nats", 1e-7),
     ]
+}
+
+/// A path that goes out, wraps around a point and comes back, with that one form.
+fn trajectory(checkpoints: &[u64]) -> BTreeMap<String, Trajectory> {
+    let n = checkpoints.len();
+    if n < 8 {
+        return BTreeMap::new();
+    }
+    let share = |at: usize| at as f64 / (n - 1) as f64;
+    let along = |of: fn(f64) -> f64| (0..n).map(|at| of(share(at))).collect::<Vec<f64>>();
+    let scores = vec![
+        along(|s| 10.0 * (1.0 - (2.6 * s - 1.3).powi(2))),
+        along(|s| 8.0 * (2.6 * s - 1.3)),
+        along(|s| 3.0 * (5.0 * s).sin()),
+    ];
+    let plane = |across: usize, up: usize| Plane {
+        across,
+        up,
+        // Around the turn of the parabola the circle is that of its vertex.
+        centres: (0..n).map(|at| ((share(at) - 0.5).abs() < 0.2).then_some([6.8, 0.0])).collect(),
+        radii: (0..n).map(|at| ((share(at) - 0.5).abs() < 0.2).then_some(3.2)).collect(),
+    };
+    let middle = checkpoints[n / 2] as f64;
+    let trajectory = Trajectory {
+        of: "logits".to_owned(),
+        n_outputs: 53_000,
+        steps: checkpoints.to_vec(),
+        shares: vec![0.61, 0.24, 0.05],
+        random_walk: vec![0.608, 0.152, 0.068],
+        smoothed: scores.clone(),
+        scores,
+        planes: vec![plane(0, 1), plane(0, 2), plane(1, 2)],
+        forms: vec![Form {
+            step: middle,
+            lower: 0.8 * middle,
+            upper: 1.2 * middle,
+            kind: "vertex".to_owned(),
+            point: vec![6.8, 0.0, 0.0],
+            p_value: 0.004,
+        }],
+    };
+    BTreeMap::from([("path".to_owned(), trajectory)])
+}
+
+/// The stages between [`boundaries`].
+fn intervals() -> Vec<Stage> {
+    let edges = [0.0, 22.0, 410.0, 2600.0, 3000.0];
+    let changes = [(-0.4, 3.1, Some("A")), (-3.1, 22.0, Some("A")), (-0.4, -31.5, Some("B")), (0.0, 0.2, None)];
+    edges
+        .windows(2)
+        .zip(changes)
+        .map(|(ends, (loss, llc, kind))| Stage {
+            from: ends[0],
+            to: ends[1],
+            kind: kind.map(str::to_owned),
+            changes: [("llc.full", llc, 0.9, "1"), ("loss.train", loss, 0.01, "nats")]
+                .map(|(name, change, standard_error, unit)| Change {
+                    observable: name.to_owned(),
+                    change,
+                    standard_error,
+                    unit: unit.to_owned(),
+                })
+                .to_vec(),
+        })
+        .collect()
 }
 
 fn boundaries() -> Vec<Boundary> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use ontogeny_store::{Boundary, Detail, Observable, RunInfo, RunView, Status, Transition, refused_parts};
+use ontogeny_store::{Boundary, Detail, Observable, RunInfo, RunView, Stage, Status, Transition, refused_parts};
 
 use crate::csv::{self, Csv};
 use crate::number;
@@ -31,7 +31,7 @@ const KNOWN: [(&str, &str); 12] = [
 const LONG: usize = 40;
 
 /// Transitions and stage boundaries; `none` is said in place of the transitions where there are none.
-pub(crate) fn transitions(transitions: &[Transition], stages: &[Boundary], none: &str) -> String {
+pub(crate) fn transitions(transitions: &[Transition], stages: &[Boundary], intervals: &[Stage], none: &str) -> String {
     let mut html = String::from("<section><h2>Transitions and stages</h2>");
     if transitions.is_empty() {
         let _ = write!(html, "<p>{none}</p>");
@@ -64,9 +64,56 @@ pub(crate) fn transitions(transitions: &[Transition], stages: &[Boundary], none:
         }
         html.push_str(&table.html("Stage boundaries"));
         html.push_str(&found(&[], stages));
+        html.push_str(&changes(intervals));
     }
     html.push_str("</section>");
     html
+}
+
+/// Most observables with a column of their own in the table of stages; the file has all.
+const MOST_CHANGES: usize = 6;
+
+/// How the run changes in each stage.
+fn changes(intervals: &[Stage]) -> String {
+    let Some(first) = intervals.first() else { return String::new() };
+    let shown = first.changes.len().min(MOST_CHANGES);
+    let names: Vec<String> =
+        first.changes[..shown].iter().map(|c| format!("Δ {}{}", c.observable, unit_suffix(&c.unit))).collect();
+    let mut head = vec!["stage", "steps", "type"];
+    head.extend(names.iter().map(String::as_str));
+    let mut table = Table::new(&head);
+    let columns = ["stage", "from (step)", "to (step)", "type", "observable", "change", "standard error", "unit"];
+    let mut data = Csv::new(columns.iter().map(|h| (*h).to_owned()).collect());
+    for (index, stage) in intervals.iter().enumerate() {
+        let number_and_kind = [(index + 1).to_string(), stage.kind.clone().unwrap_or_else(|| "–".to_owned())];
+        let mut row = vec![
+            number_and_kind[0].clone(),
+            format!("{} to {}", number::step(stage.from), number::step(stage.to)),
+            number_and_kind[1].clone(),
+        ];
+        row.extend(
+            stage.changes[..shown]
+                .iter()
+                .map(|c| format!("{} ± {}", number::change(c.change), number::value(c.standard_error))),
+        );
+        table.row(&row);
+        for c in &stage.changes {
+            data.push(vec![
+                (index + 1).to_string(),
+                csv::cell(Some(stage.from)),
+                csv::cell(Some(stage.to)),
+                stage.kind.clone().unwrap_or_default(),
+                c.observable.clone(),
+                csv::cell(Some(c.change)),
+                csv::cell(Some(c.standard_error)),
+                unit_name(&c.unit).to_owned(),
+            ]);
+        }
+    }
+    let note = "Change of the smoothed curve over each stage ± its standard error. Type A: the learning coefficient rises beyond its \
+                error; type B: it falls (Hoogland et al. 2024).";
+    let link = data.link("stage changes", "Changes as CSV");
+    format!("{}<p class=\"note\">{note}</p><p class=\"foot\">{link}</p>", table.html("Stages"))
 }
 
 /// Links to what was found as CSV, under its table and under the strip; nothing where nothing was found.
@@ -363,9 +410,11 @@ mod tests {
     #[test]
     fn transitions_carry_units_intervals_and_p_values() {
         let view = sample::grokking(24, 0);
-        let html = transitions(&view.transitions, &view.stages, "none");
+        let html = transitions(&view.transitions, &view.stages, &view.intervals, "none");
+        assert!(html.contains("<td class=\"n\">3</td><td class=\"n\">410 to 2,600</td><td>B</td>"), "{html}");
+        assert!(html.contains("Δ llc.full") && html.contains("Changes as CSV"));
         assert!(html.contains("<td>loss.train</td><td class=\"n\">90</td><td class=\"n\">[80, 105]</td><td class=\"n\">0.42</td><td class=\"n\">−3.9 nats</td><td class=\"n\">&lt; 0.0001</td>"), "{html}");
-        let none = transitions(&[], &[], "No transition was found.");
+        let none = transitions(&[], &[], &[], "No transition was found.");
         assert!(none.contains("<p>No transition was found.</p>") && !none.contains("<table>"));
     }
 }

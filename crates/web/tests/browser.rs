@@ -185,6 +185,7 @@ fn no_words_stand_outside_the_window_or_on_other_words() {
         curves: values.iter().enumerate().map(curve).collect(),
         transitions: vec![],
         stages: vec![],
+        intervals: vec![],
     };
     let pages = [report(&wide), report(&many), report(&sample::grokking(1, 1)), curves_page(&small)];
     for (at, page) in pages.iter().enumerate() {
@@ -211,6 +212,7 @@ fn a_picture_shows_all_of_its_words() {
         curves: vec![curve("blocks.0.a_long_name_".repeat(9), [3e-7, 4.5e-7]), curve("loss".into(), [1e-7, 40.0])],
         transitions: vec![],
         stages: vec![],
+        intervals: vec![],
     });
     let check = r#"
         const box = doc.querySelector("svg").getBoundingClientRect();
@@ -268,6 +270,7 @@ fn curves_with_long_names_over_fractions_of_a_step_fit_a_phone() {
         curves: (0..3).map(curve).collect(),
         transitions: (0..9).map(transition).collect(),
         stages: vec![],
+        intervals: vec![],
     });
     let check = r##"
         const fits = () => doc.documentElement.scrollWidth <= doc.documentElement.clientWidth;

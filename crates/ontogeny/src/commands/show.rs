@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use ontogeny_store::{Detail, Observable, RunFolder, RunView, Status, refused_parts};
 
 use super::run::print_transitions;
+use super::stages::print_intervals;
 use super::{CommandError, place, sweep};
 use crate::cli::{ShowArgs, exit};
 use crate::terminal::{grouped, number, print, say};
@@ -48,6 +49,8 @@ fn print_view(view: &RunView) {
             let interval = format!("[{}, {}]", grouped(b.lower), grouped(b.upper));
             print(&format!("  step {:>7}  {interval:<18} {}", grouped(b.step), b.observables.join(", ")));
         }
+        print("");
+        print_intervals(&view.intervals);
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 
 use comfy_table::{CellAlignment, Table, presets};
-use ontogeny_store::{Boundary, Transition};
+use ontogeny_store::{Boundary, Stage, Transition};
 use ontogeny_study::{Detection, SeriesFile, SeriesSettings, detect, read_series};
 use ontogeny_web::{Curve, Curves};
 use serde::Serialize;
@@ -81,6 +81,7 @@ impl Picture {
             curves: file.series.iter().map(curve).collect(),
             transitions: found.transitions.clone(),
             stages: found.stages.clone(),
+            intervals: found.intervals.clone(),
         };
         match self {
             Self::Page => ontogeny_web::curves_page(&curves),
@@ -95,6 +96,7 @@ struct Output<'a> {
     series: &'a std::collections::BTreeMap<String, ontogeny_study::Found>,
     transitions: Vec<InSeries<'a>>,
     stages: &'a [Boundary],
+    intervals: &'a [Stage],
 }
 
 /// A transition that says in which series it is.
@@ -109,7 +111,7 @@ impl<'a> Output<'a> {
     fn of(found: &'a Detection) -> Self {
         let in_series = |transition: &'a Transition| InSeries { series: &transition.observable, transition };
         let transitions = found.transitions.iter().map(in_series).collect();
-        Self { series: &found.series, transitions, stages: &found.stages }
+        Self { series: &found.series, transitions, stages: &found.stages, intervals: &found.intervals }
     }
 }
 
@@ -155,6 +157,28 @@ fn print_found(file: &SeriesFile, found: &Detection) {
         let names = b.observables.join(", ");
         print(&format!("  step {:>7}  {:<18} {names}", step(b.step), interval(b.lower, b.upper)));
     }
+    print("");
+    print_intervals(&found.intervals);
+}
+
+/// Most series whose changes are printed; the others are in JSON.
+const MAX_CHANGES: usize = 5;
+
+/// The stages as a table: one row for each, a column for each series.
+pub(crate) fn print_intervals(intervals: &[Stage]) {
+    let Some(first) = intervals.first() else { return };
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let names = first.changes.iter().take(MAX_CHANGES).map(|change| format!("Δ {}", change.observable));
+    table.set_header(["stage".to_owned(), "steps".to_owned(), "type".to_owned()].into_iter().chain(names));
+    for (index, stage) in intervals.iter().enumerate() {
+        let ends = format!("{} to {}", step(stage.from), step(stage.to));
+        let head = [(index + 1).to_string(), ends, stage.kind.clone().unwrap_or_default()];
+        let changes = stage.changes.iter().take(MAX_CHANGES);
+        let changes = changes.map(|c| format!("{:+.3} ± {}", c.change, number(c.standard_error)));
+        table.add_row(head.into_iter().chain(changes));
+    }
+    print(&table.to_string());
 }
 
 const ALIGNMENTS: [CellAlignment; 7] = [
