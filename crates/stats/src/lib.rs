@@ -13,6 +13,10 @@
 //! | How much does this series change in each stage? | [`stage_changes`] |
 //! | On which boundaries do several observables agree? | [`consensus`] |
 //! | How few components carry this vector? | [`gini`] |
+//! | In which plane do the outputs move over training? | [`TrajectoryGram`], [`RandomisedPca`] |
+//! | How does that curve bend, and around which points does it turn? | [`plane_curve`], [`forms`] |
+//! | Do fluctuations announce a transition, and in which direction? | [`early_warnings`], [`window_modes`], [`marker_index`] |
+//! | How long before a transition, at how many false alarms? | [`alarm_rates`] |
 //!
 //! Training steps are `f64` in their original unit everywhere; the analyses work in
 //! x = ln(step + 1).
@@ -47,14 +51,26 @@ mod smooth;
 mod stage;
 mod stage_change;
 
+mod array_error;
+mod eigen;
+mod essential;
+mod spectrum;
+mod warning;
+
 mod gini;
 mod order;
 mod random;
 mod special;
 
+pub use array_error::ArrayError;
 pub use chains::{ChainError, Chains, MIN_DRAWS};
 pub use consensus::{ConsensusBoundary, consensus};
 pub use drift::Drift;
+pub use essential::{
+    CurveError, CurvePoint, Form, FormPair, FormSettings, ProjectedPoint, RandomisedPca, Smoother, TrajectoryGram,
+    TrajectoryPca, Vertex, WalkShares, coordinate_noise, curve_errors, cusps, forms, plane_curve, random_walk_shares,
+    random_walk_shares_of, simulated_walk_shares, vertices,
+};
 pub use gini::gini;
 pub use multiple::benjamini_hochberg;
 pub use order::{median, quantile};
@@ -64,3 +80,8 @@ pub use special::{normal_cdf, normal_quantile};
 pub use stage::{Boundary, BoundaryKind, MIN_STAGE_POINTS, StageSettings, stage_boundaries};
 pub use stage_change::{StageChange, stage_changes};
 pub use transition::{MIN_TRANSITION_POINTS, Transition, TransitionSettings, transitions};
+pub use warning::{
+    AlarmRates, CovarianceSum, DominantMode, EarlyWarnings, FoundGroup, MarkerIndex, Surrogates, Trend,
+    WarningSettings, WatchedRun, WindowMode, alarm_rates, area_under_rates, dominant_mode, early_warnings,
+    find_marker_group, kendall_trend, marker_index, stationary_covariance, stationary_covariance_of_map, window_modes,
+};

@@ -4,6 +4,8 @@
 
 pub(crate) mod families;
 pub(crate) mod stages;
+pub(crate) mod trajectories;
+pub(crate) mod warnings;
 
 use ontogeny_stats::normal_quantile;
 
