@@ -137,7 +137,8 @@ looked at unless --series names others.
 Examples:
   ontogeny stages losses.csv --series 'loss*' --plot losses.html
   ontogeny stages curves.npz --every 100 --every 'test_*=1000' --json
-  ontogeny stages runs/grokking-3f9a --series llc.full --series 'fourier.*'";
+  ontogeny stages runs/grokking-3f9a --series llc.full --series 'fourier.*'
+  ontogeny stages curves.npz --warnings --until 20000";
 
 #[derive(Debug, Args)]
 pub(crate) struct StagesArgs {
@@ -155,6 +156,12 @@ pub(crate) struct StagesArgs {
     /// Analyse the natural logarithm of the values, which must be positive
     #[arg(long)]
     pub(crate) log_values: bool,
+    /// Look for early warnings instead: rising variance and autocorrelation at even intervals, and common fluctuations
+    #[arg(long, conflicts_with = "plot")]
+    pub(crate) warnings: bool,
+    /// With --warnings: look at nothing after this step
+    #[arg(long, value_name = "STEP", requires = "warnings")]
+    pub(crate) until: Option<f64>,
     /// Draw the series with what was found: .html for a page, .svg for one picture
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ontogeny_stats::{
-    FormSettings, Smoother, TrajectoryGram, forms, plane_curve, random_walk_shares,
-};
+use ontogeny_stats::{FormSettings, Smoother, TrajectoryGram, forms, plane_curve, random_walk_shares};
 use ontogeny_store::{Form, MeasurePlan, Plane, RunFolder, Trajectory};
 
 use crate::sections::ObservableConfig;
@@ -37,7 +35,11 @@ pub(crate) fn trajectories(
         let plan = &plans[&measure.name];
         let (steps, points) = points(folder, &measure.name, plan)?;
         if steps.len() < MIN_CHECKPOINTS {
-            left_out.push(format!("{} ({} checkpoints, expected at least {MIN_CHECKPOINTS})", measure.name, steps.len()));
+            left_out.push(format!(
+                "{} ({} checkpoints, expected at least {MIN_CHECKPOINTS})",
+                measure.name,
+                steps.len()
+            ));
             continue;
         }
         match trajectory(config, u64::from(run.file.seed), steps, &points) {

@@ -34,6 +34,7 @@ mod toml_source;
 mod training;
 mod training_log;
 mod trajectory;
+mod warnings;
 
 pub use detect::{Detection, Found, detect};
 pub use error::StudyError;
@@ -52,3 +53,4 @@ pub use start::StartConfig;
 pub use sweep::{Member, Sweep};
 pub use toml_source::{Overrides, RunFileError, Scale, nearest};
 pub use trajectory::{TrajectoryConfig, TrajectoryOf};
+pub use warnings::{Group, SeriesWarning, Together, Warnings, Window, warnings};

@@ -80,7 +80,10 @@ impl TrajectoryProbe {
     /// Chooses the examples; `n_steps` checkpoints are to be read. `Err` explains what does not fit.
     pub(crate) fn new(config: &TrajectoryConfig, model: &Model, task: &Task, n_steps: usize) -> Result<Self, String> {
         if !(config.smoothing > 0.0 && config.smoothing.is_finite()) {
-            return Err(format!("`smoothing` is {}; expected a number above 0, in units of ln(step + 1)", config.smoothing));
+            return Err(format!(
+                "`smoothing` is {}; expected a number above 0, in units of ln(step + 1)",
+                config.smoothing
+            ));
         }
         let outputs = match config.of {
             TrajectoryOf::Logits => Outputs::Logits,

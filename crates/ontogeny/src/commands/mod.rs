@@ -10,6 +10,7 @@ mod run;
 mod show;
 mod stages;
 mod sweep;
+mod warnings;
 
 use std::path::Path;
 

@@ -6,11 +6,12 @@ use std::thread;
 
 use comfy_table::{CellAlignment, Table, presets};
 use ontogeny_store::{Boundary, Stage, Transition};
-use ontogeny_study::{Detection, SeriesFile, SeriesSettings, detect, read_series};
+use ontogeny_study::{Detection, SeriesFile, SeriesSettings, detect, read_series, warnings};
 use ontogeny_web::{Curve, Curves};
 use serde::Serialize;
 
 use super::CommandError;
+use super::warnings::print_warnings;
 use crate::cli::{StagesArgs, exit};
 use crate::progress::Counter;
 use crate::terminal::{grouped, number, print, say};
@@ -36,6 +37,15 @@ pub(crate) fn stages(args: &StagesArgs) -> Result<u8, CommandError> {
         return Err(CommandError::Arguments(message));
     }
     let threads = args.threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN));
+    if args.warnings {
+        let found = warnings(&file.series, args.until, args.seed.unwrap_or(file.seed), threads);
+        if args.json {
+            print(&serde_json::to_string(&found)?);
+        } else {
+            print_warnings(&found);
+        }
+        return Ok(exit::DONE);
+    }
     let counter = Counter::new("search");
     let found = detect(&file.series, args.seed.unwrap_or(file.seed), threads, &|done, all| counter.on(done, all));
     counter.finish();
