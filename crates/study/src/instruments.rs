@@ -89,7 +89,7 @@ impl<'a> Instruments<'a> {
             if let ObservableConfig::SubtaskLoss(config) | ObservableConfig::SubtaskAccuracy(config) =
                 &measure.observable
             {
-                subtasks_of(&run.task, config).map_err(|message| failed(measure, message))?;
+                subtasks_of(run.task_of(measure).0, config).map_err(|message| failed(measure, message))?;
             }
         }
         for measure in measures {
@@ -147,18 +147,23 @@ impl<'a> Instruments<'a> {
         };
         match &measure.observable {
             ObservableConfig::Loss => {
-                Ok(measure::loss(&self.evaluate(weights).map_err(failed)?, run.model.interface()))
+                let task = run.task_of(measure).0;
+                Ok(measure::loss(&self.evaluate(task, weights).map_err(failed)?, run.model.interface()))
             }
             ObservableConfig::SubtaskLoss(config) => {
-                let unit = run.model.interface().loss_unit();
-                let found = self.evaluate_subtasks(config, weights, |e| Some(e.loss)).map_err(failed)?;
+                let (task, unit) = (run.task_of(measure).0, run.model.interface().loss_unit());
+                let found = self.evaluate_subtasks(task, config, weights, |e| Some(e.loss)).map_err(failed)?;
                 Ok(measure::plain(&Measured::along("subtask", unit, found)))
             }
             ObservableConfig::SubtaskAccuracy(config) => {
-                let found = self.evaluate_subtasks(config, weights, |e| e.accuracy).map_err(failed)?;
+                let task = run.task_of(measure).0;
+                let found = self.evaluate_subtasks(task, config, weights, |e| e.accuracy).map_err(failed)?;
                 Ok(measure::plain(&Measured::along("subtask", "1", found)))
             }
-            ObservableConfig::Accuracy => Ok(measure::accuracy(&self.evaluate(weights).map_err(failed)?)),
+            ObservableConfig::Accuracy => {
+                let task = run.task_of(measure).0;
+                Ok(measure::accuracy(&self.evaluate(task, weights).map_err(failed)?))
+            }
             ObservableConfig::WeightNorm => Ok(measure::plain(&weight_norms(&run.model, weights).map_err(failed)?)),
             ObservableConfig::Fourier => {
                 let fourier = self.fourier.as_mut().expect("made for every file that asks for it");
@@ -192,11 +197,15 @@ impl<'a> Instruments<'a> {
 
     /// Loss and accuracy of each split. All pairs are the train and the test pairs together, so the set `all` is their
     /// weighted mean and costs nothing.
-    fn evaluate(&mut self, weights: &[f32]) -> Result<Vec<(String, Evaluation)>, ontogeny_observe::ObserveError> {
+    fn evaluate(
+        &mut self,
+        task: &Task,
+        weights: &[f32],
+    ) -> Result<Vec<(String, Evaluation)>, ontogeny_observe::ObserveError> {
         let evaluator = self.evaluator.as_mut().expect("made for every file that asks for it");
         let mut evaluations = Vec::new();
         let (mut loss, mut accuracy, mut n) = (0.0, 0.0, 0.0);
-        for split in self.run.task.splits.iter().filter(|split| split.name != "all") {
+        for split in task.splits.iter().filter(|split| split.name != "all") {
             let evaluation = evaluator.evaluate(weights, &split.data)?;
             let size = split.data.len() as f64;
             loss += size * evaluation.loss;
@@ -204,7 +213,7 @@ impl<'a> Instruments<'a> {
             n += size;
             evaluations.push((split.name.to_owned(), evaluation));
         }
-        if self.run.task.split("all").is_some() && n > 0.0 {
+        if task.split("all").is_some() && n > 0.0 {
             let has_classes = evaluations.iter().all(|(_, e)| e.accuracy.is_some());
             let all = Evaluation { loss: loss / n, accuracy: has_classes.then_some(accuracy / n) };
             evaluations.push(("all".to_owned(), all));
@@ -215,11 +224,12 @@ impl<'a> Instruments<'a> {
     /// What `of` takes of each sub-task's evaluation, by its name; those without answers in the split are left out.
     fn evaluate_subtasks(
         &mut self,
+        task: &Task,
         config: &SubtaskConfig,
         weights: &[f32],
         of: impl Fn(&Evaluation) -> Option<f64>,
     ) -> Result<Vec<(String, f64)>, ontogeny_observe::ObserveError> {
-        let (subtasks, split) = subtasks_of(&self.run.task, config).expect("checked when the instruments were made");
+        let (subtasks, split) = subtasks_of(task, config).expect("checked when the instruments were made");
         let evaluator = self.evaluator.as_mut().expect("made for every file that asks for it");
         let evaluations = evaluator.evaluate_subtasks(weights, split, subtasks)?;
         let named = subtasks.names.iter().zip(&evaluations);
@@ -236,7 +246,7 @@ impl<'a> Instruments<'a> {
         let mut measures = Vec::new();
         for measure in &run.file.measures {
             let labels = self
-                .labels(&measure.observable)
+                .labels(measure)
                 .map_err(|e| StudyError::Measure { measure: measure.name.clone(), message: e.to_string() })?;
             let kind = measure.observable.kind().to_owned();
             measures.push(Components { name: measure.name.clone(), kind, labels });
@@ -252,15 +262,16 @@ impl<'a> Instruments<'a> {
     }
 
     /// What an observable gives at each step, by measuring the initial weights where only that tells.
-    fn labels(&mut self, observable: &ObservableConfig) -> Result<Vec<String>, ontogeny_observe::ObserveError> {
+    fn labels(&mut self, measure: &MeasureConfig) -> Result<Vec<String>, ontogeny_observe::ObserveError> {
         let run = self.run;
+        let task = run.task_of(measure).0;
         let along = |measured: &Measured| measured.dims.iter().flat_map(|(_, labels)| labels.clone()).collect();
-        match observable {
+        match &measure.observable {
             ObservableConfig::Loss | ObservableConfig::Accuracy => {
-                Ok(run.task.splits.iter().map(|split| split.name.to_owned()).collect())
+                Ok(task.splits.iter().map(|split| split.name.to_owned()).collect())
             }
             ObservableConfig::SubtaskLoss(_) | ObservableConfig::SubtaskAccuracy(_) => {
-                Ok(run.task.subtasks.iter().flat_map(|subtasks| subtasks.names.clone()).collect())
+                Ok(task.subtasks.iter().flat_map(|subtasks| subtasks.names.clone()).collect())
             }
             ObservableConfig::Llc(llc) => Ok(vec![llc.component()]),
             // Which pair is first at a step says nothing of the next: no series.

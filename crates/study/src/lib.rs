@@ -10,6 +10,7 @@
 mod analysis;
 mod board;
 mod calibrate;
+mod curriculum;
 mod detect;
 mod error;
 mod event;
@@ -33,6 +34,7 @@ mod toml_source;
 mod training;
 mod training_log;
 
+pub use curriculum::StageConfig;
 pub use detect::{Detection, Found, detect};
 pub use error::StudyError;
 pub use event::{Event, Refusal, Summary};

@@ -36,7 +36,7 @@ impl Run {
         threads: &Threads,
         options: &Options<'_>,
     ) -> Result<(), StudyError> {
-        let mut trainer = Trainer::new(&self.model, &self.task, config, self.file.seed)?;
+        let mut trainer = Trainer::with_stages(&self.model, &self.stages(), config, self.file.seed)?;
         trainer.set_threads(threads);
         let mut state = if let Some(saved) = writer.folder().read_state()? {
             let n_below = saved.counters.get(N_BELOW).copied().unwrap_or(0);
@@ -48,7 +48,8 @@ impl Run {
             let seeded = || self.model.initial_weights(self.file.seed);
             trainer.start(self.start.as_ref().map_or_else(seeded, |start| start.weights.clone()))?
         };
-        let mut log = Log::resume(writer, config, trainer.examples_per_update(), self.model.interface(), state.step)?;
+        let (batch, schedule) = (trainer.examples_per_update(), trainer.checkpoint_steps());
+        let mut log = Log::resume(writer, (config.steps, schedule), batch, self.model.interface(), state.step)?;
         let outcome = trainer.run(&mut state, |event| match event {
             TrainEvent::Checkpoint(state) => {
                 // Before the state that continues after it, so that no row is ever missing.

@@ -162,7 +162,8 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
         mut on_event: impl FnMut(TrainEvent<'_>) -> Result<ControlFlow<()>, F>,
     ) -> Result<TrainOutcome, TrainError<F>> {
         let (config, space) = (self.config.clone(), self.program.space().clone());
-        run_updates(&config, &space, state, &mut on_event, |state, rate| self.update(state, rate))
+        let schedule = config.checkpoints.steps(config.steps);
+        run_updates((&config, &schedule), &space, state, &mut on_event, |state, rate| self.update(state, rate))
     }
 
     /// Estimates minus the gradient of the expected return from the episodes of update number `update`, and gives their mean return.
