@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, Measured, weight_norms};
 use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress, ResponseError};
-use ontogeny_zoo::{Model, Split, Subtasks, Task};
+use ontogeny_zoo::{Adversary, AttackConfig, AttackError, Model, Split, Subtasks, Task};
 
 use crate::analysis::{Components, addresses};
 use crate::influence::InfluenceProbes;
@@ -46,10 +46,17 @@ fn subtasks_of<'a>(task: &'a Task, config: &SubtaskConfig) -> Result<(&'a Subtas
     Ok((subtasks, split))
 }
 
+/// Whether all examples of a task can be attacked.
+fn check_attack(config: &AttackConfig, task: &Task) -> Result<(), AttackError> {
+    let attack = config.attack()?;
+    task.splits.iter().try_for_each(|split| Adversary::check_bounds(&split.data, &attack))
+}
+
 /// Everything needed to measure checkpoints of one run.
 pub(crate) struct Instruments<'a> {
     run: &'a Run,
     evaluator: Option<Evaluator>,
+    adversary: Option<Adversary>,
     fourier: Option<FourierMeasures>,
     objective: Option<Objective>,
     llcs: BTreeMap<String, Llc>,
@@ -68,11 +75,23 @@ impl<'a> Instruments<'a> {
         let wants = |kind: &str| measures.iter().find(|m| m.observable.kind() == kind);
         let failed =
             |measure: &MeasureConfig, message: String| StudyError::Measure { measure: measure.name.clone(), message };
-        let evaluated = ["loss", "accuracy", "subtask_loss", "subtask_accuracy"].into_iter().find_map(wants);
+        let attacked = ["robust_loss", "robust_accuracy"].into_iter().find_map(wants);
+        let evaluated =
+            ["loss", "accuracy", "subtask_loss", "subtask_accuracy"].into_iter().find_map(wants).or(attacked);
         let evaluator = match evaluated {
             Some(measure) => Some(Evaluator::new(&run.model).map_err(|e| failed(measure, e.to_string()))?),
             None => None,
         };
+        let adversary = match attacked {
+            Some(measure) => Some(Adversary::new(&run.model).map_err(|e| failed(measure, e.to_string()))?),
+            None => None,
+        };
+        for measure in measures {
+            if let ObservableConfig::RobustLoss(config) | ObservableConfig::RobustAccuracy(config) = &measure.observable
+            {
+                check_attack(config, run.task_of(measure).0).map_err(|e| failed(measure, e.to_string()))?;
+            }
+        }
         let fourier = match wants("fourier") {
             Some(measure) => {
                 Some(FourierMeasures::new(&run.model, &run.task).map_err(|e| failed(measure, e.to_string()))?)
@@ -118,7 +137,7 @@ impl<'a> Instruments<'a> {
                 kept.extend(probe.map(|probe| (measure.name.clone(), probe)));
             }
         }
-        Ok(Self { run, evaluator, fourier, objective, llcs, kept, susceptibilities, influences })
+        Ok(Self { run, evaluator, adversary, fourier, objective, llcs, kept, susceptibilities, influences })
     }
 
     /// Measures one observable of one checkpoint.
@@ -148,7 +167,7 @@ impl<'a> Instruments<'a> {
         match &measure.observable {
             ObservableConfig::Loss => {
                 let task = run.task_of(measure).0;
-                Ok(measure::loss(&self.evaluate(task, weights).map_err(failed)?, run.model.interface()))
+                Ok(measure::loss(&self.evaluate(task, weights, None).map_err(failed)?, run.model.interface()))
             }
             ObservableConfig::SubtaskLoss(config) => {
                 let (task, unit) = (run.task_of(measure).0, run.model.interface().loss_unit());
@@ -162,7 +181,15 @@ impl<'a> Instruments<'a> {
             }
             ObservableConfig::Accuracy => {
                 let task = run.task_of(measure).0;
-                Ok(measure::accuracy(&self.evaluate(task, weights).map_err(failed)?))
+                Ok(measure::accuracy(&self.evaluate(task, weights, None).map_err(failed)?))
+            }
+            ObservableConfig::RobustLoss(attack) => {
+                let found = self.evaluate(run.task_of(measure).0, weights, Some(attack)).map_err(failed)?;
+                Ok(measure::loss(&found, run.model.interface()))
+            }
+            ObservableConfig::RobustAccuracy(attack) => {
+                let found = self.evaluate(run.task_of(measure).0, weights, Some(attack)).map_err(failed)?;
+                Ok(measure::accuracy(&found))
             }
             ObservableConfig::WeightNorm => Ok(measure::plain(&weight_norms(&run.model, weights).map_err(failed)?)),
             ObservableConfig::Fourier => {
@@ -195,18 +222,25 @@ impl<'a> Instruments<'a> {
         }
     }
 
-    /// Loss and accuracy of each split. All pairs are the train and the test pairs together, so the set `all` is their
+    /// Loss and accuracy of each split, under an attack where one is given. All pairs are the train and the test pairs together, so the set `all` is their
     /// weighted mean and costs nothing.
     fn evaluate(
         &mut self,
         task: &Task,
         weights: &[f32],
+        attack: Option<&AttackConfig>,
     ) -> Result<Vec<(String, Evaluation)>, ontogeny_observe::ObserveError> {
+        let attack = attack.map(AttackConfig::attack).transpose().map_err(AttackError::from)?;
         let evaluator = self.evaluator.as_mut().expect("made for every file that asks for it");
         let mut evaluations = Vec::new();
         let (mut loss, mut accuracy, mut n) = (0.0, 0.0, 0.0);
         for split in task.splits.iter().filter(|split| split.name != "all") {
-            let evaluation = evaluator.evaluate(weights, &split.data)?;
+            let evaluation = match (&attack, &mut self.adversary) {
+                (Some(attack), Some(adversary)) => {
+                    evaluator.evaluate(weights, &adversary.attack(weights, &split.data, attack)?)?
+                }
+                _ => evaluator.evaluate(weights, &split.data)?,
+            };
             let size = split.data.len() as f64;
             loss += size * evaluation.loss;
             accuracy += size * evaluation.accuracy.unwrap_or(0.0);
@@ -267,7 +301,10 @@ impl<'a> Instruments<'a> {
         let task = run.task_of(measure).0;
         let along = |measured: &Measured| measured.dims.iter().flat_map(|(_, labels)| labels.clone()).collect();
         match &measure.observable {
-            ObservableConfig::Loss | ObservableConfig::Accuracy => {
+            ObservableConfig::Loss
+            | ObservableConfig::Accuracy
+            | ObservableConfig::RobustLoss(_)
+            | ObservableConfig::RobustAccuracy(_) => {
                 Ok(task.splits.iter().map(|split| split.name.to_owned()).collect())
             }
             ObservableConfig::SubtaskLoss(_) | ObservableConfig::SubtaskAccuracy(_) => {

@@ -239,6 +239,9 @@ impl RunFile {
                 ObservableConfig::SubtaskLoss(config) | ObservableConfig::SubtaskAccuracy(config) => {
                     toml::Table::try_from(config).map_err(StudyError::Resolve)?
                 }
+                ObservableConfig::RobustLoss(config) | ObservableConfig::RobustAccuracy(config) => {
+                    toml::Table::try_from(config).map_err(StudyError::Resolve)?
+                }
                 _ => toml::Table::new(),
             };
             table.insert("observable".to_owned(), measure.observable.kind().into());

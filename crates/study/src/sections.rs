@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use ontogeny_zoo::Layout;
+use ontogeny_zoo::{AttackConfig, Layout};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -63,6 +63,10 @@ pub enum ObservableConfig {
     SubtaskLoss(SubtaskConfig),
     /// Accuracy of each sub-task.
     SubtaskAccuracy(SubtaskConfig),
+    /// Mean loss of each split under an attack.
+    RobustLoss(AttackConfig),
+    /// Accuracy on each split under an attack.
+    RobustAccuracy(AttackConfig),
     /// L2 norms of the parts.
     WeightNorm,
     /// Progress measures of modular addition.
@@ -118,6 +122,8 @@ impl MeasureConfig {
         "accuracy",
         "subtask_loss",
         "subtask_accuracy",
+        "robust_loss",
+        "robust_accuracy",
         "weight_norm",
         "fourier",
         "llc",
@@ -137,7 +143,8 @@ impl MeasureConfig {
             }
         };
         let mut on: Option<String> = None;
-        if ["loss", "accuracy", "subtask_loss", "subtask_accuracy"].contains(&kind.as_str()) {
+        let of_splits = ["loss", "accuracy", "subtask_loss", "subtask_accuracy", "robust_loss", "robust_accuracy"];
+        if of_splits.contains(&kind.as_str()) {
             let place = section.place_of("on");
             on = section.take("on")?;
             let is_known = |on: &String| curriculum.iter().any(|stage| stage.name == *on);
@@ -166,6 +173,10 @@ impl MeasureConfig {
                     ObservableConfig::SubtaskAccuracy
                 };
                 return Ok(made(of(config)));
+            }
+            "robust_loss" => return Ok(made(ObservableConfig::RobustLoss(section.read(AttackConfig::deserialize)?))),
+            "robust_accuracy" => {
+                return Ok(made(ObservableConfig::RobustAccuracy(section.read(AttackConfig::deserialize)?)));
             }
             "weight_norm" => ObservableConfig::WeightNorm,
             "fourier" => ObservableConfig::Fourier,
@@ -211,6 +222,8 @@ impl ObservableConfig {
             | Self::Accuracy
             | Self::SubtaskLoss(_)
             | Self::SubtaskAccuracy(_)
+            | Self::RobustLoss(_)
+            | Self::RobustAccuracy(_)
             | Self::WeightNorm
             | Self::Fourier => None,
         }
@@ -225,6 +238,8 @@ impl ObservableConfig {
             | Self::Accuracy
             | Self::SubtaskLoss(_)
             | Self::SubtaskAccuracy(_)
+            | Self::RobustLoss(_)
+            | Self::RobustAccuracy(_)
             | Self::WeightNorm
             | Self::Fourier => None,
         }
@@ -237,6 +252,8 @@ impl ObservableConfig {
             Self::Accuracy => "accuracy",
             Self::SubtaskLoss(_) => "subtask_loss",
             Self::SubtaskAccuracy(_) => "subtask_accuracy",
+            Self::RobustLoss(_) => "robust_loss",
+            Self::RobustAccuracy(_) => "robust_accuracy",
             Self::WeightNorm => "weight_norm",
             Self::Fourier => "fourier",
             Self::Llc(_) => "llc",

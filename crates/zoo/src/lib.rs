@@ -56,7 +56,7 @@ mod setting;
 mod tasks;
 mod train;
 
-pub use adversarial::{Adversary, Attack, AttackError, AttackNorm};
+pub use adversarial::{Adversary, Attack, AttackConfig, AttackError, AttackNorm};
 pub use agents::{
     Environment, Gridworld, GridworldConfig, Opponent, Outcome, TicTacToe, expected_return, optimal_return,
     random_return,

@@ -59,6 +59,11 @@ impl<'a> Batches<'a> {
         self.size
     }
 
+    /// The next batch is written whole, for the program's inputs no longer hold what they were given.
+    pub(super) fn forget(&mut self) {
+        self.stages[self.current].1.forget();
+    }
+
     /// Writes batch number `number` of the stage that update number `step` belongs to into the program's inputs.
     pub(super) fn fill(
         &mut self,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::entropy_sgd::EntropySgdConfig;
 use super::rate::RateSchedule;
 use super::schedule::CheckpointSchedule;
-use crate::SettingError;
+use crate::{AttackConfig, SettingError};
 
 /// Settings of training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,6 +73,10 @@ pub struct TrainConfig {
     /// Inner steps of `entropy_sgd`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entropy: Option<EntropySgdConfig>,
+    /// Trains on adversarial examples alone: each batch is moved at the weights of its update (Madry et al. 2018,
+    /// equation 2.1, with projected gradient ascent for the inner maximum).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adversarial: Option<AttackConfig>,
     /// Update number t, counted from 0, uses `learning_rate`·min(t/`warmup_steps`, 1), as in the code of Nanda et al.
     /// 2023: with a warm-up the first update moves nothing, but fills the optimiser's moments. 0 is no warm-up.
     #[serde(default)]
@@ -181,6 +185,9 @@ impl TrainConfig {
             }
             None => {}
         }
+        if let Some(adversarial) = &self.adversarial {
+            adversarial.attack()?;
+        }
         if let Some(clip) = self.clip_norm {
             within("clip_norm", clip, clip.is_finite() && clip > 0.0, "a finite number above 0")?;
         }
@@ -218,7 +225,8 @@ impl TrainConfig {
         let adams = [OptimizerKind::Adam, OptimizerKind::Adamw];
         let (sgd, rmsprop) = (OptimizerKind::Sgd, OptimizerKind::Rmsprop);
         let (natural, entropy) = (OptimizerKind::NaturalGradient, OptimizerKind::EntropySgd);
-        let given: [(_, _, &[_], _); 9] = [
+        let first_order = [sgd, rmsprop, adams[0], adams[1], entropy];
+        let given: [(_, _, &[_], _); 10] = [
             ("betas", self.betas.is_some(), &adams, "adam or adamw"),
             ("alpha", self.alpha.is_some(), &[rmsprop], "rmsprop"),
             ("eps", self.eps.is_some(), &[adams[0], adams[1], rmsprop], "adam, adamw or rmsprop"),
@@ -226,6 +234,8 @@ impl TrainConfig {
             ("nesterov", self.nesterov.is_some(), &[sgd], "sgd"),
             ("damping", self.damping.is_some(), &[natural, OptimizerKind::Kfac], "natural_gradient or kfac"),
             ("entropy", self.entropy.is_some(), &[entropy], "entropy_sgd"),
+            // The Fisher matrix of the others is that of the examples as they are.
+            ("adversarial", self.adversarial.is_some(), &first_order, "sgd, adam, adamw, rmsprop or entropy_sgd"),
             // A penalty would have to enter the metric of the one and the inner steps of the other.
             (
                 "weight_decay",

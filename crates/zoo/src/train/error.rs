@@ -2,7 +2,7 @@
 
 use ontogeny_graph::{GraphError, RunError};
 
-use crate::{Interface, SettingError};
+use crate::{AttackError, Interface, SettingError};
 
 /// Why a trainer cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,9 @@ pub enum TrainerError {
         /// The same of the last stage.
         expected: Interface,
     },
+    /// Inputs that cannot be attacked.
+    #[error("in train.adversarial: {0}")]
+    Attack(#[from] AttackError),
     /// The graph of model and loss cannot be compiled.
     #[error("failed to compile the training step")]
     Graph(#[from] GraphError),
@@ -108,6 +111,14 @@ pub enum TrainError<E> {
         step: u64,
         /// What was added to the diagonal.
         damping: f64,
+    },
+    /// An attack on a batch failed.
+    #[error("training stopped at step {step}, at the attack on its batch: {source}; lower the learning rate")]
+    Attack {
+        /// Updates done.
+        step: u64,
+        /// Why.
+        source: AttackError,
     },
     /// The data do not fit the program.
     #[error("failed at step {step}")]

@@ -35,7 +35,8 @@ use self::kfac::Kfac;
 use self::mask::Mask;
 use self::natural_gradient::NaturalGradient;
 use self::optimizer::Optimizer;
-use crate::{Interface, Model, NetworkConfig, Nodes, SettingError, Task, memory};
+use crate::interface::InputColumn;
+use crate::{Adversary, Attack, Interface, Model, NetworkConfig, Nodes, SettingError, Task, memory};
 
 /// Trains a model on the data of a task, or of several one after another; owns the compiled program and its memory.
 #[derive(Debug)]
@@ -53,6 +54,10 @@ pub struct Trainer<'a> {
     natural: Option<NaturalGradient<'a>>,
     kfac: Option<Kfac<'a>>,
     inner: Option<InnerSteps>,
+    /// What moves the inputs of every batch.
+    adversary: Option<(Adversary, Attack)>,
+    /// The inputs of the program.
+    columns: Vec<InputColumn>,
     /// Weights that `freeze` or a mask hold where they are.
     mask: Mask,
     seed: u32,
@@ -246,7 +251,17 @@ impl<'a> Trainer<'a> {
         let mask = Mask::holding(&selection::select(model.space(), "freeze", &config.freeze)?);
         let inner = config.entropy.map(|entropy| InnerSteps::new(entropy, model.space().len()));
         let program = Program::compile(&graph, &[(LOSS, loss)], Gradient::All(loss))?;
-        fits(program.workspace_bytes())?;
+        let adversary = match &config.adversarial {
+            Some(adversarial) => {
+                let attack = adversarial.attack()?;
+                let trained = stages.iter().filter_map(|stage| stage.task.split("train"));
+                trained.map(|split| Adversary::check_bounds(&split.data, &attack)).collect::<Result<(), _>>()?;
+                Some((Adversary::with_batch(model, batches.size())?, attack))
+            }
+            None => None,
+        };
+        let attack_bytes = adversary.as_ref().map_or(0, |(adversary, _)| adversary.workspace_bytes());
+        fits(program.workspace_bytes().saturating_add(attack_bytes))?;
         let workspace = Workspace::new(&program);
         let threads = Threads::one();
         let mut schedule = config.checkpoints.steps(config.steps);
@@ -264,6 +279,8 @@ impl<'a> Trainer<'a> {
             natural,
             kfac,
             inner,
+            adversary,
+            columns: model.interface().columns(),
             mask,
             seed,
             program,
@@ -307,6 +324,9 @@ impl<'a> Trainer<'a> {
     /// From now on `threads` share the work of every update; the bits are those of one thread.
     pub fn set_threads(&mut self, threads: &Threads) {
         self.workspace.set_threads(&self.program, threads);
+        if let Some((adversary, _)) = &mut self.adversary {
+            adversary.set_threads(threads);
+        }
         self.threads = threads.clone();
     }
 
@@ -432,8 +452,16 @@ impl<'a> Trainer<'a> {
     /// the held weights, and clipped.
     fn evaluate<E>(&mut self, step: u64, batch: u64, weights: &[f32]) -> Result<(f32, f64), TrainError<E>> {
         let failed = |source| TrainError::Run { step, source };
-        let Self { config, program, workspace, batches, mask, threads, .. } = self;
+        let Self { config, program, workspace, batches, adversary, columns, mask, threads, .. } = self;
+        if adversary.is_some() {
+            batches.forget();
+        }
         batches.fill(step, batch, program, workspace).map_err(failed)?;
+        if let Some((adversary, attack)) = adversary {
+            adversary
+                .attack_batch(weights, attack, (program, workspace), columns)
+                .map_err(|source| TrainError::Attack { step, source })?;
+        }
         program.run(workspace, weights).map_err(failed)?;
         let loss = workspace.output(program, LOSS)[0];
         if !loss.is_finite() {

@@ -74,9 +74,14 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
         if matches!(config.rule(0.0), Rule::Own) {
             return Err(wrong("optimizer", "another", "`sgd`, `adam`, `adamw` or `rmsprop` for policies").into());
         }
-        if config.stop_below.is_some() || config.temperature > 0.0 {
-            let key = if config.stop_below.is_some() { "stop_below" } else { "temperature" };
-            return Err(wrong(key, "given", "nothing: policies are trained without").into());
+        for (key, is_given) in [
+            ("stop_below", config.stop_below.is_some()),
+            ("temperature", config.temperature > 0.0),
+            ("adversarial", config.adversarial.is_some()),
+        ] {
+            if is_given {
+                return Err(wrong(key, "given", "nothing: policies are trained without").into());
+            }
         }
         if model.interface() != policy_interface(environment) {
             let expected = format!(
