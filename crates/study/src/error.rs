@@ -137,6 +137,7 @@ impl StudyError {
             | Self::Stage { .. }
             | Self::Setting(_)
             | Self::Trainer(_)
+            | Self::Start(_)
             | Self::Import(_)
             | Self::Measure { .. }
             | Self::Objective(_)

@@ -29,6 +29,7 @@ mod run_file;
 mod sections;
 mod series;
 mod start;
+mod start_heads;
 mod sweep;
 mod toml_source;
 mod training;
@@ -48,6 +49,7 @@ pub use sections::{ImportConfig, MeasureConfig, ObservableConfig, ReportConfig, 
 pub use series::{
     Every, MIN_FILE_POINTS, NameGlob, NamedSeries, SeriesFile, SeriesFileError, SeriesSettings, read_series,
 };
-pub use start::StartConfig;
+pub use start::{PruneConfig, StartConfig};
+pub use start_heads::HeadStart;
 pub use sweep::{Member, Sweep};
 pub use toml_source::{Overrides, RunFileError, Scale, nearest};

@@ -72,7 +72,7 @@ impl Run {
     }
 
     /// [`Run::prepare`] with errors that do not name the run file.
-    fn prepare_unnamed(file: RunFile, command: &str) -> Result<Self, StudyError> {
+    fn prepare_unnamed(mut file: RunFile, command: &str) -> Result<Self, StudyError> {
         let task = file.task.prepare(file.seed, file.folder())?;
         let model = Model::new(file.network.clone(), task.interface)?;
         let mut earlier = Vec::with_capacity(file.curriculum.len());
@@ -99,7 +99,11 @@ impl Run {
                 (imported.iter().map(|checkpoint| checkpoint.step).collect(), imported)
             }
         };
-        let start = file.start.as_ref().map(|start| start.weights(&file.task, &model, file.folder())).transpose()?;
+        let folder = file.folder().to_owned();
+        let start = match &mut file.start {
+            Some(start) => Some(start.weights(&file.task, (&model, file.seed), &folder)?),
+            None => None,
+        };
         let data_hash = hash_data(&task);
         let configuration = file.resolved()?;
         let manifest = manifest(&file, &imported, start.as_ref(), configuration, (&data_hash, &earlier), command)?;
@@ -213,15 +217,19 @@ impl Run {
         Ok(plans)
     }
 
-    /// Steps of all checkpoints that there will be: those of the schedule, unless the training in `folder` has ended before
-    /// (`stop_below`).
+    /// Steps of all checkpoints that there will be, as far as that is known: those of the schedule, unless the training in
+    /// `folder` has ended before (`stop_below`), and those where its loss fell low enough (`checkpoint_below`).
     pub(crate) fn steps_in(&self, folder: Option<&RunFolder>) -> Result<Vec<u64>, StudyError> {
         let mut steps = self.steps.clone();
-        if let (Some(folder), Source::Train(train)) = (folder, &self.file.source)
-            && let Some(end) = training::end(folder, train)?
-        {
-            steps.retain(|&step| step < end);
-            steps.push(end);
+        if let (Some(folder), Source::Train(train)) = (folder, &self.file.source) {
+            let progress = training::progress(folder, train)?;
+            if let Some(end) = progress.end {
+                steps.retain(|&step| step < end);
+                steps.push(end);
+            }
+            steps.extend(progress.below_steps);
+            steps.sort_unstable();
+            steps.dedup();
         }
         Ok(steps)
     }

@@ -84,7 +84,8 @@ impl Log {
             seconds: self.row.begun.elapsed().as_secs_f64() / n,
         });
         self.row = Row::new();
-        self.next += 1;
+        // Not the next one after a checkpoint that was not planned: whoever resumes there finds the same.
+        self.next = self.ends.partition_point(|&end| end <= update);
     }
 
     /// Keeps the rows so far; a training that ends before its schedule leaves a shorter one at the end.

@@ -93,5 +93,5 @@ pub use tasks::{
 pub use train::{
     Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, PolicyTrainer, RateSchedule, ResumeError, Spacing,
     Stage, StopBelow, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density,
-    policy_interface, prune_smallest, rewind,
+    policy_interface, prune_smallest, rewind, ticket,
 };

@@ -104,7 +104,8 @@ fn it_resumes_with_the_same_bits_on_any_number_of_threads() {
             let mut trainer = Trainer::new(&model, &task, &config, 2).unwrap();
             trainer.set_threads(&Threads::new(NonZero::new(1 + at % 2).unwrap()));
             let buffers = from.buffers.iter().map(|(name, values)| ((*name).to_owned(), values.clone())).collect();
-            let mut state = trainer.resume(from.step, from.weights.clone(), buffers, 0).unwrap();
+            let mut state =
+                trainer.resume(from.step, from.weights.clone(), buffers, 0, from.below_steps.clone()).unwrap();
             assert_eq!(train(&mut trainer, &mut state), whole[at..]);
         }
     }

@@ -63,7 +63,7 @@ fn train_from(trainer: &mut Trainer<'_>, weights: &[f32]) -> (Vec<f32>, Vec<Trai
 
 fn resumed(trainer: &Trainer<'_>, from: &TrainState) -> TrainState {
     let buffers = from.buffers.iter().map(|(name, values)| ((*name).to_owned(), values.clone())).collect();
-    trainer.resume(from.step, from.weights.clone(), buffers, from.n_below).unwrap()
+    trainer.resume(from.step, from.weights.clone(), buffers, from.n_below, from.below_steps.clone()).unwrap()
 }
 
 #[test]

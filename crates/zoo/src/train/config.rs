@@ -90,6 +90,10 @@ pub struct TrainConfig {
     pub stop_below: Option<StopBelow>,
     /// When to hand over a checkpoint.
     pub checkpoints: CheckpointSchedule,
+    /// Further checkpoints, one where the training loss of a batch is first below each of these values, which descend: of
+    /// the weights after the update with that loss.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checkpoint_below: Vec<f64>,
 }
 
 /// When to end a training before its last step: `{ loss = 1e-3, for = 100 }`.
@@ -217,6 +221,17 @@ impl TrainConfig {
         }
         if self.steps == 0 {
             return Err(wrong("steps", 0, "at least 1"));
+        }
+        let below = &self.checkpoint_below;
+        if let Some(value) = below.iter().find(|value| !value.is_finite()) {
+            return Err(wrong("checkpoint_below", value, "finite losses"));
+        }
+        if let Some([first, second]) = below.array_windows().find(|[first, second]| first <= second) {
+            return Err(wrong(
+                "checkpoint_below",
+                format!("{first}, {second}"),
+                "losses in descending order, each once",
+            ));
         }
         self.checkpoints.check(self.steps)
     }
@@ -420,6 +435,10 @@ mod tests {
                 json!({"optimizer": "entropy_sgd", "entropy": {"scope": 0.1}, "temperature": 1.0}),
                 "train.temperature is given; expected it only with optimizer = another one, for it has noise",
             ),
+            (
+                json!({"checkpoint_below": [0.1, 1.0]}),
+                "train.checkpoint_below is 0.1, 1; expected losses in descending order, each once",
+            ),
             (json!({"clip_norm": 0.0}), "train.clip_norm is 0; expected a finite number above 0"),
             (json!({"temperature": -1.0}), "train.temperature is -1; expected a finite number, at least 0"),
             (json!({"step_every": 3}), "train.step_every is given; expected it only with schedule = step"),
@@ -472,6 +491,7 @@ mod tests {
             json!({"batch": 32, "checkpoints": [0, 7], "betas": [0.9, 0.98]}),
             json!({"schedule": "one_cycle", "no_decay": ["bias"], "clip_norm": 1.0, "temperature": 0.1}),
             json!({"stop_below": {"loss": 0.1, "for": 3}, "freeze": ["embed"]}),
+            json!({"checkpoint_below": [1.0, 0.1], "adversarial": {"norm": "l2", "radius": 0.1, "steps": 3}}),
         ] {
             let config: TrainConfig = serde_json::from_value(settings(&changes)).unwrap();
             config.check().unwrap();

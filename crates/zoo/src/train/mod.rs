@@ -19,7 +19,7 @@ mod stage;
 pub use config::{Batch, OptimizerKind, StopBelow, TrainConfig};
 pub use entropy_sgd::EntropySgdConfig;
 pub use error::{ResumeError, TrainError, TrainerError};
-pub use lottery::{density, prune_smallest, rewind};
+pub use lottery::{density, prune_smallest, rewind, ticket};
 pub use policy_gradient::{PolicyTrainer, policy_interface};
 pub use rate::RateSchedule;
 pub use schedule::{CheckpointSchedule, Spacing};
@@ -79,6 +79,8 @@ pub struct TrainState {
     /// Updates in a row, up to the last one, whose loss was below that of `stop_below`; 0 without that setting, and before
     /// the last stage.
     pub n_below: u64,
+    /// Steps of the checkpoints of `checkpoint_below` that were reached, of the first values first.
+    pub below_steps: Vec<u64>,
 }
 
 /// What a training reports, in order.
@@ -119,14 +121,14 @@ impl TrainState {
     fn first(config: &TrainConfig, n: usize, weights: Vec<f32>) -> Result<Self, ResumeError> {
         let names = optimizer::buffer_names(config).iter();
         let buffers = names.map(|&name| (name.to_owned(), vec![0.0; n])).collect();
-        Self::again(config, n, (0, 0), weights, buffers)
+        Self::again(config, n, (0, 0, Vec::new()), weights, buffers)
     }
 
-    /// A state from its parts, `step` and `n_below` first.
+    /// A state from its parts, `step`, `n_below` and `below_steps` first.
     fn again(
         config: &TrainConfig,
         n: usize,
-        (step, n_below): (u64, u64),
+        (step, n_below, mut below_steps): (u64, u64, Vec<u64>),
         weights: Vec<f32>,
         buffers: Vec<(String, Vec<f32>)>,
     ) -> Result<Self, ResumeError> {
@@ -149,7 +151,9 @@ impl TrainState {
             }
         }
         let values = buffers.into_iter().map(|(_, values)| values);
-        Ok(Self { step, weights, buffers: expected.iter().copied().zip(values).collect(), n_below })
+        // No update takes memory.
+        below_steps.reserve_exact(config.checkpoint_below.len());
+        Ok(Self { step, weights, buffers: expected.iter().copied().zip(values).collect(), n_below, below_steps })
     }
 
     /// Names the first weight that is no number.
@@ -348,8 +352,9 @@ impl<'a> Trainer<'a> {
         weights: Vec<f32>,
         buffers: Vec<(String, Vec<f32>)>,
         n_below: u64,
+        below_steps: Vec<u64>,
     ) -> Result<TrainState, ResumeError> {
-        TrainState::again(&self.config, self.program.space().len(), (step, n_below), weights, buffers)
+        TrainState::again(&self.config, self.program.space().len(), (step, n_below, below_steps), weights, buffers)
     }
 
     /// Trains from `state` to the last step. `on_event` gets every event and may stop the training by
@@ -491,7 +496,8 @@ fn run_updates<E>(
     loop {
         let step = state.step;
         let has_converged = config.stop_below.is_some_and(|stop| state.n_below >= stop.n_updates);
-        if has_converged || schedule.binary_search(&step).is_ok() {
+        let is_below = state.below_steps.last() == Some(&step);
+        if has_converged || is_below || schedule.binary_search(&step).is_ok() {
             state.check_weights(space)?;
             if on_event(TrainEvent::Checkpoint(state)).map_err(TrainError::Caller)?.is_break() {
                 return Ok(TrainOutcome::Stopped);
@@ -505,6 +511,9 @@ fn run_updates<E>(
         }
         let learning_rate = config.learning_rate_at(step);
         let (loss, gradient_norm) = update(state, learning_rate)?;
+        while config.checkpoint_below.get(state.below_steps.len()).is_some_and(|&value| f64::from(loss) < value) {
+            state.below_steps.push(state.step);
+        }
         let event = TrainEvent::Step { step, n_steps, loss, learning_rate, gradient_norm, state };
         if on_event(event).map_err(TrainError::Caller)?.is_break() {
             return Ok(TrainOutcome::Stopped);

@@ -78,6 +78,7 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
             ("stop_below", config.stop_below.is_some()),
             ("temperature", config.temperature > 0.0),
             ("adversarial", config.adversarial.is_some()),
+            ("checkpoint_below", !config.checkpoint_below.is_empty()),
         ] {
             if is_given {
                 return Err(wrong(key, "given", "nothing: policies are trained without").into());
@@ -154,7 +155,7 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
         weights: Vec<f32>,
         buffers: Vec<(String, Vec<f32>)>,
     ) -> Result<TrainState, ResumeError> {
-        TrainState::again(&self.config, self.program.space().len(), (step, 0), weights, buffers)
+        TrainState::again(&self.config, self.program.space().len(), (step, 0, Vec::new()), weights, buffers)
     }
 
     /// Trains from `state` to the last update, as [`Trainer::run`](super::Trainer::run).
