@@ -44,7 +44,7 @@ pub enum StudyError {
         /// The stage.
         stage: String,
         /// Why.
-        source: zoo::TaskError,
+        source: Box<zoo::TaskError>,
     },
     /// A setting out of range, or a network that does not go with the task.
     #[error("{0}")]

@@ -77,7 +77,7 @@ impl Run {
         let model = Model::new(file.network.clone(), task.interface)?;
         let mut earlier = Vec::with_capacity(file.curriculum.len());
         for stage in &file.curriculum {
-            let failed = |source| StudyError::Stage { stage: stage.name.clone(), source };
+            let failed = |source| StudyError::Stage { stage: stage.name.clone(), source: Box::new(source) };
             let task = stage.task.prepare(file.seed, file.folder()).map_err(failed)?;
             earlier.push(EarlierTask { data_hash: hash_data(&task), task: Arc::new(task) });
         }

@@ -87,8 +87,12 @@ impl StartConfig {
         }
         if !self.heads.is_empty() || is_trained.is_some() {
             let mut hasher = blake3::Hasher::new();
-            weights.iter().for_each(|weight| _ = hasher.update(&weight.to_le_bytes()));
-            is_trained.iter().flatten().for_each(|&is_trained| _ = hasher.update(&[u8::from(is_trained)]));
+            for weight in &weights {
+                hasher.update(&weight.to_le_bytes());
+            }
+            for &is_trained in is_trained.iter().flatten() {
+                hasher.update(&[u8::from(is_trained)]);
+            }
             hash = hasher.finalize().to_hex().to_string();
         }
         Ok(StartWeights { weights, is_trained, hash })

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use common::{execute, execute_until, prepared, record, tiny};
 use ontogeny_store::RunFolder;
-use ontogeny_study::{Event, Overrides, Run, RunFile};
+use ontogeny_study::{Event, OpenedRun, Overrides, Run, RunFile};
 
 const TEXT: &str = tiny!(
     "none",
@@ -74,6 +74,8 @@ fn stages_are_trained_in_order_and_measured_on_their_own_data() {
     assert_eq!(loss(&staged, "loss", 20), plain("sub"));
     assert_eq!(loss(&staged, "old", 20), plain("add"));
     assert_ne!(loss(&staged, "loss", 20), loss(&staged, "old", 20));
+    // Whoever opens the folder reads the same file.
+    assert_eq!(OpenedRun::open(&staged).unwrap().steps().unwrap(), summary.view.checkpoints);
     // Each address tells the data apart.
     let plan = RunFolder::open(&staged).unwrap().measures().unwrap();
     assert_eq!(

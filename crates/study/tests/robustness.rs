@@ -1,10 +1,9 @@
 //! Losses and accuracies under an attack, of a run trained against it.
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
-
 mod common;
 
 use common::{execute, prepared, record};
 use ontogeny_store::RunFolder;
+use ontogeny_study::OpenedRun;
 
 const TEXT: &str = r#"
 [task]
@@ -60,6 +59,7 @@ fn attacks_cost_loss_and_accuracy() {
         let (accuracy, robust) = (values("accuracy", step), values("robust_accuracy", step));
         assert!(accuracy.iter().zip(&robust).all(|(accuracy, robust)| robust <= accuracy), "{accuracy:?} {robust:?}");
     }
+    assert_eq!(OpenedRun::open(scratch.path()).unwrap().steps().unwrap(), [0, 20, 60]);
     // The attack is part of what a record depends on, and of what decides the checkpoints.
     let keys = RunFolder::open(scratch.path()).unwrap().measures().unwrap();
     assert_ne!(keys["robust_loss"].steps[&60], keys["still"].steps[&60]);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use common::{execute, execute_until, tiny};
 use ontogeny_store::{RunFolder, Tensor};
-use ontogeny_study::{Event, Overrides, Run, RunFile};
+use ontogeny_study::{Event, OpenedRun, Overrides, Run, RunFile};
 
 const TEXT: &str = tiny!(
     "none",
@@ -80,6 +80,7 @@ fn a_ticket_is_trained_from_early_weights_and_stays_sparse_through_interruptions
     }
     execute(&own, &parts, 2, usize::MAX).unwrap();
     assert_eq!(tensors(&parts, 40), tensors(&whole, 40));
+    assert_eq!(OpenedRun::open(&whole).unwrap().steps().unwrap(), [0, 7, 20, 40]);
     // A ticket of another size is another run; one that keeps everything is the training from there.
     assert_ne!(ticket("0.5").default_directory(), own.default_directory());
     let all = scratch.path().join("all");

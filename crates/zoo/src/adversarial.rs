@@ -99,6 +99,15 @@ impl Attack {
         }
     }
 
+    /// Whether inputs lie within the bounds.
+    fn check_inputs(&self, x: &[f32]) -> Result<(), AttackError> {
+        let Some((low, high)) = self.bounds else { return Ok(()) };
+        match x.iter().find(|&&x| x < low || x > high) {
+            Some(&found) => Err(AttackError::OutOfBounds { found, low, high }),
+            None => Ok(()),
+        }
+    }
+
     /// Moves `x`, the image of `clean` after the steps so far, one step up the `gradient`.
     fn step(&self, clean: &[f32], gradient: &[f32], x: &mut [f32]) {
         match self.norm {
@@ -232,16 +241,12 @@ impl Adversary {
     /// # Errors
     /// The first input outside.
     pub fn check_bounds(data: &DataSet, attack: &Attack) -> Result<(), AttackError> {
-        let Some((low, high)) = attack.bounds else { return Ok(()) };
         let columns = data.columns().iter().filter(|column| column.name == INPUT);
         let floats = columns.filter_map(|column| match &column.data {
             ColumnData::Float(floats) => Some(floats),
             ColumnData::Ids(_) => None,
         });
-        match floats.flatten().find(|&&x| x < low || x > high) {
-            Some(&found) => Err(AttackError::OutOfBounds { found, low, high }),
-            None => Ok(()),
-        }
+        floats.map(Vec::as_slice).try_for_each(|floats| attack.check_inputs(floats))
     }
 
     /// The examples of `data` with their inputs `x` moved to where the loss of the flat `weights` is larger; all other
@@ -252,7 +257,6 @@ impl Adversary {
     /// that is not finite.
     pub fn attack(&mut self, weights: &[f32], data: &DataSet, attack: &Attack) -> Result<DataSet, AttackError> {
         attack.check()?;
-        Self::check_bounds(data, attack)?;
         let mut moved = data.clone();
         let examples: Vec<usize> = (0..data.len()).collect();
         for rows in examples.chunks(self.batch) {
@@ -297,6 +301,7 @@ impl Adversary {
         let Self { program, workspace, width, clean, moved, .. } = self;
         let (width, n) = (*width, n_examples * *width);
         clean[..n].copy_from_slice(&workspace.floats_mut(program, INPUT)?[..n]);
+        attack.check_inputs(&clean[..n])?;
         moved[..n].copy_from_slice(&clean[..n]);
         for step in 0..attack.steps {
             workspace.floats_mut(program, INPUT)?[..n].copy_from_slice(&moved[..n]);

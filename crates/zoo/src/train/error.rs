@@ -36,9 +36,9 @@ pub enum TrainerError {
         /// The stage.
         name: String,
         /// What its task gives to a network and asks of it.
-        found: Interface,
+        found: Box<Interface>,
         /// The same of the last stage.
-        expected: Interface,
+        expected: Box<Interface>,
     },
     /// Inputs that cannot be attacked.
     #[error("in train.adversarial: {0}")]

@@ -258,8 +258,8 @@ impl<'a> Trainer<'a> {
         let adversary = match &config.adversarial {
             Some(adversarial) => {
                 let attack = adversarial.attack()?;
-                let trained = stages.iter().filter_map(|stage| stage.task.split("train"));
-                trained.map(|split| Adversary::check_bounds(&split.data, &attack)).collect::<Result<(), _>>()?;
+                let mut trained = stages.iter().filter_map(|stage| stage.task.split("train"));
+                trained.try_for_each(|split| Adversary::check_bounds(&split.data, &attack))?;
                 Some((Adversary::with_batch(model, batches.size())?, attack))
             }
             None => None,

@@ -1,7 +1,7 @@
 //! Stages of a training: from which step on it sees the examples of which task.
 
 use super::TrainerError;
-use crate::Task;
+use crate::{SettingError, Task};
 
 /// A stretch of a training, up to the first step of the next stage or to the end.
 #[derive(Debug, Clone, Copy)]
@@ -41,12 +41,13 @@ pub(super) fn check(stages: &[Stage<'_>], n_steps: u64) -> Result<(), TrainerErr
         }
         let found = stage.task.interface;
         if let Some(expected) = expected_interface.filter(|expected| *expected != found) {
+            let (found, expected) = (Box::new(found), Box::new(expected));
             return Err(TrainerError::StageInterface { name: stage.name.to_owned(), found, expected });
         }
         earlier = Some(stage);
     }
     match earlier {
         Some(_) => Ok(()),
-        None => Err(crate::SettingError::new("train", "stages", "empty", "at least one stage").into()),
+        None => Err(SettingError::new("train", "stages", "empty", "at least one stage").into()),
     }
 }
