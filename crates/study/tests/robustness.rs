@@ -1,4 +1,5 @@
 //! Losses and accuracies under an attack, of a run trained against it.
+
 mod common;
 
 use common::{execute, prepared, record};
