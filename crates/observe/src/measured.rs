@@ -1,6 +1,7 @@
 //! What an observable gives back, and why it may not.
 
 use ontogeny_graph::{GraphError, RunError};
+use ontogeny_zoo::AttackError;
 
 /// A dense array with named dimensions and a unit, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +40,9 @@ pub enum ObserveError {
     /// The program failed.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// Examples that could not be attacked.
+    #[error(transparent)]
+    Attack(#[from] AttackError),
     /// The observable is not defined for this network or task.
     #[error("`{observable}` needs {needs}; this run has {found}")]
     NotDefined {

@@ -121,7 +121,8 @@ fn the_presets_say_every_key() {
         ("train".to_owned(), "optimizer = \"entropy_sgd\"\nentropy = { nokey = 1 }".to_owned()),
         ("train".to_owned(), "stop_below = { nokey = 1 }".to_owned()),
     ];
-    for section in ["import", "measure.llc", "measure.subtask_loss", "stages", "report"] {
+    sections.push(("train".to_owned(), "adversarial = { nokey = 1 }".to_owned()));
+    for section in ["import", "measure.llc", "measure.subtask_loss", "measure.robust_loss", "stages", "report"] {
         sections.push((section.to_owned(), "nokey = 1".to_owned()));
     }
     // Every kind of task and network, as the error for an unknown kind lists them.
@@ -153,6 +154,9 @@ fn the_presets_say_every_key() {
         "examples",
         "query_examples",
         "pairs",
+        "until",
+        "restart_optimizer",
+        "on",
     ] {
         assert!(says(key), "no preset says `{key}`");
     }

@@ -165,10 +165,14 @@ impl RunFolder {
     /// # Errors
     /// Where the file is damaged or newer.
     pub fn training_log(&self) -> Result<Option<TrainingLog>, SealedError> {
-        let log: Option<TrainingLog> = sealed::read(&self.place, training_log::FILE)?;
+        let path = || self.place.path(training_log::FILE);
+        let log: Option<TrainingLog> = sealed::read(&self.place, training_log::FILE).map_err(|error| match error {
+            SealedError::Damaged { found, .. } => SealedError::DamagedLog { path: path(), found },
+            other => other,
+        })?;
         match log.as_ref().map_or(Ok(()), TrainingLog::check) {
             Ok(()) => Ok(log),
-            Err(found) => Err(SealedError::Damaged { path: self.place.path(training_log::FILE), found }),
+            Err(found) => Err(SealedError::DamagedLog { path: path(), found }),
         }
     }
 

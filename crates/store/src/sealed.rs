@@ -31,6 +31,18 @@ pub enum SealedError {
         /// What was found, and what was expected.
         found: String,
     },
+    /// The same of the log of a training, whose rows nothing else holds.
+    #[error(
+        "`{}` is damaged: {found}: the updates that it tells of are not made again: put a copy back, or remove it and run \
+         again, to go on without those rows; checkpoints and measurements need none of them",
+        path.display()
+    )]
+    DamagedLog {
+        /// The file.
+        path: PathBuf,
+        /// What was found, and what was expected.
+        found: String,
+    },
     /// The content has no JSON form.
     #[error("cannot write `{}` as JSON: {source}", path.display())]
     Encode {

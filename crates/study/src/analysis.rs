@@ -88,7 +88,9 @@ pub(crate) fn all_series(view: &RunView) -> Vec<Watched> {
             // Counts and norms follow the others, and all pairs are the train and test pairs together.
             let is_of_few = measure.labels.len() <= MAX_SUBTASKS;
             let by_default = match measure.kind.as_str() {
-                "loss" | "accuracy" | "llc" | "fourier" => !REPEATS.contains(&component.as_str()),
+                "loss" | "accuracy" | "robust_loss" | "robust_accuracy" | "llc" | "fourier" => {
+                    !REPEATS.contains(&component.as_str())
+                }
                 "subtask_loss" => is_of_few,
                 _ => false,
             };

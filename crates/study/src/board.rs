@@ -71,13 +71,14 @@ impl<'a> Board<'a> {
             n_done: 0,
             weights: None,
         };
-        board.find_end(writer)?;
+        board.find_steps(writer)?;
         board.look_closely(writer, options)?;
         Ok(board)
     }
 
-    /// Learns whether the training has ended before the end of its schedule: what would come after is no longer to be done.
-    pub(crate) fn find_end(&mut self, writer: &RunWriter) -> Result<(), StudyError> {
+    /// Learns what only the training can tell: whether it has ended before the end of its schedule, so that what would come
+    /// after is no longer to be done, and which further checkpoints it keeps.
+    pub(crate) fn find_steps(&mut self, writer: &RunWriter) -> Result<(), StudyError> {
         let steps = self.run.steps_in(Some(writer.folder()))?;
         if steps == self.steps {
             return Ok(());
@@ -177,7 +178,7 @@ impl<'a> Board<'a> {
     }
 
     fn find_checkpoints(&mut self, writer: &RunWriter) -> Result<(), StudyError> {
-        self.has_last_state = true;
+        let had_last_state = std::mem::replace(&mut self.has_last_state, true);
         if matches!(self.run.file.source, Source::Train(_)) {
             let last = self.steps.last().copied().unwrap_or_default();
             self.has_last_state = writer.folder().state_step()?.is_some_and(|step| step >= last);
@@ -185,6 +186,10 @@ impl<'a> Board<'a> {
                 if let Entry::Vacant(new) = self.checkpoints.entry(step) {
                     new.insert(writer.folder().checkpoint_header(step)?.hash);
                 }
+            }
+            if self.has_last_state && !had_last_state {
+                // Whoever trained: only now are all of its checkpoints known.
+                self.find_steps(writer)?;
             }
         }
         self.find_keys(self.first..self.units.len());

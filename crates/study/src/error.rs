@@ -38,6 +38,14 @@ pub enum StudyError {
     /// A task that cannot be made ready.
     #[error("in [task]: {0}")]
     Task(#[from] zoo::TaskError),
+    /// A task of an earlier stage that cannot be made ready.
+    #[error("in [curriculum.{stage}.task]: {source}")]
+    Stage {
+        /// The stage.
+        stage: String,
+        /// Why.
+        source: Box<zoo::TaskError>,
+    },
     /// A setting out of range, or a network that does not go with the task.
     #[error("{0}")]
     Setting(#[from] zoo::SettingError),
@@ -126,8 +134,10 @@ impl StudyError {
     pub(crate) fn in_run_file(self, path: &Path) -> Self {
         match self {
             Self::Task(_)
+            | Self::Stage { .. }
             | Self::Setting(_)
             | Self::Trainer(_)
+            | Self::Start(_)
             | Self::Import(_)
             | Self::Measure { .. }
             | Self::Objective(_)

@@ -122,7 +122,7 @@ impl Run {
                     if let Some(finished) = trainer.take_if(|trainer| trainer.is_finished()) {
                         joined(finished)?;
                         has_trained = true;
-                        board.find_end(writer)?;
+                        board.find_steps(writer)?;
                         board.refresh(writer)?;
                     }
                     if options.cancel.load(Ordering::Relaxed) {

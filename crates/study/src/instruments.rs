@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, Measured, weight_norms};
 use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress, ResponseError};
-use ontogeny_zoo::{Model, Split, Subtasks, Task};
+use ontogeny_zoo::{Adversary, AttackConfig, AttackError, Model, Split, Subtasks, Task};
 
 use crate::analysis::{Components, addresses};
 use crate::influence::InfluenceProbes;
@@ -47,10 +47,17 @@ fn subtasks_of<'a>(task: &'a Task, config: &SubtaskConfig) -> Result<(&'a Subtas
     Ok((subtasks, split))
 }
 
+/// Whether all examples of a task can be attacked.
+fn check_attack(config: &AttackConfig, task: &Task) -> Result<(), AttackError> {
+    let attack = config.attack()?;
+    task.splits.iter().try_for_each(|split| Adversary::check_bounds(&split.data, &attack))
+}
+
 /// Everything needed to measure checkpoints of one run.
 pub(crate) struct Instruments<'a> {
     run: &'a Run,
     evaluator: Option<Evaluator>,
+    adversary: Option<Adversary>,
     fourier: Option<FourierMeasures>,
     objective: Option<Objective>,
     llcs: BTreeMap<String, Llc>,
@@ -70,11 +77,23 @@ impl<'a> Instruments<'a> {
         let wants = |kind: &str| measures.iter().find(|m| m.observable.kind() == kind);
         let failed =
             |measure: &MeasureConfig, message: String| StudyError::Measure { measure: measure.name.clone(), message };
-        let evaluated = ["loss", "accuracy", "subtask_loss", "subtask_accuracy"].into_iter().find_map(wants);
+        let attacked = ["robust_loss", "robust_accuracy"].into_iter().find_map(wants);
+        let evaluated =
+            ["loss", "accuracy", "subtask_loss", "subtask_accuracy"].into_iter().find_map(wants).or(attacked);
         let evaluator = match evaluated {
             Some(measure) => Some(Evaluator::new(&run.model).map_err(|e| failed(measure, e.to_string()))?),
             None => None,
         };
+        let adversary = match attacked {
+            Some(measure) => Some(Adversary::new(&run.model).map_err(|e| failed(measure, e.to_string()))?),
+            None => None,
+        };
+        for measure in measures {
+            if let ObservableConfig::RobustLoss(config) | ObservableConfig::RobustAccuracy(config) = &measure.observable
+            {
+                check_attack(config, run.task_of(measure).0).map_err(|e| failed(measure, e.to_string()))?;
+            }
+        }
         let fourier = match wants("fourier") {
             Some(measure) => {
                 Some(FourierMeasures::new(&run.model, &run.task).map_err(|e| failed(measure, e.to_string()))?)
@@ -91,7 +110,7 @@ impl<'a> Instruments<'a> {
             if let ObservableConfig::SubtaskLoss(config) | ObservableConfig::SubtaskAccuracy(config) =
                 &measure.observable
             {
-                subtasks_of(&run.task, config).map_err(|message| failed(measure, message))?;
+                subtasks_of(run.task_of(measure).0, config).map_err(|message| failed(measure, message))?;
             }
         }
         let mut trajectories = BTreeMap::new();
@@ -127,7 +146,18 @@ impl<'a> Instruments<'a> {
                 kept.extend(probe.map(|probe| (measure.name.clone(), probe)));
             }
         }
-        Ok(Self { run, evaluator, fourier, objective, llcs, kept, susceptibilities, influences, trajectories })
+        Ok(Self {
+            run,
+            evaluator,
+            adversary,
+            fourier,
+            objective,
+            llcs,
+            kept,
+            susceptibilities,
+            influences,
+            trajectories,
+        })
     }
 
     /// Measures one observable of one checkpoint.
@@ -156,18 +186,31 @@ impl<'a> Instruments<'a> {
         };
         match &measure.observable {
             ObservableConfig::Loss => {
-                Ok(measure::loss(&self.evaluate(weights).map_err(failed)?, run.model.interface()))
+                let task = run.task_of(measure).0;
+                Ok(measure::loss(&self.evaluate(task, weights, None).map_err(failed)?, run.model.interface()))
             }
             ObservableConfig::SubtaskLoss(config) => {
-                let unit = run.model.interface().loss_unit();
-                let found = self.evaluate_subtasks(config, weights, |e| Some(e.loss)).map_err(failed)?;
+                let (task, unit) = (run.task_of(measure).0, run.model.interface().loss_unit());
+                let found = self.evaluate_subtasks(task, config, weights, |e| Some(e.loss)).map_err(failed)?;
                 Ok(measure::plain(&Measured::along("subtask", unit, found)))
             }
             ObservableConfig::SubtaskAccuracy(config) => {
-                let found = self.evaluate_subtasks(config, weights, |e| e.accuracy).map_err(failed)?;
+                let task = run.task_of(measure).0;
+                let found = self.evaluate_subtasks(task, config, weights, |e| e.accuracy).map_err(failed)?;
                 Ok(measure::plain(&Measured::along("subtask", "1", found)))
             }
-            ObservableConfig::Accuracy => Ok(measure::accuracy(&self.evaluate(weights).map_err(failed)?)),
+            ObservableConfig::Accuracy => {
+                let task = run.task_of(measure).0;
+                Ok(measure::accuracy(&self.evaluate(task, weights, None).map_err(failed)?))
+            }
+            ObservableConfig::RobustLoss(attack) => {
+                let found = self.evaluate(run.task_of(measure).0, weights, Some(attack)).map_err(failed)?;
+                Ok(measure::loss(&found, run.model.interface()))
+            }
+            ObservableConfig::RobustAccuracy(attack) => {
+                let found = self.evaluate(run.task_of(measure).0, weights, Some(attack)).map_err(failed)?;
+                Ok(measure::accuracy(&found))
+            }
             ObservableConfig::WeightNorm => Ok(measure::plain(&weight_norms(&run.model, weights).map_err(failed)?)),
             ObservableConfig::Fourier => {
                 let fourier = self.fourier.as_mut().expect("made for every file that asks for it");
@@ -203,21 +246,32 @@ impl<'a> Instruments<'a> {
         }
     }
 
-    /// Loss and accuracy of each split. All pairs are the train and the test pairs together, so the set `all` is their
+    /// Loss and accuracy of each split, under an attack where one is given. All pairs are the train and the test pairs together, so the set `all` is their
     /// weighted mean and costs nothing.
-    fn evaluate(&mut self, weights: &[f32]) -> Result<Vec<(String, Evaluation)>, ontogeny_observe::ObserveError> {
+    fn evaluate(
+        &mut self,
+        task: &Task,
+        weights: &[f32],
+        attack: Option<&AttackConfig>,
+    ) -> Result<Vec<(String, Evaluation)>, ontogeny_observe::ObserveError> {
+        let attack = attack.map(AttackConfig::attack).transpose().map_err(AttackError::from)?;
         let evaluator = self.evaluator.as_mut().expect("made for every file that asks for it");
         let mut evaluations = Vec::new();
         let (mut loss, mut accuracy, mut n) = (0.0, 0.0, 0.0);
-        for split in self.run.task.splits.iter().filter(|split| split.name != "all") {
-            let evaluation = evaluator.evaluate(weights, &split.data)?;
+        for split in task.splits.iter().filter(|split| split.name != "all") {
+            let evaluation = match (&attack, &mut self.adversary) {
+                (Some(attack), Some(adversary)) => {
+                    evaluator.evaluate(weights, &adversary.attack(weights, &split.data, attack)?)?
+                }
+                _ => evaluator.evaluate(weights, &split.data)?,
+            };
             let size = split.data.len() as f64;
             loss += size * evaluation.loss;
             accuracy += size * evaluation.accuracy.unwrap_or(0.0);
             n += size;
             evaluations.push((split.name.to_owned(), evaluation));
         }
-        if self.run.task.split("all").is_some() && n > 0.0 {
+        if task.split("all").is_some() && n > 0.0 {
             let has_classes = evaluations.iter().all(|(_, e)| e.accuracy.is_some());
             let all = Evaluation { loss: loss / n, accuracy: has_classes.then_some(accuracy / n) };
             evaluations.push(("all".to_owned(), all));
@@ -228,11 +282,12 @@ impl<'a> Instruments<'a> {
     /// What `of` takes of each sub-task's evaluation, by its name; those without answers in the split are left out.
     fn evaluate_subtasks(
         &mut self,
+        task: &Task,
         config: &SubtaskConfig,
         weights: &[f32],
         of: impl Fn(&Evaluation) -> Option<f64>,
     ) -> Result<Vec<(String, f64)>, ontogeny_observe::ObserveError> {
-        let (subtasks, split) = subtasks_of(&self.run.task, config).expect("checked when the instruments were made");
+        let (subtasks, split) = subtasks_of(task, config).expect("checked when the instruments were made");
         let evaluator = self.evaluator.as_mut().expect("made for every file that asks for it");
         let evaluations = evaluator.evaluate_subtasks(weights, split, subtasks)?;
         let named = subtasks.names.iter().zip(&evaluations);
@@ -249,7 +304,7 @@ impl<'a> Instruments<'a> {
         let mut measures = Vec::new();
         for measure in &run.file.measures {
             let labels = self
-                .labels(&measure.observable)
+                .labels(measure)
                 .map_err(|e| StudyError::Measure { measure: measure.name.clone(), message: e.to_string() })?;
             let kind = measure.observable.kind().to_owned();
             measures.push(Components { name: measure.name.clone(), kind, labels });
@@ -265,15 +320,19 @@ impl<'a> Instruments<'a> {
     }
 
     /// What an observable gives at each step, by measuring the initial weights where only that tells.
-    fn labels(&mut self, observable: &ObservableConfig) -> Result<Vec<String>, ontogeny_observe::ObserveError> {
+    fn labels(&mut self, measure: &MeasureConfig) -> Result<Vec<String>, ontogeny_observe::ObserveError> {
         let run = self.run;
+        let task = run.task_of(measure).0;
         let along = |measured: &Measured| measured.dims.iter().flat_map(|(_, labels)| labels.clone()).collect();
-        match observable {
-            ObservableConfig::Loss | ObservableConfig::Accuracy => {
-                Ok(run.task.splits.iter().map(|split| split.name.to_owned()).collect())
+        match &measure.observable {
+            ObservableConfig::Loss
+            | ObservableConfig::Accuracy
+            | ObservableConfig::RobustLoss(_)
+            | ObservableConfig::RobustAccuracy(_) => {
+                Ok(task.splits.iter().map(|split| split.name.to_owned()).collect())
             }
             ObservableConfig::SubtaskLoss(_) | ObservableConfig::SubtaskAccuracy(_) => {
-                Ok(run.task.subtasks.iter().flat_map(|subtasks| subtasks.names.clone()).collect())
+                Ok(task.subtasks.iter().flat_map(|subtasks| subtasks.names.clone()).collect())
             }
             ObservableConfig::Llc(llc) => Ok(vec![llc.component()]),
             // Which pair is first at a step says nothing of the next: no series.

@@ -10,6 +10,7 @@
 mod analysis;
 mod board;
 mod calibrate;
+mod curriculum;
 mod detect;
 mod error;
 mod essential;
@@ -29,6 +30,7 @@ mod run_file;
 mod sections;
 mod series;
 mod start;
+mod start_heads;
 mod sweep;
 mod toml_source;
 mod training;
@@ -36,6 +38,7 @@ mod training_log;
 mod trajectory;
 mod warnings;
 
+pub use curriculum::StageConfig;
 pub use detect::{Detection, Found, detect};
 pub use error::StudyError;
 pub use event::{Event, Refusal, Summary};
@@ -49,7 +52,8 @@ pub use sections::{ImportConfig, MeasureConfig, ObservableConfig, ReportConfig, 
 pub use series::{
     Every, MIN_FILE_POINTS, NameGlob, NamedSeries, SeriesFile, SeriesFileError, SeriesSettings, read_series,
 };
-pub use start::StartConfig;
+pub use start::{PruneConfig, StartConfig};
+pub use start_heads::HeadStart;
 pub use sweep::{Member, Sweep};
 pub use toml_source::{Overrides, RunFileError, Scale, nearest};
 pub use trajectory::{TrajectoryConfig, TrajectoryOf};

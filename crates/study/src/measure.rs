@@ -40,6 +40,10 @@ impl ObservableConfig {
             Self::Accuracy => ("1", "Share of each split whose largest logit is the target's."),
             Self::SubtaskLoss(_) => (loss_unit, "Mean loss of each sub-task, exact."),
             Self::SubtaskAccuracy(_) => ("1", "Share of each sub-task's answers whose largest logit is the target's."),
+            Self::RobustLoss(_) => (loss_unit, "Mean loss over each split of examples that an attack has moved."),
+            Self::RobustAccuracy(_) => {
+                ("1", "Share of each split whose largest logit is the target's when an attack has moved the examples.")
+            }
             Self::WeightNorm => ("1", "L2 norm of all weights and of each part of the network."),
             Self::Fourier => ("1", "Progress measures of modular addition (Nanda et al. 2023)."),
             Self::Llc(_) => ("1", "Local learning coefficient of the training loss, with its Monte Carlo error."),
@@ -70,6 +74,8 @@ impl ObservableConfig {
     pub(crate) fn algorithm_version(&self) -> u32 {
         match self {
             Self::Loss | Self::Accuracy | Self::SubtaskLoss(_) | Self::SubtaskAccuracy(_) => EVALUATION_VERSION,
+            // The last two digits are the attack's.
+            Self::RobustLoss(_) | Self::RobustAccuracy(_) => 100 * EVALUATION_VERSION + 1,
             Self::WeightNorm => WEIGHT_NORM_VERSION,
             Self::Fourier => FOURIER_VERSION,
             Self::Llc(_) => LLC_VERSION,

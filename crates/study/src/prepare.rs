@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ontogeny_graph::{ENGINE_VERSION, Isa};
 use ontogeny_store::{Imported, KeyParts, Manifest, ManifestError, MeasurePlan, Place, RecordKey, RunFolder};
-use ontogeny_zoo::{Model, Task, Trainer};
+use ontogeny_zoo::{Model, Stage, Task, Trainer};
 
 use crate::instruments::Instruments;
 use crate::sections::MeasureConfig;
@@ -21,6 +21,8 @@ const DETECTOR_VERSION: u32 = 3;
 pub struct Run {
     pub(crate) file: RunFile,
     pub(crate) task: Arc<Task>,
+    /// The tasks of earlier stages, as `curriculum` of the file.
+    pub(crate) earlier: Vec<EarlierTask>,
     pub(crate) model: Model,
     /// Steps of all checkpoints, ascending.
     pub(crate) steps: Vec<u64>,
@@ -29,6 +31,13 @@ pub struct Run {
     pub(crate) manifest: Manifest,
     /// Weights to start from, if not those that the seed gives.
     pub(crate) start: Option<StartWeights>,
+    data_hash: String,
+}
+
+/// A task that is trained before that of the file.
+#[derive(Debug, Clone)]
+pub(crate) struct EarlierTask {
+    pub(crate) task: Arc<Task>,
     data_hash: String,
 }
 
@@ -63,17 +72,23 @@ impl Run {
     }
 
     /// [`Run::prepare`] with errors that do not name the run file.
-    fn prepare_unnamed(file: RunFile, command: &str) -> Result<Self, StudyError> {
+    fn prepare_unnamed(mut file: RunFile, command: &str) -> Result<Self, StudyError> {
         let task = file.task.prepare(file.seed, file.folder())?;
         let model = Model::new(file.network.clone(), task.interface)?;
+        let mut earlier = Vec::with_capacity(file.curriculum.len());
+        for stage in &file.curriculum {
+            let failed = |source| StudyError::Stage { stage: stage.name.clone(), source: Box::new(source) };
+            let task = stage.task.prepare(file.seed, file.folder()).map_err(failed)?;
+            earlier.push(EarlierTask { data_hash: hash_data(&task), task: Arc::new(task) });
+        }
         let (steps, imported) = match &file.source {
             Source::Train(train) => {
                 if task.split("train").is_none() {
                     return Err(no_train_split(&task));
                 }
                 // Compiling the step checks the batch and the optimiser's settings.
-                drop(Trainer::new(&model, &task, train, file.seed)?);
-                (train.checkpoints.steps(train.steps), Vec::new())
+                let trainer = Trainer::with_stages(&model, &stages(&file, &earlier, &task), train, file.seed)?;
+                (trainer.checkpoint_steps().to_vec(), Vec::new())
             }
             Source::Import(config) => {
                 let imported = import::find(config, file.folder())?;
@@ -84,16 +99,15 @@ impl Run {
                 (imported.iter().map(|checkpoint| checkpoint.step).collect(), imported)
             }
         };
-        let start = file.start.as_ref().map(|start| start.weights(&file.task, &model, file.folder())).transpose()?;
-        let mut data_hash = blake3::Hasher::new();
-        for split in &task.splits {
-            data_hash.update(split.name.as_bytes());
-            data_hash.update(split.content_hash().as_bytes());
-        }
-        let data_hash = data_hash.finalize().to_hex().to_string();
+        let folder = file.folder().to_owned();
+        let start = match &mut file.start {
+            Some(start) => Some(start.weights(&file.task, (&model, file.seed), &folder)?),
+            None => None,
+        };
+        let data_hash = hash_data(&task);
         let configuration = file.resolved()?;
-        let manifest = manifest(&file, &imported, start.as_ref(), configuration, &data_hash, command)?;
-        let run = Self { file, task: Arc::new(task), model, steps, imported, manifest, start, data_hash };
+        let manifest = manifest(&file, &imported, start.as_ref(), configuration, (&data_hash, &earlier), command)?;
+        let run = Self { file, task: Arc::new(task), earlier, model, steps, imported, manifest, start, data_hash };
         Instruments::new(&run)?.check_stages()?;
         Ok(run)
     }
@@ -196,23 +210,26 @@ impl Run {
             let steps = planned.iter().map(keyed).collect();
             let (unit, description) = measure.observable.describe(self.model.interface());
             let kind = measure.observable.kind().to_owned();
-            plans.insert(
-                measure.name.clone(),
-                MeasurePlan { kind, unit: unit.to_owned(), description: description.to_owned(), steps },
-            );
+            let on = measure.on.as_ref().map_or_else(String::new, |on| format!(" On the data of the stage `{on}`."));
+            let description = format!("{description}{on}");
+            plans.insert(measure.name.clone(), MeasurePlan { kind, unit: unit.to_owned(), description, steps });
         }
         Ok(plans)
     }
 
-    /// Steps of all checkpoints that there will be: those of the schedule, unless the training in `folder` has ended before
-    /// (`stop_below`).
+    /// Steps of all checkpoints that there will be, as far as that is known: those of the schedule, unless the training in
+    /// `folder` has ended before (`stop_below`), and those where its loss fell low enough (`checkpoint_below`).
     pub(crate) fn steps_in(&self, folder: Option<&RunFolder>) -> Result<Vec<u64>, StudyError> {
         let mut steps = self.steps.clone();
-        if let (Some(folder), Source::Train(train)) = (folder, &self.file.source)
-            && let Some(end) = training::end(folder, train)?
-        {
-            steps.retain(|&step| step < end);
-            steps.push(end);
+        if let (Some(folder), Source::Train(train)) = (folder, &self.file.source) {
+            let progress = training::progress(folder, train)?;
+            if let Some(end) = progress.end {
+                steps.retain(|&step| step < end);
+                steps.push(end);
+            }
+            steps.extend(progress.below_steps);
+            steps.sort_unstable();
+            steps.dedup();
         }
         Ok(steps)
     }
@@ -229,6 +246,20 @@ impl Run {
             }
         }
         Ok(tensors)
+    }
+
+    /// The stages of the training, that of `[task]` last.
+    pub(crate) fn stages(&self) -> Vec<Stage<'_>> {
+        stages(&self.file, &self.earlier, &self.task)
+    }
+
+    /// The task on whose data something is measured, and the hash of these.
+    pub(crate) fn task_of(&self, measure: &MeasureConfig) -> (&Task, &str) {
+        let on = measure.on.as_ref().and_then(|on| self.file.curriculum.iter().position(|stage| stage.name == *on));
+        match on.map(|at| &self.earlier[at]) {
+            Some(earlier) => (&earlier.task, &earlier.data_hash),
+            None => (&self.task, &self.data_hash),
+        }
     }
 
     /// Hash of the examples of all splits.
@@ -258,12 +289,34 @@ impl Run {
         });
         RecordKey::new(&KeyParts {
             tensors,
-            data: &self.data_hash,
+            data: self.task_of(measure).1,
             configuration: &configuration.to_string(),
             observable: measure.observable.kind(),
             algorithm_version: measure.observable.algorithm_version(),
         })
     }
+}
+
+/// Hash of the examples of all splits.
+fn hash_data(task: &Task) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for split in &task.splits {
+        hasher.update(split.name.as_bytes());
+        hasher.update(split.content_hash().as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// Each stage begins where the one before ends.
+fn stages<'a>(file: &'a RunFile, earlier: &'a [EarlierTask], task: &'a Task) -> Vec<Stage<'a>> {
+    let (mut first, mut restarts_optimizer) = (0, false);
+    let mut stages = Vec::with_capacity(earlier.len() + 1);
+    for (stage, earlier) in file.curriculum.iter().zip(earlier) {
+        stages.push(Stage { name: &stage.name, task: &earlier.task, first, restarts_optimizer });
+        (first, restarts_optimizer) = (stage.until, stage.restart_optimizer);
+    }
+    stages.push(Stage { name: "[task]", task, first, restarts_optimizer });
+    stages
 }
 
 fn no_train_split(task: &Task) -> StudyError {
@@ -276,7 +329,7 @@ fn manifest(
     imported: &[Imported],
     start: Option<&StartWeights>,
     configuration: toml::Table,
-    data_hash: &str,
+    (data_hash, earlier): (&str, &[EarlierTask]),
     command: &str,
 ) -> Result<Manifest, StudyError> {
     let isa = Isa::current().name();
@@ -288,6 +341,9 @@ fn manifest(
     let mut trajectory = blake3::Hasher::new();
     trajectory.update(decisive.as_bytes());
     trajectory.update(data_hash.as_bytes());
+    for earlier in earlier {
+        trajectory.update(earlier.data_hash.as_bytes());
+    }
     if let Some(start) = start {
         // Whatever the folder is called: it is the weights that count.
         trajectory.update(start.hash.as_bytes());
@@ -298,6 +354,9 @@ fn manifest(
     let mut hashes = BTreeMap::new();
     hashes.insert("configuration".to_owned(), blake3::hash(text.as_bytes()).to_hex().to_string());
     hashes.insert("data".to_owned(), data_hash.to_owned());
+    for (stage, earlier) in file.curriculum.iter().zip(earlier) {
+        hashes.insert(format!("data of {}", stage.name), earlier.data_hash.clone());
+    }
     if let Some(start) = start {
         hashes.insert("start".to_owned(), start.hash.clone());
     }

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use ontogeny_zoo::{NetworkConfig, TaskConfig, TrainConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::StudyError;
+use crate::curriculum::{self, StageConfig};
 use crate::sections::{ImportConfig, MeasureConfig, ObservableConfig, ReportConfig, StagesConfig};
 use crate::start::StartConfig;
 use crate::sweep::SWEEP_KEYS;
 use crate::toml_source::{Overrides, RunFileError, Section, Text};
-use crate::{StudyError, toml_source};
 
 /// A run file, read and checked for form; data and network are checked by [`crate::Run::prepare`].
 #[derive(Debug, Clone, PartialEq)]
@@ -21,8 +22,10 @@ pub struct RunFile {
     pub title: String,
     /// The seed every random stream derives from.
     pub seed: u32,
-    /// `[task]`.
+    /// `[task]`: what is measured, and what is trained, in the last stage where there are several.
     pub task: TaskConfig,
+    /// `[curriculum.…]`: what is trained before, in the order of the steps.
+    pub curriculum: Vec<StageConfig>,
     /// `[network]`.
     pub network: NetworkConfig,
     /// `[start]`.
@@ -49,7 +52,19 @@ pub enum Source {
 }
 
 const KEYS: &[&str] = &[
-    "title", "seed", "seeds", "sweep", "task", "network", "start", "train", "import", "measure", "stages", "report",
+    "title",
+    "seed",
+    "seeds",
+    "sweep",
+    "task",
+    "curriculum",
+    "network",
+    "start",
+    "train",
+    "import",
+    "measure",
+    "stages",
+    "report",
     "scale",
 ];
 
@@ -115,8 +130,14 @@ impl RunFile {
             path.file_stem().map_or_else(|| "Run".to_owned(), |stem| stem.to_string_lossy().into_owned())
         });
         let seed = file.take("seed")?.unwrap_or(0);
+        let written_task = file.copy_of("task");
         let task = with_kind(&mut file, "task", TaskConfig::KINDS, TaskConfig::deserialize_kind)?;
         let network = with_kind(&mut file, "network", NetworkConfig::KINDS, NetworkConfig::deserialize_kind)?;
+        let curriculum_place = file.place_of("curriculum");
+        let curriculum = match (file.take_section("curriculum")?, &written_task) {
+            (Some(section), Some(task)) => curriculum::read(section, task)?,
+            _ => Vec::new(),
+        };
         let start_place = file.place_of("start");
         let start = file.take_section("start")?.map(|start| start.read(StartConfig::deserialize)).transpose()?;
         let source = match (file.take_section("train")?, file.take_section("import")?) {
@@ -135,10 +156,29 @@ impl RunFile {
             let message = "[start] says where a training begins; found it beside [import]".to_owned();
             return Err(file.error_at(start_place, message, Some("remove one of them".to_owned())));
         }
+        if let Some(last) = curriculum.last() {
+            let problem = match &source {
+                Source::Import(_) => Some((
+                    "[curriculum] says what is trained; found it beside [import]".to_owned(),
+                    "remove one of them",
+                )),
+                Source::Train(train) if last.until >= train.steps => Some((
+                    format!(
+                        "`curriculum.{}.until` is {}; expected a step below `train.steps` = {}",
+                        last.name, last.until, train.steps
+                    ),
+                    "[task] is trained last, for at least one step",
+                )),
+                Source::Train(_) => None,
+            };
+            if let Some((message, hint)) = problem {
+                return Err(file.error_at(curriculum_place, message, Some(hint.to_owned())));
+            }
+        }
         let mut measures = Vec::new();
         if let Some(section) = file.take_section("measure")? {
             for (name, section) in section.into_sections()? {
-                measures.push(MeasureConfig::read(&name, section)?);
+                measures.push(MeasureConfig::read(&name, section, &curriculum)?);
             }
         }
         let stages = match file.take_section("stages")? {
@@ -149,7 +189,19 @@ impl RunFile {
             Some(section) => section.read(ReportConfig::deserialize)?,
             None => ReportConfig::default(),
         };
-        Ok(Self { path: path.to_owned(), title, seed, task, network, start, source, measures, stages, report })
+        Ok(Self {
+            path: path.to_owned(),
+            title,
+            seed,
+            task,
+            curriculum,
+            network,
+            start,
+            source,
+            measures,
+            stages,
+            report,
+        })
     }
 
     /// The run file that a run's manifest holds, with its paths relative to where it was read from.
@@ -188,9 +240,15 @@ impl RunFile {
                     toml::Table::try_from(config).map_err(StudyError::Resolve)?
                 }
                 ObservableConfig::Trajectory(config) => toml::Table::try_from(config).map_err(StudyError::Resolve)?,
+                ObservableConfig::RobustLoss(config) | ObservableConfig::RobustAccuracy(config) => {
+                    toml::Table::try_from(config).map_err(StudyError::Resolve)?
+                }
                 _ => toml::Table::new(),
             };
             table.insert("observable".to_owned(), measure.observable.kind().into());
+            if let Some(on) = &measure.on {
+                table.insert("on".to_owned(), on.clone().into());
+            }
             if measure.accepts_refusal {
                 table.insert("refused".to_owned(), "accept".into());
             }
@@ -206,6 +264,13 @@ impl RunFile {
         resolved.insert("run_file".to_owned(), path.to_string_lossy().into_owned().into());
         resolved.insert("task".to_owned(), table(toml::Table::try_from(&self.task))?);
         resolved.insert("network".to_owned(), table(toml::Table::try_from(&self.network))?);
+        if !self.curriculum.is_empty() {
+            let mut stages = toml::Table::new();
+            for stage in &self.curriculum {
+                stages.insert(stage.name.clone(), table(toml::Table::try_from(stage))?);
+            }
+            resolved.insert("curriculum".to_owned(), stages.into());
+        }
         if let Some(start) = &self.start {
             resolved.insert("start".to_owned(), table(toml::Table::try_from(start))?);
         }
@@ -220,20 +285,15 @@ impl RunFile {
     }
 }
 
-/// Reads `kind` first, then the rest as the settings of that kind: a mistake keeps its line.
+/// The sub-table `key`, which must be there, by its `kind`.
 fn with_kind<'a, T>(
     file: &mut Section<'a>,
     key: &str,
     kinds: &[&str],
     read: impl FnOnce(&str, toml::de::ValueDeserializer<'a>) -> Result<T, toml::de::Error>,
 ) -> Result<T, RunFileError> {
-    let Some(mut section) = file.take_section(key)? else {
-        return Err(file.error(format!("[{key}] is missing"), Some(format!("add it, with kind = one of {kinds:?}"))));
-    };
-    let kind: String = section.require("kind", &format!("one of {kinds:?}"))?;
-    if !kinds.contains(&kind.as_str()) {
-        let hint = toml_source::nearest(&kind, kinds.iter().copied()).map(|k| format!("did you mean `{k}`?"));
-        return Err(section.error(format!("`{key}.kind` is \"{kind}\"; expected one of {kinds:?}"), hint));
+    match file.take_section(key)? {
+        Some(section) => section.read_kind(kinds, read),
+        None => Err(file.error(format!("[{key}] is missing"), Some(format!("add it, with kind = one of {kinds:?}")))),
     }
-    section.read(|deserializer| read(&kind, deserializer))
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use ontogeny_zoo::Layout;
+use ontogeny_zoo::{AttackConfig, Layout};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::curriculum::StageConfig;
 use crate::llc_config::LlcConfig;
 use crate::response_config::{InfluenceConfig, SusceptibilityConfig};
 use crate::toml_source::{RunFileError, Section};
@@ -43,6 +44,8 @@ pub enum StepRule {
 pub struct MeasureConfig {
     /// NAME.
     pub name: String,
+    /// The earlier stage of the training on whose data it is measured; on those of `[task]` unless given.
+    pub on: Option<String>,
     /// Whether a refused estimate leaves the exit code at 0.
     pub accepts_refusal: bool,
     /// What is measured.
@@ -61,6 +64,10 @@ pub enum ObservableConfig {
     SubtaskLoss(SubtaskConfig),
     /// Accuracy of each sub-task.
     SubtaskAccuracy(SubtaskConfig),
+    /// Mean loss of each split under an attack.
+    RobustLoss(AttackConfig),
+    /// Accuracy on each split under an attack.
+    RobustAccuracy(AttackConfig),
     /// L2 norms of the parts.
     WeightNorm,
     /// Progress measures of modular addition.
@@ -118,6 +125,8 @@ impl MeasureConfig {
         "accuracy",
         "subtask_loss",
         "subtask_accuracy",
+        "robust_loss",
+        "robust_accuracy",
         "weight_norm",
         "fourier",
         "llc",
@@ -126,15 +135,8 @@ impl MeasureConfig {
         "trajectory",
     ];
 
-    pub(crate) fn read(name: &str, mut section: Section<'_>) -> Result<Self, RunFileError> {
-        let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
-        if name.is_empty() || name.len() > 60 || !name.chars().all(is_name) {
-            let message = format!(
-                "`{name}` cannot name a measurement; expected at most 60 letters, digits, `_` or `-`, because folders and \
-                 addresses such as `llc.full` are made of it"
-            );
-            return Err(section.error(message, None));
-        }
+    pub(crate) fn read(name: &str, mut section: Section<'_>, curriculum: &[StageConfig]) -> Result<Self, RunFileError> {
+        check_name(name, &section)?;
         let kind: String = section.take("observable")?.unwrap_or_else(|| name.to_owned());
         let accepts_refusal = match section.take::<String>("refused")?.as_deref() {
             None => false,
@@ -144,19 +146,41 @@ impl MeasureConfig {
                 return Err(section.error(message, None));
             }
         };
-        let made = |observable| Self { name: name.to_owned(), accepts_refusal, observable };
+        let mut on: Option<String> = None;
+        let of_splits = ["loss", "accuracy", "subtask_loss", "subtask_accuracy", "robust_loss", "robust_accuracy"];
+        if of_splits.contains(&kind.as_str()) {
+            let place = section.place_of("on");
+            on = section.take("on")?;
+            let is_known = |on: &String| curriculum.iter().any(|stage| stage.name == *on);
+            if let Some(unknown) = on.as_ref().filter(|on| !is_known(on)) {
+                let names: Vec<&str> = curriculum.iter().map(|stage| stage.name.as_str()).collect();
+                let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                let message = format!(
+                    "`measure.{name}.on` is \"{unknown}\"; expected a stage [curriculum.NAME], of which the file has: {names}"
+                );
+                return Err(section.error_at(place, message, None));
+            }
+        }
+        let made = |observable| Self { name: name.to_owned(), on: on.clone(), accepts_refusal, observable };
         let observable = match kind.as_str() {
-            "loss" => ObservableConfig::Loss,
-            "accuracy" => ObservableConfig::Accuracy,
+            "loss" | "accuracy" => {
+                section.check_keys(&["observable", "refused", "on"])?;
+                let observable = if kind == "loss" { ObservableConfig::Loss } else { ObservableConfig::Accuracy };
+                return Ok(made(observable));
+            }
             "subtask_loss" | "subtask_accuracy" => {
                 let config = SubtaskConfig { split: section.take("split")? };
-                section.check_keys(&["observable", "refused", "split"])?;
+                section.check_keys(&["observable", "refused", "split", "on"])?;
                 let of = if kind == "subtask_loss" {
                     ObservableConfig::SubtaskLoss
                 } else {
                     ObservableConfig::SubtaskAccuracy
                 };
                 return Ok(made(of(config)));
+            }
+            "robust_loss" => return Ok(made(ObservableConfig::RobustLoss(section.read(AttackConfig::deserialize)?))),
+            "robust_accuracy" => {
+                return Ok(made(ObservableConfig::RobustAccuracy(section.read(AttackConfig::deserialize)?)));
             }
             "weight_norm" => ObservableConfig::WeightNorm,
             "fourier" => ObservableConfig::Fourier,
@@ -206,6 +230,8 @@ impl ObservableConfig {
             | Self::Accuracy
             | Self::SubtaskLoss(_)
             | Self::SubtaskAccuracy(_)
+            | Self::RobustLoss(_)
+            | Self::RobustAccuracy(_)
             | Self::WeightNorm
             | Self::Fourier
             | Self::Trajectory(_) => None,
@@ -221,6 +247,8 @@ impl ObservableConfig {
             | Self::Accuracy
             | Self::SubtaskLoss(_)
             | Self::SubtaskAccuracy(_)
+            | Self::RobustLoss(_)
+            | Self::RobustAccuracy(_)
             | Self::WeightNorm
             | Self::Fourier
             | Self::Trajectory(_) => None,
@@ -234,6 +262,8 @@ impl ObservableConfig {
             Self::Accuracy => "accuracy",
             Self::SubtaskLoss(_) => "subtask_loss",
             Self::SubtaskAccuracy(_) => "subtask_accuracy",
+            Self::RobustLoss(_) => "robust_loss",
+            Self::RobustAccuracy(_) => "robust_accuracy",
             Self::WeightNorm => "weight_norm",
             Self::Fourier => "fourier",
             Self::Llc(_) => "llc",
@@ -297,6 +327,19 @@ impl<'de> Deserialize<'de> for Parts {
         }
         deserializer.deserialize_any(OneOrMany)
     }
+}
+
+/// Whether a table `[measure.NAME]` or `[curriculum.NAME]` may have this name.
+pub(crate) fn check_name(name: &str, section: &Section<'_>) -> Result<(), RunFileError> {
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    if !name.is_empty() && name.len() <= 60 && name.chars().all(is_name) {
+        return Ok(());
+    }
+    let message = format!(
+        "`{name}` cannot name a table of a run file; expected at most 60 letters, digits, `_` or `-`, because folders and \
+         addresses such as `llc.full` are made of it"
+    );
+    Err(section.error(message, None))
 }
 
 /// Absolute path of a path in a run file.

@@ -74,8 +74,14 @@ impl Sweep {
             file.title = format!("{}: {name}", file.title);
             let mut run = Run::prepare(file, command).map_err(member)?;
             // Equal data are kept once; two runs that differ by their networks' seed only have the same.
-            if let Some(twin) = members.iter().find(|other| other.run.task == run.task) {
-                run.task = Arc::clone(&twin.run.task);
+            let own = std::iter::once(&mut run.task).chain(run.earlier.iter_mut().map(|earlier| &mut earlier.task));
+            for task in own {
+                let mut kept = members.iter().flat_map(|other| {
+                    std::iter::once(&other.run.task).chain(other.run.earlier.iter().map(|earlier| &earlier.task))
+                });
+                if let Some(twin) = kept.find(|twin| *twin == task) {
+                    *task = Arc::clone(twin);
+                }
             }
             members.push(Member { name, settings, run });
         }

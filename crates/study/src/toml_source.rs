@@ -163,6 +163,34 @@ impl<'a> Section<'a> {
         read(ValueDeserializer::from(value)).map_err(|e| self.text.located(&self.name, span, &e))
     }
 
+    /// Reads `kind` first, then the rest as the settings of that kind: a mistake keeps its line.
+    pub(crate) fn read_kind<T>(
+        mut self,
+        kinds: &[&str],
+        read: impl FnOnce(&str, ValueDeserializer<'a>) -> Result<T, toml::de::Error>,
+    ) -> Result<T, RunFileError> {
+        let kind: String = self.require("kind", &format!("one of {kinds:?}"))?;
+        if !kinds.contains(&kind.as_str()) {
+            let hint = nearest(&kind, kinds.iter().copied()).map(|k| format!("did you mean `{k}`?"));
+            return Err(self.error(format!("`{}.kind` is \"{kind}\"; expected one of {kinds:?}", self.name), hint));
+        }
+        self.read(|deserializer| read(&kind, deserializer))
+    }
+
+    /// A sub-table as it is written, left where it is.
+    pub(crate) fn copy_of(&self, key: &str) -> Option<Self> {
+        let value = self.table.get(key)?;
+        let DeValue::Table(table) = value.get_ref() else { return None };
+        Some(Self { text: self.text, name: self.path_of(key), span: value.span(), table: table.clone() })
+    }
+
+    /// The keys of `base`, with those of this table in their place where it has them.
+    pub(crate) fn over(self, base: &Self) -> Self {
+        let mut table = base.table.clone();
+        merge(&mut table, self.table);
+        Self { table, ..self }
+    }
+
     /// An error for the first key in the file that is none of these.
     pub(crate) fn check_keys(&self, known: &[&str]) -> Result<(), RunFileError> {
         let unknown = self.table.keys().filter(|key| !known.contains(&key.get_ref().as_ref()));

@@ -18,12 +18,35 @@ const WEIGHTS: &str = "weights";
 /// Name of the count of losses below that of `stop_below`; missing where it is 0.
 const N_BELOW: &str = "n_below";
 
-/// The step at which the training in `folder` ended before the end of its schedule.
-pub(crate) fn end(folder: &RunFolder, config: &TrainConfig) -> Result<Option<u64>, StudyError> {
-    let Some(stop) = config.stop_below else { return Ok(None) };
-    let saved = folder.read_state()?.filter(|saved| saved.step < config.steps);
-    let n_below = |saved: &State| saved.counters.get(N_BELOW).copied().unwrap_or(0);
-    Ok(saved.filter(|saved| n_below(saved) >= stop.n_updates).map(|saved| saved.step))
+/// Before the number of a value of `checkpoint_below`: the step of its checkpoint.
+const BELOW: &str = "below_";
+
+/// What a training has found out about its checkpoints, beyond its schedule.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// The step at which it ended before the end of its schedule (`stop_below`).
+    pub(crate) end: Option<u64>,
+    /// Steps of further checkpoints (`checkpoint_below`), those so far.
+    pub(crate) below_steps: Vec<u64>,
+}
+
+/// As the newest state in `folder` tells it.
+pub(crate) fn progress(folder: &RunFolder, config: &TrainConfig) -> Result<Progress, StudyError> {
+    if config.stop_below.is_none() && config.checkpoint_below.is_empty() {
+        return Ok(Progress::default());
+    }
+    let Some(saved) = folder.read_state()? else { return Ok(Progress::default()) };
+    let has_converged = config.stop_below.is_some_and(|stop| n_below(&saved) >= stop.n_updates);
+    let end = (has_converged && saved.step < config.steps).then_some(saved.step);
+    Ok(Progress { end, below_steps: below_steps(&saved) })
+}
+
+fn n_below(saved: &State) -> u64 {
+    saved.counters.get(N_BELOW).copied().unwrap_or(0)
+}
+
+fn below_steps(saved: &State) -> Vec<u64> {
+    (0..).map_while(|number: usize| saved.counters.get(&format!("{BELOW}{number}")).copied()).collect()
 }
 
 impl Run {
@@ -36,19 +59,23 @@ impl Run {
         threads: &Threads,
         options: &Options<'_>,
     ) -> Result<(), StudyError> {
-        let mut trainer = Trainer::new(&self.model, &self.task, config, self.file.seed)?;
+        let mut trainer = Trainer::with_stages(&self.model, &self.stages(), config, self.file.seed)?;
         trainer.set_threads(threads);
+        if let Some(is_trained) = self.start.as_ref().and_then(|start| start.is_trained.as_ref()) {
+            trainer.set_mask(is_trained)?;
+        }
         let mut state = if let Some(saved) = writer.folder().read_state()? {
-            let n_below = saved.counters.get(N_BELOW).copied().unwrap_or(0);
+            let (n_below, below_steps) = (n_below(&saved), below_steps(&saved));
             let mut tensors = saved.tensors;
             let weights = tensors.iter().position(|t| t.name == WEIGHTS).map(|at| tensors.swap_remove(at).values);
             let buffers = tensors.into_iter().map(|t| (t.name, t.values)).collect();
-            trainer.resume(saved.step, weights.unwrap_or_default(), buffers, n_below)?
+            trainer.resume(saved.step, weights.unwrap_or_default(), buffers, n_below, below_steps)?
         } else {
             let seeded = || self.model.initial_weights(self.file.seed);
             trainer.start(self.start.as_ref().map_or_else(seeded, |start| start.weights.clone()))?
         };
-        let mut log = Log::resume(writer, config, trainer.examples_per_update(), self.model.interface(), state.step)?;
+        let (batch, schedule) = (trainer.examples_per_update(), trainer.checkpoint_steps());
+        let mut log = Log::resume(writer, (config.steps, schedule), batch, self.model.interface(), state.step)?;
         let outcome = trainer.run(&mut state, |event| match event {
             TrainEvent::Checkpoint(state) => {
                 // Before the state that continues after it, so that no row is ever missing.
@@ -83,8 +110,10 @@ impl Run {
         let flat = |name: &str, values: &[f32]| Tensor::new(name, vec![values.len()], values.to_vec());
         let mut tensors = vec![flat(WEIGHTS, &state.weights)];
         tensors.extend(state.buffers.iter().map(|(name, values)| flat(name, values)));
+        let below = state.below_steps.iter().enumerate().map(|(number, &step)| (format!("{BELOW}{number}"), step));
         let counters = (state.n_below > 0).then(|| (N_BELOW.to_owned(), state.n_below));
-        writer.write_state(&State { step: state.step, tensors, counters: counters.into_iter().collect() })?;
+        let counters = counters.into_iter().chain(below).collect();
+        writer.write_state(&State { step: state.step, tensors, counters })?;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use ontogeny_store::{RunWriter, TrainingLog, TrainingRow};
-use ontogeny_zoo::{Interface, TrainConfig};
+use ontogeny_zoo::Interface;
 
 use crate::StudyError;
 
@@ -40,17 +40,18 @@ struct Row {
 const ROWS: [u32; 2] = [400, 1200];
 
 impl Log {
-    /// The log of what was trained before `step`, to be continued there.
+    /// The log of what was trained before `step`, to be continued there, in a training of so many steps with these
+    /// checkpoints.
     pub(crate) fn resume(
         writer: &RunWriter,
-        config: &TrainConfig,
+        (n_steps, checkpoints): (u64, &[u64]),
         batch: u64,
         interface: Interface,
         step: u64,
     ) -> Result<Self, StudyError> {
         let mut rows = writer.folder().training_log().map_err(StudyError::from)?.unwrap_or_default();
         rows.truncate(step);
-        let ends = ends(config.steps, &config.checkpoints.steps(config.steps));
+        let ends = ends(n_steps, checkpoints);
         let next = ends.partition_point(|&end| end <= step);
         let length = match interface {
             Interface::Tokens { length, .. } => Some(length as u64),
@@ -83,7 +84,8 @@ impl Log {
             seconds: self.row.begun.elapsed().as_secs_f64() / n,
         });
         self.row = Row::new();
-        self.next += 1;
+        // Not the next one after a checkpoint that was not planned: whoever resumes there finds the same.
+        self.next = self.ends.partition_point(|&end| end <= update);
     }
 
     /// Keeps the rows so far; a training that ends before its schedule leaves a shorter one at the end.

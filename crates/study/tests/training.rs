@@ -145,3 +145,81 @@ fn a_training_may_end_before_its_schedule() {
     let continued = execute(&early, &parts, None).unwrap();
     assert_eq!(continued.view.observables, summary.view.observables);
 }
+
+#[test]
+fn checkpoints_are_kept_where_the_loss_first_falls_below_values() {
+    let scratch = tempfile::tempdir().unwrap();
+    let [whole, parts, listed] = ["whole", "parts", "listed"].map(|name| scratch.path().join(name));
+    let base = [("train.steps", "100"), ("train.warmup_steps", "0"), ("train.checkpoints", "[0, 50, 100]")];
+    // The two values in the middle may be passed by the same update; the last one never is.
+    let below = ("train.checkpoint_below", "[1.58, 1.4, 1.39, 1.2, 1e-9]");
+    let events = run(&[base.as_slice(), &[below]].concat());
+    let summary = execute(&events, &whole, None).unwrap();
+    let log_of_whole = log(&whole);
+    assert_eq!(log_of_whole.update, (1..=100).collect::<Vec<_>>());
+    let first_below = |value: f64| {
+        let at = log_of_whole.loss.iter().position(|&loss| loss < value);
+        at.map(|at| log_of_whole.update[at])
+    };
+    let found: Vec<u64> = [1.58, 1.4, 1.39, 1.2, 1e-9].into_iter().filter_map(first_below).collect();
+    assert!(found.len() >= 3 && found.len() < 5, "{found:?}");
+    let mut expected: Vec<u64> = [0, 50, 100].into_iter().chain(found).collect();
+    expected.sort_unstable();
+    expected.dedup();
+    assert_eq!(summary.view.checkpoints, expected);
+    assert_eq!(summary.view.observables["loss"].status, vec![Status::Done; expected.len()]);
+    let work = events.work_to_do(whole.as_path()).unwrap();
+    assert_eq!((work.training, &work.checkpoints, work.measures[0].1), (Some(0), &expected, 0));
+    // They are the weights of these steps.
+    let steps = format!("{expected:?}");
+    execute(&run(&[base.as_slice(), &[("train.checkpoints", &steps)]].concat()), &listed, None).unwrap();
+    let weights = |directory: &Path, step| RunFolder::open(directory).unwrap().read_checkpoint(step).unwrap().tensors;
+    for &step in &expected {
+        assert_eq!(weights(&whole, step), weights(&listed, step), "{step}");
+    }
+    // The same after interruptions, before, at and after such a checkpoint.
+    let between = expected[1];
+    for n_updates in [between - 1, between, between + 1, 60] {
+        assert!(execute(&events, &parts, Some(n_updates)).unwrap_err().is_interruption());
+    }
+    let continued = execute(&events, &parts, None).unwrap();
+    assert_eq!(continued.view.observables, summary.view.observables);
+    let numbers = |directory: &Path| TrainingLog { seconds: Vec::new(), ..log(directory) };
+    assert_eq!(numbers(&parts), numbers(&whole));
+}
+
+#[test]
+fn workers_that_do_not_train_learn_of_checkpoints_that_were_not_planned() {
+    let scratch = tempfile::tempdir().unwrap();
+    let [alone, shared] = ["alone", "shared"].map(|name| scratch.path().join(name));
+    let events = run(&[
+        ("train.steps", "100"),
+        ("train.warmup_steps", "0"),
+        ("train.checkpoints", "[0, 100]"),
+        ("train.checkpoint_below", "[1.58, 1.4, 1.2]"),
+    ]);
+    let expected = execute(&events, &alone, None).unwrap();
+    assert!(expected.view.checkpoints.len() > 2);
+    let summaries = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..3).map(|_| scope.spawn(|| execute(&events, &shared, None).unwrap())).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
+    });
+    for summary in summaries {
+        assert_eq!(summary.view.observables, expected.view.observables);
+    }
+}
+
+#[test]
+fn a_damaged_log_says_what_is_lost_and_what_to_do() {
+    let scratch = tempfile::tempdir().unwrap();
+    let own = run(&[]);
+    let summary = execute(&own, scratch.path(), None).unwrap();
+    fs_err::write(scratch.path().join("training.json"), "{").unwrap();
+    let error = execute(&own, scratch.path(), None).unwrap_err().to_string();
+    assert!(error.contains("training.json` is damaged"), "{error}");
+    assert!(error.contains("are not made again: put a copy back, or remove it and run again"), "{error}");
+    // What it says can be done.
+    fs_err::remove_file(scratch.path().join("training.json")).unwrap();
+    let again = execute(&own, scratch.path(), None).unwrap();
+    assert_eq!((again.view.training, again.view.observables), (None, summary.view.observables));
+}

@@ -1,8 +1,42 @@
 //! Adversarial examples: inputs moved, within a ball around each, to where the loss is large.
 
-use ontogeny_graph::{DataSet, ElementsMut, Gradient, GraphError, Program, RunError, Workspace};
+use ontogeny_graph::{ColumnData, DataSet, ElementsMut, Gradient, GraphError, Program, RunError, Threads, Workspace};
+use serde::{Deserialize, Serialize};
 
+use crate::interface::InputColumn;
 use crate::{Interface, Model, SettingError};
+
+/// An attack as a run file writes it: `{ norm = "linf", radius = 0.1, steps = 7 }`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttackConfig {
+    /// Norm of the ball.
+    pub norm: AttackNorm,
+    /// Its radius ε, at least 0.
+    pub radius: f64,
+    /// Steps, at least 1.
+    pub steps: usize,
+    /// Length of a step; 2.5·radius/steps unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_size: Option<f64>,
+    /// Least and greatest value of a coordinate; none unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<[f32; 2]>,
+}
+
+impl AttackConfig {
+    /// The attack.
+    ///
+    /// # Errors
+    /// A setting out of range.
+    pub fn attack(&self) -> Result<Attack, SettingError> {
+        let mut attack = Attack::projected(self.norm, self.radius, self.steps);
+        attack.step_size = self.step_size.unwrap_or(attack.step_size);
+        attack.bounds = self.bounds.map(|[low, high]| (low, high));
+        attack.check()?;
+        Ok(attack)
+    }
+}
 
 /// How an input is moved: projected gradient ascent on its own loss (Madry et al. 2018, equation 2 and section 2.1).
 ///
@@ -24,11 +58,13 @@ pub struct Attack {
 }
 
 /// Norm of the ball that an input may be moved in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AttackNorm {
     /// ℓ∞, the largest coordinate: steps go by the sign of each.
+    #[serde(rename = "linf")]
     Maximum,
     /// ℓ₂: steps go along the gradient.
+    #[serde(rename = "l2")]
     Euclidean,
 }
 
@@ -60,6 +96,15 @@ impl Attack {
                 wrong("bounds", format!("{low} to {high}"), "the least value, then the greatest")
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Whether inputs lie within the bounds.
+    fn check_inputs(&self, x: &[f32]) -> Result<(), AttackError> {
+        let Some((low, high)) = self.bounds else { return Ok(()) };
+        match x.iter().find(|&&x| x < low || x > high) {
+            Some(&found) => Err(AttackError::OutOfBounds { found, low, high }),
+            None => Ok(()),
         }
     }
 
@@ -117,6 +162,16 @@ pub enum AttackError {
     /// Weights or data of another model.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// Inputs that no bounded attack can start at.
+    #[error("`x` holds {found}; expected inputs within bounds = [{low}, {high}]: widen the bounds, or leave them out")]
+    OutOfBounds {
+        /// A value outside.
+        found: f32,
+        /// The least value.
+        low: f32,
+        /// The greatest.
+        high: f32,
+    },
     /// An input or a gradient that is not finite.
     #[error(
         "input or gradient of example {row} is not finite at step {step} of the attack; expected finite weights and data"
@@ -138,6 +193,10 @@ pub struct Adversary {
     program: Program,
     workspace: Workspace,
     width: usize,
+    batch: usize,
+    /// Inputs of a batch before the attack, and where they have got to.
+    clean: Vec<f32>,
+    moved: Vec<f32>,
 }
 
 impl Adversary {
@@ -149,58 +208,129 @@ impl Adversary {
     /// # Errors
     /// A model of sequences, or a mistake in its graph.
     pub fn new(model: &Model) -> Result<Self, AttackError> {
+        Self::with_batch(model, BATCH)
+    }
+
+    /// As [`Adversary::new`], for so many examples at once.
+    pub(crate) fn with_batch(model: &Model, batch: usize) -> Result<Self, AttackError> {
         let width = match model.interface() {
             Interface::Vectors { inputs, .. } => inputs,
             Interface::Tokens { .. } => return Err(AttackError::Inputs { found: "sequences of ids" }),
             Interface::Pairs { .. } => return Err(AttackError::Inputs { found: "sequences of pairs" }),
         };
-        let (mut graph, nodes) = model.graph(BATCH);
-        let x = graph.find("x")?;
+        let (mut graph, nodes) = model.graph(batch);
+        let x = graph.find(INPUT)?;
         let total = graph.sum(nodes.example_loss, &[0]);
         let slopes = graph.gradient(total, &[x])?;
         let program = Program::compile(&graph, &[(SLOPES, slopes[0])], Gradient::None)?;
         let workspace = Workspace::new(&program);
-        Ok(Self { program, workspace, width })
+        let room = || vec![0.0; batch * width];
+        Ok(Self { program, workspace, width, batch, clean: room(), moved: room() })
+    }
+
+    pub(crate) fn workspace_bytes(&self) -> usize {
+        self.program.workspace_bytes()
+    }
+
+    pub(crate) fn set_threads(&mut self, threads: &Threads) {
+        self.workspace.set_threads(&self.program, threads);
+    }
+
+    /// Whether an attack within bounds can start at every example of `data`.
+    ///
+    /// # Errors
+    /// The first input outside.
+    pub fn check_bounds(data: &DataSet, attack: &Attack) -> Result<(), AttackError> {
+        let columns = data.columns().iter().filter(|column| column.name == INPUT);
+        let floats = columns.filter_map(|column| match &column.data {
+            ColumnData::Float(floats) => Some(floats),
+            ColumnData::Ids(_) => None,
+        });
+        floats.map(Vec::as_slice).try_for_each(|floats| attack.check_inputs(floats))
     }
 
     /// The examples of `data` with their inputs `x` moved to where the loss of the flat `weights` is larger; all other
     /// columns stay.
     ///
     /// # Errors
-    /// A setting out of range, weights or data of another model, or an input or gradient that is not finite.
+    /// A setting out of range, weights or data of another model, an input outside of the bounds, or an input or gradient
+    /// that is not finite.
     pub fn attack(&mut self, weights: &[f32], data: &DataSet, attack: &Attack) -> Result<DataSet, AttackError> {
         attack.check()?;
         let mut moved = data.clone();
         let examples: Vec<usize> = (0..data.len()).collect();
-        for rows in examples.chunks(BATCH) {
+        for rows in examples.chunks(self.batch) {
             data.fill(&self.program, &mut self.workspace, rows)?;
             let n = rows.len() * self.width;
-            let clean = self.workspace.floats_mut(&self.program, "x")?[..n].to_vec();
-            let mut x = clean.clone();
-            for step in 0..attack.steps {
-                self.workspace.floats_mut(&self.program, "x")?[..n].copy_from_slice(&x);
-                self.program.run(&mut self.workspace, weights)?;
-                let slopes = &self.workspace.output(&self.program, SLOPES)[..n];
-                let is_finite = |(clean, slope): (&f32, &f32)| clean.is_finite() && slope.is_finite();
-                if let Some(at) = clean.iter().zip(slopes).position(|pair| !is_finite(pair)) {
-                    return Err(AttackError::NonFinite { row: rows[0] + at / self.width, step });
-                }
-                let of_examples = clean.chunks_exact(self.width).zip(slopes.chunks_exact(self.width));
-                for ((clean, slopes), x) in of_examples.zip(x.chunks_exact_mut(self.width)) {
-                    attack.step(clean, slopes, x);
-                }
-            }
+            self.ascend(weights, rows.len(), attack).map_err(|error| error.after(rows[0]))?;
             let column = moved.elements_mut().find_map(|(name, _, elements)| match elements {
-                ElementsMut::Float(floats) if name == "x" => Some(floats),
+                ElementsMut::Float(floats) if name == INPUT => Some(floats),
                 _ => None,
             });
             let column = column.expect("the program's input `x` has just been filled from this column");
-            column[rows[0] * self.width..][..n].copy_from_slice(&x);
+            column[rows[0] * self.width..][..n].copy_from_slice(&self.moved[..n]);
         }
         Ok(moved)
     }
+
+    /// Moves the inputs of a batch that stands in another program of the same model, with all its columns, to where the
+    /// loss is larger. Takes no memory.
+    pub(crate) fn attack_batch(
+        &mut self,
+        weights: &[f32],
+        attack: &Attack,
+        (program, workspace): (&Program, &mut Workspace),
+        columns: &[InputColumn],
+    ) -> Result<(), AttackError> {
+        for column in columns {
+            if column.is_ids {
+                let from = workspace.ids_mut(program, column.name)?;
+                self.workspace.ids_mut(&self.program, column.name)?.copy_from_slice(from);
+            } else {
+                let from = workspace.floats_mut(program, column.name)?;
+                self.workspace.floats_mut(&self.program, column.name)?.copy_from_slice(from);
+            }
+        }
+        self.ascend(weights, self.batch, attack)?;
+        workspace.floats_mut(program, INPUT)?.copy_from_slice(&self.moved);
+        Ok(())
+    }
+
+    /// Moves the first `n_examples` of the program's inputs; the result is in `moved`.
+    fn ascend(&mut self, weights: &[f32], n_examples: usize, attack: &Attack) -> Result<(), AttackError> {
+        let Self { program, workspace, width, clean, moved, .. } = self;
+        let (width, n) = (*width, n_examples * *width);
+        clean[..n].copy_from_slice(&workspace.floats_mut(program, INPUT)?[..n]);
+        attack.check_inputs(&clean[..n])?;
+        moved[..n].copy_from_slice(&clean[..n]);
+        for step in 0..attack.steps {
+            workspace.floats_mut(program, INPUT)?[..n].copy_from_slice(&moved[..n]);
+            program.run(workspace, weights)?;
+            let slopes = &workspace.output(program, SLOPES)[..n];
+            let is_finite = |(clean, slope): (&f32, &f32)| clean.is_finite() && slope.is_finite();
+            if let Some(at) = clean[..n].iter().zip(slopes).position(|pair| !is_finite(pair)) {
+                return Err(AttackError::NonFinite { row: at / width, step });
+            }
+            let of_examples = clean[..n].chunks_exact(width).zip(slopes.chunks_exact(width));
+            for ((clean, slopes), moved) in of_examples.zip(moved.chunks_exact_mut(width)) {
+                attack.step(clean, slopes, moved);
+            }
+        }
+        Ok(())
+    }
 }
 
+impl AttackError {
+    /// The same, in a data set in which the batch begins at example `first`.
+    fn after(self, first: usize) -> Self {
+        match self {
+            Self::NonFinite { row, step } => Self::NonFinite { row: first + row, step },
+            other => other,
+        }
+    }
+}
+
+const INPUT: &str = "x";
 const SLOPES: &str = "slopes";
 
 #[cfg(test)]

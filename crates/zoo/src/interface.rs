@@ -1,5 +1,7 @@
 //! What a task gives to a network and asks of it: inputs, predictions, loss.
 
+use std::fmt;
+
 /// What a task gives to a network and asks of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Interface {
@@ -118,6 +120,37 @@ impl Interface {
             Self::Vectors { inputs, loss: VectorLoss::CrossEntropy, .. } => vec![floats("x", inputs), ids("y", 1)],
             Self::Vectors { inputs, outputs, .. } => vec![floats("x", inputs), floats("y", outputs)],
             Self::Pairs { dimension, pairs } => vec![floats("x", pairs * dimension), floats("y", pairs)],
+        }
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Tokens { vocabulary, length, read } => {
+                write!(f, "sequences of {length} ids below {vocabulary} that predict ")?;
+                match read {
+                    Read::LastPosition { classes } => write!(f, "one of {classes} classes"),
+                    Read::Tokens { from, every, is_weighted } => {
+                        let weights = if is_weighted { ", with weights" } else { "" };
+                        write!(f, "their tokens from number {from} on, every {every}{weights}")
+                    }
+                }
+            }
+            Self::Vectors { inputs, outputs, loss, image } => {
+                write!(f, "vectors of {inputs} numbers")?;
+                if let Some([channels, height, width]) = image {
+                    write!(f, " (images of {channels}×{height}×{width})")?;
+                }
+                match loss {
+                    VectorLoss::CrossEntropy => write!(f, " that predict one of {outputs} classes"),
+                    VectorLoss::MeanSquared => write!(f, " that predict {outputs} numbers by their mean square"),
+                    VectorLoss::Squared { factor, importance } => {
+                        write!(f, " that predict {outputs} numbers by {factor}·Σ {importance}ⁱ·(difference)²")
+                    }
+                }
+            }
+            Self::Pairs { dimension, pairs } => write!(f, "sequences of {pairs} questions of {dimension} numbers"),
         }
     }
 }

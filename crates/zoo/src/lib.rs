@@ -56,7 +56,7 @@ mod setting;
 mod tasks;
 mod train;
 
-pub use adversarial::{Adversary, Attack, AttackError, AttackNorm};
+pub use adversarial::{Adversary, Attack, AttackConfig, AttackError, AttackNorm};
 pub use agents::{
     Environment, Gridworld, GridworldConfig, Opponent, Outcome, TicTacToe, expected_return, optimal_return,
     random_return,
@@ -92,6 +92,6 @@ pub use tasks::{
 };
 pub use train::{
     Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, PolicyTrainer, RateSchedule, ResumeError, Spacing,
-    StopBelow, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density,
-    policy_interface, prune_smallest, rewind,
+    Stage, StopBelow, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density,
+    policy_interface, prune_smallest, rewind, ticket,
 };

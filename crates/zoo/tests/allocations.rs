@@ -48,9 +48,8 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Allocations during the updates of a training but the first.
-fn allocations_of_updates(network: &Value, settings: &Value) -> usize {
-    let task = json!({"kind": "modular_arithmetic", "p": 5, "operation": "add", "train_fraction": 0.8});
-    let task = serde_json::from_value::<TaskConfig>(task).unwrap().prepare(0, Path::new("")).unwrap();
+fn allocations_of_updates(task: &Value, network: &Value, settings: &Value) -> usize {
+    let task = serde_json::from_value::<TaskConfig>(task.clone()).unwrap().prepare(0, Path::new("")).unwrap();
     let network: NetworkConfig = serde_json::from_value(network.clone()).unwrap();
     let model = Model::new(network, task.interface).unwrap();
     let mut train = json!({"learning_rate": 1e-3, "batch": "full", "steps": 8, "checkpoints": []});
@@ -79,6 +78,7 @@ fn updates_allocate_nothing() {
         "normalization": "rms_norm", "positions": "rotary", "key_value_heads": 1,
     });
     let perceptron = json!({"kind": "modular_mlp", "d_embed": 4, "hidden": 6, "activation": "gelu"});
+    let residues = json!({"kind": "modular_arithmetic", "p": 5, "operation": "add", "train_fraction": 0.8});
     for network in [transformer, perceptron] {
         for settings in [
             json!({"optimizer": "sgd", "momentum": 0.9, "schedule": "cosine", "clip_norm": 0.1}),
@@ -87,7 +87,17 @@ fn updates_allocate_nothing() {
             json!({"optimizer": "natural_gradient", "damping": 1.0}),
             json!({"optimizer": "entropy_sgd", "entropy": {"scope": 0.1, "steps": 3}}),
         ] {
-            assert_eq!(allocations_of_updates(&network, &settings), 0, "{settings} of {network}");
+            assert_eq!(allocations_of_updates(&residues, &network, &settings), 0, "{settings} of {network}");
+        }
+    }
+    let digits = json!({"kind": "images", "source": "digits", "train_examples": 1000});
+    let layers = json!({"kind": "mlp", "sizes": [64, 16, 10], "activation": "relu"});
+    for norm in ["linf", "l2"] {
+        let attack = json!({"norm": norm, "radius": 0.1, "steps": 3, "bounds": [0, 1]});
+        // Eight batches of the first epoch's ten.
+        for batch in [json!("full"), json!(100)] {
+            let settings = json!({"optimizer": "sgd", "batch": batch, "adversarial": attack});
+            assert_eq!(allocations_of_updates(&digits, &layers, &settings), 0, "{settings}");
         }
     }
     // The counter does count.

@@ -106,7 +106,8 @@ fn training_lowers_the_loss_and_resumes_with_the_same_bits() {
         for from in &checkpoints {
             let mut fresh = Trainer::new(&model, data, &config, 1).unwrap();
             let buffers = from.buffers.iter().rev().map(|(name, b)| ((*name).to_owned(), b.clone())).collect();
-            let mut resumed = fresh.resume(from.step, from.weights.clone(), buffers, from.n_below).unwrap();
+            let mut resumed =
+                fresh.resume(from.step, from.weights.clone(), buffers, from.n_below, from.below_steps.clone()).unwrap();
             let (rest, again) = train(&mut fresh, &mut resumed);
             assert_eq!(rest, losses[from.step as usize..]);
             let first = steps.iter().position(|&s| s == from.step).unwrap();
@@ -235,7 +236,7 @@ fn states_of_another_training_are_refused() {
         (0, n - 1, buffers(&adam, n), format!("`weights` of the saved state has {} values; expected {n}", n - 1)),
         (0, n, buffers(&adam, n + 1), format!("`exp_avg` of the saved state has {} values; expected {n}", n + 1)),
     ] {
-        let error = trainer.resume(step, vec![0.0; weights], buffers, 0).unwrap_err().to_string();
+        let error = trainer.resume(step, vec![0.0; weights], buffers, 0, Vec::new()).unwrap_err().to_string();
         assert!(error.contains(&part), "{error}");
     }
 }
@@ -284,7 +285,8 @@ fn every_optimizer_resumes_at_every_step_with_the_same_bits_and_any_threads() {
             let mut fresh = Trainer::new(&model, &task, &config, 1).unwrap();
             fresh.set_threads(&Threads::new(NonZero::new(1 + from.step as usize % 3).unwrap()));
             let buffers = from.buffers.iter().map(|(name, b)| ((*name).to_owned(), b.clone())).collect();
-            let mut resumed = fresh.resume(from.step, from.weights.clone(), buffers, from.n_below).unwrap();
+            let mut resumed =
+                fresh.resume(from.step, from.weights.clone(), buffers, from.n_below, from.below_steps.clone()).unwrap();
             let (rest, again) = every_state(&mut fresh, &mut resumed);
             assert_eq!(rest, states[from.step as usize..], "{optimizer} from {}", from.step);
             assert_eq!(again, reports[from.step as usize..]);
@@ -462,7 +464,8 @@ fn natural_gradient_solves_linear_regression_in_one_step() {
         let moved = states[1].weights.iter().zip(&states[2].weights).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(moved < 2e-5, "{freeze}: {moved}");
         for from in &states {
-            let mut resumed = trainer.resume(from.step, from.weights.clone(), Vec::new(), 0).unwrap();
+            let mut resumed =
+                trainer.resume(from.step, from.weights.clone(), Vec::new(), 0, from.below_steps.clone()).unwrap();
             assert_eq!(every_state(&mut trainer, &mut resumed).0, states[from.step as usize..]);
         }
     }

@@ -2,7 +2,9 @@
 
 use ontogeny_graph::{DataSet, Program, Purpose, RunError, Stream, Workspace};
 
+use super::TrainerError;
 use super::config::Batch;
+use super::stage::Stage;
 use crate::{Endless, SettingError, Task};
 
 /// The examples of each update. Minibatches of a split are drawn without replacement within an epoch, and each epoch's
@@ -11,7 +13,10 @@ use crate::{Endless, SettingError, Task};
 #[derive(Debug)]
 pub(super) struct Batches<'a> {
     size: usize,
-    source: Source<'a>,
+    /// First step and examples of each stage, ascending.
+    stages: Vec<(u64, Source<'a>)>,
+    /// The stage whose examples the inputs hold.
+    current: usize,
 }
 
 #[derive(Debug)]
@@ -29,14 +34,74 @@ enum Order {
 }
 
 impl<'a> Batches<'a> {
-    pub(super) fn new(batch: Batch, task: &'a Task, seed: u32) -> Result<Self, SettingError> {
+    pub(super) fn new(batch: Batch, stages: &[Stage<'a>], seed: u32) -> Result<Self, TrainerError> {
+        let named = |stage: &Stage<'_>, source: SettingError| match stages {
+            [_] => TrainerError::Setting(source),
+            _ => TrainerError::Stage { name: stage.name.to_owned(), source },
+        };
+        let mut size = None;
+        let mut sources = Vec::with_capacity(stages.len());
+        for stage in stages {
+            let (own, source) = Source::new(batch, stage.task, seed).map_err(|error| named(stage, error))?;
+            let first = *size.get_or_insert(own);
+            if own != first {
+                let found = format!("full, which is {own} examples here and {first} in `{}`", stages[0].name);
+                let expected = "a number of examples, the same in all stages";
+                return Err(named(stage, SettingError::new("train", "batch", found, expected)));
+            }
+            sources.push((stage.first, source));
+        }
+        Ok(Self { size: size.unwrap_or_default(), stages: sources, current: 0 })
+    }
+
+    /// Examples of each update.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The next batch is written whole, for the program's inputs no longer hold what they were given.
+    pub(super) fn forget(&mut self) {
+        self.stages[self.current].1.forget();
+    }
+
+    /// Writes batch number `number` of the stage that update number `step` belongs to into the program's inputs.
+    pub(super) fn fill(
+        &mut self,
+        step: u64,
+        number: u64,
+        program: &Program,
+        workspace: &mut Workspace,
+    ) -> Result<(), RunError> {
+        let n_begun = self.stages.partition_point(|(first, _)| *first <= step);
+        let stage = n_begun.checked_sub(1).expect("the first stage begins at step 0");
+        let source = &mut self.stages[stage].1;
+        if stage != self.current {
+            source.forget();
+            self.current = stage;
+        }
+        match source {
+            Source::Split { data, order } => match order.rows(number, self.size, data.len()) {
+                Some(rows) => data.fill(program, workspace, rows),
+                None => Ok(()),
+            },
+            Source::Endless { endless, examples, rows } => {
+                endless.fill(number * self.size as u64, examples);
+                examples.fill(program, workspace, rows)
+            }
+        }
+    }
+}
+
+impl<'a> Source<'a> {
+    /// The examples of a task, with the number of them in an update.
+    fn new(batch: Batch, task: &'a Task, seed: u32) -> Result<(usize, Self), SettingError> {
         let wrong = |found: &str, expected: &str| Err(SettingError::new("train", "batch", found, expected));
         if let Some(endless) = &task.endless {
             let Batch::Size(size @ 1..) = batch else {
                 return wrong("full", "a number of examples, because the task's examples have no end");
             };
             let examples = endless.buffer(size);
-            return Ok(Self { size, source: Source::Endless { endless, examples, rows: (0..size).collect() } });
+            return Ok((size, Self::Endless { endless, examples, rows: (0..size).collect() }));
         }
         let data = match task.split("train") {
             Some(split) if !split.data.is_empty() => &split.data,
@@ -51,25 +116,13 @@ impl<'a> Batches<'a> {
             }
             Batch::Size(size) => (size, Order::Mini { seed, epoch: None, order: Vec::new() }),
         };
-        Ok(Self { size, source: Source::Split { data, order } })
+        Ok((size, Self::Split { data, order }))
     }
 
-    /// Examples of each update.
-    pub(super) fn size(&self) -> usize {
-        self.size
-    }
-
-    /// Writes the examples of update number `step` into the program's inputs.
-    pub(super) fn fill(&mut self, step: u64, program: &Program, workspace: &mut Workspace) -> Result<(), RunError> {
-        match &mut self.source {
-            Source::Split { data, order } => match order.rows(step, self.size, data.len()) {
-                Some(rows) => data.fill(program, workspace, rows),
-                None => Ok(()),
-            },
-            Source::Endless { endless, examples, rows } => {
-                endless.fill(step * self.size as u64, examples);
-                examples.fill(program, workspace, rows)
-            }
+    /// From now on the program's inputs hold something else.
+    fn forget(&mut self) {
+        if let Self::Split { order: Order::Full { is_given, .. }, .. } = self {
+            *is_given = false;
         }
     }
 }
@@ -138,13 +191,13 @@ mod tests {
             config.prepare(0, std::path::Path::new("")).unwrap()
         };
         let few = task(serde_json::json!({ "kind": "digit_addition", "digits": 1, "train_examples": 10 }));
-        let error = Batches::new(Batch::Size(11), &few, 0).unwrap_err();
+        let error = Batches::new(Batch::Size(11), &[Stage::whole(&few)], 0).unwrap_err();
         assert_eq!(
             error.to_string(),
             "train.batch is 11; expected \"full\" or 1 to 10, the number of training examples"
         );
         let endless = task(serde_json::json!({ "kind": "digit_addition", "digits": 1 }));
-        let error = Batches::new(Batch::Full, &endless, 0).unwrap_err();
+        let error = Batches::new(Batch::Full, &[Stage::whole(&endless)], 0).unwrap_err();
         assert_eq!(
             error.to_string(),
             "train.batch is full; expected a number of examples, because the task's examples have no end"

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::entropy_sgd::EntropySgdConfig;
 use super::rate::RateSchedule;
 use super::schedule::CheckpointSchedule;
-use crate::SettingError;
+use crate::{AttackConfig, SettingError};
 
 /// Settings of training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,6 +73,10 @@ pub struct TrainConfig {
     /// Inner steps of `entropy_sgd`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entropy: Option<EntropySgdConfig>,
+    /// Trains on adversarial examples alone: each batch is moved at the weights of its update (Madry et al. 2018,
+    /// equation 2.1, with projected gradient ascent for the inner maximum).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adversarial: Option<AttackConfig>,
     /// Update number t, counted from 0, uses `learning_rate`·min(t/`warmup_steps`, 1), as in the code of Nanda et al.
     /// 2023: with a warm-up the first update moves nothing, but fills the optimiser's moments. 0 is no warm-up.
     #[serde(default)]
@@ -86,6 +90,10 @@ pub struct TrainConfig {
     pub stop_below: Option<StopBelow>,
     /// When to hand over a checkpoint.
     pub checkpoints: CheckpointSchedule,
+    /// Further checkpoints, one where the training loss of a batch is first below each of these values, which descend: of
+    /// the weights after the update with that loss.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checkpoint_below: Vec<f64>,
 }
 
 /// When to end a training before its last step: `{ loss = 1e-3, for = 100 }`.
@@ -181,6 +189,9 @@ impl TrainConfig {
             }
             None => {}
         }
+        if let Some(adversarial) = &self.adversarial {
+            adversarial.attack()?;
+        }
         if let Some(clip) = self.clip_norm {
             within("clip_norm", clip, clip.is_finite() && clip > 0.0, "a finite number above 0")?;
         }
@@ -211,6 +222,17 @@ impl TrainConfig {
         if self.steps == 0 {
             return Err(wrong("steps", 0, "at least 1"));
         }
+        let below = &self.checkpoint_below;
+        if let Some(value) = below.iter().find(|value| !value.is_finite()) {
+            return Err(wrong("checkpoint_below", value, "finite losses"));
+        }
+        if let Some([first, second]) = below.array_windows().find(|[first, second]| first <= second) {
+            return Err(wrong(
+                "checkpoint_below",
+                format!("{first}, {second}"),
+                "losses in descending order, each once",
+            ));
+        }
         self.checkpoints.check(self.steps)
     }
 
@@ -218,7 +240,8 @@ impl TrainConfig {
         let adams = [OptimizerKind::Adam, OptimizerKind::Adamw];
         let (sgd, rmsprop) = (OptimizerKind::Sgd, OptimizerKind::Rmsprop);
         let (natural, entropy) = (OptimizerKind::NaturalGradient, OptimizerKind::EntropySgd);
-        let given: [(_, _, &[_], _); 9] = [
+        let first_order = [sgd, rmsprop, adams[0], adams[1], entropy];
+        let given: [(_, _, &[_], _); 10] = [
             ("betas", self.betas.is_some(), &adams, "adam or adamw"),
             ("alpha", self.alpha.is_some(), &[rmsprop], "rmsprop"),
             ("eps", self.eps.is_some(), &[adams[0], adams[1], rmsprop], "adam, adamw or rmsprop"),
@@ -226,6 +249,8 @@ impl TrainConfig {
             ("nesterov", self.nesterov.is_some(), &[sgd], "sgd"),
             ("damping", self.damping.is_some(), &[natural, OptimizerKind::Kfac], "natural_gradient or kfac"),
             ("entropy", self.entropy.is_some(), &[entropy], "entropy_sgd"),
+            // The Fisher matrix of the others is that of the examples as they are.
+            ("adversarial", self.adversarial.is_some(), &first_order, "sgd, adam, adamw, rmsprop or entropy_sgd"),
             // A penalty would have to enter the metric of the one and the inner steps of the other.
             (
                 "weight_decay",
@@ -410,6 +435,10 @@ mod tests {
                 json!({"optimizer": "entropy_sgd", "entropy": {"scope": 0.1}, "temperature": 1.0}),
                 "train.temperature is given; expected it only with optimizer = another one, for it has noise",
             ),
+            (
+                json!({"checkpoint_below": [0.1, 1.0]}),
+                "train.checkpoint_below is 0.1, 1; expected losses in descending order, each once",
+            ),
             (json!({"clip_norm": 0.0}), "train.clip_norm is 0; expected a finite number above 0"),
             (json!({"temperature": -1.0}), "train.temperature is -1; expected a finite number, at least 0"),
             (json!({"step_every": 3}), "train.step_every is given; expected it only with schedule = step"),
@@ -462,6 +491,7 @@ mod tests {
             json!({"batch": 32, "checkpoints": [0, 7], "betas": [0.9, 0.98]}),
             json!({"schedule": "one_cycle", "no_decay": ["bias"], "clip_norm": 1.0, "temperature": 0.1}),
             json!({"stop_below": {"loss": 0.1, "for": 3}, "freeze": ["embed"]}),
+            json!({"checkpoint_below": [1.0, 0.1], "adversarial": {"norm": "l2", "radius": 0.1, "steps": 3}}),
         ] {
             let config: TrainConfig = serde_json::from_value(settings(&changes)).unwrap();
             config.check().unwrap();

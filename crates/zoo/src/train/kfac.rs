@@ -104,7 +104,7 @@ impl<'a> Kfac<'a> {
         gradient: &[f32],
     ) -> Result<bool, RunError> {
         let Self { program, workspace, batches, layers, .. } = self;
-        batches.fill(step, program, workspace)?;
+        batches.fill(step, step, program, workspace)?;
         for output in 0..self.n_outputs {
             workspace.floats_mut(program, OUTPUT)?[0] = output as f32;
             program.run(workspace, weights)?;

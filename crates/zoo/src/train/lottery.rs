@@ -2,6 +2,33 @@
 
 use ontogeny_graph::{Param, ParamSpace};
 
+use super::selection;
+use crate::SettingError;
+
+/// Which weights a ticket keeps: of every parameter the share `keep` of largest magnitude in `weights`, and all of those
+/// that are not pruned, biases, norms and what `except` names as `no_decay` does. True where a weight is kept.
+///
+/// Weights of a ticket that was trained are 0 where it was pruned, and go first again: rounds of pruning are tickets of
+/// tickets.
+///
+/// # Errors
+/// A share that is not above 0 and at most 1, or a word that names no parameter.
+///
+/// # Panics
+/// If `weights` has another length than the space.
+pub fn ticket(space: &ParamSpace, weights: &[f32], keep: f64, except: &[String]) -> Result<Vec<bool>, SettingError> {
+    if !(keep > 0.0 && keep <= 1.0) {
+        return Err(SettingError::new("start.prune", "keep", keep.to_string(), "a share above 0, at most 1"));
+    }
+    let words: Vec<String> = ["bias", "norm"].map(str::to_owned).into_iter().chain(except.iter().cloned()).collect();
+    let spared =
+        selection::select(space, "except", &words).map_err(|error| SettingError { section: "start.prune", ..error })?;
+    let is_spared = |param: &Param| spared.iter().any(|range| range.contains(&param.range.start));
+    let mut is_kept = vec![true; space.len()];
+    prune_smallest(space, weights, &mut is_kept, |param| if is_spared(param) { 0.0 } else { 1.0 - keep });
+    Ok(is_kept)
+}
+
 /// Prunes, of every parameter, the share `share_of` it (0 to 1) of its weights that are still kept: those of smallest
 /// magnitude, of equal ones the first. `is_kept` has an entry for each weight.
 ///
@@ -44,6 +71,34 @@ mod tests {
 
     fn is_matrix(param: &Param) -> bool {
         param.name.rsplit('.').next() == Some("W")
+    }
+
+    #[test]
+    fn a_ticket_keeps_the_largest_weights_of_each_matrix_and_all_biases() {
+        let network =
+            serde_json::from_value(json!({"kind": "mlp", "sizes": [20, 10, 4], "activation": "relu"})).unwrap();
+        let interface = Interface::Vectors { inputs: 20, outputs: 4, loss: VectorLoss::CrossEntropy, image: None };
+        let model = Model::new(network, interface).unwrap();
+        let (space, weights) = (model.space(), model.initial_weights(3));
+        let is_kept = ticket(space, &weights, 0.3, &["layers.1".to_owned()]).unwrap();
+        for param in space.iter() {
+            let n_kept = is_kept[param.range.clone()].iter().filter(|&&kept| kept).count();
+            let expected = if param.name == "layers.0.W" { 60 } else { param.range.len() };
+            assert_eq!(n_kept, expected, "{}", param.name);
+        }
+        // A ticket of a ticket is a part of it.
+        let smaller = ticket(space, &rewind(&weights, &is_kept), 0.1, &["layers.1".to_owned()]).unwrap();
+        assert!(smaller.iter().zip(&is_kept).all(|(smaller, larger)| *larger || !smaller));
+        assert_eq!(smaller.iter().filter(|&&kept| kept).count(), space.len() - 180);
+        for (keep, except, message) in [
+            (0.0, "bias", "start.prune.keep is 0; expected a share above 0, at most 1"),
+            (1.5, "bias", "start.prune.keep is 1.5; expected a share above 0, at most 1"),
+            (f64::NAN, "bias", "start.prune.keep is NaN; expected a share above 0, at most 1"),
+            (0.5, "attn", "start.prune.except is attn; expected `bias`, `norm`, or parts"),
+        ] {
+            let error = ticket(space, &weights, keep, &[except.to_owned()]).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
     }
 
     /// Remaining weights of LeNet-300-100 after k rounds, (0.8ᵏ·265,200 + 0.9ᵏ·1,000)/266,200: table 1 and figure 4 of the paper

@@ -3,6 +3,7 @@
 mod batches;
 mod config;
 mod entropy_sgd;
+mod error;
 mod kfac;
 mod lottery;
 mod mask;
@@ -13,19 +14,20 @@ mod positive_definite;
 mod rate;
 mod schedule;
 mod selection;
+mod stage;
 
 pub use config::{Batch, OptimizerKind, StopBelow, TrainConfig};
 pub use entropy_sgd::EntropySgdConfig;
-pub use lottery::{density, prune_smallest, rewind};
+pub use error::{ResumeError, TrainError, TrainerError};
+pub use lottery::{density, prune_smallest, rewind, ticket};
 pub use policy_gradient::{PolicyTrainer, policy_interface};
 pub use rate::RateSchedule;
 pub use schedule::{CheckpointSchedule, Spacing};
+pub use stage::Stage;
 
 use std::ops::ControlFlow;
 
-use ontogeny_graph::{
-    Gradient, Graph, GraphError, Node, ParamSpace, Program, Purpose, RunError, Stream, Threads, Workspace, add_normals,
-};
+use ontogeny_graph::{Gradient, Graph, Node, ParamSpace, Program, Purpose, Stream, Threads, Workspace, add_normals};
 
 use self::batches::Batches;
 use self::entropy_sgd::InnerSteps;
@@ -33,18 +35,29 @@ use self::kfac::Kfac;
 use self::mask::Mask;
 use self::natural_gradient::NaturalGradient;
 use self::optimizer::Optimizer;
-use crate::{Interface, Model, NetworkConfig, Nodes, SettingError, Task, memory};
+use crate::interface::InputColumn;
+use crate::{Adversary, Attack, Interface, Model, NetworkConfig, Nodes, SettingError, Task, memory};
 
-/// Trains a model on a data set; owns the compiled program and its memory.
+/// Trains a model on the data of a task, or of several one after another; owns the compiled program and its memory.
 #[derive(Debug)]
 pub struct Trainer<'a> {
     config: TrainConfig,
     batches: Batches<'a>,
+    /// Where checkpoints are handed over: those of the configuration, and the first step of every stage.
+    schedule: Vec<u64>,
+    /// Steps at which the optimiser's buffers start anew, ascending.
+    restarts: Vec<u64>,
+    /// First step of the last stage.
+    last_stage: u64,
     optimizer: Optimizer,
     /// The updates that are not a rule for each weight alone.
     natural: Option<NaturalGradient<'a>>,
     kfac: Option<Kfac<'a>>,
     inner: Option<InnerSteps>,
+    /// What moves the inputs of every batch.
+    adversary: Option<(Adversary, Attack)>,
+    /// The inputs of the program.
+    columns: Vec<InputColumn>,
     /// Weights that `freeze` or a mask hold where they are.
     mask: Mask,
     seed: u32,
@@ -63,8 +76,11 @@ pub struct TrainState {
     pub weights: Vec<f32>,
     /// The optimiser's named buffers, each as long as the weights.
     pub buffers: Vec<(&'static str, Vec<f32>)>,
-    /// Updates in a row, up to the last one, whose loss was below that of `stop_below`; 0 without that setting.
+    /// Updates in a row, up to the last one, whose loss was below that of `stop_below`; 0 without that setting, and before
+    /// the last stage.
     pub n_below: u64,
+    /// Steps of the checkpoints of `checkpoint_below` that were reached, of the first values first.
+    pub below_steps: Vec<u64>,
 }
 
 /// What a training reports, in order.
@@ -100,107 +116,19 @@ pub enum TrainOutcome {
     Stopped,
 }
 
-/// Why a trainer cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainerError {
-    /// A setting out of range.
-    #[error(transparent)]
-    Setting(#[from] SettingError),
-    /// The graph of model and loss cannot be compiled.
-    #[error("failed to compile the training step")]
-    Graph(#[from] GraphError),
-    /// More memory than there is.
-    #[error(
-        "a training step needs at least {bytes} bytes of memory, more than are free; make the network or the batch smaller"
-    )]
-    OutOfMemory {
-        /// What it needs.
-        bytes: usize,
-    },
-}
-
-/// Why a saved state cannot be continued.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ResumeError {
-    /// More steps than the training has.
-    #[error("the saved state is at step {found}; expected at most {n_steps}, the steps of this training")]
-    Step {
-        /// Step of the state.
-        found: u64,
-        /// Steps of the training.
-        n_steps: u64,
-    },
-    /// Other buffers than the optimiser's.
-    #[error("the saved state has the optimiser buffers {found:?}; expected {expected:?}")]
-    Buffers {
-        /// Names in the state.
-        found: Vec<String>,
-        /// Names of the optimiser.
-        expected: Vec<&'static str>,
-    },
-    /// Of another network.
-    #[error("`{name}` of the saved state has {found} values; expected {expected}")]
-    Length {
-        /// `weights` or a buffer.
-        name: String,
-        /// Its length.
-        found: usize,
-        /// Parameters of the model.
-        expected: usize,
-    },
-}
-
-/// Why a training stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError<E> {
-    /// The loss or the weights are no longer numbers.
-    #[error(
-        "training stopped at step {step}: {found}; the first such value arose at `{node}`; lower the learning rate"
-    )]
-    NonFinite {
-        /// Updates done.
-        step: u64,
-        /// What was seen.
-        found: String,
-        /// The first node, or the parameter, that held one.
-        node: String,
-    },
-    /// The Fisher matrix of a natural gradient has no inverse.
-    #[error(
-        "training stopped at step {step}: the Fisher matrix plus train.damping = {damping} is not positive definite; raise the damping"
-    )]
-    Singular {
-        /// Updates done.
-        step: u64,
-        /// What was added to the diagonal.
-        damping: f64,
-    },
-    /// The data do not fit the program.
-    #[error("failed at step {step}")]
-    Run {
-        /// Updates done.
-        step: u64,
-        /// What did not fit.
-        source: RunError,
-    },
-    /// The caller's own error, from its event function.
-    #[error(transparent)]
-    Caller(E),
-}
-
 impl TrainState {
     /// The state before the first update, of a network of `n` weights.
     fn first(config: &TrainConfig, n: usize, weights: Vec<f32>) -> Result<Self, ResumeError> {
         let names = optimizer::buffer_names(config).iter();
         let buffers = names.map(|&name| (name.to_owned(), vec![0.0; n])).collect();
-        Self::again(config, n, (0, 0), weights, buffers)
+        Self::again(config, n, (0, 0, Vec::new()), weights, buffers)
     }
 
-    /// A state from its parts, `step` and `n_below` first.
+    /// A state from its parts, `step`, `n_below` and `below_steps` first.
     fn again(
         config: &TrainConfig,
         n: usize,
-        (step, n_below): (u64, u64),
+        (step, n_below, mut below_steps): (u64, u64, Vec<u64>),
         weights: Vec<f32>,
         buffers: Vec<(String, Vec<f32>)>,
     ) -> Result<Self, ResumeError> {
@@ -223,7 +151,9 @@ impl TrainState {
             }
         }
         let values = buffers.into_iter().map(|(_, values)| values);
-        Ok(Self { step, weights, buffers: expected.iter().copied().zip(values).collect(), n_below })
+        // No update takes memory.
+        below_steps.reserve_exact(config.checkpoint_below.len());
+        Ok(Self { step, weights, buffers: expected.iter().copied().zip(values).collect(), n_below, below_steps })
     }
 
     /// Names the first weight that is no number.
@@ -250,6 +180,22 @@ impl<'a> Trainer<'a> {
         Self::with_loss(model, task, config, seed, |_, nodes| nodes.loss)
     }
 
+    /// As [`Trainer::new`], on the tasks of several stages one after another. The network, the number of examples in a
+    /// batch and the schedule of the learning rate are those of the whole training; batches and noise stay functions of
+    /// the seed and the step. Every stage's first step is a checkpoint.
+    ///
+    /// # Errors
+    /// As for [`Trainer::new`], or stages that are out of order, whose tasks ask for different networks, or whose full
+    /// batches are of different sizes.
+    pub fn with_stages(
+        model: &Model,
+        stages: &[Stage<'a>],
+        config: &TrainConfig,
+        seed: u32,
+    ) -> Result<Self, TrainerError> {
+        Self::build(model, stages, config, seed, |_, nodes| nodes.loss)
+    }
+
     /// As [`Trainer::new`], with the loss that `loss` makes of the model's nodes, such as one with a further term. It
     /// must be a scalar and declare neither parameters nor inputs.
     ///
@@ -262,8 +208,19 @@ impl<'a> Trainer<'a> {
         seed: u32,
         loss: impl FnOnce(&mut Graph, &Nodes) -> Node,
     ) -> Result<Self, TrainerError> {
+        Self::build(model, &[Stage::whole(task)], config, seed, loss)
+    }
+
+    fn build(
+        model: &Model,
+        stages: &[Stage<'a>],
+        config: &TrainConfig,
+        seed: u32,
+        loss: impl FnOnce(&mut Graph, &Nodes) -> Node,
+    ) -> Result<Self, TrainerError> {
         config.check()?;
-        let batches = Batches::new(config.batch, task, seed)?;
+        stage::check(stages, config.steps)?;
+        let batches = Batches::new(config.batch, stages, seed)?;
         let fits = |bytes| if memory::is_free(bytes) { Ok(()) } else { Err(TrainerError::OutOfMemory { bytes }) };
         let (mut graph, nodes) = model.graph(batches.size());
         let natural = if config.optimizer == OptimizerKind::NaturalGradient {
@@ -273,14 +230,14 @@ impl<'a> Trainer<'a> {
                 return Err(SettingError::new("train", "optimizer", "natural_gradient", expected).into());
             }
             fits(n.saturating_mul(n * size_of::<f64>()))?;
-            let batches = Batches::new(config.batch, task, seed)?;
+            let batches = Batches::new(config.batch, stages, seed)?;
             Some(NaturalGradient::new(&graph, &nodes, n, batches, config.damping())?)
         } else {
             None
         };
         let kfac = match (config.optimizer, model.network(), model.interface()) {
             (OptimizerKind::Kfac, NetworkConfig::Mlp(_), Interface::Vectors { loss, .. }) => {
-                let batches = Batches::new(config.batch, task, seed)?;
+                let batches = Batches::new(config.batch, stages, seed)?;
                 Some(Kfac::new(&graph, &nodes, model.space(), loss, batches, config.damping())?)
             }
             (OptimizerKind::Kfac, ..) => {
@@ -298,16 +255,36 @@ impl<'a> Trainer<'a> {
         let mask = Mask::holding(&selection::select(model.space(), "freeze", &config.freeze)?);
         let inner = config.entropy.map(|entropy| InnerSteps::new(entropy, model.space().len()));
         let program = Program::compile(&graph, &[(LOSS, loss)], Gradient::All(loss))?;
-        fits(program.workspace_bytes())?;
+        let adversary = match &config.adversarial {
+            Some(adversarial) => {
+                let attack = adversarial.attack()?;
+                let mut trained = stages.iter().filter_map(|stage| stage.task.split("train"));
+                trained.try_for_each(|split| Adversary::check_bounds(&split.data, &attack))?;
+                Some((Adversary::with_batch(model, batches.size())?, attack))
+            }
+            None => None,
+        };
+        let attack_bytes = adversary.as_ref().map_or(0, |(adversary, _)| adversary.workspace_bytes());
+        fits(program.workspace_bytes().saturating_add(attack_bytes))?;
         let workspace = Workspace::new(&program);
         let threads = Threads::one();
+        let mut schedule = config.checkpoints.steps(config.steps);
+        schedule.extend(stages.iter().map(|stage| stage.first));
+        schedule.sort_unstable();
+        schedule.dedup();
+        let restarts = stages.iter().filter(|stage| stage.restarts_optimizer).map(|stage| stage.first).collect();
         Ok(Self {
             config: config.clone(),
             batches,
+            schedule,
+            restarts,
+            last_stage: stages.last().map_or(0, |stage| stage.first),
             optimizer,
             natural,
             kfac,
             inner,
+            adversary,
+            columns: model.interface().columns(),
             mask,
             seed,
             program,
@@ -338,6 +315,11 @@ impl<'a> Trainer<'a> {
         self.program.space()
     }
 
+    /// Steps of the checkpoints that a whole training hands over, ascending.
+    pub fn checkpoint_steps(&self) -> &[u64] {
+        &self.schedule
+    }
+
     /// Examples of each update: a batch, or one for each inner step of entropy-SGD.
     pub fn examples_per_update(&self) -> u64 {
         self.batches.size() as u64 * self.inner.as_ref().map_or(1, |inner| inner.config.steps)
@@ -346,6 +328,9 @@ impl<'a> Trainer<'a> {
     /// From now on `threads` share the work of every update; the bits are those of one thread.
     pub fn set_threads(&mut self, threads: &Threads) {
         self.workspace.set_threads(&self.program, threads);
+        if let Some((adversary, _)) = &mut self.adversary {
+            adversary.set_threads(threads);
+        }
         self.threads = threads.clone();
     }
 
@@ -367,8 +352,9 @@ impl<'a> Trainer<'a> {
         weights: Vec<f32>,
         buffers: Vec<(String, Vec<f32>)>,
         n_below: u64,
+        below_steps: Vec<u64>,
     ) -> Result<TrainState, ResumeError> {
-        TrainState::again(&self.config, self.program.space().len(), (step, n_below), weights, buffers)
+        TrainState::again(&self.config, self.program.space().len(), (step, n_below, below_steps), weights, buffers)
     }
 
     /// Trains from `state` to the last step. `on_event` gets every event and may stop the training by
@@ -384,8 +370,8 @@ impl<'a> Trainer<'a> {
         state: &mut TrainState,
         mut on_event: impl FnMut(TrainEvent<'_>) -> Result<ControlFlow<()>, E>,
     ) -> Result<TrainOutcome, TrainError<E>> {
-        let (config, space) = (self.config.clone(), self.program.space().clone());
-        run_updates(&config, &space, state, &mut on_event, |state, rate| self.update(state, rate))
+        let (config, schedule, space) = (self.config.clone(), self.schedule.clone(), self.program.space().clone());
+        run_updates((&config, &schedule), &space, state, &mut on_event, |state, rate| self.update(state, rate))
     }
 
     /// One update; returns the loss and the norm of the gradient before it.
@@ -396,7 +382,8 @@ impl<'a> Trainer<'a> {
         } else {
             self.plain_update(state, learning_rate)?
         };
-        if let Some(stop) = self.config.stop_below {
+        // What an earlier stage has learned is no reason to end before the last one.
+        if let Some(stop) = self.config.stop_below.filter(|_| step >= self.last_stage) {
             state.n_below = if f64::from(loss) < stop.loss { state.n_below + 1 } else { 0 };
         }
         state.step = step + 1;
@@ -406,7 +393,12 @@ impl<'a> Trainer<'a> {
     fn plain_update<E>(&mut self, state: &mut TrainState, learning_rate: f64) -> Result<(f32, f64), TrainError<E>> {
         let step = state.step;
         let (loss, gradient_norm) = self.evaluate(step, step, &state.weights)?;
-        let Self { config, program, workspace, optimizer, natural, kfac, mask, seed, threads, .. } = self;
+        let Self { config, program, workspace, optimizer, natural, kfac, mask, seed, threads, restarts, .. } = self;
+        // A function of the step, so that who resumes at the first step of a stage does the same.
+        let restart = restarts.iter().rev().find(|&&restart| restart <= step).copied().unwrap_or(0);
+        if restart == step {
+            state.buffers.iter_mut().for_each(|(_, values)| values.fill(0.0));
+        }
         let (gradient, weights) = (workspace.gradient(program), &mut state.weights);
         mask.remember(weights);
         let failed = |source| TrainError::Run { step, source };
@@ -416,7 +408,8 @@ impl<'a> Trainer<'a> {
             }
             (_, Some(kfac)) => kfac.update(step, learning_rate, weights, gradient).map_err(failed)?,
             (None, None) => {
-                optimizer.update(step, learning_rate as f32, weights, gradient, &mut state.buffers, threads);
+                let n_before = step - restart;
+                optimizer.update(n_before, learning_rate as f32, weights, gradient, &mut state.buffers, threads);
                 true
             }
         };
@@ -464,8 +457,16 @@ impl<'a> Trainer<'a> {
     /// the held weights, and clipped.
     fn evaluate<E>(&mut self, step: u64, batch: u64, weights: &[f32]) -> Result<(f32, f64), TrainError<E>> {
         let failed = |source| TrainError::Run { step, source };
-        let Self { config, program, workspace, batches, mask, threads, .. } = self;
-        batches.fill(batch, program, workspace).map_err(failed)?;
+        let Self { config, program, workspace, batches, adversary, columns, mask, threads, .. } = self;
+        if adversary.is_some() {
+            batches.forget();
+        }
+        batches.fill(step, batch, program, workspace).map_err(failed)?;
+        if let Some((adversary, attack)) = adversary {
+            adversary
+                .attack_batch(weights, attack, (program, workspace), columns)
+                .map_err(|source| TrainError::Attack { step, source })?;
+        }
         program.run(workspace, weights).map_err(failed)?;
         let loss = workspace.output(program, LOSS)[0];
         if !loss.is_finite() {
@@ -483,20 +484,20 @@ impl<'a> Trainer<'a> {
 }
 
 /// Makes updates by `update`, which gives the loss and the norm of the gradient at a learning rate, from `state` to the
-/// last step of the configuration, and reports them. See [`Trainer::run`].
+/// last step of the configuration, and reports them, with checkpoints at the steps of `schedule`. See [`Trainer::run`].
 fn run_updates<E>(
-    config: &TrainConfig,
+    (config, schedule): (&TrainConfig, &[u64]),
     space: &ParamSpace,
     state: &mut TrainState,
     on_event: &mut dyn FnMut(TrainEvent<'_>) -> Result<ControlFlow<()>, E>,
     mut update: impl FnMut(&mut TrainState, f64) -> Result<(f32, f64), TrainError<E>>,
 ) -> Result<TrainOutcome, TrainError<E>> {
     let n_steps = config.steps;
-    let schedule = config.checkpoints.steps(n_steps);
     loop {
         let step = state.step;
         let has_converged = config.stop_below.is_some_and(|stop| state.n_below >= stop.n_updates);
-        if has_converged || schedule.binary_search(&step).is_ok() {
+        let is_below = state.below_steps.last() == Some(&step);
+        if has_converged || is_below || schedule.binary_search(&step).is_ok() {
             state.check_weights(space)?;
             if on_event(TrainEvent::Checkpoint(state)).map_err(TrainError::Caller)?.is_break() {
                 return Ok(TrainOutcome::Stopped);
@@ -510,6 +511,9 @@ fn run_updates<E>(
         }
         let learning_rate = config.learning_rate_at(step);
         let (loss, gradient_norm) = update(state, learning_rate)?;
+        while config.checkpoint_below.get(state.below_steps.len()).is_some_and(|&value| f64::from(loss) < value) {
+            state.below_steps.push(state.step);
+        }
         let event = TrainEvent::Step { step, n_steps, loss, learning_rate, gradient_norm, state };
         if on_event(event).map_err(TrainError::Caller)?.is_break() {
             return Ok(TrainOutcome::Stopped);

@@ -64,7 +64,7 @@ impl<'a> NaturalGradient<'a> {
     ) -> Result<bool, RunError> {
         let Self { curvature, workspace, batches, matrix, direction, product, .. } = self;
         let n = weights.len();
-        batches.fill(step, curvature.program(), workspace)?;
+        batches.fill(step, step, curvature.program(), workspace)?;
         for (i, row) in matrix.chunks_exact_mut(n).enumerate() {
             direction[i] = 1.0;
             curvature.multiply(workspace, weights, direction, product)?;

@@ -74,9 +74,15 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
         if matches!(config.rule(0.0), Rule::Own) {
             return Err(wrong("optimizer", "another", "`sgd`, `adam`, `adamw` or `rmsprop` for policies").into());
         }
-        if config.stop_below.is_some() || config.temperature > 0.0 {
-            let key = if config.stop_below.is_some() { "stop_below" } else { "temperature" };
-            return Err(wrong(key, "given", "nothing: policies are trained without").into());
+        for (key, is_given) in [
+            ("stop_below", config.stop_below.is_some()),
+            ("temperature", config.temperature > 0.0),
+            ("adversarial", config.adversarial.is_some()),
+            ("checkpoint_below", !config.checkpoint_below.is_empty()),
+        ] {
+            if is_given {
+                return Err(wrong(key, "given", "nothing: policies are trained without").into());
+            }
         }
         if model.interface() != policy_interface(environment) {
             let expected = format!(
@@ -149,7 +155,7 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
         weights: Vec<f32>,
         buffers: Vec<(String, Vec<f32>)>,
     ) -> Result<TrainState, ResumeError> {
-        TrainState::again(&self.config, self.program.space().len(), (step, 0), weights, buffers)
+        TrainState::again(&self.config, self.program.space().len(), (step, 0, Vec::new()), weights, buffers)
     }
 
     /// Trains from `state` to the last update, as [`Trainer::run`](super::Trainer::run).
@@ -162,7 +168,8 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
         mut on_event: impl FnMut(TrainEvent<'_>) -> Result<ControlFlow<()>, F>,
     ) -> Result<TrainOutcome, TrainError<F>> {
         let (config, space) = (self.config.clone(), self.program.space().clone());
-        run_updates(&config, &space, state, &mut on_event, |state, rate| self.update(state, rate))
+        let schedule = config.checkpoints.steps(config.steps);
+        run_updates((&config, &schedule), &space, state, &mut on_event, |state, rate| self.update(state, rate))
     }
 
     /// Estimates minus the gradient of the expected return from the episodes of update number `update`, and gives their mean return.
