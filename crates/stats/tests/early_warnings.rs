@@ -11,7 +11,7 @@ fn rates(kind: Kind, n_series: u64, n: usize, surrogates: Surrogates) -> [Share;
     let settings = WarningSettings { surrogates, n_surrogates: 399, ..WarningSettings::default() };
     let answers = in_parallel(n_series, |seed| {
         let values = series(kind, n, &mut Random::new(31_000_000 + 1_000 * kind as u64 + seed));
-        let found = early_warnings(&values, &settings).unwrap();
+        let found = early_warnings(&values, &settings).expect("long enough");
         (found.variance_trend.p_value <= 0.05, found.autocorrelation_trend.p_value <= 0.05)
     });
     let share = |of: &dyn Fn(&(bool, bool)) -> bool| Share::of(&answers.iter().map(of).collect::<Vec<_>>());

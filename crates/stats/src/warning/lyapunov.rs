@@ -65,7 +65,7 @@ fn check(matrix: &[f64], noise: &[f64]) -> Result<usize, ArrayError> {
 }
 
 fn symmetric(sigma: &[f64], n: usize) -> Vec<f64> {
-    (0..n * n).map(|ij| (sigma[ij] + sigma[ij % n * n + ij / n]) / 2.0).collect()
+    (0..n * n).map(|ij| f64::midpoint(sigma[ij], sigma[ij % n * n + ij / n])).collect()
 }
 
 #[cfg(test)]
