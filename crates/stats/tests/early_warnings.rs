@@ -37,7 +37,8 @@ fn false_alarms_keep_to_the_level() {
 #[test]
 fn a_fold_is_announced() {
     let [variance, lag, _] = rates(Kind::Fold, 100, 200, Surrogates::Autoregressive);
-    assert!(variance.n_found >= 80 || lag.n_found >= 80, "variance {variance}, autocorrelation {lag}");
+    // 154 of 200 and 55 of 200 on other seeds; four standard errors of 100 series below these.
+    assert!(variance.n_found >= 60 && lag.n_found >= 10, "variance {variance}, autocorrelation {lag}");
 }
 
 #[test]

@@ -83,8 +83,8 @@ pub struct EarlyWarnings {
 /// Kendall's τ of each is compared with those of surrogates.
 ///
 /// Hand over the values up to the moment of the warning and no others: within them, the trend looks
-/// both ways. A rise is no proof of a bifurcation: noise that grows raises the variance, and systems
-/// whose modes are far from orthogonal raise both (the documentation has the rates).
+/// both ways. A rise is no proof of a bifurcation: noise that grows raises the variance, and so do
+/// modes that are far from orthogonal (`docs/early-warnings.md` has the rates).
 ///
 /// # Errors
 /// Fewer than 20 values, one that is not finite, values that do not vary about their trend, or a setting
