@@ -17,7 +17,9 @@ pub(crate) fn symmetric_eigen(mut matrix: Vec<f64>, n: usize, n_vectors: usize) 
     debug_assert_eq!(matrix.len(), n * n);
     let largest = (0..n).flat_map(|i| matrix[i * n..=i * n + i].iter()).fold(0.0_f64, |a, x| a.max(x.abs()));
     let scale = if largest > 0.0 { largest } else { 1.0 };
-    matrix.iter_mut().for_each(|x| *x /= scale);
+    for x in &mut matrix {
+        *x /= scale;
+    }
     let Tridiagonal { mut diagonal, mut off_diagonal, reflectors } = tridiagonalise(matrix, n);
     let mut rows: Vec<Vec<f64>> = vec![];
     if n_vectors > 0 {
@@ -61,7 +63,9 @@ fn tridiagonalise(mut a: Vec<f64>, n: usize) -> Tridiagonal {
         off_diagonal.push(-length.copysign(v[0]));
         v[0] += length.copysign(v[0]);
         let norm = (v.iter().map(|x| x * x).sum::<f64>() / 2.0).sqrt();
-        v.iter_mut().for_each(|x| *x /= norm);
+        for x in &mut v {
+            *x /= norm;
+        }
         // p = A₂₂ v from the lower triangle, then A₂₂ − v wᵀ − w vᵀ with w = p − (vᵀp / 2) v.
         let mut p = vec![0.0; m];
         for i in 0..m {

@@ -17,6 +17,7 @@
 //! | How does that curve bend, and around which points does it turn? | [`plane_curve`], [`forms`] |
 //! | Do fluctuations announce a transition, and in which direction? | [`early_warnings`], [`window_modes`], [`marker_index`] |
 //! | How long before a transition, at how many false alarms? | [`alarm_rates`] |
+//! | Which sharp transitions add up to this smooth curve? | [`sigmoid_sum`], [`component_shares`], [`log_log_fit`] |
 //!
 //! Training steps are `f64` in their original unit everywhere; the analyses work in
 //! x = ln(step + 1).
@@ -54,6 +55,8 @@ mod stage_change;
 mod array_error;
 mod eigen;
 mod essential;
+mod linear_system;
+mod parts;
 mod spectrum;
 mod warning;
 
@@ -75,6 +78,10 @@ pub use gini::gini;
 pub use multiple::benjamini_hochberg;
 pub use order::{median, quantile};
 pub use partition::{Partition, SegmentCount, SegmentShape, partition};
+pub use parts::{
+    ComponentShare, LogLogFit, MIN_COMPONENT_POINTS, Sigmoid, SigmoidSum, SigmoidSumSettings, component_shares,
+    half_time, log_log_fit, quantisation_exponents, sigmoid_sum, unlearned_mass, zipf_frequencies,
+};
 pub use series::{Series, SeriesError};
 pub use special::{normal_cdf, normal_quantile};
 pub use stage::{Boundary, BoundaryKind, MIN_STAGE_POINTS, StageSettings, stage_boundaries};

@@ -11,7 +11,7 @@ fn rates(kind: Kind, n_series: u64, n: usize, surrogates: Surrogates) -> [Share;
     let settings = WarningSettings { surrogates, n_surrogates: 399, ..WarningSettings::default() };
     let answers = in_parallel(n_series, |seed| {
         let values = series(kind, n, &mut Random::new(31_000_000 + 1_000 * kind as u64 + seed));
-        let found = early_warnings(&values, &settings).unwrap();
+        let found = early_warnings(&values, &settings).expect("long enough");
         (found.variance_trend.p_value <= 0.05, found.autocorrelation_trend.p_value <= 0.05)
     });
     let share = |of: &dyn Fn(&(bool, bool)) -> bool| Share::of(&answers.iter().map(of).collect::<Vec<_>>());
@@ -37,7 +37,8 @@ fn false_alarms_keep_to_the_level() {
 #[test]
 fn a_fold_is_announced() {
     let [variance, lag, _] = rates(Kind::Fold, 100, 200, Surrogates::Autoregressive);
-    assert!(variance.n_found >= 80 || lag.n_found >= 80, "variance {variance}, autocorrelation {lag}");
+    // 154 of 200 and 55 of 200 on other seeds; four standard errors of 100 series below these.
+    assert!(variance.n_found >= 60 && lag.n_found >= 10, "variance {variance}, autocorrelation {lag}");
 }
 
 #[test]

@@ -58,7 +58,7 @@ pub fn curve_errors(
 }
 
 /// Weights of the unsmoothed values in slope and bend at point i, from the first value that counts.
-pub(super) fn derivative_weights(x: &[f64], smoother: &Smoother, i: usize) -> (Vec<f64>, Vec<f64>) {
+fn derivative_weights(x: &[f64], smoother: &Smoother, i: usize) -> (Vec<f64>, Vec<f64>) {
     let stencil = Stencil::new(x, i);
     let rows: Vec<_> = (0..STENCIL).map(|j| smoother.weights(stencil.first + j)).collect();
     let first = rows.iter().map(|r| r.0).min().unwrap_or(0);

@@ -1,19 +1,18 @@
-//! Candidate forms: times at which the trajectory turns in every principal plane at once.
+//! Candidate forms: points at which the trajectory turns in every principal plane at once.
 
-use super::curve::{CurvePoint, Stencil, plane_curve};
-use super::curve_error::{coordinate_noise, derivative_weights};
+use super::curve::{CurvePoint, cusps, plane_curve};
+use super::curve_error::coordinate_noise;
 use super::smoother::Smoother;
 use super::surrogate_curves::{PhaseCurves, walk_curve};
 use crate::array_error::{ArrayError, enough, length, setting};
 use crate::random::Stream;
-use std::f64::consts::{FRAC_PI_2, PI, TAU};
+use std::ops::Range;
 
 /// Purposes of the random streams.
 const PHASE_STREAM: u64 = 62;
 const WALK_STREAM: u64 = 63;
-/// A direction is known where the velocity is so many standard errors from zero: then it is wrong by
-/// more than a third of a radian once in a hundred times (χ² with two degrees of freedom).
-const CLEAR: f64 = 3.0;
+/// A form lasts as long as the turn is at least this share of its largest.
+const LASTING: f64 = 0.9;
 
 /// Settings of [`forms`].
 #[derive(Debug, Clone, PartialEq)]
@@ -22,8 +21,9 @@ pub struct FormSettings {
     pub first_width: f64,
     /// See `first_width`.
     pub last_width: f64,
-    /// A turn is measured over this many widths on either side. Default 3.
-    pub half_window: f64,
+    /// A turn in a plane is measured between points at this distance before and after, in units of the
+    /// root-mean-square radius of the trajectory in the plane. Default 0.25.
+    pub arm: f64,
     /// Curves drawn from each of the two nulls. Default 199.
     pub n_draws: usize,
     /// At most so many candidates. Default 6.
@@ -37,20 +37,20 @@ pub struct FormSettings {
 impl FormSettings {
     /// The default settings for a smoothing of these widths.
     pub fn smoothed(first_width: f64, last_width: f64) -> Self {
-        Self { first_width, last_width, half_window: 3.0, n_draws: 199, n_forms: 6, walk_dimensions: 30, seed: 0 }
+        Self { first_width, last_width, arm: 0.25, n_draws: 199, n_forms: 6, walk_dimensions: 30, seed: 0 }
     }
 }
 
-/// A time at which the trajectory turns in all planes of principal components.
+/// A point at which the trajectory turns in all planes of principal components.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Form {
-    /// Its coordinate: the middle of the turns, half of each lying before it.
+    /// Its coordinate: the middle of `lower` and `upper`.
     pub x: f64,
-    /// A quarter of the turns lies before.
+    /// From here the turn is at least nine tenths of its largest,
     pub lower: f64,
-    /// A quarter of the turns lies after.
+    /// to here.
     pub upper: f64,
-    /// The smallest turn among the planes, in radians.
+    /// The smallest turn among the planes, in radians, where it is largest.
     pub turn: f64,
     /// Share of random walks, of their PCA and the same search, with a turn as large anywhere.
     pub p_walk: f64,
@@ -60,7 +60,7 @@ pub struct Form {
     /// the planes of the centres of turning.
     pub point: Vec<f64>,
     /// How far the planes disagree about it: the largest distance of a centre's coordinate from
-    /// the mean, divided by the mean radius. One point f* for all planes makes this small.
+    /// the mean, in units of the coordinates. One point f* for all planes makes this small.
     pub spread: f64,
     /// What happens in each plane.
     pub planes: Vec<FormPair>,
@@ -71,11 +71,10 @@ pub struct Form {
 pub struct FormPair {
     /// The two components, from 0.
     pub components: [usize; 2],
-    /// By how much the tangent turns over the window, in radians.
+    /// Angle between the way in and the way out, in [0, π].
     pub turn: f64,
-    /// Whether it turns by more than a right angle from one point to the next whose direction is
-    /// clear of noise: a cusp. Otherwise it wraps around the centre of the osculating circle at the
-    /// vertex in the window.
+    /// Whether the tangent turns about between two neighbouring points: a cusp. Otherwise the curve wraps
+    /// around the centre of its osculating circle at the vertex.
     pub is_cusp: bool,
     /// The centre: of the osculating circle at the vertex, or the cusp itself.
     pub centre: [f64; 2],
@@ -83,14 +82,15 @@ pub struct FormPair {
     pub radius: f64,
 }
 
-/// At most `n_forms` candidate forms of a trajectory, the most significant first.
+/// At most `n_forms` candidate forms of a trajectory, the one with the largest turn first.
 ///
 /// A *form* is a point of function space that the trajectory wraps around: in each plane of two
 /// components its projection is a cusp of the curve, or the centre of the osculating circle at a
-/// vertex, where the evolute has a cusp (Hoogland et al. 2024, versions 1 and 2). Here candidates are
-/// windows in which the smoothed tangent turns in all planes, ranked by the smallest of these turns.
-/// Directions count only where the velocity is clear of noise, so a standstill between two
-/// movements is a single turn. Each candidate is judged by the largest such turn of curves from two
+/// vertex, where the evolute has a cusp (Hoogland et al. 2024, versions 1 and 2). Candidates here are
+/// the places where the smoothed curve turns in all planes, ranked by the smallest of these turns. A turn
+/// is the angle between the ways in and out over a fixed distance in the plane, whatever time they take:
+/// a standstill between two movements is one turn, and wiggles smaller than the distance are none.
+/// Each candidate is judged by the largest such turn of curves from two
 /// nulls, which are smoothed and searched in the same way; p-values are for the whole search.
 ///
 /// `x` is the coordinate of the points (index or ln(step + 1)), `scores[k][t]` component k at point t,
@@ -102,142 +102,112 @@ pub struct FormPair {
 pub fn forms(x: &[f64], scores: &[Vec<f64>], settings: &FormSettings) -> Result<Vec<Form>, ArrayError> {
     enough("points of the trajectory", x.len(), 8)?;
     setting("the number of components", scores.len() as f64, (2..=5).contains(&scores.len()), "2 to 5")?;
-    setting("half_window", settings.half_window, settings.half_window > 0.0, "a positive number")?;
-    for width in [settings.first_width, settings.last_width] {
-        setting("the width of the smoothing", width, width > 0.0, "a positive number")?;
-    }
+    setting("arm", settings.arm, settings.arm > 0.0 && settings.arm.is_finite(), "a positive number")?;
     for component in scores {
         length("a component", component.len(), x.len())?;
     }
     let smoother = Smoother::gaussian(x, settings.first_width, settings.last_width)?;
     let noise = scores.iter().map(|s| coordinate_noise(x, s)).collect::<Result<Vec<f64>, _>>()?;
-    let search = Search::new(x, &smoother, settings.half_window);
-    let turns = search.turns(scores, &noise);
-    let candidates = search.peaks(&turns, settings.n_forms);
+    let search = |scores: &[Vec<f64>]| Search::new(scores.iter().map(|s| smoother.smooth(s)).collect(), settings.arm);
+    let observed = search(scores);
+    let candidates = observed.peaks(settings.n_forms);
     if candidates.is_empty() {
         return Ok(vec![]);
     }
     let phases = PhaseCurves::new(scores)?;
-    let largest = |curve: &[Vec<f64>]| -> Result<f64, ArrayError> {
-        let noise = curve.iter().map(|s| coordinate_noise(x, s)).collect::<Result<Vec<f64>, _>>()?;
-        Ok(search.smallest_turns(&search.turns(curve, &noise)).into_iter().fold(0.0, f64::max))
-    };
     let (mut of_phases, mut of_walks) = (vec![], vec![]);
     for draw in 0..settings.n_draws as u64 {
-        of_phases.push(largest(&phases.draw(&mut Stream::new(settings.seed, PHASE_STREAM, draw)))?);
+        let curve = phases.draw(&mut Stream::new(settings.seed, PHASE_STREAM, draw));
+        of_phases.push(search(&curve).largest());
         let mut stream = Stream::new(settings.seed, WALK_STREAM, draw);
-        of_walks.push(largest(&walk_curve(scores, &noise, settings.walk_dimensions, &mut stream))?);
+        of_walks.push(search(&walk_curve(scores, &noise, settings.walk_dimensions, &mut stream)).largest());
     }
-    let smooth: Vec<Vec<f64>> = scores.iter().map(|s| smoother.smooth(s)).collect();
     let p_value =
         |null: &[f64], turn: f64| (1 + null.iter().filter(|n| **n >= turn).count()) as f64 / (null.len() + 1) as f64;
-    let mut found = vec![];
-    for (centre, turn) in candidates {
-        let mut form = search.describe(&turns, &smooth, centre)?;
-        (form.turn, form.p_phases, form.p_walk) = (turn, p_value(&of_phases, turn), p_value(&of_walks, turn));
-        found.push(form);
-    }
-    Ok(found)
+    let describe = |i: usize| -> Result<Form, ArrayError> {
+        let turn = observed.smallest[i];
+        let mut form = observed.describe(x, i)?;
+        (form.p_phases, form.p_walk) = (p_value(&of_phases, turn), p_value(&of_walks, turn));
+        Ok(form)
+    };
+    candidates.into_iter().map(describe).collect()
 }
 
-/// The running direction of the tangent in one plane.
-struct PlaneTurns {
-    components: [usize; 2],
-    /// Total turn up to each point, right turns negative; the direction is carried on where it is lost in noise.
-    direction: Vec<f64>,
+/// The turn at one point in one plane, and the points where its ways in and out begin and end.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    angle: f64,
+    from: usize,
+    to: usize,
 }
 
-struct Search<'a> {
-    x: &'a [f64],
-    /// First value and weights of the smoothed slope at each point.
-    slopes: Vec<(usize, Vec<f64>)>,
-    /// First and last point of the window around each point.
-    windows: Vec<(usize, usize)>,
-    half_widths: Vec<f64>,
+struct Search {
+    /// Smoothed components.
+    curve: Vec<Vec<f64>>,
+    /// Each pair of components, and its turn at every point; none where the curve does not go far enough.
+    planes: Vec<([usize; 2], Vec<Option<Turn>>)>,
+    /// Smallest turn among the planes, zero where one has none.
+    smallest: Vec<f64>,
 }
 
-impl<'a> Search<'a> {
-    fn new(x: &'a [f64], smoother: &Smoother, half_window: f64) -> Self {
-        let slope = |i: usize| {
-            let stencil = Stencil::new(x, i);
-            let first = (0..super::curve::STENCIL).map(|j| smoother.weights(stencil.first + j).0).min();
-            (first.unwrap_or(0), derivative_weights(x, smoother, i).0)
-        };
-        let half_widths: Vec<f64> = smoother.widths().iter().map(|w| half_window * w).collect();
-        let window = |i: usize| {
-            let first = x.partition_point(|at| *at < x[i] - half_widths[i]);
-            (first.min(i), (x.partition_point(|at| *at <= x[i] + half_widths[i]) - 1).max(i))
-        };
-        Self { x, slopes: (0..x.len()).map(slope).collect(), windows: (0..x.len()).map(window).collect(), half_widths }
-    }
-
-    fn turns(&self, scores: &[Vec<f64>], noise: &[f64]) -> Vec<PlaneTurns> {
-        let velocity = |values: &Vec<f64>| -> Vec<f64> {
-            let at =
-                |(first, weights): &(usize, Vec<f64>)| weights.iter().zip(&values[*first..]).map(|(w, v)| w * v).sum();
-            self.slopes.iter().map(at).collect()
-        };
-        let norms: Vec<f64> = self.slopes.iter().map(|(_, w)| w.iter().map(|w| w * w).sum::<f64>().sqrt()).collect();
-        let velocities: Vec<Vec<f64>> = scores.iter().map(velocity).collect();
+impl Search {
+    fn new(curve: Vec<Vec<f64>>, arm: f64) -> Self {
         let mut planes = vec![];
-        for b in 1..scores.len() {
+        for b in 1..curve.len() {
             for a in 0..b {
-                let (mut total, mut before): (f64, Option<f64>) = (0.0, None);
-                let direction = (0..self.x.len()).map(|i| {
-                    let (u, v) = (velocities[a][i], velocities[b][i]);
-                    let clear = |v: f64, noise: f64| if noise > 0.0 { v / (noise * norms[i]) } else { v * f64::MAX };
-                    if clear(u, noise[a]).hypot(clear(v, noise[b])) > CLEAR {
-                        let angle = v.atan2(u);
-                        let turn = before.map_or(0.0, |before| wrapped(angle - before));
-                        (total, before) = (total + turn, Some(angle));
-                    }
-                    total
-                });
-                planes.push(PlaneTurns { components: [a, b], direction: direction.collect() });
+                planes.push(([a, b], turns(&curve[a], &curve[b], arm)));
             }
         }
-        planes
+        let smallest = |i: usize| {
+            let angles = planes.iter().map(|(_, turns)| turns[i].map_or(0.0, |turn| turn.angle));
+            angles.fold(f64::INFINITY, f64::min)
+        };
+        Self { smallest: (0..curve[0].len()).map(smallest).collect(), planes, curve }
     }
 
-    /// At each point, the smallest turn over its window among the planes.
-    fn smallest_turns(&self, planes: &[PlaneTurns]) -> Vec<f64> {
-        let turn =
-            |plane: &PlaneTurns, (first, last): (usize, usize)| (plane.direction[last] - plane.direction[first]).abs();
-        let smallest = |w: &(usize, usize)| planes.iter().map(|p| turn(p, *w)).fold(f64::INFINITY, f64::min);
-        self.windows.iter().map(smallest).collect()
+    fn largest(&self) -> f64 {
+        self.smallest.iter().fold(0.0, |a, b| a.max(*b))
     }
 
-    /// Points with the largest turns, no two within a window of each other, and the turns.
-    fn peaks(&self, planes: &[PlaneTurns], n: usize) -> Vec<(usize, f64)> {
-        let turns = self.smallest_turns(planes);
-        let mut order: Vec<usize> = (0..turns.len()).filter(|&i| turns[i] > 0.0).collect();
-        order.sort_by(|&i, &j| turns[j].total_cmp(&turns[i]).then(i.cmp(&j)));
+    /// Around point i, where the smallest turn is at least nine tenths of that at i.
+    fn lasting(&self, i: usize) -> Range<usize> {
+        let lasts = |j: &usize| self.smallest[*j] >= LASTING * self.smallest[i];
+        let first = (0..i).rev().take_while(lasts).last().unwrap_or(i);
+        first..(i + 1..self.smallest.len()).take_while(lasts).last().unwrap_or(i) + 1
+    }
+
+    /// From the beginning of the earliest way in to the end of the latest way out.
+    fn extent(&self, i: usize) -> (usize, usize) {
+        let turns = || self.planes.iter().filter_map(|(_, turns)| turns[i]);
+        (turns().map(|t| t.from).min().unwrap_or(i), turns().map(|t| t.to).max().unwrap_or(i))
+    }
+
+    /// Points with the largest turns, none within the ways in and out of another.
+    fn peaks(&self, n: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.smallest.len()).filter(|&i| self.smallest[i] > 0.0).collect();
+        order.sort_by(|&i, &j| self.smallest[j].total_cmp(&self.smallest[i]).then(i.cmp(&j)));
         let mut kept: Vec<usize> = vec![];
         for i in order {
-            let reach = |j: usize| self.half_widths[i] + self.half_widths[j];
-            if kept.len() < n && kept.iter().all(|&j| (self.x[i] - self.x[j]).abs() > reach(j)) {
+            let is_apart = |&j: &usize| {
+                let (from, to) = self.extent(j);
+                i < from || i > to
+            };
+            if kept.len() < n && kept.iter().all(is_apart) {
                 kept.push(i);
             }
         }
-        kept.into_iter().map(|i| (i, turns[i])).collect()
+        kept
     }
 
-    fn describe(&self, planes: &[PlaneTurns], smooth: &[Vec<f64>], i: usize) -> Result<Form, ArrayError> {
-        let (first, last) = self.windows[i];
-        // How much of the turns falls between each two points, planes counting alike.
-        let mut shares = vec![0.0; last - first];
-        for plane in planes {
-            let steps: Vec<f64> =
-                plane.direction[first..=last].windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
-            let sum: f64 = steps.iter().sum();
-            shares.iter_mut().zip(&steps).for_each(|(share, step)| *share += step / sum.max(f64::MIN_POSITIVE));
-        }
-        let x_at = |part: f64| self.x_of_share(first, &shares, part * planes.len() as f64);
+    fn describe(&self, x: &[f64], i: usize) -> Result<Form, ArrayError> {
+        let lasting = self.lasting(i);
+        let (lower, upper) = (x[lasting.start], x[lasting.end - 1]);
         let mut found = vec![];
-        for plane in planes {
-            found.push(self.in_plane(plane, smooth, first, last)?);
+        for (components, turns) in &self.planes {
+            let turn = turns[i].unwrap_or(Turn { angle: 0.0, from: i, to: i });
+            found.push(in_plane(x, &self.curve, *components, turn)?);
         }
-        let mut estimates = vec![vec![]; smooth.len()];
+        let mut estimates = vec![vec![]; self.curve.len()];
         for pair in &found {
             for side in 0..2 {
                 estimates[pair.components[side]].push(pair.centre[side]);
@@ -245,68 +215,48 @@ impl<'a> Search<'a> {
         }
         let point: Vec<f64> = estimates.iter().map(|e| e.iter().sum::<f64>() / e.len() as f64).collect();
         let distances = estimates.iter().zip(&point).flat_map(|(e, p)| e.iter().map(move |e| (e - p).abs()));
-        let radius = found.iter().map(|f| f.radius).sum::<f64>() / found.len() as f64;
-        let apart = distances.fold(0.0, f64::max);
-        Ok(Form {
-            x: x_at(0.5),
-            lower: x_at(0.25),
-            upper: x_at(0.75),
-            turn: 0.0,
-            p_walk: 1.0,
-            p_phases: 1.0,
-            point,
-            spread: if apart == 0.0 { 0.0 } else { apart / radius },
-            planes: found,
-        })
-    }
-
-    /// Where so much of the turns lies behind, between two points by a straight line.
-    fn x_of_share(&self, first: usize, shares: &[f64], part: f64) -> f64 {
-        let mut behind = 0.0;
-        for (j, share) in shares.iter().enumerate() {
-            if behind + share >= part && *share > 0.0 {
-                let (from, to) = (self.x[first + j], self.x[first + j + 1]);
-                return from + (part - behind) / share * (to - from);
-            }
-            behind += share;
-        }
-        self.x[first + shares.len()]
-    }
-
-    fn in_plane(
-        &self,
-        plane: &PlaneTurns,
-        smooth: &[Vec<f64>],
-        first: usize,
-        last: usize,
-    ) -> Result<FormPair, ArrayError> {
-        let [a, b] = plane.components;
-        let curve = plane_curve(self.x, &smooth[a], &smooth[b])?;
-        let turn = plane.direction[last] - plane.direction[first];
-        let sharpest = (first..last)
-            .max_by(|&i, &j| {
-                let step = |i: usize| (plane.direction[i + 1] - plane.direction[i]).abs();
-                step(i).total_cmp(&step(j))
-            })
-            .unwrap_or(first);
-        let is_cusp = (plane.direction[last.min(sharpest + 1)] - plane.direction[sharpest]).abs() > FRAC_PI_2;
-        // The slowest point of a cusp, otherwise the vertex that turns most in the direction of the turn.
-        let along = |p: &CurvePoint| p.curvature * turn.signum();
-        let window = &curve[first..=last];
-        let cusp = window.iter().min_by(|p, q| p.speed().total_cmp(&q.speed()));
-        let vertex = window.iter().filter(|p| p.curvature.is_finite()).max_by(|p, q| along(p).total_cmp(&along(q)));
-        let (centre, radius) = match (is_cusp, cusp, vertex) {
-            (false, _, Some(CurvePoint { centre: Some(centre), radius, .. })) => (*centre, *radius),
-            (_, Some(cusp), _) => (cusp.position, 0.0),
-            _ => (curve[first].position, 0.0),
-        };
-        Ok(FormPair { components: plane.components, turn: turn.abs(), is_cusp, centre, radius })
+        let spread = distances.fold(0.0, f64::max);
+        let x = f64::midpoint(lower, upper);
+        Ok(Form { x, lower, upper, turn: self.smallest[i], p_walk: 1.0, p_phases: 1.0, point, spread, planes: found })
     }
 }
 
-/// The angle between −π and π.
-fn wrapped(angle: f64) -> f64 {
-    angle - TAU * ((angle + PI) / TAU).floor()
+/// At each point, the angle between the way from the last point before that is `arm` radii away, and the way to
+/// the first such point after.
+fn turns(first: &[f64], second: &[f64], arm: f64) -> Vec<Option<Turn>> {
+    let n = first.len();
+    let mean = |v: &[f64]| v.iter().sum::<f64>() / n as f64;
+    let spread = |v: &[f64], m: f64| v.iter().map(|x| (x - m) * (x - m)).sum::<f64>() / n as f64;
+    let square = arm * arm * (spread(first, mean(first)) + spread(second, mean(second)));
+    let way = |i: usize, j: usize| (first[j] - first[i], second[j] - second[i]);
+    let at = |i: usize| {
+        let is_away = |j: &usize| {
+            let (a, b) = way(i, *j);
+            a * a + b * b > square
+        };
+        let from = (0..i).rev().find(is_away)?;
+        let to = (i + 1..n).find(is_away)?;
+        let ((a, b), (c, d)) = (way(from, i), way(i, to));
+        Some(Turn { angle: (a * d - b * c).atan2(a * c + b * d).abs(), from, to })
+    };
+    (0..n).map(at).collect()
+}
+
+fn in_plane(x: &[f64], smooth: &[Vec<f64>], components: [usize; 2], turn: Turn) -> Result<FormPair, ArrayError> {
+    let [a, b] = components;
+    let curve = plane_curve(x, &smooth[a], &smooth[b])?;
+    let window = &curve[turn.from..=turn.to];
+    let at_cusp = cusps(&x[turn.from..=turn.to], window);
+    let slowest = window.iter().min_by(|p, q| p.speed().total_cmp(&q.speed()));
+    let bends = |p: &&CurvePoint| p.curvature.is_finite();
+    let vertex = window.iter().filter(bends).max_by(|p, q| p.curvature.abs().total_cmp(&q.curvature.abs()));
+    let is_cusp = !at_cusp.is_empty();
+    let (centre, radius) = match (is_cusp, slowest, vertex) {
+        (false, _, Some(CurvePoint { centre: Some(centre), radius, .. })) => (*centre, *radius),
+        (_, Some(slowest), _) => (slowest.position, 0.0),
+        _ => (curve[turn.from].position, 0.0),
+    };
+    Ok(FormPair { components, turn: turn.angle, is_cusp, centre, radius })
 }
 
 #[cfg(test)]
@@ -357,8 +307,10 @@ mod tests {
         assert!(!planes.is_cusp && (planes.radius - 2.0).abs() < 0.02, "{planes:?}");
         // Smoothing shrinks the circle by 1 − e^(−σ²/2), 0.1 %; the line at the ends adds as much.
         assert!(planes.centre[0].abs() < 0.02 && (planes.centre[1] - 1.0).abs() < 0.02);
-        // Six widths of 0.05 at unit angular speed.
-        assert!((planes.turn - 0.3).abs() < 0.02, "{}", planes.turn);
+        // Arms to points at distance d on a circle of radius R turn by 2 asin(d/2R); three radians of an arc have the
+        // variance 1 − (2 sin(1.5)/3)² of R² in all.
+        let arm = 0.25 * (1.0 - (2.0 * 1.5f64.sin() / 3.0).powi(2)).sqrt();
+        assert!((planes.turn - 2.0 * (arm / 2.0).asin()).abs() < 0.02, "{}", planes.turn);
     }
 
     #[test]
@@ -368,6 +320,6 @@ mod tests {
         assert_eq!(forms(&x, &scores, &settings).unwrap(), forms(&x, &scores, &settings).unwrap());
         assert!(forms(&x, &scores[..1], &settings).is_err());
         assert!(forms(&x[..5], &scores, &settings).is_err());
-        assert!(forms(&x, &scores, &FormSettings { half_window: 0.0, ..settings }).is_err());
+        assert!(forms(&x, &scores, &FormSettings { arm: 0.0, ..settings }).is_err());
     }
 }

@@ -85,7 +85,9 @@ impl TrajectoryPca {
         for vector in &mut vectors {
             let largest = vector.iter().fold(0.0_f64, |a, x| a.max(x.abs()));
             if vector.iter().find(|x| x.abs() > 1e-9 * largest).is_some_and(|x| *x > 0.0) {
-                vector.iter_mut().for_each(|x| *x = -*x);
+                for x in vector.iter_mut() {
+                    *x = -*x;
+                }
             }
         }
         let points = points
@@ -158,7 +160,9 @@ mod tests {
         let (mut a, mut b) = (axis(), axis());
         let unit = |v: &mut Vec<f64>| {
             let norm = product(v, v).sqrt();
-            v.iter_mut().for_each(|x| *x /= norm);
+            for x in v.iter_mut() {
+                *x /= norm;
+            }
         };
         unit(&mut a);
         let along = product(&a, &b);

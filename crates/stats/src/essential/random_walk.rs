@@ -154,7 +154,7 @@ mod tests {
         let (a, b) = (1.0, 5.0);
         let shares = random_walk_shares_of(&[a, b]).unwrap();
         let (trace, determinant): (f64, f64) = (2.0 * (a + b) / 3.0, a * b / 3.0);
-        let first = (trace + (trace * trace - 4.0 * determinant).sqrt()) / 2.0;
+        let first = f64::midpoint(trace, (trace * trace - 4.0 * determinant).sqrt());
         assert!((shares[0] - first / trace).abs() < 1e-14);
         assert!(random_walk_shares_of(&[1.0, 0.0]).is_err());
     }
@@ -174,9 +174,9 @@ mod tests {
         gram.add_columns(&walk, &[]).unwrap();
         let pca = gram.principal_components(3).unwrap();
         let exact = random_walk_shares(n_rows).unwrap();
-        for k in 0..3 {
-            let error = (2.0 / n_dimensions as f64).sqrt();
-            assert!((pca.shares[k] / exact[k] - 1.0).abs() < 4.0 * error, "{} {}", pca.shares[k], exact[k]);
+        let error = (2.0 / n_dimensions as f64).sqrt();
+        for (found, exact) in pca.shares.iter().zip(&exact) {
+            assert!((found / exact - 1.0).abs() < 4.0 * error, "{found} {exact}");
         }
         // First-order perturbation: component k mixes with l by √(λₖλₗ/D)/(λₖ − λₗ), here at most 0.03.
         assert!(pca.cosine_agreement().iter().all(|a| *a > 0.99), "{:?}", pca.cosine_agreement());

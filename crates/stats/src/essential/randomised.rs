@@ -211,7 +211,9 @@ fn orthonormal(matrix: &[f64], width: usize) -> Vec<f64> {
         }
         let length = norm(&column);
         if length > 1e-14 * largest {
-            column.iter_mut().for_each(|x| *x /= length);
+            for x in &mut column {
+                *x /= length;
+            }
             kept.push(column);
         }
     }

@@ -62,7 +62,9 @@ pub(super) fn walk_curve(
     let observed: f64 = scores.iter().map(|s| variance_sum(s)).sum();
     let scale = (observed / squares[..scores.len()].iter().sum::<f64>()).sqrt();
     for (component, noise) in walk.iter_mut().zip(noise) {
-        component.iter_mut().for_each(|x| *x = *x * scale + noise * stream.normal());
+        for x in component.iter_mut() {
+            *x = *x * scale + noise * stream.normal();
+        }
     }
     walk
 }
@@ -79,7 +81,9 @@ fn principal_axes(mut curve: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
     let m = curve.len();
     for component in &mut curve {
         let mean = component.iter().sum::<f64>() / component.len() as f64;
-        component.iter_mut().for_each(|x| *x -= mean);
+        for x in component.iter_mut() {
+            *x -= mean;
+        }
     }
     let mut products = vec![0.0; m * m];
     for i in 0..m {

@@ -117,7 +117,9 @@ pub fn dominant_mode(covariance: &[f64]) -> Result<DominantMode, ArrayError> {
 fn mode(mut direction: Vec<f64>, values: &[f64], total: f64) -> DominantMode {
     let largest = direction.iter().fold(0.0_f64, |a, b| if b.abs() > a.abs() { *b } else { a });
     if largest < 0.0 {
-        direction.iter_mut().for_each(|x| *x = -*x);
+        for x in &mut direction {
+            *x = -*x;
+        }
     }
     DominantMode {
         variance: values[0],
@@ -226,7 +228,9 @@ fn mode_of_residuals(residuals: &[f64], window: usize, n_units: usize) -> Domina
     }
     let norm = product(&direction, &direction).sqrt();
     if norm > 0.0 {
-        direction.iter_mut().for_each(|d| *d /= norm);
+        for d in &mut direction {
+            *d /= norm;
+        }
     }
     mode(direction, &found.values, total)
 }

@@ -83,8 +83,8 @@ pub struct EarlyWarnings {
 /// Kendall's τ of each is compared with those of surrogates.
 ///
 /// Hand over the values up to the moment of the warning and no others: within them, the trend looks
-/// both ways. A rise is no proof of a bifurcation: noise that grows raises the variance, and systems
-/// whose modes are far from orthogonal raise both (the documentation has the rates).
+/// both ways. A rise is no proof of a bifurcation: noise that grows raises the variance, and so do
+/// modes that are far from orthogonal (`docs/early-warnings.md` has the rates).
 ///
 /// # Errors
 /// Fewer than 20 values, one that is not finite, values that do not vary about their trend, or a setting
@@ -111,19 +111,17 @@ pub fn early_warnings(values: &[f64], settings: &WarningSettings) -> Result<Earl
     }
     let rolling = Rolling::of(&residuals, window);
     let observed = rolling.trends();
-    let surrogate: Box<dyn Fn(&mut Stream) -> Vec<f64>> = match settings.surrogates {
-        Surrogates::Autoregressive => {
-            let phi = RedNoise::new(&smoother, n).coefficient(&residuals);
-            Box::new(move |stream| detrend(&autoregression(n, phi, stream)))
-        }
-        Surrogates::Phases => {
-            let spectrum = Spectrum::of(&residuals);
-            Box::new(move |stream| spectrum.surrogate(stream))
-        }
+    let null = match settings.surrogates {
+        Surrogates::Autoregressive => Null::Autoregressive(RedNoise::new(&smoother, n).coefficient(&residuals)),
+        Surrogates::Phases => Null::Phases(Spectrum::of(&residuals)),
     };
     let mut counts = [Count::default(); 3];
     for draw in 0..settings.n_surrogates as u64 {
-        let drawn = surrogate(&mut Stream::new(settings.seed, SURROGATE_STREAM, draw));
+        let mut stream = Stream::new(settings.seed, SURROGATE_STREAM, draw);
+        let drawn = match &null {
+            Null::Autoregressive(phi) => detrend(&autoregression(n, *phi, &mut stream)),
+            Null::Phases(spectrum) => spectrum.surrogate(&mut stream),
+        };
         let trends = Rolling::of(&drawn, window).trends();
         for k in 0..3 {
             counts[k].add(if k == 2 { trends[k].abs() >= observed[k].abs() } else { trends[k] >= observed[k] });
@@ -143,6 +141,12 @@ pub fn early_warnings(values: &[f64], settings: &WarningSettings) -> Result<Earl
         autocorrelation: rolling.autocorrelation,
         skewness: rolling.skewness,
     })
+}
+
+/// What surrogates are made from.
+enum Null {
+    Autoregressive(f64),
+    Phases(Spectrum),
 }
 
 /// How many surrogates were as strong, of how many.

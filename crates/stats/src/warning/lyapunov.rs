@@ -1,6 +1,7 @@
 //! Stationary covariance of linear noisy systems, in continuous and discrete time.
 
 use crate::array_error::{ArrayError, enough, finite, length};
+use crate::linear_system::solve;
 
 /// Most units: the linear system has n² unknowns and takes n⁶ multiplications.
 const MAX_UNITS: usize = 40;
@@ -64,39 +65,7 @@ fn check(matrix: &[f64], noise: &[f64]) -> Result<usize, ArrayError> {
 }
 
 fn symmetric(sigma: &[f64], n: usize) -> Vec<f64> {
-    (0..n * n).map(|ij| (sigma[ij] + sigma[ij % n * n + ij / n]) / 2.0).collect()
-}
-
-/// Gaussian elimination with partial pivoting.
-pub(crate) fn solve(mut a: Vec<f64>, mut b: Vec<f64>) -> Result<Vec<f64>, ArrayError> {
-    let n = b.len();
-    let largest = a.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
-    for k in 0..n {
-        let pivot = (k..n).max_by(|&i, &j| a[i * n + k].abs().total_cmp(&a[j * n + k].abs())).unwrap_or(k);
-        if a[pivot * n + k].abs() <= 1e-14 * largest {
-            return Err(ArrayError::Constant { what: "a direction of the linear system" });
-        }
-        if pivot != k {
-            for j in k..n {
-                a.swap(k * n + j, pivot * n + j);
-            }
-            b.swap(k, pivot);
-        }
-        let (above, below) = a.split_at_mut((k + 1) * n);
-        let top = &above[k * n..];
-        for (i, row) in below.chunks_exact_mut(n).enumerate() {
-            let factor = row[k] / top[k];
-            if factor != 0.0 {
-                row[k..].iter_mut().zip(&top[k..]).for_each(|(r, t)| *r -= factor * t);
-                b[k + 1 + i] -= factor * b[k];
-            }
-        }
-    }
-    for k in (0..n).rev() {
-        let known: f64 = (k + 1..n).map(|j| a[k * n + j] * b[j]).sum();
-        b[k] = (b[k] - known) / a[k * n + k];
-    }
-    Ok(b)
+    (0..n * n).map(|ij| f64::midpoint(sigma[ij], sigma[ij % n * n + ij / n])).collect()
 }
 
 #[cfg(test)]

@@ -135,7 +135,9 @@ impl Fluctuations {
             if norm <= 1e-12 * largest {
                 return Err(ArrayError::Constant { what: "a unit about its straight line" });
             }
-            unit.iter_mut().for_each(|v| *v /= norm);
+            for v in &mut unit {
+                *v /= norm;
+            }
             units.push(unit);
             deviations.push(norm / ((x.len() - 2) as f64).sqrt());
         }
@@ -159,7 +161,9 @@ impl Fluctuations {
         let draw = |spectrum: &Spectrum| {
             let mut unit = spectrum.surrogate(stream);
             let norm = product(&unit, &unit).sqrt();
-            unit.iter_mut().for_each(|v| *v /= norm);
+            for v in &mut unit {
+                *v /= norm;
+            }
             unit
         };
         Self::correlated(spectra.iter().map(draw).collect(), self.deviations.clone())

@@ -14,46 +14,49 @@ pub(crate) enum Course {
     Waves,
     /// One sigmoid movement along a straight line, then rest.
     Straight,
-    /// A turn in all planes, made at once: from one movement to the next, with little rest between.
-    OneForm,
-    /// Three movements, with two turns between them.
-    TwoForms,
+    /// Five movements in five random directions, with a corner and a short rest between each two.
+    Corners,
 }
 
 impl Course {
-    /// Those without forms.
+    /// Those without corners.
     pub(crate) const NULL: [Self; 4] = [Self::Walk, Self::Relaxation, Self::Waves, Self::Straight];
-
-    /// Coordinates of the planted forms, of 10 in all.
-    pub(crate) fn forms(self) -> &'static [f64] {
-        match self {
-            Self::OneForm => &[4.75],
-            Self::TwoForms => &[3.5, 6.5],
-            _ => &[],
-        }
-    }
 }
 
-/// `n` evenly spaced coordinates from 0 to 10, and three components; every output has noise of this deviation.
-pub(crate) fn trajectory(
-    course: Course,
-    n: usize,
-    noise: f64,
-    random: &mut Random,
-) -> Result<(Vec<f64>, Vec<Vec<f64>>), ArrayError> {
+/// A simulated trajectory along its principal components.
+pub(crate) struct Trajectory {
+    /// Evenly spaced from 0 to 10.
+    pub(crate) x: Vec<f64>,
+    /// Three components.
+    pub(crate) scores: Vec<Vec<f64>>,
+    /// Where corners were planted, and the smallest angle that the two movements make there among the three planes.
+    pub(crate) corners: Vec<(f64, f64)>,
+}
+
+/// `n` points; every output has noise of this deviation.
+pub(crate) fn trajectory(course: Course, n: usize, noise: f64, random: &mut Random) -> Result<Trajectory, ArrayError> {
     const N_OUTPUTS: usize = 100;
+    const MIDDLES: [f64; 5] = [1.0, 3.0, 5.0, 7.0, 9.0];
     let x: Vec<f64> = (0..n).map(|i| 10.0 * i as f64 / (n - 1) as f64).collect();
-    let rise = |x: f64, middle: f64| 1.0 / (1.0 + (-(x - middle) / 0.35).exp());
-    let mut direction =
-        || -> Vec<f64> { (0..N_OUTPUTS).map(|_| random.normal() / (N_OUTPUTS as f64).sqrt()).collect() };
-    let axes: Vec<Vec<f64>> = (0..4).map(|_| direction()).collect();
-    // Along the axes: where movements lead; each turns by more than a right angle in every pair of axes.
-    let (middles, legs): (&[f64], &[[f64; 3]]) = match course {
-        Course::OneForm => (&[2.5, 7.0], &[[8.0, 5.0, -3.0], [2.0, -6.0, 3.5]]),
-        Course::TwoForms => (&[2.0, 5.0, 8.0], &[[8.0, 5.0, -3.0], [2.0, -6.0, 3.5], [7.0, 4.0, -3.0]]),
-        Course::Straight => (&[4.0], &[[8.0, 5.0, -3.0]]),
-        _ => (&[], &[]),
+    let rise = |x: f64, middle: f64| 1.0 / (1.0 + (-(x - middle) / 0.25).exp());
+    let mut direction = |size: f64| -> Vec<f64> {
+        (0..N_OUTPUTS).map(|_| size * random.normal() / (N_OUTPUTS as f64).sqrt()).collect()
     };
+    let drift = direction(1.0);
+    // Five directions span what the corners lie in; each movement is a random one of length about 8 in it.
+    let axes: Vec<Vec<f64>> = (0..5).map(|_| direction(1.0)).collect();
+    let legs: Vec<Vec<f64>> = (0..5)
+        .map(|_| {
+            let along: Vec<f64> = (0..5).map(|_| 8.0 / 5f64.sqrt() * random.normal()).collect();
+            (0..N_OUTPUTS).map(|d| along.iter().zip(&axes).map(|(a, axis)| a * axis[d]).sum()).collect()
+        })
+        .collect();
+    let n_legs = match course {
+        Course::Corners => 5,
+        Course::Straight => 1,
+        _ => 0,
+    };
+    let middles = if n_legs == 1 { &MIDDLES[2..3] } else { &MIDDLES[..n_legs] };
     let rates: Vec<f64> = (0..N_OUTPUTS).map(|_| 0.2 * 20f64.powf(random.uniform())).collect();
     let phases: Vec<[f64; 3]> = (0..N_OUTPUTS).map(|_| [random.uniform(), random.uniform(), random.normal()]).collect();
     let mut rows = vec![0.0; n * N_OUTPUTS];
@@ -66,18 +69,32 @@ pub(crate) fn trajectory(
                 Course::Relaxation => phases[d][2] * (1.0 - (-rates[d] * x[t]).exp()),
                 Course::Waves => {
                     let [frequency, phase, size] = phases[d];
-                    size * (std::f64::consts::TAU * (0.2 * frequency * x[t] + phase)).sin() + 0.1 * x[t] * axes[3][d]
+                    size * (std::f64::consts::TAU * (0.2 * frequency * x[t] + phase)).sin() + 0.1 * x[t] * drift[d]
                 }
-                _ => middles
-                    .iter()
-                    .zip(legs)
-                    .map(|(m, leg)| rise(x[t], *m) * (0..3).map(|k| leg[k] * axes[k][d]).sum::<f64>())
-                    .sum(),
+                _ => middles.iter().zip(&legs).map(|(m, leg)| rise(x[t], *m) * leg[d]).sum(),
             };
             rows[t * N_OUTPUTS + d] = value + noise * random.normal();
         }
     }
-    let mut gram = TrajectoryGram::new(n, 0)?;
-    gram.add_columns(&rows, &[])?;
-    Ok((x, gram.principal_components(3)?.scores))
+    // The ends of the movements, as points in the plane.
+    let mut places = vec![vec![0.0; N_OUTPUTS]];
+    for leg in &legs[..n_legs] {
+        let next = places[places.len() - 1].iter().zip(leg).map(|(p, l)| p + l).collect();
+        places.push(next);
+    }
+    let mut gram = TrajectoryGram::new(n, places.len())?;
+    gram.add_columns(&rows, &places.concat())?;
+    let pca = gram.principal_components(3)?;
+    let at = |i: usize, k: usize| pca.points[i].coordinates[k];
+    let corners = (1..n_legs)
+        .map(|i| {
+            let angle = |a: usize, b: usize| {
+                let (u, v) = (at(i, a) - at(i - 1, a), at(i, b) - at(i - 1, b));
+                let (w, z) = (at(i + 1, a) - at(i, a), at(i + 1, b) - at(i, b));
+                (u * z - v * w).atan2(u * w + v * z).abs()
+            };
+            (f64::midpoint(middles[i - 1], middles[i]), angle(0, 1).min(angle(0, 2)).min(angle(1, 2)))
+        })
+        .collect();
+    Ok(Trajectory { x, scores: pca.scores, corners })
 }
