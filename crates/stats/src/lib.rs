@@ -8,6 +8,7 @@
 //! | Have these chains converged, and how precise is their mean? | [`Chains`] |
 //! | Where does this series change, how sharply, how surely? | [`transitions`] |
 //! | What is the best cut into k segments, or at a price for each? | [`partition()`] |
+//! | Where does any signal change: costs, searches, penalties, tests? | [`changes`] |
 //! | Which of many such findings survive? | [`benjamini_hochberg`] |
 //! | Where does one stage end and the next begin? | [`stage_boundaries`] |
 //! | On which boundaries do several observables agree? | [`consensus`] |
@@ -26,6 +27,8 @@
 //! assert!(found[0].lower <= 90.0 && 90.0 <= found[0].upper);
 //! # Ok::<(), ontogeny_stats::SeriesError>(())
 //! ```
+
+pub mod changes;
 
 mod chains;
 mod drift;
