@@ -11,7 +11,7 @@
 //! | Where does any signal change: costs, searches, penalties, tests? | [`changes`] |
 //! | Which of many such findings survive? | [`benjamini_hochberg`] |
 //! | Where does one stage end and the next begin? | [`stage_boundaries`] |
-//! | On which boundaries do several observables agree? | [`consensus`] |
+//! | On which boundaries do several observables agree? | [`consensus`], [`weighted_consensus`] |
 //! | How few components carry this vector? | [`gini`] |
 //!
 //! Training steps are `f64` in their original unit everywhere; the analyses work in
@@ -54,7 +54,7 @@ mod random;
 mod special;
 
 pub use chains::{ChainError, Chains, MIN_DRAWS};
-pub use consensus::{ConsensusBoundary, consensus};
+pub use consensus::{ConsensusBoundary, consensus, weighted_consensus};
 pub use drift::Drift;
 pub use gini::gini;
 pub use multiple::benjamini_hochberg;
