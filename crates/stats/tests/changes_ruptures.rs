@@ -5,9 +5,9 @@
 
 use ontogeny_stats::Partition;
 use ontogeny_stats::changes::{
-    AbsoluteCost, ChangeError, Comparison, Divisor, GaussianCost, InterpolationCost, KernelCost, MeanCost, RankCost,
-    RegressionCost, SegmentCost, Signal, Stop, TrendCost, binary_segmentation, bottom_up, dynamic_programming, pelt,
-    sliding_window,
+    AbsoluteCost, ChangeError, Comparison, CostModel, Divisor, GaussianCost, InterpolationCost, KernelCost, MeanCost,
+    RankCost, RegressionCost, SegmentCost, Signal, Stop, TrendCost, binary_segmentation, bottom_up,
+    dynamic_programming, pelt, sliding_window,
 };
 use ontogeny_stats::median;
 use serde_json::Value;
@@ -163,12 +163,42 @@ struct Tally {
     tied: usize,
     better: usize,
     different: usize,
+    /// Equal with our own cost where it differs from ruptures'.
+    by_default: usize,
 }
 
 /// What a partition is judged by.
 fn objective(cost: &dyn SegmentCost, ends: &[usize], stop: Stop) -> f64 {
     let cuts = &ends[..ends.len() - 1];
     cost.sum(cuts) + if let Stop::Penalty(penalty) = stop { penalty * cuts.len() as f64 } else { 0.0 }
+}
+
+fn search(method: &str, cost: &dyn SegmentCost, stop: Stop, min_size: usize) -> Partition {
+    match (method, stop) {
+        ("dynp" | "kernel", Stop::Changes(k)) => dynamic_programming(cost, k + 1, min_size),
+        ("pelt" | "kernel", Stop::Penalty(penalty)) => pelt(cost, penalty, min_size),
+        ("binseg", stop) => binary_segmentation(cost, stop, min_size),
+        ("bottomup", stop) => bottom_up(cost, stop, min_size),
+        ("window" | "window_as_is", stop) => sliding_window(cost, 12, stop, min_size),
+        _ => panic!("no method {method}"),
+    }
+    .expect("ruptures can do it")
+}
+
+/// The cost as we have it where nobody asks for another.
+fn our_cost(model: &str, signal: &Signal) -> Box<dyn SegmentCost> {
+    let model = match model {
+        "l1" => CostModel::L1,
+        "l2" => CostModel::L2,
+        "normal" => CostModel::Normal,
+        "rank" => CostModel::Rank,
+        "rbf" => CostModel::Rbf(None),
+        "linear" => CostModel::Linear,
+        "clinear" => CostModel::ContinuousLinear,
+        "ar" => CostModel::Autoregressive(2),
+        _ => panic!("no cost {model}"),
+    };
+    model.of(signal).expect("the signal has points")
 }
 
 #[test]
@@ -190,15 +220,7 @@ fn segmentations_agree_break_for_break() {
             let (min_size, argument) = (case[2].as_u64().unwrap() as usize, case[4].as_f64().unwrap());
             let stop = if case[3] == "changes" { Stop::Changes(argument as usize) } else { Stop::Penalty(argument) };
             let cost = cost_of(model, method == "kernel", &signal, &at_indices).unwrap();
-            let found: Partition = match (method, stop) {
-                ("dynp" | "kernel", Stop::Changes(k)) => dynamic_programming(&cost, k + 1, min_size),
-                ("pelt" | "kernel", Stop::Penalty(penalty)) => pelt(&cost, penalty, min_size),
-                ("binseg", stop) => binary_segmentation(&cost, stop, min_size),
-                ("bottomup", stop) => bottom_up(&cost, stop, min_size),
-                ("window" | "window_as_is", stop) => sliding_window(&cost, 12, stop, min_size),
-                _ => panic!("no method {method}"),
-            }
-            .unwrap();
+            let found = search(method, &*cost, stop, min_size);
             let ends: Vec<usize> = found.change_points.iter().copied().chain([signal.n_points()]).collect();
             let theirs: Vec<usize> = numbers(&case[5]).iter().map(|&e| e as usize).collect();
             let (ours_value, their_value) = (objective(&*cost, &ends, stop), objective(&*cost, &theirs, stop));
@@ -211,7 +233,10 @@ fn segmentations_agree_break_for_break() {
             if (recorded - again).abs() > rounding {
                 failures.push(format!("{name} {case}: cost {again}"));
             }
+            let by_default = search(method, &*our_cost(model, &signal), stop, min_size);
+            let is_equal_by_default = by_default.change_points == theirs[..theirs.len() - 1];
             let tally = tallies.entry((method.to_owned(), model.to_owned())).or_default();
+            tally.by_default += usize::from(is_equal_by_default);
             if ends == theirs {
                 tally.equal += 1;
             } else if (ours_value - their_value).abs() <= rounding {
@@ -236,9 +261,15 @@ fn segmentations_agree_break_for_break() {
             }
         }
     }
-    println!("{:<14} {:<8} {:>6} {:>6} {:>7} {:>10}", "method", "cost", "equal", "tied", "better", "different");
+    println!(
+        "{:<14} {:<8} {:>6} {:>6} {:>7} {:>10} {:>11}",
+        "method", "cost", "equal", "tied", "better", "different", "by default"
+    );
     for ((method, model), t) in &tallies {
-        println!("{method:<14} {model:<8} {:>6} {:>6} {:>7} {:>10}", t.equal, t.tied, t.better, t.different);
+        println!(
+            "{method:<14} {model:<8} {:>6} {:>6} {:>7} {:>10} {:>11}",
+            t.equal, t.tied, t.better, t.different, t.by_default
+        );
     }
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }

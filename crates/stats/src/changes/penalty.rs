@@ -52,7 +52,7 @@ pub fn noise_levels(signal: &Signal) -> Result<Vec<NoiseLevel>, ChangeError> {
 /// penalty suits all; a dimension without noise stays as it is.
 ///
 /// # Errors
-/// As of [`noise_levels`], or where dividing by very little noise gives more than 1e100.
+/// As of [`noise_levels`], or where dividing by very little noise gives more than 1e70.
 pub fn in_noise_units(signal: &Signal) -> Result<Signal, ChangeError> {
     let scale = |level: &NoiseLevel| if level.deviation > 0.0 { level.long_run_variance().sqrt() } else { 1.0 };
     let scales: Vec<f64> = noise_levels(signal)?.iter().map(scale).collect();

@@ -241,7 +241,9 @@ impl Bench<'_> {
         let of_null = first_order(&scaled, POWER_PARAMETERS).max(0.0);
         let robust = self.model.phi(self.model.coefficient(&self.log.y, 0.0));
         let phi = (of_null + error(of_null)).min(robust + 3.0 * error(robust));
-        let noise = self.model.noise(&self.log.y, self.model.index_of(phi));
+        // Of the coefficients on the grid the one above: too little correlation makes false positives.
+        let above = self.model.index_of(phi - 1e-6) + 1;
+        let noise = self.model.noise(&self.log.y, above.min(self.model.n_coefficients() - 1));
         let least = 1e-9 * found.noise.deviation.iter().copied().fold(0.0, f64::max);
         let noise = noise.with_floor(least.max(f64::MIN_POSITIVE));
         let innovations = Whitener::new(&noise).apply(&(0..n), &rest);

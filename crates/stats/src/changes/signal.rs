@@ -3,8 +3,8 @@
 use crate::series::Series;
 use thiserror::Error;
 
-/// Values beyond this have squares and sums of squares that leave the floating-point numbers.
-const LARGEST: f64 = 1e100;
+/// Values and positions beyond this have products, squared, that leave the floating-point numbers.
+const LARGEST: f64 = 1e70;
 
 /// n points of d numbers each, and the position of each on the axis of time.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +42,7 @@ pub enum ChangeError {
     },
     /// A value that is NaN, infinite or too large to be squared.
     #[error(
-        "the value of point {index} (dimension {dimension}) is {value}; it must be finite and at most 1e100 in size"
+        "the value of point {index} (dimension {dimension}) is {value}; it must be finite and at most 1e70 in size"
     )]
     BadValue {
         /// Index of the point, from 0.
@@ -101,7 +101,7 @@ impl Signal {
     ///
     /// # Errors
     /// No dimensions, values that do not fill whole points, or a value that is not finite or above
-    /// 1e100.
+    /// 1e70.
     pub fn new(values: Vec<f64>, dimensions: usize) -> Result<Self, ChangeError> {
         if dimensions == 0 {
             return Err(ChangeError::BadSetting { name: "dimensions", value: 0.0, range: "at least 1" });
@@ -142,7 +142,7 @@ impl Signal {
     /// The values of a series over its steps or their logarithms.
     ///
     /// # Errors
-    /// A value above 1e100, or steps so close that they have the same logarithm.
+    /// A value above 1e70, or steps so close that they have the same logarithm.
     pub fn of_series(series: &Series, scale: TimeScale) -> Result<Self, ChangeError> {
         let position = |step: &f64| if scale == TimeScale::Step { *step } else { step.ln_1p() };
         Self::new(series.values().to_vec(), 1)?.at(series.steps().iter().map(position).collect())
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(text, "5 values given where 6 belong; give 2 for each point");
         let text = message(Signal::new(vec![0.0, 0.0, 0.0, f64::NAN], 2));
         assert!(text.starts_with("the value of point 1 (dimension 1) is NaN"), "{text}");
-        assert!(Signal::new(vec![1e101], 1).is_err());
+        assert!(Signal::new(vec![1e71], 1).is_err());
         let text = message(Signal::new(vec![1.0; 3], 1).unwrap().at(vec![0.0, 2.0, 2.0]));
         assert!(text.starts_with("position 2 of point 2 is not finite or not above"), "{text}");
         assert!(Signal::new(vec![1.0; 3], 1).unwrap().at(vec![0.0]).is_err());
