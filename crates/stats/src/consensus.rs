@@ -24,36 +24,57 @@ pub struct ConsensusBoundary {
 /// their upper ends, each group by the first one's: this needs the fewest groups (interval
 /// piercing). Two boundaries of the same observable are never merged.
 pub fn consensus(found: &[(String, Vec<Boundary>)]) -> Vec<ConsensusBoundary> {
-    let mut open: Vec<(&str, &Boundary)> =
-        found.iter().flat_map(|(name, all)| all.iter().map(|b| (name.as_str(), b))).collect();
-    open.sort_by(|(a_name, a), (b_name, b)| {
+    weighted(found.iter().map(|(name, all)| (name.as_str(), 1.0, all.as_slice())), 0.0)
+}
+
+/// As [`consensus`], where observables count differently: each has a weight, which multiplies its weight in
+/// the means, and boundaries whose observables together weigh less than `least_weight` are left out.
+///
+/// Weights that are not above 0 (or not numbers) leave the observable out.
+pub fn weighted_consensus(found: &[(String, f64, Vec<Boundary>)], least_weight: f64) -> Vec<ConsensusBoundary> {
+    weighted(found.iter().map(|(name, weight, all)| (name.as_str(), *weight, all.as_slice())), least_weight)
+}
+
+/// A boundary with the name and the weight of its observable.
+type Weighted<'a> = (&'a str, f64, &'a Boundary);
+
+fn weighted<'a>(
+    found: impl Iterator<Item = (&'a str, f64, &'a [Boundary])>,
+    least_weight: f64,
+) -> Vec<ConsensusBoundary> {
+    let counts = found.filter(|(_, weight, _)| *weight > 0.0 && weight.is_finite());
+    let mut open: Vec<Weighted> =
+        counts.flat_map(|(name, weight, all)| all.iter().map(move |b| (name, weight, b))).collect();
+    open.sort_by(|(a_name, _, a), (b_name, _, b)| {
         a.upper.total_cmp(&b.upper).then(a.lower.total_cmp(&b.lower)).then(a_name.cmp(b_name))
     });
     let mut merged = vec![];
     while !open.is_empty() {
-        let pierced = open[0].1.upper;
-        let mut group: Vec<(&str, &Boundary)> = vec![];
-        open.retain(|&(name, boundary)| {
-            let joins = boundary.lower <= pierced && group.iter().all(|(n, _)| *n != name);
+        let pierced = open[0].2.upper;
+        let mut group: Vec<Weighted> = vec![];
+        open.retain(|&(name, weight, boundary)| {
+            let joins = boundary.lower <= pierced && group.iter().all(|(n, ..)| *n != name);
             if joins {
-                group.push((name, boundary));
+                group.push((name, weight, boundary));
             }
             !joins
         });
-        merged.push(merge(&group));
+        if group.iter().map(|(_, weight, _)| weight).sum::<f64>() >= least_weight {
+            merged.push(merge(&group));
+        }
     }
     merged.sort_by(|a, b| a.step.total_cmp(&b.step));
     merged
 }
 
-fn merge(group: &[(&str, &Boundary)]) -> ConsensusBoundary {
+fn merge(group: &[Weighted]) -> ConsensusBoundary {
     // An interval of no width (a boundary between two exact points) must not silence the others.
     let narrowest = 1e-3;
-    let weight = |b: &Boundary| (b.upper.ln_1p() - b.lower.ln_1p()).max(narrowest).powi(-2);
-    let total: f64 = group.iter().map(|(_, b)| weight(b)).sum();
+    let share = |(_, weight, b): &Weighted| weight * (b.upper.ln_1p() - b.lower.ln_1p()).max(narrowest).powi(-2);
+    let total: f64 = group.iter().map(share).sum();
     let mean =
-        |end: fn(&Boundary) -> f64| step_at(group.iter().map(|(_, b)| weight(b) * end(b).ln_1p()).sum::<f64>() / total);
-    let mut observables: Vec<String> = group.iter().map(|(name, _)| (*name).to_owned()).collect();
+        |end: fn(&Boundary) -> f64| step_at(group.iter().map(|b| share(b) * end(b.2).ln_1p()).sum::<f64>() / total);
+    let mut observables: Vec<String> = group.iter().map(|(name, ..)| (*name).to_owned()).collect();
     observables.sort();
     ConsensusBoundary { step: mean(|b| b.step), lower: mean(|b| b.lower), upper: mean(|b| b.upper), observables }
 }
@@ -88,5 +109,25 @@ mod tests {
         let found = [("llc".to_owned(), vec![at(80.0, 100.0, 120.0), at(90.0, 110.0, 130.0)])];
         assert_eq!(consensus(&found).len(), 2);
         assert!(consensus(&[]).is_empty());
+    }
+
+    #[test]
+    fn weights_draw_the_mean_and_decide_what_stays() {
+        let found = |loss: f64, llc: f64| {
+            weighted_consensus(
+                &[
+                    ("loss".to_owned(), loss, vec![at(80.0, 100.0, 125.0), at(900.0, 1000.0, 1100.0)]),
+                    ("llc".to_owned(), llc, vec![at(110.0, 130.0, 150.0)]),
+                ],
+                1.5,
+            )
+        };
+        let even = found(1.0, 1.0);
+        assert_eq!(even.len(), 1);
+        assert_eq!(found(2.0, 1.0).len(), 2);
+        assert!(found(9.0, 1.0)[0].step < even[0].step && even[0].step < found(1.0, 9.0)[0].step);
+        // Without a weight an observable says nothing.
+        assert_eq!(found(2.0, 0.0)[0].observables, ["loss"]);
+        assert!(found(0.0, f64::NAN).is_empty());
     }
 }

@@ -8,10 +8,11 @@
 //! | Have these chains converged, and how precise is their mean? | [`Chains`] |
 //! | Where does this series change, how sharply, how surely? | [`transitions`] |
 //! | What is the best cut into k segments, or at a price for each? | [`partition()`] |
+//! | Where does any signal change: costs, searches, penalties, tests? | [`changes`] |
 //! | Which of many such findings survive? | [`benjamini_hochberg`] |
 //! | Where does one stage end and the next begin? | [`stage_boundaries`] |
 //! | How much does this series change in each stage? | [`stage_changes`] |
-//! | On which boundaries do several observables agree? | [`consensus`] |
+//! | On which boundaries do several observables agree? | [`consensus`], [`weighted_consensus`] |
 //! | How few components carry this vector? | [`gini`] |
 //! | In which plane do the outputs move over training? | [`TrajectoryGram`], [`RandomisedPca`] |
 //! | How does that curve bend, and around which points does it turn? | [`plane_curve`], [`forms`] |
@@ -32,6 +33,8 @@
 //! assert!(found[0].lower <= 90.0 && 90.0 <= found[0].upper);
 //! # Ok::<(), ontogeny_stats::SeriesError>(())
 //! ```
+
+pub mod changes;
 
 mod chains;
 mod drift;
@@ -67,7 +70,7 @@ mod special;
 
 pub use array_error::ArrayError;
 pub use chains::{ChainError, Chains, MIN_DRAWS};
-pub use consensus::{ConsensusBoundary, consensus};
+pub use consensus::{ConsensusBoundary, consensus, weighted_consensus};
 pub use drift::Drift;
 pub use essential::{
     CurveError, CurvePoint, Form, FormPair, FormSettings, ProjectedPoint, RandomisedPca, Smoother, TrajectoryGram,

@@ -1,5 +1,6 @@
 //! Optimal partitions of a series: a given number of segments, or a price for each.
 
+use crate::changes::{best_cuts, cheapest_cuts};
 use crate::series::{Series, SeriesError};
 
 /// What a segment is fitted with; its cost is the sum of squared residuals.
@@ -72,10 +73,14 @@ pub fn partition(
     }
     let squares = Squares::new(series);
     let cost = |start, end| squares.cost(shape, start, end);
+    let fill = |starts: &[usize], end: usize, costs: &mut Vec<f64>| {
+        costs.clear();
+        costs.extend(starts.iter().map(|&start| cost(start, end)));
+    };
     let change_points = match count {
-        SegmentCount::Exactly(k) => best_cuts(n, k, min_points, cost),
+        SegmentCount::Exactly(k) => best_cuts(n, k, min_points, fill),
         SegmentCount::Penalty(penalty) if penalty >= 0.0 && penalty.is_finite() => {
-            cheapest_cuts(n, min_points, penalty, true, cost)
+            cheapest_cuts(n, min_points, penalty, true, fill)
         }
         SegmentCount::Penalty(penalty) => return bad("penalty", penalty, "finite and at least 0"),
     };
@@ -83,89 +88,6 @@ pub fn partition(
     let ends = change_points.iter().copied().chain([n]);
     let cost = starts.zip(ends).map(|(start, end)| cost(start, end)).sum();
     Ok(Partition { change_points, cost })
-}
-
-/// First indices of the segments after the first that minimise the sum of `cost(start, end)` plus
-/// `penalty` for each segment, every segment having at least `min_size` of the `n` points.
-///
-/// With `prune`, starts that can never catch up are dropped (PELT), which is exact where no
-/// segment costs less than its parts together.
-pub(crate) fn cheapest_cuts(
-    n: usize,
-    min_size: usize,
-    penalty: f64,
-    prune: bool,
-    cost: impl Fn(usize, usize) -> f64,
-) -> Vec<usize> {
-    // No end before `min_size` can be reached, but by no segments at all.
-    let mut best = vec![f64::INFINITY; n + 1];
-    best[0] = 0.0;
-    let mut previous = vec![0; n + 1];
-    // Each start with the end at which it is dropped.
-    let mut starts: Vec<(usize, usize)> = Vec::with_capacity(n);
-    let mut costs: Vec<f64> = Vec::with_capacity(n);
-    for end in min_size..=n {
-        let newest = end - min_size;
-        if best[newest].is_finite() {
-            starts.push((newest, usize::MAX));
-        }
-        if prune {
-            starts.retain(|&(_, dropped)| end < dropped);
-        }
-        costs.clear();
-        costs.extend(starts.iter().map(|&(start, _)| best[start] + cost(start, end)));
-        let (mut least, mut from) = (f64::INFINITY, 0);
-        for (&cost, &(start, _)) in costs.iter().zip(&starts) {
-            if cost < least {
-                (least, from) = (cost, start);
-            }
-        }
-        best[end] = least + penalty;
-        previous[end] = from;
-        // A start that is behind by more than the price of a segment stays behind, once a segment
-        // that starts at `end` is long enough to be compared with.
-        for (&cost, (_, dropped)) in costs.iter().zip(&mut starts) {
-            if cost > best[end] && *dropped == usize::MAX {
-                *dropped = end + min_size;
-            }
-        }
-    }
-    chain(n, |end| previous[end])
-}
-
-/// First indices of the segments after the first for exactly `k` segments (Bellman 1961).
-fn best_cuts(n: usize, k: usize, min_size: usize, cost: impl Fn(usize, usize) -> f64) -> Vec<usize> {
-    // best[end]: least cost of the first `end` points in as many segments as rounds have passed.
-    let whole = |end: usize| if end >= min_size { cost(0, end) } else { f64::INFINITY };
-    let mut best: Vec<f64> = (0..=n).map(whole).collect();
-    let mut previous = vec![];
-    for n_before in 1..k {
-        let mut next = vec![f64::INFINITY; n + 1];
-        let mut from = vec![0; n + 1];
-        for end in (n_before + 1) * min_size..=n {
-            let last = end - min_size;
-            for (start, before) in best.iter().enumerate().take(last + 1).skip(n_before * min_size) {
-                let total = before + cost(start, end);
-                if total < next[end] {
-                    (next[end], from[end]) = (total, start);
-                }
-            }
-        }
-        best = next;
-        previous.push(from);
-    }
-    let mut rounds = previous.iter().rev();
-    chain(n, |end| rounds.next().map_or(0, |from| from[end]))
-}
-
-/// Follows the segments back from the last point, to those that start after the first.
-fn chain(n: usize, mut previous: impl FnMut(usize) -> usize) -> Vec<usize> {
-    let mut cuts: Vec<usize> =
-        std::iter::successors(Some(previous(n)), |&cut| if cut > 0 { Some(previous(cut)) } else { None })
-            .take_while(|&cut| cut > 0)
-            .collect();
-    cuts.reverse();
-    cuts
 }
 
 /// Running sums of x, xx, y, xy and yy, taken about the means, for costs in constant time.
@@ -276,17 +198,6 @@ mod tests {
                         prop_assert_eq!(n_segments, k);
                     }
                 }
-            }
-        }
-
-        #[test]
-        fn pruning_does_not_change_the_partition(seed in 0u64..1000, min_size in 1usize..6, penalty in 0.5f64..20.0) {
-            let series = uneven(80, seed);
-            let squares = Squares::new(&series);
-            for shape in [SegmentShape::Constant, SegmentShape::Line] {
-                let cost = |start, end| squares.cost(shape, start, end);
-                let pruned = cheapest_cuts(80, min_size, penalty, true, cost);
-                prop_assert_eq!(pruned, cheapest_cuts(80, min_size, penalty, false, cost));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Exact segmentation of a series into straight lines, and the polyline it makes.
 
+use crate::changes::cheapest_cuts;
 use crate::noise::Whitener;
-use crate::partition::cheapest_cuts;
 
 /// Points `first..=last` and the weighted least-squares line through them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,7 +39,10 @@ pub(crate) fn segment_lines(sums: &Sums, penalty: f64) -> Vec<Segment> {
     let n = sums.upto.len() - 1;
     // With correlated noise two parts may cost more than the whole, and PELT would not be exact.
     let mut starts = vec![0];
-    starts.extend(cheapest_cuts(n, 1, penalty, !sums.is_correlated, |start, end| sums.cost(start, end)));
+    starts.extend(cheapest_cuts(n, 1, penalty, !sums.is_correlated, |starts, end, costs| {
+        costs.clear();
+        costs.extend(starts.iter().map(|&start| sums.cost(start, end)));
+    }));
     let ends = starts.iter().skip(1).copied().chain([n]);
     starts.iter().zip(ends).map(|(&start, end)| sums.segment(start, end)).collect()
 }
