@@ -192,6 +192,8 @@ impl<'a> Targets<'a> {
         let (column, width, from, every) = match interface {
             Interface::Tokens { read: Read::Tokens { from, every, .. }, length, .. } => ("tokens", length, from, every),
             Interface::Tokens { .. } => ("targets", 1, 0, 1),
+            // The last of the labels.
+            Interface::LabelledItems { pairs, .. } => ("y", pairs, pairs - 1, 1),
             _ => ("y", 1, 0, 1),
         };
         Some(Self { ids: Cow::Borrowed(ids(data, column)?), n_classes, width, from, every })
@@ -217,6 +219,7 @@ fn n_classes(interface: Interface) -> Option<usize> {
         Interface::Tokens { read: Read::LastPosition { classes }, .. } => Some(classes),
         Interface::Tokens { vocabulary, .. } => Some(vocabulary),
         Interface::Vectors { loss: VectorLoss::CrossEntropy, outputs, .. } => Some(outputs),
+        Interface::LabelledItems { classes, .. } => Some(classes),
         Interface::Vectors { .. } | Interface::Pairs { .. } => None,
     }
 }

@@ -158,6 +158,11 @@ impl Model {
                 let weighted = g.mul(losses, weights);
                 g.sum(weighted, &[1])
             }
+            Interface::LabelledItems { pairs, .. } => {
+                let labels = g.find("y").expect("the network has just declared this input");
+                let wanted = g.select_index(labels, 1, pairs - 1);
+                g.cross_entropy(answers, wanted)
+            }
             Interface::Vectors { loss: VectorLoss::CrossEntropy, .. } => {
                 let classes = g.input_ids("y", &[batch]);
                 g.cross_entropy(answers, classes)

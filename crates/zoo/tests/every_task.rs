@@ -29,6 +29,7 @@ fn tasks() -> Vec<Json> {
         json!({ "kind": "skip_trigrams", "length": 5, "keywords": 2, "queries": 2, "answers": 5, "fillers": 4 }),
         json!({ "kind": "translation", "words": 9, "length": 4, "translated": 3 }),
         json!({ "kind": "few_shot", "pairs": 4, "items": 6, "items_per_sequence": 2, "labels": 3 }),
+        json!({ "kind": "few_shot_vectors", "dimension": 4, "pairs": 4, "classes": 6, "labels": 3 }),
         json!({ "kind": "tic_tac_toe" }),
         json!({ "kind": "othello", "held_examples": 20 }),
         json!({ "kind": "ioi" }),
@@ -63,7 +64,7 @@ fn network(interface: Interface) -> Json {
         Interface::Vectors { inputs, outputs, .. } => {
             json!({ "kind": "mlp", "sizes": [inputs, 8, outputs], "activation": "relu" })
         }
-        Interface::Tokens { .. } | Interface::Pairs { .. } => json!({
+        Interface::Tokens { .. } | Interface::Pairs { .. } | Interface::LabelledItems { .. } => json!({
             "kind": "transformer", "layers": 1, "d_model": 8, "heads": 2, "attention_only": true,
             "normalization": "none", "positions": "learned",
         }),
@@ -125,6 +126,7 @@ fn without_weights_the_loss_is_that_of_knowing_nothing() {
                         / n as f64
                 }
                 ("deep_linear", _) => 0.5 * square("y"),
+                (_, Interface::LabelledItems { classes, .. }) => (classes as f64).ln(),
                 (_, Interface::Pairs { pairs, .. }) => square("y") / pairs as f64,
                 (_, Interface::Tokens { read: Read::LastPosition { classes }, .. }) => (classes as f64).ln(),
                 (_, Interface::Tokens { vocabulary, .. }) => (vocabulary as f64).ln(),

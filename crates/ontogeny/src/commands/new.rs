@@ -42,6 +42,7 @@ const PRESETS: &[Preset] = &[
     preset!("induction-repeats", 10.0),
     preset!("translation", 10.0),
     preset!("few-shot", 10.0),
+    preset!("few-shot-vectors", 10.0),
     preset!("toy-ioi", 10.0),
     preset!("ioi", 10.0),
     preset!("in-context-regression", 60.0),

@@ -7,6 +7,7 @@ mod data_file;
 mod deep_linear;
 mod digit_addition;
 mod few_shot;
+mod few_shot_vectors;
 mod games;
 mod gcd;
 mod image_files;
@@ -27,11 +28,13 @@ mod superposition;
 mod superposition_points;
 mod translation;
 mod word_sorting;
+mod zipf;
 
 pub use compiled::CompiledConfig;
 pub use deep_linear::{DeepLinearConfig, LinearInput, LinearLoss};
 pub use digit_addition::DigitAdditionConfig;
 pub use few_shot::FewShotConfig;
+pub use few_shot_vectors::FewShotVectorsConfig;
 pub use games::{
     IllegalMove, OthelloBoard, OthelloConfig, Square, TicTacToeBoard, TicTacToeConfig, TicTacToeGames, othello_square,
     othello_states, othello_token, tic_tac_toe_states,
@@ -104,6 +107,8 @@ pub enum TaskConfig {
     Translation(TranslationConfig),
     /// Few-shot classification in the context.
     FewShot(FewShotConfig),
+    /// The same with items that are vectors around the centres of classes, in the context and in the weights.
+    FewShotVectors(FewShotVectorsConfig),
     /// Next moves in tic-tac-toe.
     TicTacToe(TicTacToeConfig),
     /// Next moves in Othello.
@@ -170,6 +175,7 @@ impl TaskConfig {
         "skip_trigrams",
         "translation",
         "few_shot",
+        "few_shot_vectors",
         "tic_tac_toe",
         "othello",
         "ioi",
@@ -200,6 +206,7 @@ impl TaskConfig {
             "skip_trigrams" => SkipTrigramsConfig::deserialize(settings).map(Self::SkipTrigrams),
             "translation" => TranslationConfig::deserialize(settings).map(Self::Translation),
             "few_shot" => FewShotConfig::deserialize(settings).map(Self::FewShot),
+            "few_shot_vectors" => FewShotVectorsConfig::deserialize(settings).map(Self::FewShotVectors),
             "tic_tac_toe" => TicTacToeConfig::deserialize(settings).map(Self::TicTacToe),
             "othello" => OthelloConfig::deserialize(settings).map(Self::Othello),
             "ioi" => IoiConfig::deserialize(settings).map(Self::Ioi),
@@ -232,6 +239,7 @@ impl TaskConfig {
             Self::SkipTrigrams(config) => Ok(config.prepare(run_seed)?),
             Self::Translation(config) => Ok(config.prepare(run_seed)?),
             Self::FewShot(config) => Ok(config.prepare(run_seed)?),
+            Self::FewShotVectors(config) => Ok(config.prepare(run_seed)?),
             Self::TicTacToe(config) => Ok(config.prepare(run_seed)?),
             Self::Othello(config) => Ok(config.prepare(run_seed)?),
             Self::Ioi(config) => Ok(config.prepare(run_seed)?),
