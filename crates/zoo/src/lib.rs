@@ -88,7 +88,7 @@ pub use tasks::{
     SuperpositionConfig, Task, TaskConfig, TaskError, TextConfig, TextSource, TextWindows, TicTacToeBoard,
     TicTacToeConfig, TicTacToeGames, Tokenizer, TokensConfig, ToyIoiConfig, TranslationConfig, Trigger,
     WordSortingConfig, WordUnit, dmmse_predictions, ioi_prompts, ioi_vocabulary, one_hot_population_loss,
-    othello_square, othello_states, othello_token, ridge_predictions, squared_errors_by_position, tic_tac_toe_states,
+    othello_square, othello_states, othello_token, ridge_predictions, skill_loss, skill_strength, squared_errors_by_position, tic_tac_toe_states,
     word_list,
 };
 pub use train::{

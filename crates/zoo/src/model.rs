@@ -95,6 +95,12 @@ impl Model {
             let stream = Stream::new(seed, Purpose::Initialization, idx as u64);
             match self.network.start(&self.space, param) {
                 Start::Constant(value) => values.fill(value),
+                Start::Diagonal(value) => {
+                    let [.., rows, columns] = param.shape[..] else { continue };
+                    for matrix in values.chunks_exact_mut(rows * columns) {
+                        (0..rows.min(columns)).for_each(|i| matrix[i * (columns + 1)] = value as f32);
+                    }
+                }
                 Start::Normal(deviation) => {
                     stream.normals(0, 0, values);
                     let deviation = deviation as f32;

@@ -20,6 +20,7 @@ mod modular_arithmetic;
 mod regression_predictors;
 mod repeated_tokens;
 mod sampled;
+mod skill_sigmoids;
 mod skip_trigrams;
 mod sorting;
 mod sparse_parity;
@@ -56,6 +57,7 @@ pub use regression_predictors::{
 };
 pub use repeated_tokens::{PredictTokens, RepeatedTokensConfig};
 pub use sampled::Endless;
+pub use skill_sigmoids::{skill_loss, skill_strength};
 pub use skip_trigrams::SkipTrigramsConfig;
 pub use sorting::SortingConfig;
 pub use sparse_parity::SparseParityConfig;
