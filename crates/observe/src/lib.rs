@@ -40,10 +40,12 @@ mod evaluate;
 mod fourier;
 mod fourier_basis;
 mod measured;
+mod returns;
 mod weight_norm;
 
 pub use evaluate::{EVALUATION_VERSION, Evaluation, Evaluator};
 pub use fourier::{FOURIER_VERSION, FourierMeasures, FourierProgress};
 pub use fourier_basis::{FourierBasis, GridData, KEY_NEURON_SHARE, KeyFrequencies};
 pub use measured::{Measured, ObserveError};
+pub use returns::{RETURN_VERSION, expected_return};
 pub use weight_norm::{WEIGHT_NORM_VERSION, weight_norms};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ontogeny_graph::{ENGINE_VERSION, Isa};
 use ontogeny_store::{Imported, KeyParts, Manifest, ManifestError, MeasurePlan, Place, RecordKey, RunFolder};
-use ontogeny_zoo::{Model, Task, Trainer};
+use ontogeny_zoo::{Model, Task, TaskTrainer};
 
 use crate::instruments::Instruments;
 use crate::sections::MeasureConfig;
@@ -68,11 +68,11 @@ impl Run {
         let model = Model::new(file.network.clone(), task.interface)?;
         let (steps, imported) = match &file.source {
             Source::Train(train) => {
-                if task.split("train").is_none() {
+                if task.split("train").is_none() && task.environment.is_none() {
                     return Err(no_train_split(&task));
                 }
                 // Compiling the step checks the batch and the optimiser's settings.
-                drop(Trainer::new(&model, &task, train, file.seed)?);
+                drop(TaskTrainer::new(&model, &task, train, file.seed)?);
                 (train.checkpoints.steps(train.steps), Vec::new())
             }
             Source::Import(config) => {
@@ -89,6 +89,10 @@ impl Run {
         for split in &task.splits {
             data_hash.update(split.name.as_bytes());
             data_hash.update(split.content_hash().as_bytes());
+        }
+        if task.environment.is_some() {
+            // What an agent acts in takes the place of data.
+            data_hash.update(serde_json::json!(file.task).to_string().as_bytes());
         }
         let data_hash = data_hash.finalize().to_hex().to_string();
         let configuration = file.resolved()?;

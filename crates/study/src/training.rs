@@ -6,7 +6,7 @@ use std::sync::mpsc;
 
 use ontogeny_graph::Threads;
 use ontogeny_store::{RunFolder, RunWriter, State, Tensor};
-use ontogeny_zoo::{TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer};
+use ontogeny_zoo::{TaskTrainer, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState};
 
 use crate::event::Event;
 use crate::execute::Options;
@@ -36,7 +36,7 @@ impl Run {
         threads: &Threads,
         options: &Options<'_>,
     ) -> Result<(), StudyError> {
-        let mut trainer = Trainer::new(&self.model, &self.task, config, self.file.seed)?;
+        let mut trainer = TaskTrainer::new(&self.model, &self.task, config, self.file.seed)?;
         trainer.set_threads(threads);
         let mut state = if let Some(saved) = writer.folder().read_state()? {
             let n_below = saved.counters.get(N_BELOW).copied().unwrap_or(0);

@@ -58,8 +58,8 @@ mod train;
 
 pub use adversarial::{Adversary, Attack, AttackError, AttackNorm};
 pub use agents::{
-    Environment, Gridworld, GridworldConfig, Opponent, Outcome, TicTacToe, expected_return, optimal_return,
-    random_return,
+    Environment, Gridworld, GridworldConfig, Opponent, Outcome, ReturnError, TaskEnvironment, TicTacToe,
+    TicTacToeAgentConfig, expected_return, optimal_return, random_return,
 };
 pub use formats::{
     Array, DType, Description, FileFormat, FloatStats, Layout, LayoutError, NameMap, NamedTensor, NonFinite,
@@ -88,11 +88,11 @@ pub use tasks::{
     SuperpositionConfig, Task, TaskConfig, TaskError, TextConfig, TextSource, TextWindows, TicTacToeBoard,
     TicTacToeConfig, TicTacToeGames, Tokenizer, TokensConfig, ToyIoiConfig, TranslationConfig, Trigger,
     WordSortingConfig, WordUnit, dmmse_predictions, ioi_prompts, ioi_vocabulary, one_hot_population_loss,
-    othello_square, othello_states, othello_token, ridge_predictions, skill_loss, skill_strength, squared_errors_by_position, tic_tac_toe_states,
-    word_list,
+    othello_square, othello_states, othello_token, ridge_predictions, skill_loss, skill_strength,
+    squared_errors_by_position, tic_tac_toe_states, word_list,
 };
 pub use train::{
     Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, PolicyTrainer, RateSchedule, ResumeError, Spacing,
-    StopBelow, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density,
-    policy_interface, prune_smallest, rewind,
+    StopBelow, TaskTrainer, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError,
+    density, policy_interface, prune_smallest, rewind,
 };

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use ontogeny_graph::{ColumnData, DataSet, Value};
 use ontogeny_zoo::{
-    Interface, Model, NetworkConfig, Read, SubtaskBy, Task, TaskConfig, TrainConfig, TrainEvent, Trainer,
+    Interface, Model, NetworkConfig, Read, SubtaskBy, Task, TaskConfig, TaskTrainer, TrainConfig, TrainEvent, Trainer,
 };
 use serde_json::{Value as Json, json};
 
@@ -38,6 +38,11 @@ fn tasks() -> Vec<Json> {
         json!({ "kind": "text", "source": "names", "tokenizer": "char", "context": 8, "held_examples": 20 }),
         json!({ "kind": "tokens", "data": sequences(), "vocabulary": 5 }),
         json!({ "kind": "compiled", "program": "sort", "length": 3, "symbols": 4 }),
+        json!({
+            "kind": "gridworld", "size": [3, 2], "walls": [[1, 0]], "start": [0, 0], "goal": [2, 0], "discount": 0.9,
+            "max_moves": 8,
+        }),
+        json!({ "kind": "tic_tac_toe_agent", "opponent": "random" }),
     ]
 }
 
@@ -172,7 +177,7 @@ fn every_kind_trains() {
             "optimizer": "adam", "learning_rate": 1e-2, "batch": 16, "steps": 3, "checkpoints": {},
         }))
         .unwrap();
-        let mut trainer = Trainer::new(&model, &task, &config, 0).unwrap();
+        let mut trainer = TaskTrainer::new(&model, &task, &config, 0).unwrap();
         let mut state = trainer.start(model.initial_weights(0)).unwrap();
         let mut losses = Vec::new();
         trainer

@@ -75,6 +75,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::agents::{Gridworld, GridworldConfig, TaskEnvironment, TicTacToe, TicTacToeAgentConfig};
 use crate::{Interface, ReadError, SettingError};
 
 /// A task of any kind, as in the table `[task]` of a run file.
@@ -127,6 +128,10 @@ pub enum TaskConfig {
     Tokens(TokensConfig),
     /// What a known program computes.
     Compiled(CompiledConfig),
+    /// An agent in a gridworld.
+    Gridworld(GridworldConfig),
+    /// An agent that plays tic-tac-toe.
+    TicTacToeAgent(TicTacToeAgentConfig),
 }
 
 /// A task made ready: data only.
@@ -142,6 +147,8 @@ pub struct Task {
     pub endless: Option<Endless>,
     /// Named parts with losses of their own, where the task has some.
     pub subtasks: Option<Subtasks>,
+    /// What an agent acts in; such a task has no examples, and what there is to be measured is the return.
+    pub environment: Option<TaskEnvironment>,
 }
 
 /// Why a task could not be made ready.
@@ -186,6 +193,8 @@ impl TaskConfig {
         "text",
         "tokens",
         "compiled",
+        "gridworld",
+        "tic_tac_toe_agent",
     ];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
@@ -217,6 +226,8 @@ impl TaskConfig {
             "text" => TextConfig::deserialize(settings).map(Self::Text),
             "tokens" => TokensConfig::deserialize(settings).map(Self::Tokens),
             "compiled" => CompiledConfig::deserialize(settings).map(Self::Compiled),
+            "gridworld" => GridworldConfig::deserialize(settings).map(Self::Gridworld),
+            "tic_tac_toe_agent" => TicTacToeAgentConfig::deserialize(settings).map(Self::TicTacToeAgent),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -250,6 +261,12 @@ impl TaskConfig {
             Self::Text(config) => config.prepare(run_seed, folder),
             Self::Tokens(config) => config.prepare(run_seed, folder),
             Self::Compiled(config) => Ok(config.prepare(run_seed)?),
+            Self::Gridworld(config) => {
+                Ok(Task::of_environment(TaskEnvironment::Gridworld(Gridworld::new(config.clone())?)))
+            }
+            Self::TicTacToeAgent(config) => {
+                Ok(Task::of_environment(TaskEnvironment::TicTacToe(TicTacToe::new(config.opponent))))
+            }
         }
     }
 }
@@ -275,6 +292,16 @@ fn wrong(key: &'static str, found: impl fmt::Display, expected: &str) -> Setting
 }
 
 impl Task {
+    /// A task of examples that were all made beforehand.
+    pub(crate) fn of_splits(interface: Interface, splits: Vec<Split>, subtasks: Option<Subtasks>) -> Self {
+        Self { interface, splits, endless: None, subtasks, environment: None }
+    }
+
+    fn of_environment(environment: TaskEnvironment) -> Self {
+        let interface = environment.interface();
+        Self { interface, splits: Vec::new(), endless: None, subtasks: None, environment: Some(environment) }
+    }
+
     /// The split of that name.
     pub fn split(&self, name: &str) -> Option<&Split> {
         self.splits.iter().find(|split| split.name == name)
