@@ -216,10 +216,11 @@ fn one_hot(rows: &[f32], width: usize) -> Option<Vec<i32>> {
 /// Classes that an answer is one of.
 fn n_classes(interface: Interface) -> Option<usize> {
     match interface {
-        Interface::Tokens { read: Read::LastPosition { classes }, .. } => Some(classes),
+        Interface::Tokens { read: Read::LastPosition { classes }, .. } | Interface::LabelledItems { classes, .. } => {
+            Some(classes)
+        }
         Interface::Tokens { vocabulary, .. } => Some(vocabulary),
         Interface::Vectors { loss: VectorLoss::CrossEntropy, outputs, .. } => Some(outputs),
-        Interface::LabelledItems { classes, .. } => Some(classes),
         Interface::Vectors { .. } | Interface::Pairs { .. } => None,
     }
 }

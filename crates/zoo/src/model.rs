@@ -98,7 +98,9 @@ impl Model {
                 Start::Diagonal(value) => {
                     let [.., rows, columns] = param.shape[..] else { continue };
                     for matrix in values.chunks_exact_mut(rows * columns) {
-                        (0..rows.min(columns)).for_each(|i| matrix[i * (columns + 1)] = value as f32);
+                        for i in 0..rows.min(columns) {
+                            matrix[i * (columns + 1)] = value as f32;
+                        }
                     }
                 }
                 Start::Normal(deviation) => {

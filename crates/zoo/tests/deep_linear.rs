@@ -164,8 +164,10 @@ fn skills_are_learned_in_the_sigmoids_of_their_frequencies() {
     });
     let model = Model::new(serde_json::from_value(network).unwrap(), task.interface).unwrap();
     let mut counts = vec![0.0; n_skills];
-    task.split("train").unwrap().subtasks.iter().for_each(|&skill| counts[skill as usize] += 1.0);
-    let shares: Vec<f64> = counts.iter().map(|count| count / n_examples as f64).collect();
+    for &skill in &task.split("train").unwrap().subtasks {
+        counts[skill as usize] += 1.0;
+    }
+    let shares: Vec<f64> = counts.iter().map(|count| count / f64::from(n_examples)).collect();
     let (rate, n_steps) = (0.05, 4000);
     let path = descend(&task, &model, model.initial_weights(0), rate, n_steps, 40);
     let mut n_halfway = 0;

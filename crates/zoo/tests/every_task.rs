@@ -131,9 +131,12 @@ fn without_weights_the_loss_is_that_of_knowing_nothing() {
                         / n as f64
                 }
                 ("deep_linear", _) => 0.5 * square("y"),
-                (_, Interface::LabelledItems { classes, .. }) => (classes as f64).ln(),
                 (_, Interface::Pairs { pairs, .. }) => square("y") / pairs as f64,
-                (_, Interface::Tokens { read: Read::LastPosition { classes }, .. }) => (classes as f64).ln(),
+                (
+                    _,
+                    Interface::LabelledItems { classes, .. }
+                    | Interface::Tokens { read: Read::LastPosition { classes }, .. },
+                ) => (classes as f64).ln(),
                 (_, Interface::Tokens { vocabulary, .. }) => (vocabulary as f64).ln(),
                 (kind, interface) => panic!("{kind}: {interface:?}"),
             };

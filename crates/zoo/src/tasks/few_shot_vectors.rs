@@ -148,7 +148,9 @@ impl FewShotVectorsConfig {
 fn draw_centre(numbers: &mut Numbers, centre: &mut [f32]) {
     numbers.normals(centre);
     let scale = (centre.len() as f32).sqrt().recip();
-    centre.iter_mut().for_each(|value| *value *= scale);
+    for value in centre {
+        *value *= scale;
+    }
 }
 
 #[derive(Debug)]
@@ -332,7 +334,9 @@ mod tests {
         for (example, &subtask) in examples(&config, train).iter().zip(&train.subtasks) {
             let is_here = example[..6].iter().any(|(class, _)| *class == example[6].0);
             assert_eq!(subtask, if is_here { BOTH } else { IN_WEIGHTS });
-            example.iter().for_each(|(class, _)| counts[class.unwrap()] += 1.0);
+            for (class, _) in example {
+                counts[class.unwrap()] += 1.0;
+            }
         }
         let (n, total) = (28_000.0, (1..=10).map(|k| 1.0 / f64::from(k)).sum::<f64>());
         // χ² of 9 degrees of freedom: above 27.9 with probability 0.001.

@@ -41,10 +41,12 @@ impl Zipf {
         let share = numbers.uniform() * (1.0 - own);
         let drawn = self.at(if share < before { share } else { share + own });
         // Rounding may end within the excluded part, at its edge.
-        match drawn == excluded {
-            true if excluded + 1 < self.len() => excluded + 1,
-            true => excluded - 1,
-            false => drawn,
+        if drawn != excluded {
+            drawn
+        } else if excluded + 1 < self.len() {
+            excluded + 1
+        } else {
+            excluded - 1
         }
     }
 
