@@ -192,6 +192,8 @@ impl<'a> Targets<'a> {
         let (column, width, from, every) = match interface {
             Interface::Tokens { read: Read::Tokens { from, every, .. }, length, .. } => ("tokens", length, from, every),
             Interface::Tokens { .. } => ("targets", 1, 0, 1),
+            // The last of the labels.
+            Interface::LabelledItems { pairs, .. } => ("y", pairs, pairs - 1, 1),
             _ => ("y", 1, 0, 1),
         };
         Some(Self { ids: Cow::Borrowed(ids(data, column)?), n_classes, width, from, every })
@@ -214,7 +216,9 @@ fn one_hot(rows: &[f32], width: usize) -> Option<Vec<i32>> {
 /// Classes that an answer is one of.
 fn n_classes(interface: Interface) -> Option<usize> {
     match interface {
-        Interface::Tokens { read: Read::LastPosition { classes }, .. } => Some(classes),
+        Interface::Tokens { read: Read::LastPosition { classes }, .. } | Interface::LabelledItems { classes, .. } => {
+            Some(classes)
+        }
         Interface::Tokens { vocabulary, .. } => Some(vocabulary),
         Interface::Vectors { loss: VectorLoss::CrossEntropy, outputs, .. } => Some(outputs),
         Interface::Vectors { .. } | Interface::Pairs { .. } => None,

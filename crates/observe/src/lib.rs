@@ -42,6 +42,7 @@ mod fourier;
 mod fourier_basis;
 mod measured;
 mod outputs;
+mod returns;
 mod weight_norm;
 
 pub use evaluate::{EVALUATION_VERSION, Evaluation, Evaluator};
@@ -49,4 +50,5 @@ pub use fourier::{FOURIER_VERSION, FourierMeasures, FourierProgress};
 pub use fourier_basis::{FourierBasis, GridData, KEY_NEURON_SHARE, KeyFrequencies};
 pub use measured::{Measured, ObserveError};
 pub use outputs::{OUTPUTS_VERSION, OutputReader, Outputs};
+pub use returns::{RETURN_VERSION, expected_return};
 pub use weight_norm::{WEIGHT_NORM_VERSION, weight_norms};

@@ -63,7 +63,11 @@ impl OutputReader {
         let width = workspace.output(&program, OUTPUT).len() / batch;
         let classes = match (outputs, model.interface()) {
             (Outputs::Losses, _) => None,
-            (_, Interface::Tokens { read: Read::LastPosition { classes }, .. }) => Some(classes),
+            (
+                _,
+                Interface::Tokens { read: Read::LastPosition { classes }, .. }
+                | Interface::LabelledItems { classes, .. },
+            ) => Some(classes),
             (_, Interface::Tokens { vocabulary, .. }) => Some(vocabulary),
             (_, Interface::Vectors { loss: VectorLoss::CrossEntropy, outputs, .. }) => Some(outputs),
             (_, Interface::Vectors { .. } | Interface::Pairs { .. }) => None,

@@ -54,6 +54,6 @@ pub struct Form {
     pub kind: String,
     /// The point it turns around, along each component.
     pub point: Vec<f64>,
-    /// Probability that the strongest form of a path without any is as strong.
+    /// Share of random walks in which the strongest form is as strong.
     pub p_value: f64,
 }

@@ -26,7 +26,7 @@ pub(crate) struct Watched {
     pub(crate) series: Series,
 }
 
-/// Looks for transitions in all losses, accuracies, learning coefficients and progress measures, and for stages in the
+/// Looks for transitions in all losses, accuracies, returns, learning coefficients and progress measures, and for stages in the
 /// series that the run file names (all losses and learning coefficients unless it does). Also returns the series that could
 /// not be looked at, each with the reason.
 pub(crate) fn analyse(
@@ -43,7 +43,7 @@ pub(crate) fn analyse(
         .iter()
         .filter(|watched| match &stages.observables {
             Some(wanted) => wanted.contains(&watched.address),
-            None => watched.by_default && matches!(watched.kind.as_str(), "loss" | "llc"),
+            None => watched.by_default && matches!(watched.kind.as_str(), "loss" | "return" | "llc"),
         })
         .map(Watched::sought)
         .collect();
@@ -88,7 +88,7 @@ pub(crate) fn all_series(view: &RunView) -> Vec<Watched> {
             // Counts and norms follow the others, and all pairs are the train and test pairs together.
             let is_of_few = measure.labels.len() <= MAX_SUBTASKS;
             let by_default = match measure.kind.as_str() {
-                "loss" | "accuracy" | "robust_loss" | "robust_accuracy" | "llc" | "fourier" => {
+                "loss" | "accuracy" | "return" | "robust_loss" | "robust_accuracy" | "llc" | "fourier" => {
                     !REPEATS.contains(&component.as_str())
                 }
                 "subtask_loss" => is_of_few,

@@ -118,8 +118,8 @@ fn trajectory(
             upper: form.upper.exp_m1(),
             kind: if form.planes.iter().any(|plane| plane.is_cusp) { "cusp" } else { "vertex" }.to_owned(),
             point: form.point,
-            // Both nulls have to be beaten.
-            p_value: form.p_walk.max(form.p_phases),
+            // Curves of random phases turn so much by themselves that nothing beats them (docs/essential-dynamics.md).
+            p_value: form.p_walk,
         })
         .collect();
     let mut random_walk = random_walk_shares(points.len())?;

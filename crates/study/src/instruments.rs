@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::atomic::AtomicBool;
 
-use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, Measured, weight_norms};
+use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, Measured, expected_return, weight_norms};
 use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress, ResponseError};
 use ontogeny_zoo::{Adversary, AttackConfig, AttackError, Model, Split, Subtasks, Task};
 
@@ -17,8 +17,13 @@ use crate::sections::{MeasureConfig, ObservableConfig, SubtaskConfig};
 use crate::trajectory::TrajectoryProbe;
 use crate::{Run, StudyError};
 
-/// The training loss as a posterior takes it.
+/// The training loss as a posterior takes it; of an agent it is the regret, optimal minus expected return.
 pub(crate) fn training_objective(model: &Model, task: &Task) -> Result<Objective, String> {
+    if let Some(environment) = &task.environment {
+        let (graph, regret) = environment.regret(model).map_err(|error| error.to_string())?;
+        // An expectation has no samples. `n_beta` is given, and n enters nothing else.
+        return Objective::population(graph, regret, environment.n_inputs().max(2)).map_err(|error| error.to_string());
+    }
     let split = task.split("train").ok_or_else(|| "the task has no split `train`".to_owned())?;
     let model = model.clone();
     let build = move |batch| {
@@ -30,6 +35,27 @@ pub(crate) fn training_objective(model: &Model, task: &Task) -> Result<Objective
 
 /// n/ln n needs an n, which data without end do not have.
 const NO_N: &str = "the task's training examples have no end, so that there is no n to take n/ln n of; give `n_beta`";
+
+/// A regret has no n either.
+const NO_EXAMPLES: &str = "an agent's regret is an expectation, not a mean over n examples, so that there is no n to take n/ln n of; \
+                           give `n_beta`";
+
+/// Whether a task has what an observable reads.
+///
+/// # Errors
+/// In words: examples are asked for where an agent acts, or a return where there are examples.
+fn check_kind(task: &Task, observable: &ObservableConfig) -> Result<(), String> {
+    let is_of_agents = matches!(observable, ObservableConfig::Return);
+    let is_of_both = matches!(observable, ObservableConfig::WeightNorm | ObservableConfig::Llc(_));
+    match &task.environment {
+        Some(_) if !is_of_agents && !is_of_both => {
+            let kind = observable.kind();
+            Err(format!("an agent has no examples to measure `{kind}` on; expected `return`, `weight_norm` or `llc`"))
+        }
+        None if is_of_agents => Err("the task has examples and no agent; measure its `loss` instead".to_owned()),
+        _ => Ok(()),
+    }
+}
 
 /// The task's sub-tasks, and the split on which they are measured.
 ///
@@ -77,6 +103,9 @@ impl<'a> Instruments<'a> {
         let wants = |kind: &str| measures.iter().find(|m| m.observable.kind() == kind);
         let failed =
             |measure: &MeasureConfig, message: String| StudyError::Measure { measure: measure.name.clone(), message };
+        for measure in measures {
+            check_kind(&run.task, &measure.observable).map_err(|message| failed(measure, message))?;
+        }
         let attacked = ["robust_loss", "robust_accuracy"].into_iter().find_map(wants);
         let evaluated =
             ["loss", "accuracy", "subtask_loss", "subtask_accuracy"].into_iter().find_map(wants).or(attacked);
@@ -125,8 +154,12 @@ impl<'a> Instruments<'a> {
             let failed = |message| failed(measure, message);
             if let Some(chains) = measure.observable.chains() {
                 chains.check_calibration(&run.steps).map_err(failed)?;
-                if run.task.endless.is_some() && chains.n_beta.is_none() {
-                    return Err(failed(NO_N.to_owned()));
+                if chains.n_beta.is_none() {
+                    let reason = if run.task.environment.is_some() { Some(NO_EXAMPLES) } else { None };
+                    let reason = reason.or(run.task.endless.is_some().then_some(NO_N));
+                    if let Some(reason) = reason {
+                        return Err(failed(reason.to_owned()));
+                    }
                 }
             }
             if let ObservableConfig::Susceptibility(config) = &measure.observable {
@@ -141,8 +174,7 @@ impl<'a> Instruments<'a> {
                 let llc = config.llc(run.file.seed).map_err(failed)?;
                 llc.check(objective).map_err(|e| failed(e.to_string()))?;
                 llcs.insert(measure.name.clone(), llc);
-                let data = objective.data().expect("made of a split");
-                let probe = KeptProbe::new(config, &run.model, data).map_err(failed)?;
+                let probe = KeptProbe::new(config, &run.model, objective.data()).map_err(failed)?;
                 kept.extend(probe.map(|probe| (measure.name.clone(), probe)));
             }
         }
@@ -210,6 +242,11 @@ impl<'a> Instruments<'a> {
             ObservableConfig::RobustAccuracy(attack) => {
                 let found = self.evaluate(run.task_of(measure).0, weights, Some(attack)).map_err(failed)?;
                 Ok(measure::accuracy(&found))
+            }
+            ObservableConfig::Return => {
+                let environment = run.task.environment.as_ref().expect("checked when the instruments were made");
+                let expected = expected_return(&run.model, environment, weights).map_err(failed)?;
+                Ok(measure::agent_return(expected, environment))
             }
             ObservableConfig::WeightNorm => Ok(measure::plain(&weight_norms(&run.model, weights).map_err(failed)?)),
             ObservableConfig::Fourier => {
@@ -334,6 +371,7 @@ impl<'a> Instruments<'a> {
             ObservableConfig::SubtaskLoss(_) | ObservableConfig::SubtaskAccuracy(_) => {
                 Ok(task.subtasks.iter().flat_map(|subtasks| subtasks.names.clone()).collect())
             }
+            ObservableConfig::Return => Ok(vec![measure::RETURN_LABEL.to_owned()]),
             ObservableConfig::Llc(llc) => Ok(vec![llc.component()]),
             // Which pair is first at a step says nothing of the next: no series.
             ObservableConfig::Influence(_) => Ok(Vec::new()),

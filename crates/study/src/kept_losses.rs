@@ -22,7 +22,7 @@ pub(crate) struct KeptProbe {
 
 impl KeptProbe {
     /// The first examples of the training data, if the file asks for their losses; `Err` explains what does not fit.
-    pub(crate) fn new(config: &LlcConfig, model: &Model, data: &DataSet) -> Result<Option<Self>, String> {
+    pub(crate) fn new(config: &LlcConfig, model: &Model, data: Option<&DataSet>) -> Result<Option<Self>, String> {
         let detail = match (config.keep_losses, config.keep_examples) {
             (None | Some(KeptLosses::None), None) => return Ok(None),
             (None | Some(KeptLosses::None), Some(_)) => {
@@ -32,6 +32,9 @@ impl KeptProbe {
             }
             (Some(KeptLosses::Example), _) => Detail::Example,
             (Some(KeptLosses::Token), _) => Detail::Token,
+        };
+        let Some(data) = data else {
+            return Err("`keep_losses` keeps the losses of examples, and an agent has none".to_owned());
         };
         let n = config.keep_examples.unwrap_or(EXAMPLES.min(data.len()));
         if n == 0 || n > data.len() {

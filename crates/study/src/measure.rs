@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use ontogeny_observe::{
-    EVALUATION_VERSION, Evaluation, FOURIER_VERSION, FourierProgress, Measured, WEIGHT_NORM_VERSION,
+    EVALUATION_VERSION, Evaluation, FOURIER_VERSION, FourierProgress, Measured, RETURN_VERSION, WEIGHT_NORM_VERSION,
 };
 use ontogeny_posterior::{Diagnostics, Estimate, Llc};
 use ontogeny_store::{Coordinate, Detail, NumberType, Outcome, RecordArray, index_labels};
-use ontogeny_zoo::Interface;
+use ontogeny_zoo::{Interface, TaskEnvironment};
 
 use crate::llc_config::LlcConfig;
 use crate::sections::ObservableConfig;
 use crate::trajectory::{TRAJECTORY_VERSION, TrajectoryOf};
+
+/// Label of a return: it is addressed as `return.expected`.
+pub(crate) const RETURN_LABEL: &str = "expected";
 
 /// Version of the learning coefficient's algorithm: sampler, estimator and verdict.
 const LLC_VERSION: u32 = 4;
@@ -44,6 +47,7 @@ impl ObservableConfig {
             Self::RobustAccuracy(_) => {
                 ("1", "Share of each split whose largest logit is the target's when an attack has moved the examples.")
             }
+            Self::Return => ("1", "Expected return of the policy, exact."),
             Self::WeightNorm => ("1", "L2 norm of all weights and of each part of the network."),
             Self::Fourier => ("1", "Progress measures of modular addition (Nanda et al. 2023)."),
             Self::Llc(_) => ("1", "Local learning coefficient of the training loss, with its Monte Carlo error."),
@@ -76,6 +80,7 @@ impl ObservableConfig {
             Self::Loss | Self::Accuracy | Self::SubtaskLoss(_) | Self::SubtaskAccuracy(_) => EVALUATION_VERSION,
             // The last two digits are the attack's.
             Self::RobustLoss(_) | Self::RobustAccuracy(_) => 100 * EVALUATION_VERSION + 1,
+            Self::Return => RETURN_VERSION,
             Self::WeightNorm => WEIGHT_NORM_VERSION,
             Self::Fourier => FOURIER_VERSION,
             Self::Llc(_) => LLC_VERSION,
@@ -94,6 +99,18 @@ pub(crate) fn loss(evaluations: &[(String, Evaluation)], interface: Interface) -
 pub(crate) fn accuracy(evaluations: &[(String, Evaluation)]) -> Reading {
     let entries = evaluations.iter().filter_map(|(split, e)| Some((split.clone(), e.accuracy?))).collect();
     plain(&Measured::along("split", "1", entries))
+}
+
+/// An expected return, with what it lies between.
+pub(crate) fn agent_return(expected: f64, environment: &TaskEnvironment) -> Reading {
+    let mut reading = plain(&Measured::along("policy", "1", vec![(RETURN_LABEL.to_owned(), expected)]));
+    let optimal = environment.optimal_return();
+    for (name, value) in
+        [("optimal_return", optimal), ("random_return", environment.random_return()), ("regret", optimal - expected)]
+    {
+        insert_number(&mut reading.details, name, value);
+    }
+    reading
 }
 
 /// A measurement that is exact and always succeeds.

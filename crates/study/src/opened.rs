@@ -6,6 +6,7 @@ use ontogeny_posterior::{Execution, LlcError, Objective};
 use ontogeny_store::{Calibration, RunFolder};
 use ontogeny_zoo::{Model, Task};
 
+use crate::instruments::training_objective;
 use crate::llc_config::{Calibrate, LlcConfig};
 use crate::sections::ObservableConfig;
 use crate::{RunFile, Source, StudyError, calibrate, import};
@@ -42,11 +43,14 @@ impl OpenedRun {
         &self.task
     }
 
-    /// The loss on a split (`train`, `test` or `all`), to sample around a checkpoint.
+    /// The loss on a split (`train`, `test` or `all`), to sample around a checkpoint; of an agent `train` is its regret.
     ///
     /// # Errors
     /// No such split, or one of fewer than two examples.
     pub fn objective(&self, split: &str) -> Result<Objective, StudyError> {
+        if self.task.environment.is_some() && split == "train" {
+            return training_objective(&self.model, &self.task).map_err(StudyError::Folder);
+        }
         let found = self.task.split(split).ok_or_else(|| {
             let names: Vec<&str> = self.task.splits.iter().map(|s| s.name).collect();
             StudyError::Folder(format!("the task has no split `{split}`; it has {}", names.join(", ")))

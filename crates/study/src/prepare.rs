@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ontogeny_graph::{ENGINE_VERSION, Isa};
 use ontogeny_store::{Imported, KeyParts, Manifest, ManifestError, MeasurePlan, Place, RecordKey, RunFolder};
-use ontogeny_zoo::{Model, Stage, Task, Trainer};
+use ontogeny_zoo::{Model, Stage, Task, TaskConfig, TaskTrainer};
 
 use crate::instruments::Instruments;
 use crate::sections::MeasureConfig;
@@ -79,16 +79,16 @@ impl Run {
         for stage in &file.curriculum {
             let failed = |source| StudyError::Stage { stage: stage.name.clone(), source: Box::new(source) };
             let task = stage.task.prepare(file.seed, file.folder()).map_err(failed)?;
-            earlier.push(EarlierTask { data_hash: hash_data(&task), task: Arc::new(task) });
+            earlier.push(EarlierTask { data_hash: hash_data(&task, &stage.task), task: Arc::new(task) });
         }
         let (steps, imported) = match &file.source {
             Source::Train(train) => {
-                if task.split("train").is_none() {
+                if task.split("train").is_none() && task.environment.is_none() {
                     return Err(no_train_split(&task));
                 }
                 // Compiling the step checks the batch and the optimiser's settings.
-                let trainer = Trainer::with_stages(&model, &stages(&file, &earlier, &task), train, file.seed)?;
-                (trainer.checkpoint_steps().to_vec(), Vec::new())
+                let trainer = TaskTrainer::new(&model, &stages(&file, &earlier, &task), train, file.seed)?;
+                (trainer.checkpoint_steps(), Vec::new())
             }
             Source::Import(config) => {
                 let imported = import::find(config, file.folder())?;
@@ -104,7 +104,7 @@ impl Run {
             Some(start) => Some(start.weights(&file.task, (&model, file.seed), &folder)?),
             None => None,
         };
-        let data_hash = hash_data(&task);
+        let data_hash = hash_data(&task, &file.task);
         let configuration = file.resolved()?;
         let manifest = manifest(&file, &imported, start.as_ref(), configuration, (&data_hash, &earlier), command)?;
         let run = Self { file, task: Arc::new(task), earlier, model, steps, imported, manifest, start, data_hash };
@@ -298,11 +298,15 @@ impl Run {
 }
 
 /// Hash of the examples of all splits.
-fn hash_data(task: &Task) -> String {
+fn hash_data(task: &Task, settings: &TaskConfig) -> String {
     let mut hasher = blake3::Hasher::new();
     for split in &task.splits {
         hasher.update(split.name.as_bytes());
         hasher.update(split.content_hash().as_bytes());
+    }
+    if task.environment.is_some() {
+        // What an agent acts in takes the place of data.
+        hasher.update(serde_json::json!(settings).to_string().as_bytes());
     }
     hasher.finalize().to_hex().to_string()
 }

@@ -68,6 +68,8 @@ pub enum ObservableConfig {
     RobustLoss(AttackConfig),
     /// Accuracy on each split under an attack.
     RobustAccuracy(AttackConfig),
+    /// Exact expected return of an agent.
+    Return,
     /// L2 norms of the parts.
     WeightNorm,
     /// Progress measures of modular addition.
@@ -127,6 +129,7 @@ impl MeasureConfig {
         "subtask_accuracy",
         "robust_loss",
         "robust_accuracy",
+        "return",
         "weight_norm",
         "fourier",
         "llc",
@@ -182,6 +185,7 @@ impl MeasureConfig {
             "robust_accuracy" => {
                 return Ok(made(ObservableConfig::RobustAccuracy(section.read(AttackConfig::deserialize)?)));
             }
+            "return" => ObservableConfig::Return,
             "weight_norm" => ObservableConfig::WeightNorm,
             "fourier" => ObservableConfig::Fourier,
             "llc" => {
@@ -232,6 +236,7 @@ impl ObservableConfig {
             | Self::SubtaskAccuracy(_)
             | Self::RobustLoss(_)
             | Self::RobustAccuracy(_)
+            | Self::Return
             | Self::WeightNorm
             | Self::Fourier
             | Self::Trajectory(_) => None,
@@ -249,6 +254,7 @@ impl ObservableConfig {
             | Self::SubtaskAccuracy(_)
             | Self::RobustLoss(_)
             | Self::RobustAccuracy(_)
+            | Self::Return
             | Self::WeightNorm
             | Self::Fourier
             | Self::Trajectory(_) => None,
@@ -264,6 +270,7 @@ impl ObservableConfig {
             Self::SubtaskAccuracy(_) => "subtask_accuracy",
             Self::RobustLoss(_) => "robust_loss",
             Self::RobustAccuracy(_) => "robust_accuracy",
+            Self::Return => "return",
             Self::WeightNorm => "weight_norm",
             Self::Fourier => "fourier",
             Self::Llc(_) => "llc",

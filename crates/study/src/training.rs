@@ -6,7 +6,7 @@ use std::sync::mpsc;
 
 use ontogeny_graph::Threads;
 use ontogeny_store::{RunFolder, RunWriter, State, Tensor};
-use ontogeny_zoo::{TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer};
+use ontogeny_zoo::{TaskTrainer, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState};
 
 use crate::event::Event;
 use crate::execute::Options;
@@ -59,7 +59,7 @@ impl Run {
         threads: &Threads,
         options: &Options<'_>,
     ) -> Result<(), StudyError> {
-        let mut trainer = Trainer::with_stages(&self.model, &self.stages(), config, self.file.seed)?;
+        let mut trainer = TaskTrainer::new(&self.model, &self.stages(), config, self.file.seed)?;
         trainer.set_threads(threads);
         if let Some(is_trained) = self.start.as_ref().and_then(|start| start.is_trained.as_ref()) {
             trainer.set_mask(is_trained)?;
@@ -75,7 +75,7 @@ impl Run {
             trainer.start(self.start.as_ref().map_or_else(seeded, |start| start.weights.clone()))?
         };
         let (batch, schedule) = (trainer.examples_per_update(), trainer.checkpoint_steps());
-        let mut log = Log::resume(writer, (config.steps, schedule), batch, self.model.interface(), state.step)?;
+        let mut log = Log::resume(writer, (config.steps, &schedule), batch, self.model.interface(), state.step)?;
         let outcome = trainer.run(&mut state, |event| match event {
             TrainEvent::Checkpoint(state) => {
                 // Before the state that continues after it, so that no row is ever missing.

@@ -55,7 +55,7 @@ impl Log {
         let next = ends.partition_point(|&end| end <= step);
         let length = match interface {
             Interface::Tokens { length, .. } => Some(length as u64),
-            Interface::Vectors { .. } | Interface::Pairs { .. } => None,
+            Interface::Vectors { .. } | Interface::Pairs { .. } | Interface::LabelledItems { .. } => None,
         };
         Ok(Self { rows, ends, next, row: Row::new(), batch, length })
     }

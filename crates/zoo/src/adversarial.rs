@@ -216,7 +216,9 @@ impl Adversary {
         let width = match model.interface() {
             Interface::Vectors { inputs, .. } => inputs,
             Interface::Tokens { .. } => return Err(AttackError::Inputs { found: "sequences of ids" }),
-            Interface::Pairs { .. } => return Err(AttackError::Inputs { found: "sequences of pairs" }),
+            Interface::Pairs { .. } | Interface::LabelledItems { .. } => {
+                return Err(AttackError::Inputs { found: "sequences of pairs" });
+            }
         };
         let (mut graph, nodes) = model.graph(batch);
         let x = graph.find(INPUT)?;

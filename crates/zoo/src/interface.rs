@@ -33,6 +33,16 @@ pub enum Interface {
         /// Pairs of one sequence.
         pairs: usize,
     },
+    /// Items x and their classes y in turn, in the floats `x` `[batch, pairs, dimension]` and the ids `y` `[batch, pairs]`: the
+    /// class of the last item is predicted, from the item and the pairs before it. The loss is cross-entropy in nats.
+    LabelledItems {
+        /// Width of an item.
+        dimension: usize,
+        /// Pairs of one sequence, the last of which is the question.
+        pairs: usize,
+        /// Classes.
+        classes: usize,
+    },
 }
 
 /// Which positions of a sequence are predicted; the loss is cross-entropy in nats.
@@ -93,14 +103,16 @@ impl Interface {
                 length.saturating_sub(from).div_ceil(every.max(1))
             }
             Self::Pairs { pairs, .. } => pairs,
-            Self::Tokens { .. } | Self::Vectors { .. } => 1,
+            Self::Tokens { .. } | Self::Vectors { .. } | Self::LabelledItems { .. } => 1,
         }
     }
 
     /// Unit of its loss: `nats` of a cross-entropy, `1` of a squared difference.
     pub fn loss_unit(&self) -> &'static str {
         match self {
-            Self::Tokens { .. } | Self::Vectors { loss: VectorLoss::CrossEntropy, .. } => "nats",
+            Self::Tokens { .. } | Self::LabelledItems { .. } | Self::Vectors { loss: VectorLoss::CrossEntropy, .. } => {
+                "nats"
+            }
             Self::Vectors { .. } | Self::Pairs { .. } => "1",
         }
     }
@@ -120,6 +132,7 @@ impl Interface {
             Self::Vectors { inputs, loss: VectorLoss::CrossEntropy, .. } => vec![floats("x", inputs), ids("y", 1)],
             Self::Vectors { inputs, outputs, .. } => vec![floats("x", inputs), floats("y", outputs)],
             Self::Pairs { dimension, pairs } => vec![floats("x", pairs * dimension), floats("y", pairs)],
+            Self::LabelledItems { dimension, pairs, .. } => vec![floats("x", pairs * dimension), ids("y", pairs)],
         }
     }
 }
@@ -151,6 +164,9 @@ impl fmt::Display for Interface {
                 }
             }
             Self::Pairs { dimension, pairs } => write!(f, "sequences of {pairs} questions of {dimension} numbers"),
+            Self::LabelledItems { dimension, pairs, classes } => {
+                write!(f, "sequences of {pairs} items of {dimension} numbers in one of {classes} classes")
+            }
         }
     }
 }

@@ -58,8 +58,8 @@ mod train;
 
 pub use adversarial::{Adversary, Attack, AttackConfig, AttackError, AttackNorm};
 pub use agents::{
-    Environment, Gridworld, GridworldConfig, Opponent, Outcome, TicTacToe, expected_return, optimal_return,
-    random_return,
+    Environment, Gridworld, GridworldConfig, Opponent, Outcome, ReturnError, TaskEnvironment, TicTacToe,
+    TicTacToeAgentConfig, expected_return, optimal_return, random_return,
 };
 pub use formats::{
     Array, DType, Description, FileFormat, FloatStats, Layout, LayoutError, NameMap, NamedTensor, NonFinite,
@@ -81,17 +81,18 @@ pub use programs::{
 pub use setting::SettingError;
 pub use tasks::{
     CompiledConfig, Corpus, DataFileError, DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, FewShotConfig,
-    GcdConfig, IllegalMove, ImageLoss, ImageSource, ImagesConfig, InContextRegressionConfig, IndexFileError, IoiConfig,
-    IoiOrder, IoiPrompt, LinearInput, LinearLoss, ModularArithmeticConfig, OperandLaw, Operation, OthelloBoard,
-    OthelloConfig, OutcomeLaw, Polygon, PositionError, PredictTokens, Prediction, RepeatedTokensConfig,
-    SkipTrigramsConfig, SortingConfig, SparseParityConfig, Split, Square, SubtaskBy, Subtasks, SuperpositionConfig,
-    Task, TaskConfig, TaskError, TextConfig, TextSource, TextWindows, TicTacToeBoard, TicTacToeConfig, TicTacToeGames,
-    Tokenizer, TokensConfig, ToyIoiConfig, TranslationConfig, Trigger, WordSortingConfig, WordUnit, dmmse_predictions,
-    ioi_prompts, ioi_vocabulary, one_hot_population_loss, othello_square, othello_states, othello_token,
-    ridge_predictions, squared_errors_by_position, tic_tac_toe_states, word_list,
+    FewShotVectorsConfig, GcdConfig, IllegalMove, ImageLoss, ImageSource, ImagesConfig, InContextRegressionConfig,
+    IndexFileError, IoiConfig, IoiOrder, IoiPrompt, LinearInput, LinearLoss, ModularArithmeticConfig, OperandLaw,
+    Operation, OthelloBoard, OthelloConfig, OutcomeLaw, Polygon, PositionError, PredictTokens, Prediction,
+    RepeatedTokensConfig, SkipTrigramsConfig, SortingConfig, SparseParityConfig, Split, Square, SubtaskBy, Subtasks,
+    SuperpositionConfig, Task, TaskConfig, TaskError, TextConfig, TextSource, TextWindows, TicTacToeBoard,
+    TicTacToeConfig, TicTacToeGames, Tokenizer, TokensConfig, ToyIoiConfig, TranslationConfig, Trigger,
+    WordSortingConfig, WordUnit, dmmse_predictions, ioi_prompts, ioi_vocabulary, one_hot_population_loss,
+    othello_square, othello_states, othello_token, ridge_predictions, skill_loss, skill_strength,
+    squared_errors_by_position, tic_tac_toe_states, word_list,
 };
 pub use train::{
     Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, PolicyTrainer, RateSchedule, ResumeError, Spacing,
-    Stage, StopBelow, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density,
-    policy_interface, prune_smallest, rewind, ticket,
+    Stage, StopBelow, TaskTrainer, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer,
+    TrainerError, density, policy_interface, prune_smallest, rewind, ticket,
 };

@@ -95,6 +95,14 @@ impl Model {
             let stream = Stream::new(seed, Purpose::Initialization, idx as u64);
             match self.network.start(&self.space, param) {
                 Start::Constant(value) => values.fill(value),
+                Start::Diagonal(value) => {
+                    let [.., rows, columns] = param.shape[..] else { continue };
+                    for matrix in values.chunks_exact_mut(rows * columns) {
+                        for i in 0..rows.min(columns) {
+                            matrix[i * (columns + 1)] = value as f32;
+                        }
+                    }
+                }
                 Start::Normal(deviation) => {
                     stream.normals(0, 0, values);
                     let deviation = deviation as f32;
@@ -157,6 +165,11 @@ impl Model {
                 let weights = g.input("weights", &[batch, n_answers]);
                 let weighted = g.mul(losses, weights);
                 g.sum(weighted, &[1])
+            }
+            Interface::LabelledItems { pairs, .. } => {
+                let labels = g.find("y").expect("the network has just declared this input");
+                let wanted = g.select_index(labels, 1, pairs - 1);
+                g.cross_entropy(answers, wanted)
             }
             Interface::Vectors { loss: VectorLoss::CrossEntropy, .. } => {
                 let classes = g.input_ids("y", &[batch]);

@@ -6,7 +6,10 @@ use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use ontogeny_zoo::{DeepLinearConfig, Model, NetworkConfig, Task, TaskConfig, TrainConfig, TrainEvent, Trainer};
+use ontogeny_zoo::{
+    DeepLinearConfig, Model, NetworkConfig, Task, TaskConfig, TrainConfig, TrainEvent, Trainer, skill_loss,
+    skill_strength,
+};
 use serde_json::json;
 
 fn prepare(config: &DeepLinearConfig, sizes: &[usize]) -> (Task, Model) {
@@ -144,4 +147,69 @@ fn products_of_factors_are_learned_in_s_curves() {
         }
         assert!(is_learned, "{sizes:?}");
     }
+}
+
+#[test]
+fn skills_are_learned_in_the_sigmoids_of_their_frequencies() {
+    let (n_skills, n_examples, target, start) = (12, 400, 1.5, 0.02);
+    let config: DeepLinearConfig = serde_json::from_value(json!({
+        "inputs": n_skills, "outputs": n_skills, "singular_values": vec![target; n_skills], "input": "skills",
+        "zipf_exponent": 1.6, "train_examples": n_examples, "held_examples": 0,
+    }))
+    .unwrap();
+    let (task, _) = prepare(&config, &[n_skills, n_skills, n_skills]);
+    let network = json!({
+        "kind": "mlp", "sizes": [n_skills, n_skills, n_skills], "activation": "identity", "biases": false,
+        "init": "diagonal", "init_scale": f64::sqrt(start),
+    });
+    let model = Model::new(serde_json::from_value(network).unwrap(), task.interface).unwrap();
+    let mut counts = vec![0.0; n_skills];
+    for &skill in &task.split("train").unwrap().subtasks {
+        counts[skill as usize] += 1.0;
+    }
+    let shares: Vec<f64> = counts.iter().map(|count| count / f64::from(n_examples)).collect();
+    let (rate, n_steps) = (0.05, 4000);
+    let path = descend(&task, &model, model.initial_weights(0), rate, n_steps, 40);
+    let mut n_halfway = 0;
+    for (step, layers) in &path {
+        let (steps, time) = (*step as f64, *step as f64 * rate);
+        let [first, second] = &layers[..] else { panic!("two layers") };
+        let mut loss = 0.0;
+        for (skill, &share) in shares.iter().enumerate() {
+            let at = skill * (n_skills + 1);
+            let found = first[at] * second[at];
+            loss += share * 0.5 * (target - found).powi(2);
+            // A step takes R to R·(1 + h(1 − r))² with h = rate·share·S and r = R/S, since both weights are √R. So
+            // u = ln(R/(S − R)) grows by 2·ln(1 + h(1 − r)) − ln(1 − 2hr − h²r(1 − r)), which increases with r: from
+            // 2·ln(1 + h) to −ln(1 − 2h), about 2h − h² and 2h + 2h²; the flow's 2h lies between.
+            let h = rate * share * target;
+            let logit = (start / (target - start)).ln();
+            let strength = |u: f64| target / (1.0 + (-u).exp());
+            let slow = strength(logit + steps * 2.0 * h.ln_1p());
+            let fast = strength(logit - steps * (-2.0 * h).ln_1p());
+            let flow = skill_strength(time, share, target, start);
+            assert!(slow <= flow * (1.0 + 1e-12) && flow <= fast * (1.0 + 1e-12));
+            // Weights are rounded to 24 bits at every step, each time by a share of up to 2⁻²⁴ of R/2 and as much again in the
+            // gradient. Where R grows, errors add up: 4·steps·2⁻²⁴ of R; near S they are drawn back at the rate 2h a step.
+            let n_kept = if h > 0.0 { steps.min(1.0 + (target / start).ln() / h) } else { 0.0 };
+            let rounding = 4.0 * (n_kept + 2.0) * f64::from(f32::EPSILON) / 2.0 * found;
+            assert!(
+                slow - rounding <= found && found <= fast + rounding,
+                "skill {skill} of {share} at {step}: {found} is not in {slow}..{fast} ± {rounding}"
+            );
+            n_halfway += usize::from(found > 0.2 * target && found < 0.8 * target);
+            // Nothing leaves the diagonal: skills do not disturb each other.
+            assert!((0..n_skills).all(|j| j == skill || first[at - skill + j] == 0.0));
+        }
+        // The sum of the sigmoids is the loss, within what the brackets leave: S/4·3h²·steps for each skill.
+        let expected = skill_loss(time, &shares, target, start);
+        let spread: f64 = shares
+            .iter()
+            .map(|share| share * target * target / 4.0 * 3.0 * (rate * share * target).powi(2) * steps)
+            .sum();
+        assert!((loss - expected).abs() <= spread + 1e-5, "step {step}: {loss} instead of {expected} ± {spread}");
+    }
+    // The test has seen curves, not only their ends.
+    assert!(n_halfway > 10, "{n_halfway}");
+    assert!(path[path.len() - 1].1[0][0] > 0.99 * f64::sqrt(target));
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use ontogeny_graph::{ColumnData, DataSet, Value};
 use ontogeny_zoo::{
-    Interface, Model, NetworkConfig, Read, SubtaskBy, Task, TaskConfig, TrainConfig, TrainEvent, Trainer,
+    Interface, Model, NetworkConfig, Read, SubtaskBy, Task, TaskConfig, TaskTrainer, TrainConfig, TrainEvent, Trainer,
 };
 use serde_json::{Value as Json, json};
 
@@ -29,6 +29,7 @@ fn tasks() -> Vec<Json> {
         json!({ "kind": "skip_trigrams", "length": 5, "keywords": 2, "queries": 2, "answers": 5, "fillers": 4 }),
         json!({ "kind": "translation", "words": 9, "length": 4, "translated": 3 }),
         json!({ "kind": "few_shot", "pairs": 4, "items": 6, "items_per_sequence": 2, "labels": 3 }),
+        json!({ "kind": "few_shot_vectors", "dimension": 4, "pairs": 4, "classes": 6, "labels": 3 }),
         json!({ "kind": "tic_tac_toe" }),
         json!({ "kind": "othello", "held_examples": 20 }),
         json!({ "kind": "ioi" }),
@@ -37,6 +38,11 @@ fn tasks() -> Vec<Json> {
         json!({ "kind": "text", "source": "names", "tokenizer": "char", "context": 8, "held_examples": 20 }),
         json!({ "kind": "tokens", "data": sequences(), "vocabulary": 5 }),
         json!({ "kind": "compiled", "program": "sort", "length": 3, "symbols": 4 }),
+        json!({
+            "kind": "gridworld", "size": [3, 2], "walls": [[1, 0]], "start": [0, 0], "goal": [2, 0], "discount": 0.9,
+            "max_moves": 8,
+        }),
+        json!({ "kind": "tic_tac_toe_agent", "opponent": "random" }),
     ]
 }
 
@@ -63,7 +69,7 @@ fn network(interface: Interface) -> Json {
         Interface::Vectors { inputs, outputs, .. } => {
             json!({ "kind": "mlp", "sizes": [inputs, 8, outputs], "activation": "relu" })
         }
-        Interface::Tokens { .. } | Interface::Pairs { .. } => json!({
+        Interface::Tokens { .. } | Interface::Pairs { .. } | Interface::LabelledItems { .. } => json!({
             "kind": "transformer", "layers": 1, "d_model": 8, "heads": 2, "attention_only": true,
             "normalization": "none", "positions": "learned",
         }),
@@ -126,7 +132,11 @@ fn without_weights_the_loss_is_that_of_knowing_nothing() {
                 }
                 ("deep_linear", _) => 0.5 * square("y"),
                 (_, Interface::Pairs { pairs, .. }) => square("y") / pairs as f64,
-                (_, Interface::Tokens { read: Read::LastPosition { classes }, .. }) => (classes as f64).ln(),
+                (
+                    _,
+                    Interface::LabelledItems { classes, .. }
+                    | Interface::Tokens { read: Read::LastPosition { classes }, .. },
+                ) => (classes as f64).ln(),
                 (_, Interface::Tokens { vocabulary, .. }) => (vocabulary as f64).ln(),
                 (kind, interface) => panic!("{kind}: {interface:?}"),
             };
@@ -170,7 +180,7 @@ fn every_kind_trains() {
             "optimizer": "adam", "learning_rate": 1e-2, "batch": 16, "steps": 3, "checkpoints": {},
         }))
         .unwrap();
-        let mut trainer = Trainer::new(&model, &task, &config, 0).unwrap();
+        let mut trainer = TaskTrainer::new(&model, &[ontogeny_zoo::Stage::whole(&task)], &config, 0).unwrap();
         let mut state = trainer.start(model.initial_weights(0)).unwrap();
         let mut losses = Vec::new();
         trainer

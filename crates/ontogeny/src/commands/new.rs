@@ -43,6 +43,7 @@ const PRESETS: &[Preset] = &[
     preset!("induction-repeats", 10.0),
     preset!("translation", 10.0),
     preset!("few-shot", 10.0),
+    preset!("few-shot-vectors", 5.0),
     preset!("toy-ioi", 10.0),
     preset!("ioi", 10.0),
     preset!("in-context-regression", 60.0),
@@ -53,6 +54,7 @@ const PRESETS: &[Preset] = &[
     preset!("deep-linear", 1.0),
     preset!("reduced-rank", 2.0),
     preset!("product-toy", 1.0),
+    preset!("skill-sigmoids", 1.0),
     preset!("optimizers", 1.0),
     preset!("compiled", 0.2),
     preset!("llc", 2.0),
@@ -67,6 +69,8 @@ const PRESETS: &[Preset] = &[
     preset!("shakespeare-lm", 120.0),
     preset!("tic-tac-toe", 10.0),
     preset!("othello", 3000.0),
+    preset!("gridworld", 3.0),
+    preset!("tic-tac-toe-agent", 3.0),
     preset!("import", 5.0),
 ];
 

@@ -43,7 +43,7 @@ impl Gridworld {
     /// # Errors
     /// A setting out of range, or a goal that cannot be reached in time.
     pub fn new(config: GridworldConfig) -> Result<Self, SettingError> {
-        let wrong = |key, found: String, expected: &str| Err(SettingError::new("environment", key, found, expected));
+        let wrong = |key, found: String, expected: &str| Err(SettingError::new("task", key, found, expected));
         let [columns, rows] = config.size;
         if !(1..=MAX_SIDE).contains(&columns) || !(1..=MAX_SIDE).contains(&rows) {
             return wrong("size", format!("{:?}", config.size), "columns and rows of 1 to 64");
@@ -188,19 +188,16 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_named() {
         for (changes, message) in [
-            (json!({ "size": [0, 3] }), "environment.size is [0, 3]; expected columns and rows of 1 to 64"),
-            (json!({ "discount": 0.0 }), "environment.discount is 0; expected a number above 0 and at most 1"),
-            (json!({ "goal": [1, 1] }), "environment.goal is [1, 1]; expected a cell of the grid that is no wall"),
-            (json!({ "goal": [0, 1] }), "environment.goal is [0, 1]; expected another cell than the start"),
-            (json!({ "max_moves": 5 }), "environment.max_moves is 5; expected at least 6, the moves to the goal"),
+            (json!({ "size": [0, 3] }), "task.size is [0, 3]; expected columns and rows of 1 to 64"),
+            (json!({ "discount": 0.0 }), "task.discount is 0; expected a number above 0 and at most 1"),
+            (json!({ "goal": [1, 1] }), "task.goal is [1, 1]; expected a cell of the grid that is no wall"),
+            (json!({ "goal": [0, 1] }), "task.goal is [0, 1]; expected another cell than the start"),
+            (json!({ "max_moves": 5 }), "task.max_moves is 5; expected at least 6, the moves to the goal"),
             (
                 json!({ "walls": [[1, 0], [1, 1], [1, 2]] }),
-                "environment.goal is [3, 0]; expected a cell that the walls leave a way to",
+                "task.goal is [3, 0]; expected a cell that the walls leave a way to",
             ),
-            (
-                json!({ "walls": [[4, 0]] }),
-                "environment.walls is [4, 0]; expected cells of the grid, as [column, row] from 0",
-            ),
+            (json!({ "walls": [[4, 0]] }), "task.walls is [4, 0]; expected cells of the grid, as [column, row] from 0"),
         ] {
             assert_eq!(grid(&changes).unwrap_err().to_string(), message);
         }

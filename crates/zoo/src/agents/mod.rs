@@ -1,9 +1,13 @@
 //! What an agent acts in: environments whose outcomes are known, so that the return of a policy is too.
 
 mod gridworld;
+mod of_task;
+pub(crate) mod policy;
+mod regret;
 mod tic_tac_toe;
 
 pub use gridworld::{Gridworld, GridworldConfig};
+pub use of_task::{ReturnError, TaskEnvironment, TicTacToeAgentConfig};
 pub use tic_tac_toe::{Opponent, TicTacToe};
 
 use std::collections::BTreeMap;

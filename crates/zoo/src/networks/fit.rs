@@ -24,6 +24,12 @@ impl NetworkConfig {
                 // The last answer is never read.
                 config.check(2 * pairs - 1)
             }
+            (Self::Transformer(config), Interface::LabelledItems { dimension, pairs, classes }) => {
+                if dimension == 0 || pairs == 0 || classes == 0 {
+                    return Err(task("dimension", 0, "at least 1, as the numbers of pairs and classes"));
+                }
+                config.check(2 * pairs - 1)
+            }
             (Self::Mlp(config), Interface::Vectors { inputs, outputs, .. }) => config.check(inputs, outputs),
             (Self::Autoencoder(config), Interface::Vectors { inputs, outputs, .. }) => config.check(inputs, outputs),
             (Self::Cnn(config), Interface::Vectors { image: Some(image), inputs, outputs, .. }) => {
@@ -38,7 +44,9 @@ impl NetworkConfig {
                 let (kind, reads) = self.kind_and_input();
                 let expected = match interface {
                     Interface::Tokens { .. } => "`transformer`, because the task gives sequences",
-                    Interface::Pairs { .. } => "`transformer`, because the task gives pairs",
+                    Interface::Pairs { .. } | Interface::LabelledItems { .. } => {
+                        "`transformer`, because the task gives pairs"
+                    }
                     Interface::Vectors { .. } if reads == "images" => {
                         "`mlp`, because the task gives vectors that are no images"
                     }
@@ -60,6 +68,11 @@ impl NetworkConfig {
                 let x = g.input("x", &[batch, pairs, dimension]);
                 let y = g.input("y", &[batch, pairs]);
                 config.build_pairs(g, x, y)
+            }
+            (Self::Transformer(config), Interface::LabelledItems { dimension, pairs, classes }) => {
+                let x = g.input("x", &[batch, pairs, dimension]);
+                let y = g.input_ids("y", &[batch, pairs]);
+                config.build_labelled_items(g, x, y, classes)
             }
             (Self::ModularMlp(config), Interface::Tokens { length, read: Read::LastPosition { classes }, .. }) => {
                 let tokens = g.input_ids("tokens", &[batch, length]);

@@ -20,6 +20,9 @@ pub enum Initialization {
     /// Normal with variance w^(−γ), w the widest hidden layer and γ = `init_gamma`, the same for all; biases 0
     /// (Jacot et al. 2021: below γ = 1 lazy, above it from saddle to saddle).
     WidthPower,
+    /// `init_scale` on the diagonal of the last two axes of every matrix and embedding, 0 elsewhere; biases 0: balanced and
+    /// aligned layers, whose learning has closed forms (Saxe et al. 2014; Nam et al. 2024).
+    Diagonal,
 }
 
 /// How a parameter starts.
@@ -31,6 +34,8 @@ pub(crate) enum Start {
     Normal(f64),
     /// Uniform between minus and plus this.
     Uniform(f64),
+    /// This on the diagonal of the last two axes, 0 elsewhere.
+    Diagonal(f64),
 }
 
 /// The three keys of a network that say how it starts.
@@ -45,18 +50,25 @@ impl Init {
     pub(crate) fn check(self) -> Result<(), SettingError> {
         let wrong = |key, found: String, expected: &str| Err(SettingError::new("network", key, found, expected));
         let keys = [
-            ("init_scale", self.scale, Initialization::Scaled, "scaled", "a finite number, at least 0"),
-            ("init_gamma", self.gamma, Initialization::WidthPower, "width_power", "a finite number"),
+            (
+                "init_scale",
+                self.scale,
+                &[Initialization::Scaled, Initialization::Diagonal][..],
+                "scaled or diagonal",
+                "a finite number, at least 0",
+            ),
+            ("init_gamma", self.gamma, &[Initialization::WidthPower], "width_power", "a finite number"),
         ];
-        for (key, value, owner, name, range) in keys {
+        for (key, value, owners, name, range) in keys {
+            let is_owner = self.kind.is_some_and(|kind| owners.contains(&kind));
             match value {
-                Some(_) if self.kind != Some(owner) => {
+                Some(_) if !is_owner => {
                     return wrong(key, "given".to_owned(), &format!("it only with init = {name}"));
                 }
                 Some(value) if !value.is_finite() || (key == "init_scale" && value < 0.0) => {
                     return wrong(key, value.to_string(), range);
                 }
-                None if self.kind == Some(owner) => return wrong(key, "missing".to_owned(), "a number"),
+                None if is_owner => return wrong(key, "missing".to_owned(), "a number"),
                 _ => {}
             }
         }
@@ -79,9 +91,12 @@ impl Init {
         let scale = if kind == Initialization::Scaled { self.scale.unwrap_or(1.0) } else { 1.0 };
         match (kind, role) {
             (_, Role::Gain) => Start::Constant(1.0),
-            (_, Role::Shift) | (Initialization::InverseSqrtD | Initialization::WidthPower, Role::Bias { .. }) => {
-                Start::Constant(0.0)
-            }
+            (_, Role::Shift)
+            | (
+                Initialization::InverseSqrtD | Initialization::WidthPower | Initialization::Diagonal,
+                Role::Bias { .. },
+            ) => Start::Constant(0.0),
+            (Initialization::Diagonal, _) => Start::Diagonal(self.scale.unwrap_or(1.0)),
             (Initialization::Pytorch | Initialization::Scaled, Role::Embedding) => Start::Normal(scale),
             (Initialization::Pytorch | Initialization::Scaled, Role::Matrix { n_in } | Role::Bias { n_in }) => {
                 Start::Uniform(scale * root(n_in))
@@ -286,7 +301,10 @@ mod tests {
     #[test]
     fn keys_of_other_initialisations_are_refused() {
         for (changes, message) in [
-            (json!({"init_scale": 2.0}), "network.init_scale is given; expected it only with init = scaled"),
+            (
+                json!({"init_scale": 2.0}),
+                "network.init_scale is given; expected it only with init = scaled or diagonal",
+            ),
             (json!({"init": "scaled"}), "network.init_scale is missing; expected a number"),
             (json!({"init": "width_power"}), "network.init_gamma is missing; expected a number"),
             (

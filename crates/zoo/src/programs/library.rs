@@ -53,7 +53,9 @@ impl ProgramKind {
     pub fn program(self, length: usize, symbols: usize) -> (SequenceProgram, Variable) {
         let (vocabulary, positions) = match self.interface(length, symbols) {
             Interface::Tokens { vocabulary, length, .. } => (vocabulary, length),
-            Interface::Vectors { .. } | Interface::Pairs { .. } => unreachable!("programs read tokens"),
+            Interface::Vectors { .. } | Interface::Pairs { .. } | Interface::LabelledItems { .. } => {
+                unreachable!("programs read tokens")
+            }
         };
         let mut program = SequenceProgram::new(vocabulary, positions);
         let [tokens, indices] = [program.tokens(), program.indices()];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::sampled::{Counts, Distribution, Example, Numbers};
+use super::zipf::Zipf;
 use super::{SubtaskBy, Subtasks, Task, wrong};
 use crate::{Interface, SettingError, VectorLoss};
 
@@ -22,6 +23,12 @@ use crate::{Interface, SettingError, VectorLoss};
 /// s is learned as a(t) = s/(1 + (s/a₀ − 1)e^(−2st)) by two matrices, t being steps times learning rate (Saxe et al.). A hidden
 /// layer of width 1 makes it the toy of "Multi-Component Learning and S-Curves" (Jermyn & Shlegeris 2022),
 /// ½Σ(aᵢbⱼ − ãᵢb̃ⱼ)².
+///
+/// With `input = "skills"` it is the model of "An exactly solvable model for emergence and scaling laws in the multitask sparse
+/// parity problem" (Nam et al. 2024): x holds the skill functions gₖ of one example, of which that of its own skill is the parity
+/// 1 or −1 and all others are 0; the target is S·gₖ for the singular value S, and skill k comes with a probability in proportion
+/// to k^(−`zipf_exponent`), their α + 1. [`skill_strength`](crate::skill_strength) tells how a skill is learned. The sub-task
+/// `input_d` is then skill d, measured on the split `even`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeepLinearConfig {
@@ -44,6 +51,9 @@ pub struct DeepLinearConfig {
     /// Inputs are uniform on ± this: of `uniform`, which needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub half_width: Option<f64>,
+    /// Exponent of the skills' frequencies, at least 0: of `skills`, which needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zipf_exponent: Option<f64>,
     /// σ², at least 0.
     #[serde(default)]
     pub noise_variance: f64,
@@ -72,6 +82,8 @@ pub enum LinearInput {
     Uniform,
     /// Scaled unit vectors in turn: whitened exactly.
     Orthogonal,
+    /// 1 or −1 alike at one place, drawn with a frequency that falls as a power of its number; 0 elsewhere.
+    Skills,
 }
 
 /// Loss of an example of a linear teacher.
@@ -130,8 +142,20 @@ impl DeepLinearConfig {
             (LinearInput::Uniform, None) => {
                 return Err(wrong("half_width", "missing", "the largest input, such as 1.0"));
             }
-            (LinearInput::Normal | LinearInput::Orthogonal, Some(width)) => {
+            (LinearInput::Normal | LinearInput::Orthogonal | LinearInput::Skills, Some(width)) => {
                 return Err(wrong("half_width", width, "it only with input = \"uniform\""));
+            }
+            _ => {}
+        }
+        match (self.input, self.zipf_exponent) {
+            (LinearInput::Skills, Some(exponent)) if !(exponent.is_finite() && exponent >= 0.0) => {
+                return Err(wrong("zipf_exponent", exponent, "a finite number, at least 0"));
+            }
+            (LinearInput::Skills, None) => {
+                return Err(wrong("zipf_exponent", "missing", "the exponent of the skills' frequencies, such as 1.6"));
+            }
+            (LinearInput::Normal | LinearInput::Uniform | LinearInput::Orthogonal, Some(exponent)) => {
+                return Err(wrong("zipf_exponent", exponent, "it only with input = \"skills\""));
             }
             _ => {}
         }
@@ -146,8 +170,12 @@ impl DeepLinearConfig {
                 return Err(wrong("train_examples", n, &expected));
             }
         }
-        let counts = Counts::new(n_train, self.held_examples)?;
-        let teacher = LinearTeacher { config: self.clone(), matrix: self.teacher(run_seed) };
+        let mut counts = Counts::new(n_train, self.held_examples)?;
+        if self.input == LinearInput::Skills {
+            counts = counts.with_each(super::default_examples_per_subtask(), self.inputs)?;
+        }
+        let frequencies = self.zipf_exponent.map(|exponent| Zipf::new(self.inputs, exponent));
+        let teacher = LinearTeacher { config: self.clone(), matrix: self.teacher(run_seed), frequencies };
         Ok(Task::sampled(Arc::new(teacher), counts, self.data_seed.unwrap_or(run_seed)))
     }
 
@@ -179,6 +207,8 @@ struct LinearTeacher {
     config: DeepLinearConfig,
     /// T, row by row.
     matrix: Vec<f64>,
+    /// Of the skills, where inputs are such.
+    frequencies: Option<Zipf>,
 }
 
 impl Distribution for LinearTeacher {
@@ -192,11 +222,11 @@ impl Distribution for LinearTeacher {
 
     fn subtasks(&self) -> Option<Subtasks> {
         let names = || (1..=self.config.inputs).map(|d| format!("input_{d}")).collect();
-        let is_orthogonal = self.config.input == LinearInput::Orthogonal;
-        is_orthogonal.then(|| Subtasks { names: names(), by: SubtaskBy::Example })
+        let is_one_at_a_time = matches!(self.config.input, LinearInput::Orthogonal | LinearInput::Skills);
+        is_one_at_a_time.then(|| Subtasks { names: names(), by: SubtaskBy::Example })
     }
 
-    fn draw_of(&self, _: Option<u32>, numbers: &mut Numbers, example: &mut Example<'_>) {
+    fn draw_of(&self, subtask: Option<u32>, numbers: &mut Numbers, example: &mut Example<'_>) {
         let d = self.config.inputs;
         match self.config.input {
             LinearInput::Normal => numbers.normals(example.x),
@@ -210,6 +240,12 @@ impl Distribution for LinearTeacher {
                 let axis = (numbers.example() % d as u64) as usize;
                 example.x[axis] = (d as f64).sqrt() as f32;
                 example.subtask = axis as u32;
+            }
+            LinearInput::Skills => {
+                let drawn = self.frequencies.as_ref().map_or(0, |frequencies| frequencies.draw(numbers));
+                let skill = subtask.map_or(drawn, |wanted| wanted as usize);
+                example.x[skill] = if numbers.below(2) == 0 { 1.0 } else { -1.0 };
+                example.subtask = skill as u32;
             }
         }
         numbers.normals(example.y);
@@ -325,6 +361,14 @@ mod tests {
             (
                 json!({ "rank": 1, "half_width": 2.0 }),
                 "task.half_width is 2; expected it only with input = \"uniform\"",
+            ),
+            (
+                json!({ "rank": 1, "input": "skills" }),
+                "task.zipf_exponent is missing; expected the exponent of the skills' frequencies, such as 1.6",
+            ),
+            (
+                json!({ "rank": 1, "zipf_exponent": 1.6 }),
+                "task.zipf_exponent is 1.6; expected it only with input = \"skills\"",
             ),
             (
                 json!({ "rank": 1, "noise_variance": -1.0 }),

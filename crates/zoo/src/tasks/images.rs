@@ -170,12 +170,9 @@ impl ImagesConfig {
         let named =
             [("train", train), ("test", test), ("noisy", noisy), ("corrected", corrected), ("triggered", triggered)];
         let splits = named.into_iter().filter(|(_, all)| !all.is_empty());
-        Ok(Task {
-            interface: painter.interface(),
-            splits: splits.map(|(name, all)| painter.split(name, &all)).collect(),
-            endless: None,
-            subtasks: Some(Subtasks { names: classes.names, by: SubtaskBy::Example }),
-        })
+        let splits = splits.map(|(name, all)| painter.split(name, &all)).collect();
+        let subtasks = Subtasks { names: classes.names, by: SubtaskBy::Example };
+        Ok(Task::of_splits(painter.interface(), splits, Some(subtasks)))
     }
 
     /// Refuses keys that another source has, and asks for those of this one.

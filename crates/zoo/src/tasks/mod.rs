@@ -7,6 +7,7 @@ mod data_file;
 mod deep_linear;
 mod digit_addition;
 mod few_shot;
+mod few_shot_vectors;
 mod games;
 mod gcd;
 mod image_files;
@@ -19,6 +20,7 @@ mod modular_arithmetic;
 mod regression_predictors;
 mod repeated_tokens;
 mod sampled;
+mod skill_sigmoids;
 mod skip_trigrams;
 mod sorting;
 mod sparse_parity;
@@ -27,11 +29,13 @@ mod superposition;
 mod superposition_points;
 mod translation;
 mod word_sorting;
+mod zipf;
 
 pub use compiled::CompiledConfig;
 pub use deep_linear::{DeepLinearConfig, LinearInput, LinearLoss};
 pub use digit_addition::DigitAdditionConfig;
 pub use few_shot::FewShotConfig;
+pub use few_shot_vectors::FewShotVectorsConfig;
 pub use games::{
     IllegalMove, OthelloBoard, OthelloConfig, Square, TicTacToeBoard, TicTacToeConfig, TicTacToeGames, othello_square,
     othello_states, othello_token, tic_tac_toe_states,
@@ -53,6 +57,7 @@ pub use regression_predictors::{
 };
 pub use repeated_tokens::{PredictTokens, RepeatedTokensConfig};
 pub use sampled::Endless;
+pub use skill_sigmoids::{skill_loss, skill_strength};
 pub use skip_trigrams::SkipTrigramsConfig;
 pub use sorting::SortingConfig;
 pub use sparse_parity::SparseParityConfig;
@@ -70,6 +75,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::agents::{Gridworld, GridworldConfig, TaskEnvironment, TicTacToe, TicTacToeAgentConfig};
 use crate::{Interface, ReadError, SettingError};
 
 /// A task of any kind, as in the table `[task]` of a run file.
@@ -104,6 +110,8 @@ pub enum TaskConfig {
     Translation(TranslationConfig),
     /// Few-shot classification in the context.
     FewShot(FewShotConfig),
+    /// The same with items that are vectors around the centres of classes, in the context and in the weights.
+    FewShotVectors(FewShotVectorsConfig),
     /// Next moves in tic-tac-toe.
     TicTacToe(TicTacToeConfig),
     /// Next moves in Othello.
@@ -120,6 +128,10 @@ pub enum TaskConfig {
     Tokens(TokensConfig),
     /// What a known program computes.
     Compiled(CompiledConfig),
+    /// An agent in a gridworld.
+    Gridworld(GridworldConfig),
+    /// An agent that plays tic-tac-toe.
+    TicTacToeAgent(TicTacToeAgentConfig),
 }
 
 /// A task made ready: data only.
@@ -135,6 +147,8 @@ pub struct Task {
     pub endless: Option<Endless>,
     /// Named parts with losses of their own, where the task has some.
     pub subtasks: Option<Subtasks>,
+    /// What an agent acts in; such a task has no examples, and what there is to be measured is the return.
+    pub environment: Option<TaskEnvironment>,
 }
 
 /// Why a task could not be made ready.
@@ -170,6 +184,7 @@ impl TaskConfig {
         "skip_trigrams",
         "translation",
         "few_shot",
+        "few_shot_vectors",
         "tic_tac_toe",
         "othello",
         "ioi",
@@ -178,6 +193,8 @@ impl TaskConfig {
         "text",
         "tokens",
         "compiled",
+        "gridworld",
+        "tic_tac_toe_agent",
     ];
 
     /// Reads the settings of a task whose `kind` has been read (and taken out) before, so that a mistake keeps its
@@ -200,6 +217,7 @@ impl TaskConfig {
             "skip_trigrams" => SkipTrigramsConfig::deserialize(settings).map(Self::SkipTrigrams),
             "translation" => TranslationConfig::deserialize(settings).map(Self::Translation),
             "few_shot" => FewShotConfig::deserialize(settings).map(Self::FewShot),
+            "few_shot_vectors" => FewShotVectorsConfig::deserialize(settings).map(Self::FewShotVectors),
             "tic_tac_toe" => TicTacToeConfig::deserialize(settings).map(Self::TicTacToe),
             "othello" => OthelloConfig::deserialize(settings).map(Self::Othello),
             "ioi" => IoiConfig::deserialize(settings).map(Self::Ioi),
@@ -208,6 +226,8 @@ impl TaskConfig {
             "text" => TextConfig::deserialize(settings).map(Self::Text),
             "tokens" => TokensConfig::deserialize(settings).map(Self::Tokens),
             "compiled" => CompiledConfig::deserialize(settings).map(Self::Compiled),
+            "gridworld" => GridworldConfig::deserialize(settings).map(Self::Gridworld),
+            "tic_tac_toe_agent" => TicTacToeAgentConfig::deserialize(settings).map(Self::TicTacToeAgent),
             other => Err(serde::de::Error::unknown_variant(other, Self::KINDS)),
         }
     }
@@ -232,6 +252,7 @@ impl TaskConfig {
             Self::SkipTrigrams(config) => Ok(config.prepare(run_seed)?),
             Self::Translation(config) => Ok(config.prepare(run_seed)?),
             Self::FewShot(config) => Ok(config.prepare(run_seed)?),
+            Self::FewShotVectors(config) => Ok(config.prepare(run_seed)?),
             Self::TicTacToe(config) => Ok(config.prepare(run_seed)?),
             Self::Othello(config) => Ok(config.prepare(run_seed)?),
             Self::Ioi(config) => Ok(config.prepare(run_seed)?),
@@ -240,6 +261,12 @@ impl TaskConfig {
             Self::Text(config) => config.prepare(run_seed, folder),
             Self::Tokens(config) => config.prepare(run_seed, folder),
             Self::Compiled(config) => Ok(config.prepare(run_seed)?),
+            Self::Gridworld(config) => {
+                Ok(Task::of_environment(TaskEnvironment::Gridworld(Gridworld::new(config.clone())?)))
+            }
+            Self::TicTacToeAgent(config) => {
+                Ok(Task::of_environment(TaskEnvironment::TicTacToe(TicTacToe::new(config.opponent))))
+            }
         }
     }
 }
@@ -265,6 +292,16 @@ fn wrong(key: &'static str, found: impl fmt::Display, expected: &str) -> Setting
 }
 
 impl Task {
+    /// A task of examples that were all made beforehand.
+    pub(crate) fn of_splits(interface: Interface, splits: Vec<Split>, subtasks: Option<Subtasks>) -> Self {
+        Self { interface, splits, endless: None, subtasks, environment: None }
+    }
+
+    fn of_environment(environment: TaskEnvironment) -> Self {
+        let interface = environment.interface();
+        Self { interface, splits: Vec::new(), endless: None, subtasks: None, environment: Some(environment) }
+    }
+
     /// The split of that name.
     pub fn split(&self, name: &str) -> Option<&Split> {
         self.splits.iter().find(|split| split.name == name)

@@ -86,7 +86,7 @@ impl ModularArithmeticConfig {
         splits.push(Split { name: "all", indices: (0..all.len()).collect(), data: all, subtasks: Vec::new() });
         let interface =
             Interface::Tokens { vocabulary: self.p + 1, length: 3, read: Read::LastPosition { classes: self.p } };
-        Ok(Task { interface, splits, endless: None, subtasks: None })
+        Ok(Task::of_splits(interface, splits, None))
     }
 
     fn table(&self) -> DataSet {

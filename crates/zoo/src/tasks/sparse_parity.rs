@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::sampled::{Counts, Distribution, Example, Numbers};
+use super::zipf::Zipf;
 use super::{SubtaskBy, Subtasks, Task, wrong};
 use crate::{Interface, SettingError, VectorLoss};
 
@@ -88,8 +89,7 @@ struct Parities {
     bits: usize,
     /// The bits of each task.
     subsets: Vec<Vec<usize>>,
-    /// Probability of each task and all before it.
-    cumulative: Vec<f64>,
+    frequencies: Zipf,
 }
 
 impl Parities {
@@ -99,17 +99,11 @@ impl Parities {
             bits.sort_unstable();
             bits
         };
-        let weights = (1..=config.tasks).map(|i| (i as f64).powf(-exponent));
-        let mut total = 0.0;
-        let cumulative = weights.map(|weight| {
-            total += weight;
-            total
-        });
-        let mut cumulative: Vec<f64> = cumulative.collect();
-        for share in &mut cumulative {
-            *share /= total;
+        Self {
+            bits: config.bits,
+            subsets: (0..config.tasks).map(subset).collect(),
+            frequencies: Zipf::new(config.tasks, exponent),
         }
-        Self { bits: config.bits, subsets: (0..config.tasks).map(subset).collect(), cumulative }
     }
 
     fn control_bits(&self) -> usize {
@@ -129,8 +123,7 @@ impl Distribution for Parities {
     }
 
     fn draw_of(&self, subtask: Option<u32>, numbers: &mut Numbers, example: &mut Example<'_>) {
-        let share = numbers.uniform();
-        let drawn = self.cumulative.partition_point(|&upto| upto <= share).min(self.subsets.len() - 1);
+        let drawn = self.frequencies.draw(numbers);
         let task = subtask.map_or(drawn, |wanted| wanted as usize);
         let (control, bits) = example.x.split_at_mut(self.control_bits());
         if let Some(bit) = control.get_mut(task) {

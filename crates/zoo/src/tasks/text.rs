@@ -130,7 +130,7 @@ impl TextConfig {
                 }
                 let starts: Vec<usize> = (0..train.len() / self.context).map(|i| i * self.context).collect();
                 let train = windows("train", &train, 0, &starts, self.context);
-                Task { interface, splits: vec![train], endless: None, subtasks: None }
+                Task::of_splits(interface, vec![train], None)
             }
             TextWindows::Random => {
                 let held = self.held_examples.unwrap_or_else(super::default_held_examples);

@@ -74,7 +74,7 @@ impl TokensConfig {
             splits.push(Split::new("test", test, &all));
         }
         let interface = Interface::Tokens { vocabulary, length, read: Read::NEXT_TOKEN };
-        Ok(Task { interface, splits, endless: None, subtasks: None })
+        Ok(Task::of_splits(interface, splits, None))
     }
 
     fn read(&self, path: &Path) -> Result<Sequences, TaskError> {

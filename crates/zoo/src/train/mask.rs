@@ -2,6 +2,11 @@
 
 use std::ops::Range;
 
+use ontogeny_graph::ParamSpace;
+
+use super::{TrainConfig, selection};
+use crate::SettingError;
+
 /// The held weights of a training, and room for their values.
 #[derive(Debug, Default)]
 pub(super) struct Mask {
@@ -20,6 +25,19 @@ impl Mask {
         let is_frozen = |at| frozen.iter().any(|range| range.contains(&at));
         let held = is_trained.iter().enumerate().filter(|&(at, is_trained)| !is_trained || is_frozen(at));
         Self::of(held.map(|(at, _)| at).collect())
+    }
+
+    /// Holds what is not trained, and what `freeze` names.
+    ///
+    /// # Errors
+    /// A mask of another length than the parameter space.
+    pub(super) fn chosen(is_trained: &[bool], space: &ParamSpace, config: &TrainConfig) -> Result<Self, SettingError> {
+        if is_trained.len() != space.len() {
+            let (found, expected) =
+                (format!("{} long", is_trained.len()), format!("an entry for each of {} weights", space.len()));
+            return Err(SettingError::new("train", "mask", found, expected));
+        }
+        Ok(Self::new(is_trained, &selection::select(space, "freeze", &config.freeze)?))
     }
 
     fn of(held: Vec<usize>) -> Self {

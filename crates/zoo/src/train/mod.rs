@@ -8,6 +8,7 @@ mod kfac;
 mod lottery;
 mod mask;
 mod natural_gradient;
+mod of_task;
 mod optimizer;
 mod policy_gradient;
 mod positive_definite;
@@ -20,6 +21,7 @@ pub use config::{Batch, OptimizerKind, StopBelow, TrainConfig};
 pub use entropy_sgd::EntropySgdConfig;
 pub use error::{ResumeError, TrainError, TrainerError};
 pub use lottery::{density, prune_smallest, rewind, ticket};
+pub use of_task::TaskTrainer;
 pub use policy_gradient::{PolicyTrainer, policy_interface};
 pub use rate::RateSchedule;
 pub use schedule::{CheckpointSchedule, Spacing};
@@ -299,14 +301,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// A mask of another length than the model's parameter space.
     pub fn set_mask(&mut self, is_trained: &[bool]) -> Result<(), SettingError> {
-        let space = self.program.space();
-        if is_trained.len() != space.len() {
-            let (found, expected) =
-                (format!("{} long", is_trained.len()), format!("an entry for each of {} weights", space.len()));
-            return Err(SettingError::new("train", "mask", found, expected));
-        }
-        let frozen = selection::select(space, "freeze", &self.config.freeze)?;
-        self.mask = Mask::new(is_trained, &frozen);
+        self.mask = Mask::chosen(is_trained, self.program.space(), &self.config)?;
         Ok(())
     }
 

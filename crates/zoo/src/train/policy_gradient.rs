@@ -9,7 +9,8 @@ use super::mask::Mask;
 use super::optimizer::{self, Optimizer};
 use super::selection;
 use super::{LOSS, ResumeError, TrainError, TrainEvent, TrainOutcome, TrainState, TrainerError, run_updates};
-use crate::agents::{self, Environment};
+use crate::agents::Environment;
+use crate::agents::policy::{Policy, softmax};
 use crate::{Interface, Model, SettingError, VectorLoss, memory};
 
 /// Trains a policy network, whose logits are those of the actions, by REINFORCE: update number u plays `batch` episodes and follows
@@ -29,9 +30,8 @@ pub struct PolicyTrainer<'a, E: Environment> {
     n_episodes: usize,
     optimizer: Optimizer,
     mask: Mask,
-    /// Logits of one observation of each episode.
-    policy: Program,
-    policy_workspace: Workspace,
+    /// For one observation of each episode.
+    policy: Policy,
     /// The gradient, from all decisions.
     program: Program,
     workspace: Workspace,
@@ -99,8 +99,7 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
         if !memory::is_free(bytes) {
             return Err(TrainerError::OutOfMemory { bytes });
         }
-        let (graph, nodes) = model.graph(n_episodes);
-        let policy = Program::compile(&graph, &[("logits", nodes.logits)], Gradient::None)?;
+        let policy = Policy::new(model, n_episodes)?;
         let (mut graph, nodes) = model.graph(n_rows);
         let forbidden = graph.input("forbidden", &[n_rows, n_actions]);
         let advantage = graph.input("advantage", &[n_rows]);
@@ -122,7 +121,6 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
             n_episodes,
             optimizer: Optimizer::new(config, model.space().len(), &without_decay),
             mask: Mask::holding(&selection::select(model.space(), "freeze", &config.freeze)?),
-            policy_workspace: Workspace::new(&policy),
             policy,
             workspace: Workspace::new(&program),
             program,
@@ -130,10 +128,29 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
         })
     }
 
+    /// Episodes of each update.
+    pub fn episodes_per_update(&self) -> u64 {
+        self.n_episodes as u64
+    }
+
+    /// See [`Trainer::set_mask`](super::Trainer::set_mask).
+    ///
+    /// # Errors
+    /// A mask of another length than the model's parameter space.
+    pub fn set_mask(&mut self, is_trained: &[bool]) -> Result<(), SettingError> {
+        self.mask = Mask::chosen(is_trained, self.program.space(), &self.config)?;
+        Ok(())
+    }
+
+    /// Steps of the checkpoints that a whole training hands over, ascending.
+    pub fn checkpoint_steps(&self) -> Vec<u64> {
+        self.config.checkpoints.steps(self.config.steps)
+    }
+
     /// From now on `threads` share the work of every update; the bits are those of one thread.
     pub fn set_threads(&mut self, threads: &Threads) {
         self.workspace.set_threads(&self.program, threads);
-        self.policy_workspace.set_threads(&self.policy, threads);
+        self.policy.set_threads(threads);
         self.threads = threads.clone();
     }
 
@@ -168,7 +185,7 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
         mut on_event: impl FnMut(TrainEvent<'_>) -> Result<ControlFlow<()>, F>,
     ) -> Result<TrainOutcome, TrainError<F>> {
         let (config, space) = (self.config.clone(), self.program.space().clone());
-        let schedule = config.checkpoints.steps(config.steps);
+        let schedule = self.checkpoint_steps();
         run_updates((&config, &schedule), &space, state, &mut on_event, |state, rate| self.update(state, rate))
     }
 
@@ -186,15 +203,7 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
     /// # Errors
     /// Weights of another length.
     pub fn expected_return(&mut self, weights: &[f32]) -> Result<f64, RunError> {
-        let environment = self.environment;
-        let mut failed = None;
-        let expected = agents::expected_return(environment, |states| {
-            self.probabilities(weights, states).unwrap_or_else(|error| {
-                failed = Some(error);
-                vec![Vec::new(); states.len()]
-            })
-        });
-        failed.map_or(Ok(expected), Err)
+        self.policy.expected_return(self.environment, weights)
     }
 
     /// The probability of every action in each of some states.
@@ -202,14 +211,7 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
     /// # Errors
     /// Weights of another length.
     pub fn probabilities(&mut self, weights: &[f32], states: &[E::State]) -> Result<Vec<Vec<f64>>, RunError> {
-        let mut all = Vec::with_capacity(states.len());
-        for part in states.chunks(self.n_episodes) {
-            let observed: Vec<Option<&E::State>> = part.iter().map(Some).collect();
-            let logits = self.logits(weights, &observed)?;
-            let rows = part.iter().zip(logits.chunks(self.environment.actions()));
-            all.extend(rows.map(|(state, logits)| softmax(self.environment, state, logits)));
-        }
-        Ok(all)
+        self.policy.probabilities(self.environment, weights, states)
     }
 
     fn update<F>(&mut self, state: &mut TrainState, learning_rate: f64) -> Result<(f32, f64), TrainError<F>> {
@@ -261,7 +263,7 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
             if observed.iter().all(Option::is_none) {
                 break;
             }
-            let logits = self.logits(weights, &observed)?;
+            let logits = self.policy.logits(environment, weights, &observed)?;
             for (e, (place, logits)) in states.iter_mut().zip(logits.chunks(n_actions)).enumerate() {
                 let Some(state) = place.take() else { continue };
                 let stream = Stream::new(self.seed, Purpose::Data, update * n as u64 + e as u64);
@@ -282,31 +284,6 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
         }
         Ok(episodes)
     }
-
-    /// Logits of at most `n_episodes` states; those of `None` mean nothing.
-    fn logits(&mut self, weights: &[f32], states: &[Option<&E::State>]) -> Result<Vec<f32>, RunError> {
-        let Self { environment, policy, policy_workspace, .. } = self;
-        let x = policy_workspace.floats_mut(policy, "x")?;
-        x.fill(0.0);
-        for (state, x) in states.iter().zip(x.chunks_mut(environment.inputs())) {
-            if let Some(state) = state {
-                environment.observe(state, x);
-            }
-        }
-        policy.run(policy_workspace, weights)?;
-        Ok(policy_workspace.output(policy, "logits").to_vec())
-    }
-}
-
-/// Probabilities of the actions, 0 of those that are not legal.
-fn softmax<E: Environment>(environment: &E, state: &E::State, logits: &[f32]) -> Vec<f64> {
-    let is_legal: Vec<bool> = (0..logits.len()).map(|action| environment.is_legal(state, action)).collect();
-    let legal = logits.iter().zip(&is_legal).filter(|&(_, &is_legal)| is_legal);
-    let largest = legal.fold(f64::NEG_INFINITY, |a, (&z, _)| a.max(f64::from(z)));
-    let weight = |(&z, &is_legal): (&f32, &bool)| if is_legal { (f64::from(z) - largest).exp() } else { 0.0 };
-    let weights: Vec<f64> = logits.iter().zip(&is_legal).map(weight).collect();
-    let total: f64 = weights.iter().sum();
-    weights.into_iter().map(|weight| weight / total).collect()
 }
 
 /// The entry in whose part of [0, 1) `uniform` falls.

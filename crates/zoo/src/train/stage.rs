@@ -18,7 +18,7 @@ pub struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     /// A training of one task.
-    pub(super) fn whole(task: &'a Task) -> Self {
+    pub fn whole(task: &'a Task) -> Self {
         Self { name: "", task, first: 0, restarts_optimizer: false }
     }
 }

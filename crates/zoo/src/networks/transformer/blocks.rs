@@ -64,6 +64,33 @@ impl TransformerConfig {
         g.add(predictions, bias)
     }
 
+    /// Logits `[batch, classes]` of the last item of `x` `[batch, pairs, dimension]` from the items and classes `y`
+    /// `[batch, pairs]` before it. The sequence is x₁, y₁, x₂, y₂, … without the last y (Chan et al. 2022). `embed.W_E` is
+    /// `[classes + dimension, d]`: a row for each class, then the matrix that items are multiplied with; `unembed.W_U` is
+    /// `[d, classes]`.
+    pub(crate) fn build_labelled_items(&self, g: &mut Graph, x: Node, y: Node, classes: usize) -> Node {
+        let [batch, pairs, dimension] = g.shape(x).try_into().expect("the interface declares three axes");
+        let table = g.param("embed.W_E", &[classes + dimension, self.d_model]);
+        let of_classes = g.slice(table, 0, 0, classes);
+        let of_items = g.slice(table, 0, classes, dimension);
+        let [items, labels] = [g.matmul(x, of_items), g.gather(of_classes, y)]
+            .map(|part| g.reshape(part, &[batch, pairs, 1, self.d_model]));
+        let sequence = g.concat(&[items, labels], 2);
+        let sequence = g.reshape(sequence, &[batch, 2 * pairs, self.d_model]);
+        let embed = g.slice(sequence, 1, 0, 2 * pairs - 1);
+        let x = self.residual_stream(g, embed);
+        let x = g.select_index(x, 1, 2 * pairs - 2);
+        let x = self.normalize_last(g, x);
+        let unembed =
+            if self.tied_unembed { g.transpose(of_classes) } else { g.param("unembed.W_U", &[self.d_model, classes]) };
+        let logits = g.matmul(x, unembed);
+        if !self.unembed_bias {
+            return logits;
+        }
+        let bias = g.param("unembed.b_U", &[classes]);
+        g.add(logits, bias)
+    }
+
     /// The residual stream `[batch, length, d]` after the last block, from the embedded sequence.
     fn residual_stream(&self, g: &mut Graph, embed: Node) -> Node {
         let mut x = g.named(embed, "hook_embed");

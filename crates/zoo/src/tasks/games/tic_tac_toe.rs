@@ -132,7 +132,7 @@ fn every_game(share: f64, seed: u32) -> Result<Task, SettingError> {
     }
     splits.push(part("all", &order));
     let interface = interface(SQUARES, SQUARES);
-    Ok(Task { interface, splits, endless: None, subtasks: Some(subtasks(SQUARES)) })
+    Ok(Task::of_splits(interface, splits, Some(subtasks(SQUARES))))
 }
 
 #[derive(Debug)]
