@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::atomic::AtomicBool;
 
-use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, Measured, weight_norms};
+use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, LegalMoves, Measured, weight_norms};
 use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress, ResponseError};
 use ontogeny_zoo::{Model, Split, Subtasks, Task};
 
@@ -68,7 +68,8 @@ impl<'a> Instruments<'a> {
         let wants = |kind: &str| measures.iter().find(|m| m.observable.kind() == kind);
         let failed =
             |measure: &MeasureConfig, message: String| StudyError::Measure { measure: measure.name.clone(), message };
-        let evaluated = ["loss", "accuracy", "subtask_loss", "subtask_accuracy"].into_iter().find_map(wants);
+        let evaluated =
+            ["loss", "accuracy", "subtask_loss", "subtask_accuracy", "legal_moves"].into_iter().find_map(wants);
         let evaluator = match evaluated {
             Some(measure) => Some(Evaluator::new(&run.model).map_err(|e| failed(measure, e.to_string()))?),
             None => None,
@@ -90,6 +91,10 @@ impl<'a> Instruments<'a> {
                 &measure.observable
             {
                 subtasks_of(&run.task, config).map_err(|message| failed(measure, message))?;
+            }
+            if measure.observable == ObservableConfig::LegalMoves && run.file.task.game().is_none() {
+                let message = "only moves of a game can be legal; expected `task.kind` \"othello\" or \"tic_tac_toe\"";
+                return Err(failed(measure, message.to_owned()));
             }
         }
         for measure in measures {
@@ -159,6 +164,7 @@ impl<'a> Instruments<'a> {
                 Ok(measure::plain(&Measured::along("subtask", "1", found)))
             }
             ObservableConfig::Accuracy => Ok(measure::accuracy(&self.evaluate(weights).map_err(failed)?)),
+            ObservableConfig::LegalMoves => Ok(measure::legal_moves(self.legal_moves(weights).map_err(failed)?)),
             ObservableConfig::WeightNorm => Ok(measure::plain(&weight_norms(&run.model, weights).map_err(failed)?)),
             ObservableConfig::Fourier => {
                 let fourier = self.fourier.as_mut().expect("made for every file that asks for it");
@@ -212,6 +218,14 @@ impl<'a> Instruments<'a> {
         Ok(evaluations)
     }
 
+    /// The shares of legal moves in each split but `all`, which is the others together.
+    fn legal_moves(&mut self, weights: &[f32]) -> Result<Vec<(String, LegalMoves)>, ontogeny_observe::ObserveError> {
+        let game = self.run.file.task.game().expect("checked when the instruments were made");
+        let evaluator = self.evaluator.as_mut().expect("made for every file that asks for it");
+        let splits = self.run.task.splits.iter().filter(|split| split.name != "all");
+        splits.map(|split| Ok((split.name.to_owned(), evaluator.legal_moves(weights, &split.data, game)?))).collect()
+    }
+
     /// What `of` takes of each sub-task's evaluation, by its name; those without answers in the split are left out.
     fn evaluate_subtasks(
         &mut self,
@@ -261,6 +275,10 @@ impl<'a> Instruments<'a> {
             }
             ObservableConfig::SubtaskLoss(_) | ObservableConfig::SubtaskAccuracy(_) => {
                 Ok(run.task.subtasks.iter().flat_map(|subtasks| subtasks.names.clone()).collect())
+            }
+            ObservableConfig::LegalMoves => {
+                let splits = run.task.splits.iter().filter(|split| split.name != "all");
+                Ok(splits.flat_map(|split| ["rate", "mass"].map(|of| format!("{}.{of}", split.name))).collect())
             }
             ObservableConfig::Llc(llc) => Ok(vec![llc.component()]),
             // Which pair is first at a step says nothing of the next: no series.

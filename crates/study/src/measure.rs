@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use ontogeny_observe::{
-    EVALUATION_VERSION, Evaluation, FOURIER_VERSION, FourierProgress, Measured, WEIGHT_NORM_VERSION,
+    EVALUATION_VERSION, Evaluation, FOURIER_VERSION, FourierProgress, LEGAL_MOVES_VERSION, LegalMoves, Measured,
+    WEIGHT_NORM_VERSION,
 };
 use ontogeny_posterior::{Diagnostics, Estimate, Llc};
 use ontogeny_store::{Coordinate, Detail, NumberType, Outcome, RecordArray, index_labels};
@@ -39,6 +40,11 @@ impl ObservableConfig {
             Self::Accuracy => ("1", "Share of each split whose largest logit is the target's."),
             Self::SubtaskLoss(_) => (loss_unit, "Mean loss of each sub-task, exact."),
             Self::SubtaskAccuracy(_) => ("1", "Share of each sub-task's answers whose largest logit is the target's."),
+            Self::LegalMoves => (
+                "1",
+                "Share of the positions of each split in which the likeliest move is legal (rate), and probability of all legal \
+                 moves together (mass).",
+            ),
             Self::WeightNorm => ("1", "L2 norm of all weights and of each part of the network."),
             Self::Fourier => ("1", "Progress measures of modular addition (Nanda et al. 2023)."),
             Self::Llc(_) => ("1", "Local learning coefficient of the training loss, with its Monte Carlo error."),
@@ -59,6 +65,7 @@ impl ObservableConfig {
     pub(crate) fn algorithm_version(&self) -> u32 {
         match self {
             Self::Loss | Self::Accuracy | Self::SubtaskLoss(_) | Self::SubtaskAccuracy(_) => EVALUATION_VERSION,
+            Self::LegalMoves => LEGAL_MOVES_VERSION,
             Self::WeightNorm => WEIGHT_NORM_VERSION,
             Self::Fourier => FOURIER_VERSION,
             Self::Llc(_) => LLC_VERSION,
@@ -76,6 +83,13 @@ pub(crate) fn loss(evaluations: &[(String, Evaluation)], interface: Interface) -
 pub(crate) fn accuracy(evaluations: &[(String, Evaluation)]) -> Reading {
     let entries = evaluations.iter().filter_map(|(split, e)| Some((split.clone(), e.accuracy?))).collect();
     plain(&Measured::along("split", "1", entries))
+}
+
+pub(crate) fn legal_moves(found: Vec<(String, LegalMoves)>) -> Reading {
+    let values = found.iter().flat_map(|(_, legal)| [legal.rate, legal.mass]).collect();
+    let splits = found.into_iter().map(|(split, _)| split).collect();
+    let shares = ["rate", "mass"].map(str::to_owned).to_vec();
+    plain(&Measured { unit: "1", dims: vec![("split", splits), ("share", shares)], values })
 }
 
 /// A measurement that is exact and always succeeds.

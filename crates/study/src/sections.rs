@@ -60,6 +60,8 @@ pub enum ObservableConfig {
     SubtaskLoss(SubtaskConfig),
     /// Accuracy of each sub-task.
     SubtaskAccuracy(SubtaskConfig),
+    /// How often a move of a game is legal.
+    LegalMoves,
     /// L2 norms of the parts.
     WeightNorm,
     /// Progress measures of modular addition.
@@ -115,6 +117,7 @@ impl MeasureConfig {
         "accuracy",
         "subtask_loss",
         "subtask_accuracy",
+        "legal_moves",
         "weight_norm",
         "fourier",
         "llc",
@@ -154,6 +157,7 @@ impl MeasureConfig {
                 };
                 return Ok(made(of(config)));
             }
+            "legal_moves" => ObservableConfig::LegalMoves,
             "weight_norm" => ObservableConfig::WeightNorm,
             "fourier" => ObservableConfig::Fourier,
             "llc" => {
@@ -198,6 +202,7 @@ impl ObservableConfig {
             | Self::Accuracy
             | Self::SubtaskLoss(_)
             | Self::SubtaskAccuracy(_)
+            | Self::LegalMoves
             | Self::WeightNorm
             | Self::Fourier => None,
         }
@@ -212,6 +217,7 @@ impl ObservableConfig {
             | Self::Accuracy
             | Self::SubtaskLoss(_)
             | Self::SubtaskAccuracy(_)
+            | Self::LegalMoves
             | Self::WeightNorm
             | Self::Fourier => None,
         }
@@ -224,6 +230,7 @@ impl ObservableConfig {
             Self::Accuracy => "accuracy",
             Self::SubtaskLoss(_) => "subtask_loss",
             Self::SubtaskAccuracy(_) => "subtask_accuracy",
+            Self::LegalMoves => "legal_moves",
             Self::WeightNorm => "weight_norm",
             Self::Fourier => "fourier",
             Self::Llc(_) => "llc",

@@ -81,9 +81,9 @@ pub use programs::{
 pub use setting::SettingError;
 pub use tasks::{
     CompiledConfig, Corpus, DataFileError, DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, FewShotConfig,
-    GcdConfig, IllegalMove, ImageLoss, ImageSource, ImagesConfig, InContextRegressionConfig, IndexFileError, IoiConfig,
-    IoiOrder, IoiPrompt, LinearInput, LinearLoss, ModularArithmeticConfig, OperandLaw, Operation, OthelloBoard,
-    OthelloConfig, OutcomeLaw, Polygon, PositionError, PredictTokens, Prediction, RepeatedTokensConfig,
+    Game, GcdConfig, IllegalMove, ImageLoss, ImageSource, ImagesConfig, InContextRegressionConfig, IndexFileError,
+    IoiConfig, IoiOrder, IoiPrompt, LinearInput, LinearLoss, ModularArithmeticConfig, OperandLaw, Operation,
+    OthelloBoard, OthelloConfig, OutcomeLaw, Polygon, PositionError, PredictTokens, Prediction, RepeatedTokensConfig,
     SkipTrigramsConfig, SortingConfig, SparseParityConfig, Split, Square, SubtaskBy, Subtasks, SuperpositionConfig,
     Task, TaskConfig, TaskError, TextConfig, TextSource, TextWindows, TicTacToeBoard, TicTacToeConfig, TicTacToeGames,
     Tokenizer, TokensConfig, ToyIoiConfig, TranslationConfig, Trigger, WordSortingConfig, WordUnit, dmmse_predictions,
