@@ -45,7 +45,7 @@ const PRESETS: &[Preset] = &[
     preset!("toy-ioi", 10.0),
     preset!("ioi", 10.0),
     preset!("in-context-regression", 60.0),
-    preset!("in-context-tasks", 60.0),
+    preset!("in-context-tasks", 90.0),
     preset!("superposition", 2.0),
     preset!("superposition-sparse", 3.0),
     preset!("deep-linear", 1.0),
