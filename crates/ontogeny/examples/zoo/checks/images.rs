@@ -66,27 +66,28 @@ pub(super) const CHECKS: &[Check] = &[
         preset: "double-descent",
         looked_for: "the test loss has a peak at a middle width (over the least of smaller ones)",
         bound: Bound::Above(1.0),
-        figure: Figure::Seed(|runs| peak(runs).map(|peak| peak.over_smaller)),
+        figure: Figure::Seed(|runs| peak(runs).map(|peak| peak.smaller)),
     },
     Check {
         preset: "double-descent",
         looked_for: "beyond it falls again (peak over the largest width)",
         bound: Bound::Above(1.0),
-        figure: Figure::Seed(|runs| peak(runs).map(|peak| peak.over_largest)),
+        figure: Figure::Seed(|runs| peak(runs).map(|peak| peak.largest)),
     },
     Check {
         preset: "double-descent",
         looked_for: "it stands where the wrong labels can just be fitted (width of the peak over the least with 99 % of them learned)",
         bound: Bound::Near { value: 1.25, by: 0.75 },
-        figure: Figure::Seed(|runs| peak(runs)?.over_fitting),
+        figure: Figure::Seed(|runs| peak(runs)?.fitting),
     },
 ];
 
-/// The largest test loss at a width that is not the smallest.
+/// The largest test loss after the first descent, as ratios: its loss to the least of smaller widths and to that of the largest width, its
+/// width to the least that fits the wrong labels.
 struct Peak {
-    over_smaller: f64,
-    over_largest: f64,
-    over_fitting: Option<f64>,
+    smaller: f64,
+    largest: f64,
+    fitting: Option<f64>,
 }
 
 fn peak(runs: &[&Run]) -> Option<Peak> {
@@ -102,8 +103,8 @@ fn peak(runs: &[&Run]) -> Option<Peak> {
     let (at, top) = points.iter().enumerate().skip(descent).max_by(|a, b| a.1.1.total_cmp(&b.1.1))?;
     let fits = points.iter().find(|(_, _, noisy)| *noisy >= 0.99);
     Some(Peak {
-        over_smaller: top.1 / points[..at].iter().map(|point| point.1).reduce(f64::min)?,
-        over_largest: top.1 / points.last()?.1,
-        over_fitting: fits.map(|fits| top.0 / fits.0),
+        smaller: top.1 / points[..at].iter().map(|point| point.1).reduce(f64::min)?,
+        largest: top.1 / points.last()?.1,
+        fitting: fits.map(|fits| top.0 / fits.0),
     })
 }
