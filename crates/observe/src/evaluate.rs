@@ -115,8 +115,13 @@ impl Evaluator {
         Ok(means.into_iter().map(evaluation).collect())
     }
 
+    /// What its networks are given and asked.
+    pub(crate) fn interface(&self) -> Interface {
+        self.interface
+    }
+
     /// Hands the results of every batch to `take`, which gives back a loss that must be finite.
-    fn run(
+    pub(crate) fn run(
         &mut self,
         weights: &[f32],
         data: &DataSet,
@@ -149,8 +154,14 @@ impl Evaluator {
                 let answers = rows.iter().flat_map(|&row| (0..self.n_answers).map(move |answer| (row, answer)));
                 is_right.extend(logits.zip(answers).map(|(row, (example, i))| is_largest(row, targets.of(example, i))));
             }
-            let first_answer = rows[0] * self.n_answers;
-            if !take(&Results { first_answer, losses, answer_losses, is_right: &is_right }).is_finite() {
+            let results = Results {
+                first_answer: rows[0] * self.n_answers,
+                losses,
+                answer_losses,
+                is_right: &is_right,
+                logits: output("answers"),
+            };
+            if !take(&results).is_finite() {
                 let node = self.program.first_non_finite(&mut self.workspace, weights)?;
                 return Err(ObserveError::non_finite(node, "the loss"));
             }
@@ -160,15 +171,17 @@ impl Evaluator {
 }
 
 /// Of one batch of consecutive examples.
-struct Results<'a> {
+pub(crate) struct Results<'a> {
     /// Number of the first answer among those of the whole data set.
     first_answer: usize,
     /// One of each example.
-    losses: &'a [f32],
+    pub(crate) losses: &'a [f32],
     /// One of each answer.
     answer_losses: &'a [f32],
     /// For each answer; empty where answers are no classes.
     is_right: &'a [bool],
+    /// Of the classes of each answer, those of the batch first; what follows them is of no example.
+    pub(crate) logits: &'a [f32],
 }
 
 /// Where the right classes stand in a data set.

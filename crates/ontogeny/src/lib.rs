@@ -51,7 +51,7 @@
 //! | [`graph`] | differentiable tensor graphs, compiled to programs that run without allocating |
 //! | [`zoo`] | networks, tasks, weight formats, the trainer |
 //! | [`posterior`] | samplers, chains, learning coefficients with their errors and verdicts |
-//! | [`observe`] | losses, norms, Fourier progress measures |
+//! | [`observe`] | losses, norms, legal moves, Fourier progress measures |
 //! | [`stats`] | chain diagnostics, transitions, stages |
 //! | [`store`] | runs on disk |
 //! | [`study`] | run files and their execution; series from CSV, NPZ and JSON files |

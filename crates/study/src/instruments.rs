@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::atomic::AtomicBool;
 
-use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, Measured, expected_return, weight_norms};
+use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, LegalMoves, Measured, expected_return, weight_norms};
 use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress, ResponseError};
 use ontogeny_zoo::{Adversary, AttackConfig, AttackError, Model, Split, Subtasks, Task};
 
@@ -107,8 +107,10 @@ impl<'a> Instruments<'a> {
             check_kind(&run.task, &measure.observable).map_err(|message| failed(measure, message))?;
         }
         let attacked = ["robust_loss", "robust_accuracy"].into_iter().find_map(wants);
-        let evaluated =
-            ["loss", "accuracy", "subtask_loss", "subtask_accuracy"].into_iter().find_map(wants).or(attacked);
+        let evaluated = ["loss", "accuracy", "subtask_loss", "subtask_accuracy", "legal_moves"]
+            .into_iter()
+            .find_map(wants)
+            .or(attacked);
         let evaluator = match evaluated {
             Some(measure) => Some(Evaluator::new(&run.model).map_err(|e| failed(measure, e.to_string()))?),
             None => None,
@@ -147,6 +149,10 @@ impl<'a> Instruments<'a> {
             if let ObservableConfig::Trajectory(config) = &measure.observable {
                 let probe = TrajectoryProbe::new(config, &run.model, &run.task, run.steps.len());
                 trajectories.insert(measure.name.clone(), probe.map_err(|message| failed(measure, message))?);
+            }
+            if measure.observable == ObservableConfig::LegalMoves && run.file.task.game().is_none() {
+                let message = "only moves of a game can be legal; expected `task.kind` \"othello\" or \"tic_tac_toe\"";
+                return Err(failed(measure, message.to_owned()));
             }
         }
         for measure in measures {
@@ -248,6 +254,7 @@ impl<'a> Instruments<'a> {
                 let expected = expected_return(&run.model, environment, weights).map_err(failed)?;
                 Ok(measure::agent_return(expected, environment))
             }
+            ObservableConfig::LegalMoves => Ok(measure::legal_moves(self.legal_moves(weights).map_err(failed)?)),
             ObservableConfig::WeightNorm => Ok(measure::plain(&weight_norms(&run.model, weights).map_err(failed)?)),
             ObservableConfig::Fourier => {
                 let fourier = self.fourier.as_mut().expect("made for every file that asks for it");
@@ -316,6 +323,14 @@ impl<'a> Instruments<'a> {
         Ok(evaluations)
     }
 
+    /// The shares of legal moves in each split but `all`, which is the others together.
+    fn legal_moves(&mut self, weights: &[f32]) -> Result<Vec<(String, LegalMoves)>, ontogeny_observe::ObserveError> {
+        let game = self.run.file.task.game().expect("checked when the instruments were made");
+        let evaluator = self.evaluator.as_mut().expect("made for every file that asks for it");
+        let splits = self.run.task.splits.iter().filter(|split| split.name != "all");
+        splits.map(|split| Ok((split.name.to_owned(), evaluator.legal_moves(weights, &split.data, game)?))).collect()
+    }
+
     /// What `of` takes of each sub-task's evaluation, by its name; those without answers in the split are left out.
     fn evaluate_subtasks(
         &mut self,
@@ -372,6 +387,10 @@ impl<'a> Instruments<'a> {
                 Ok(task.subtasks.iter().flat_map(|subtasks| subtasks.names.clone()).collect())
             }
             ObservableConfig::Return => Ok(vec![measure::RETURN_LABEL.to_owned()]),
+            ObservableConfig::LegalMoves => {
+                let splits = run.task.splits.iter().filter(|split| split.name != "all");
+                Ok(splits.flat_map(|split| ["rate", "mass"].map(|of| format!("{}.{of}", split.name))).collect())
+            }
             ObservableConfig::Llc(llc) => Ok(vec![llc.component()]),
             // Which pair is first at a step says nothing of the next: no series.
             ObservableConfig::Influence(_) => Ok(Vec::new()),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use ontogeny_observe::{
-    EVALUATION_VERSION, Evaluation, FOURIER_VERSION, FourierProgress, Measured, RETURN_VERSION, WEIGHT_NORM_VERSION,
+    EVALUATION_VERSION, Evaluation, FOURIER_VERSION, FourierProgress, LEGAL_MOVES_VERSION, LegalMoves, Measured,
+    RETURN_VERSION, WEIGHT_NORM_VERSION,
 };
 use ontogeny_posterior::{Diagnostics, Estimate, Llc};
 use ontogeny_store::{Coordinate, Detail, NumberType, Outcome, RecordArray, index_labels};
@@ -48,6 +49,11 @@ impl ObservableConfig {
                 ("1", "Share of each split whose largest logit is the target's when an attack has moved the examples.")
             }
             Self::Return => ("1", "Expected return of the policy, exact."),
+            Self::LegalMoves => (
+                "1",
+                "Share of the positions of each split in which the likeliest move is legal (rate), and probability of all legal \
+                 moves together (mass).",
+            ),
             Self::WeightNorm => ("1", "L2 norm of all weights and of each part of the network."),
             Self::Fourier => ("1", "Progress measures of modular addition (Nanda et al. 2023)."),
             Self::Llc(_) => ("1", "Local learning coefficient of the training loss, with its Monte Carlo error."),
@@ -81,6 +87,7 @@ impl ObservableConfig {
             // The last two digits are the attack's.
             Self::RobustLoss(_) | Self::RobustAccuracy(_) => 100 * EVALUATION_VERSION + 1,
             Self::Return => RETURN_VERSION,
+            Self::LegalMoves => LEGAL_MOVES_VERSION,
             Self::WeightNorm => WEIGHT_NORM_VERSION,
             Self::Fourier => FOURIER_VERSION,
             Self::Llc(_) => LLC_VERSION,
@@ -111,6 +118,13 @@ pub(crate) fn agent_return(expected: f64, environment: &TaskEnvironment) -> Read
         insert_number(&mut reading.details, name, value);
     }
     reading
+}
+
+pub(crate) fn legal_moves(found: Vec<(String, LegalMoves)>) -> Reading {
+    let values = found.iter().flat_map(|(_, legal)| [legal.rate, legal.mass]).collect();
+    let splits = found.into_iter().map(|(split, _)| split).collect();
+    let shares = ["rate", "mass"].map(str::to_owned).to_vec();
+    plain(&Measured { unit: "1", dims: vec![("split", splits), ("share", shares)], values })
 }
 
 /// A measurement that is exact and always succeeds.

@@ -70,6 +70,8 @@ pub enum ObservableConfig {
     RobustAccuracy(AttackConfig),
     /// Exact expected return of an agent.
     Return,
+    /// How often a move of a game is legal.
+    LegalMoves,
     /// L2 norms of the parts.
     WeightNorm,
     /// Progress measures of modular addition.
@@ -130,6 +132,7 @@ impl MeasureConfig {
         "robust_loss",
         "robust_accuracy",
         "return",
+        "legal_moves",
         "weight_norm",
         "fourier",
         "llc",
@@ -186,6 +189,7 @@ impl MeasureConfig {
                 return Ok(made(ObservableConfig::RobustAccuracy(section.read(AttackConfig::deserialize)?)));
             }
             "return" => ObservableConfig::Return,
+            "legal_moves" => ObservableConfig::LegalMoves,
             "weight_norm" => ObservableConfig::WeightNorm,
             "fourier" => ObservableConfig::Fourier,
             "llc" => {
@@ -237,6 +241,7 @@ impl ObservableConfig {
             | Self::RobustLoss(_)
             | Self::RobustAccuracy(_)
             | Self::Return
+            | Self::LegalMoves
             | Self::WeightNorm
             | Self::Fourier
             | Self::Trajectory(_) => None,
@@ -255,6 +260,7 @@ impl ObservableConfig {
             | Self::RobustLoss(_)
             | Self::RobustAccuracy(_)
             | Self::Return
+            | Self::LegalMoves
             | Self::WeightNorm
             | Self::Fourier
             | Self::Trajectory(_) => None,
@@ -271,6 +277,7 @@ impl ObservableConfig {
             Self::RobustLoss(_) => "robust_loss",
             Self::RobustAccuracy(_) => "robust_accuracy",
             Self::Return => "return",
+            Self::LegalMoves => "legal_moves",
             Self::WeightNorm => "weight_norm",
             Self::Fourier => "fourier",
             Self::Llc(_) => "llc",

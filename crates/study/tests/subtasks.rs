@@ -113,6 +113,11 @@ fn what_a_task_does_not_have_is_named() {
     for (text, more, words) in [
         (modular.as_str(), "[measure.subtask_loss]\n", "the task has no sub-tasks; measure its `loss` instead"),
         (ADDITION, "[measure.subtask_loss]\nsplit = \"test\"\n", "`split` is \"test\"; the task has train"),
+        (
+            ADDITION,
+            "[measure.legal_moves]\n",
+            "only moves of a game can be legal; expected `task.kind` \"othello\" or \"tic_tac_toe\"",
+        ),
         (ADDITION, "[measure.llc]\n", "there is no n to take n/ln n of; give `n_beta`"),
         (ADDITION, "[measure.subtask_loss]\nsplits = \"test\"\n", "splits"),
     ] {
@@ -120,4 +125,16 @@ fn what_a_task_does_not_have_is_named() {
         assert!(error.contains(words), "{error}");
     }
     assert!(prepared(ADDITION, "[measure.llc]\nn_beta = 100.0\n").is_ok());
+}
+
+#[test]
+fn moves_of_a_game_have_a_share_that_is_legal() {
+    let game = ADDITION.replace("kind = \"digit_addition\"\ndigits = 2\n", "kind = \"tic_tac_toe\"\n");
+    let [legal] = records(&game, ["legal_moves"]);
+    let array = legal.array("value").unwrap();
+    assert_eq!(array.dims, ["split", "share"]);
+    assert!(array.values.len() == 2 && array.values.iter().all(|share| (0.0..=1.0).contains(share)));
+    // What series a run may name for its stages.
+    let more = "[measure.legal_moves]\n[stages]\nobservables = [\"legal_moves.train.rate\"]\n";
+    assert!(prepared(&game, more).is_ok());
 }

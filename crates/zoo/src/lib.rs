@@ -81,12 +81,12 @@ pub use programs::{
 pub use setting::SettingError;
 pub use tasks::{
     CompiledConfig, Corpus, DataFileError, DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, FewShotConfig,
-    FewShotVectorsConfig, GcdConfig, IllegalMove, ImageLoss, ImageSource, ImagesConfig, InContextRegressionConfig,
-    IndexFileError, IoiConfig, IoiOrder, IoiPrompt, LinearInput, LinearLoss, ModularArithmeticConfig, OperandLaw,
-    Operation, OthelloBoard, OthelloConfig, OutcomeLaw, Polygon, PositionError, PredictTokens, Prediction,
-    RepeatedTokensConfig, SkipTrigramsConfig, SortingConfig, SparseParityConfig, Split, Square, SubtaskBy, Subtasks,
-    SuperpositionConfig, Task, TaskConfig, TaskError, TextConfig, TextSource, TextWindows, TicTacToeBoard,
-    TicTacToeConfig, TicTacToeGames, Tokenizer, TokensConfig, ToyIoiConfig, TranslationConfig, Trigger,
+    FewShotVectorsConfig, Game, GcdConfig, IllegalMove, ImageLoss, ImageSource, ImagesConfig,
+    InContextRegressionConfig, IndexFileError, IoiConfig, IoiOrder, IoiPrompt, LinearInput, LinearLoss,
+    ModularArithmeticConfig, OperandLaw, Operation, OthelloBoard, OthelloConfig, OutcomeLaw, Polygon, PositionError,
+    PredictTokens, Prediction, RepeatedTokensConfig, SkipTrigramsConfig, SortingConfig, SparseParityConfig, Split,
+    Square, SubtaskBy, Subtasks, SuperpositionConfig, Task, TaskConfig, TaskError, TextConfig, TextSource, TextWindows,
+    TicTacToeBoard, TicTacToeConfig, TicTacToeGames, Tokenizer, TokensConfig, ToyIoiConfig, TranslationConfig, Trigger,
     WordSortingConfig, WordUnit, dmmse_predictions, ioi_prompts, ioi_vocabulary, one_hot_population_loss,
     othello_square, othello_states, othello_token, ridge_predictions, skill_loss, skill_strength,
     squared_errors_by_position, tic_tac_toe_states, word_list,

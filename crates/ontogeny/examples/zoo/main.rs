@@ -1,33 +1,27 @@
-//! Runs every preset at its small scale with several seeds and writes what they show as a table: `docs/zoo.md`.
+//! Runs every preset at its small scale with several seeds and writes what they show: `docs/zoo.md`, and their losses beside it.
 //!
 //! ```text
 //! cargo run --release -p ontogeny --example zoo -- --runs runs/zoo --out docs/zoo.md [--seeds 3] [PRESET…]
 //! ```
 //!
-//! Runs that are finished are not made again. A preset whose file describes several runs itself is run as it is.
+//! Runs that are finished are not made again. A preset whose file says how many seeds it wants has these.
 
 #![expect(clippy::print_stderr, reason = "it says which preset runs")]
 
 mod checks;
+mod page;
+mod plate;
+mod runs;
 
-use std::collections::BTreeMap;
 use std::error::Error;
-use std::fmt::Write as _;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use ontogeny::store::{Place, RunView};
-use ontogeny::study::{Event, Overrides, Scale, Sweep};
+use ontogeny::store::Place;
+use ontogeny::study::{Event, Member, Overrides, Scale, Sweep};
 
-/// What a preset did over its seeds.
-struct Row {
-    name: String,
-    title: String,
-    /// Of each run.
-    views: Vec<RunView>,
-    failures: Vec<String>,
-}
+use crate::runs::{Preset, Run};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -43,24 +37,27 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("presets");
-    let mut presets: Vec<PathBuf> = fs_err::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    presets.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
-    presets.sort();
+    let mut files: Vec<PathBuf> = fs_err::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
     let name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     // The import waits for files of the user.
-    presets.retain(|path| if wanted.is_empty() { name(path) != "import" } else { wanted.contains(&name(path)) });
-    let mut rows = Vec::new();
-    for path in &presets {
+    files.retain(|path| if wanted.is_empty() { name(path) != "import" } else { wanted.contains(&name(path)) });
+    let picture = out.with_extension("svg");
+    let picture_name = picture.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut presets = Vec::new();
+    for path in &files {
         eprintln!("{}", name(path));
-        rows.push(run(path, &name(path), &runs, n_seeds)?);
-        fs_err::write(&out, table(&rows, n_seeds))?;
+        presets.push(run(path, &name(path), &runs, n_seeds)?);
+        fs_err::write(&out, page::page(&presets, n_seeds, &picture_name))?;
+        fs_err::write(&picture, plate::plate(&presets))?;
     }
     Ok(())
 }
 
-fn run(path: &Path, name: &str, runs: &Path, n_seeds: u32) -> Result<Row, Box<dyn Error>> {
+fn run(path: &Path, name: &str, runs: &Path, n_seeds: u32) -> Result<Preset, Box<dyn Error>> {
     let text = fs_err::read_to_string(path)?;
-    let has_seeds = text.lines().any(|line| line.starts_with("seeds") || line.contains("[sweep]"));
+    let has_seeds = text.lines().any(|line| line.starts_with("seeds"));
     let set = if has_seeds { Vec::new() } else { vec![("seeds".to_owned(), n_seeds.to_string())] };
     let scale = if text.contains("[scale.small") { Scale::Small } else { Scale::Full };
     let command = "cargo run --release -p ontogeny --example zoo";
@@ -69,82 +66,26 @@ fn run(path: &Path, name: &str, runs: &Path, n_seeds: u32) -> Result<Row, Box<dy
         sweep.members.iter().map(|member| Place::local(runs.join(name).join(&member.name))).collect();
     let threads = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let outcomes = sweep.execute(&places, threads, &|_, _: &Event| (), &AtomicBool::new(false));
-    let (mut views, mut failures) = (Vec::new(), Vec::new());
+    let mut preset = Preset { name: name.to_owned(), runs: Vec::new(), failures: Vec::new() };
     for (member, outcome) in sweep.members.iter().zip(outcomes) {
         match outcome {
-            Ok(summary) => views.push(summary.view),
-            Err(error) => failures.push(format!("{}: {error}", member.name)),
-        }
-    }
-    Ok(Row { name: name.to_owned(), title: sweep.title, views, failures })
-}
-
-fn table(rows: &[Row], n_seeds: u32) -> String {
-    let mut text = format!(
-        "# What the presets show\n\nEvery preset of `ontogeny new` at its small scale, with {n_seeds} seeds (or the runs that its own file \
-         describes), by\n\n```\ncargo run --release -p ontogeny --example zoo\n```\n\nA loss is that at the last checkpoint, mean \
-         ± standard deviation over the runs. A fall is the largest transition of that series, at the median step over the runs in \
-         which it was found, with the least and the largest in brackets. What was looked for is stated with the figures \
-         that were found, and whether it is there in every run, in some, or in none.\n\n| preset | runs | last losses | falls | looked \
-         for | seen |\n|---|---|---|---|---|---|\n"
-    );
-    for row in rows {
-        let (looked_for, seen) = checks::check(&row.name, &row.views);
-        let failures = if row.failures.is_empty() { String::new() } else { format!("; {}", row.failures.join("; ")) };
-        let _ = writeln!(
-            text,
-            "| `{}` {} | {}{failures} | {} | {} | {looked_for} | {seen} |",
-            row.name,
-            row.title,
-            row.views.len(),
-            losses(&row.views),
-            falls(&row.views),
-        );
-    }
-    text
-}
-
-/// Mean and deviation of every last loss of a split.
-fn losses(views: &[RunView]) -> String {
-    let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for view in views {
-        for observable in view.observables.values().filter(|observable| observable.kind == "loss") {
-            for (at, split) in observable.components().into_iter().enumerate() {
-                if let Some(loss) = observable.series(at).iter().rev().find_map(|(loss, _)| *loss) {
-                    all.entry(split).or_default().push(loss);
-                }
+            Ok(summary) => {
+                preset.runs.push(Run { variant: variant(member), view: summary.view });
             }
+            Err(error) => preset.failures.push(format!("{}: {error}", member.name)),
         }
     }
-    let show = |(split, values): (&String, &Vec<f64>)| {
-        let mean = values.iter().sum::<f64>() / values.len() as f64;
-        let square = values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>();
-        let deviation = (square / (values.len() as f64 - 1.0).max(1.0)).sqrt();
-        format!("{split} {mean:.3} ± {deviation:.3}")
-    };
-    all.iter().filter(|(split, _)| *split != "all").map(show).collect::<Vec<_>>().join(", ")
+    Ok(preset)
 }
 
-/// The largest fall of every loss, over the runs.
-fn falls(views: &[RunView]) -> String {
-    let mut all: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for view in views {
-        let mut largest: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
-        for t in view.transitions.iter().filter(|t| t.size < 0.0 && t.observable.contains("loss")) {
-            let entry = largest.entry(&t.observable).or_insert((t.size, t.step));
-            if t.size < entry.0 {
-                *entry = (t.size, t.step);
-            }
-        }
-        for (address, (_, step)) in largest {
-            all.entry(address).or_default().push(step);
-        }
+/// What sets a run of a sweep apart: the name that the file gives, or its settings.
+fn variant(member: &Member) -> String {
+    // The name of a run ends with its seed.
+    let own = member.name.rsplit_once("seed=").map_or("", |(own, _)| own.trim_end_matches(','));
+    if !own.contains('=') {
+        return own.to_owned();
     }
-    let show = |(address, steps): (&&str, &mut Vec<f64>)| {
-        steps.sort_by(f64::total_cmp);
-        let (first, last) = (steps[0], steps[steps.len() - 1]);
-        format!("{address} {:.0} [{first:.0}, {last:.0}] in {} of {}", steps[steps.len() / 2], steps.len(), views.len())
-    };
-    let shown: Vec<String> = all.iter_mut().map(show).take(8).collect();
-    if shown.is_empty() { "none".to_owned() } else { shown.join("<br>") }
+    let settings = member.settings.iter().filter(|(key, _)| key != "seed");
+    let settings = settings.map(|(key, value)| format!("{}={value}", key.rsplit('.').next().unwrap_or(key)));
+    settings.collect::<Vec<_>>().join(", ")
 }

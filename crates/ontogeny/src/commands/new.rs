@@ -47,7 +47,7 @@ const PRESETS: &[Preset] = &[
     preset!("toy-ioi", 10.0),
     preset!("ioi", 10.0),
     preset!("in-context-regression", 60.0),
-    preset!("in-context-tasks", 60.0),
+    preset!("in-context-tasks", 90.0),
     preset!("curriculum", 60.0),
     preset!("superposition", 2.0),
     preset!("superposition-sparse", 3.0),

@@ -37,8 +37,8 @@ pub use digit_addition::DigitAdditionConfig;
 pub use few_shot::FewShotConfig;
 pub use few_shot_vectors::FewShotVectorsConfig;
 pub use games::{
-    IllegalMove, OthelloBoard, OthelloConfig, Square, TicTacToeBoard, TicTacToeConfig, TicTacToeGames, othello_square,
-    othello_states, othello_token, tic_tac_toe_states,
+    Game, IllegalMove, OthelloBoard, OthelloConfig, Square, TicTacToeBoard, TicTacToeConfig, TicTacToeGames,
+    othello_square, othello_states, othello_token, tic_tac_toe_states,
 };
 pub use gcd::{GcdConfig, OperandLaw, OutcomeLaw};
 pub use in_context_regression::InContextRegressionConfig;

@@ -1,10 +1,12 @@
-//! Board games as sequences of moves: layout of a game, and what stands on a board.
+//! Board games as sequences of moves: layout of a game, what stands on a board, and what is legal.
 
+mod game;
 mod othello;
 mod othello_board;
 mod tic_tac_toe;
 mod tic_tac_toe_board;
 
+pub use game::Game;
 pub use othello::{OthelloConfig, othello_square, othello_states, othello_token};
 pub use othello_board::OthelloBoard;
 pub use tic_tac_toe::{TicTacToeConfig, TicTacToeGames, tic_tac_toe_states};

@@ -52,17 +52,22 @@ pub fn othello_square(token: i32) -> Option<usize> {
 /// # Errors
 /// The first token that is no legal move.
 pub fn othello_states(tokens: &[i32]) -> Result<Vec<[Square; 64]>, IllegalMove> {
+    Ok(othello_boards(tokens)?.into_iter().map(OthelloBoard::squares).collect())
+}
+
+/// As [`othello_states`], with the rules.
+pub(super) fn othello_boards(tokens: &[i32]) -> Result<Vec<OthelloBoard>, IllegalMove> {
     let mut board = OthelloBoard::new();
-    let mut states = Vec::new();
+    let mut boards = Vec::new();
     for (position, &token) in tokens.iter().enumerate() {
         if token == MOVES as i32 && board.is_over() {
             break;
         }
         let next = othello_square(token).and_then(|square| board.play(square));
         board = next.ok_or(IllegalMove { position, token })?;
-        states.push(board.squares());
+        boards.push(board);
     }
-    Ok(states)
+    Ok(boards)
 }
 
 impl OthelloConfig {

@@ -82,17 +82,22 @@ impl TicTacToeConfig {
 /// # Errors
 /// The first token that is no legal move.
 pub fn tic_tac_toe_states(tokens: &[i32]) -> Result<Vec<[Square; 9]>, IllegalMove> {
+    Ok(tic_tac_toe_boards(tokens)?.into_iter().map(TicTacToeBoard::squares).collect())
+}
+
+/// As [`tic_tac_toe_states`], with the rules.
+pub(super) fn tic_tac_toe_boards(tokens: &[i32]) -> Result<Vec<TicTacToeBoard>, IllegalMove> {
     let mut board = TicTacToeBoard::new();
-    let mut states = Vec::new();
+    let mut boards = Vec::new();
     for (position, &token) in tokens.iter().enumerate() {
         if token == SQUARES as i32 && board.is_over() {
             break;
         }
         let next = usize::try_from(token).ok().and_then(|square| board.play(square));
         board = next.ok_or(IllegalMove { position, token })?;
-        states.push(board.squares());
+        boards.push(board);
     }
-    Ok(states)
+    Ok(boards)
 }
 
 fn every_game(share: f64, seed: u32) -> Result<Task, SettingError> {
