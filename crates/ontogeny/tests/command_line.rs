@@ -62,7 +62,7 @@ fn show_prints_one_object_with_the_promised_shape() {
     let run = here.show("r");
 
     let keys: Vec<&String> = run.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["run", "checkpoints", "observables", "transitions", "stages", "training"]);
+    assert_eq!(keys, ["run", "checkpoints", "observables", "transitions", "stages", "intervals", "training"]);
     assert_eq!(run["training"]["update"].as_array().unwrap().len(), 40);
     assert_eq!(run["run"]["title"], "Tiny");
     assert_eq!(run["run"]["seed"], 3);

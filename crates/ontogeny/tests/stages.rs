@@ -106,7 +106,7 @@ fn every_format_gives_the_same_findings_on_any_number_of_threads() {
 
     let expected = json(&here.call(&["stages", "a.csv", "--json", "--threads", "1"]));
     let keys: Vec<&String> = expected.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["series", "transitions", "stages"]);
+    assert_eq!(keys, ["series", "transitions", "stages", "intervals"]);
     for (name, at, size) in [("loss", 300.0, -4.0), ("score", 900.0, 1.0)] {
         let own = &expected["series"][name];
         let [only] = own["transitions"].as_array().unwrap().as_slice() else { panic!("{own}") };
@@ -280,4 +280,36 @@ fn published_files_are_read_or_refused_for_a_reason() {
             assert_eq!(json(&found)["series"].as_object().unwrap().len(), 6, "3000 × 6: time is the longer axis");
         }
     }
+}
+
+#[test]
+fn warnings_of_slowing_down_and_nothing_after_their_moment() {
+    let here = Workplace::new();
+    // Noise that repeats, remembered more and more.
+    let (mut slow, mut steady) = (0.0, 0.0);
+    let mut rows = "step,slow,steady\n".to_owned();
+    for i in 0..1200_usize {
+        let noise = (i * i * 7919 % 10_007) as f64 / 10_007.0 - 0.5;
+        let other = (i * i * 104_729 % 9973) as f64 / 9973.0 - 0.5;
+        slow = (0.1 + 0.88 * i as f64 / 1200.0) * slow + noise;
+        steady = 0.1 * steady + other;
+        writeln!(rows, "{},{slow:?},{steady:?}", 10 * (i + 1)).unwrap();
+    }
+    here.write("w.csv", &rows);
+    let found = json(&here.call(&["stages", "w.csv", "--warnings", "--json"]));
+    let [slow, steady] = found["series"].as_array().unwrap().as_slice() else { panic!("{found}") };
+    assert_eq!((slow["name"].as_str(), slow["n_values"].as_u64()), (Some("slow"), Some(1200)));
+    let p = |own: &Value| own["autocorrelation_p"].as_f64().unwrap();
+    assert!(p(slow) < 0.05 && p(steady) > 0.05, "{found}");
+    assert_eq!(found["together"]["units"].as_array().unwrap().len(), 2);
+
+    let early = here.call(&["stages", "w.csv", "--warnings", "--until", "2000", "--json"]);
+    assert_eq!(json(&early)["series"][0]["n_values"], 200);
+    let cut: String = rows.lines().take(201).map(|line| format!("{line}\n")).collect();
+    here.write("w.csv", cut + "2010,1e9,1e9\n");
+    let later = here.call(&["stages", "w.csv", "--warnings", "--until", "2000", "--json"]);
+    assert_eq!(later.stdout, early.stdout, "what comes after the moment changes nothing");
+
+    here.call(&["stages", "w.csv", "--warnings"]).expect(0, &[]);
+    here.call(&["stages", "w.csv", "--until", "2000"]).expect(2, &["--warnings"]);
 }

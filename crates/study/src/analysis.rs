@@ -37,7 +37,8 @@ pub(crate) fn analyse(
 ) -> (Analysis, Vec<String>) {
     let all = all_series(view);
     let watched: Vec<Sought<'_>> = all.iter().filter(|watched| watched.by_default).map(Watched::sought).collect();
-    let (mut found, left_out) = detect::transitions(&watched, seed, threads, &|| ());
+    let (mut found, mut left_out) = detect::transitions(&watched, seed, threads, &|| ());
+    left_out.extend(too_many(view));
     label(&mut found);
     let chosen: Vec<Sought<'_>> = all
         .iter()
@@ -73,6 +74,15 @@ pub(crate) fn label(found: &mut [Transition]) {
         found[train].label = Some("memorisation".to_owned());
         found[test].label = Some("grokking".to_owned());
     }
+}
+
+/// The sub-tasks that nobody looks at unless asked to.
+fn too_many(view: &RunView) -> impl Iterator<Item = String> {
+    view.observables.iter().filter(|(_, o)| o.kind == "subtask_loss").filter_map(|(name, observable)| {
+        let n = observable.components().len();
+        let remedy = format!("`ontogeny stages DIR --series '{name}.*'` looks at them");
+        (n > MAX_SUBTASKS).then(|| format!("the {n} sub-tasks of `{name}` (more than {MAX_SUBTASKS}; {remedy})"))
+    })
 }
 
 /// Every series of a run.

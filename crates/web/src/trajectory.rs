@@ -17,6 +17,8 @@ const FIRST_SHADE: usize = 4;
 const SHADES: usize = 12;
 /// Components in the figure over the steps.
 const MOST_COMPONENTS: usize = 4;
+/// Forms of at most this p-value are drawn with their circles.
+const SIGNIFICANT: f64 = 0.05;
 /// Side of a drawing, in its own units, and the margin for letters.
 const SIDE: f64 = 300.0;
 const MARGIN: f64 = 14.0;
@@ -81,9 +83,10 @@ fn words(trajectory: &Trajectory) -> String {
         number::count(trajectory.steps[0]),
         number::count(trajectory.steps[trajectory.steps.len() - 1]),
         match trajectory.forms.len() {
-            0 =>
-                "No form stands out: no place where the path turns around a point in all planes, more than a smooth random path does.",
-            _ => "Numbers mark the forms: places where the path turns around a point in all planes.",
+            0 => "There is no candidate for a form, a place where the path turns around a point in all planes.",
+            _ =>
+                "Numbers mark candidates for forms, places where the path turns around a point in all planes; those that turn more than \
+                 random walks do (p ≤ 0.05) are red, with the osculating circle.",
         }
     )
 }
@@ -151,14 +154,16 @@ fn drawing((index, name): (usize, &str), trajectory: &Trajectory, plane: &Plane)
     for (number, form) in trajectory.forms.iter().enumerate() {
         let at = trajectory.steps.partition_point(|&step| (step as f64) < form.step).min(n - 1);
         let (x, y) = line[at];
-        if let (Some(Some(centre)), Some(Some(radius))) = (plane.centres.get(at), plane.radii.get(at)) {
+        let is_clear = form.p_value <= SIGNIFICANT;
+        if let (true, Some(Some(centre)), Some(Some(radius))) = (is_clear, plane.centres.get(at), plane.radii.get(at)) {
             let (cx, cy) = frame.place(centre[0], centre[1]);
             let radius = round(radius * frame.scale);
             let _ = write!(svg, "{clip}<circle class=\"osculating\" cx=\"{cx}\" cy=\"{cy}\" r=\"{radius}\"/></svg>");
         }
         let _ = write!(
             svg,
-            "<circle class=\"form\" cx=\"{x}\" cy=\"{y}\" r=\"4\"/><text class=\"form-name\" x=\"{}\" y=\"{}\">{}</text>",
+            "<circle class=\"form{}\" cx=\"{x}\" cy=\"{y}\" r=\"4\"/><text class=\"form-name\" x=\"{}\" y=\"{}\">{}</text>",
+            if is_clear { " clear" } else { "" },
             round(x + 6.0),
             round(y - 6.0),
             number + 1
