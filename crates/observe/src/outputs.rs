@@ -105,7 +105,9 @@ impl OutputReader {
         if let Some(classes) = self.classes {
             for logits in outputs.chunks_exact_mut(classes) {
                 let mean = (logits.iter().map(|&z| f64::from(z)).sum::<f64>() / classes as f64) as f32;
-                logits.iter_mut().for_each(|z| *z -= mean);
+                for z in logits.iter_mut() {
+                    *z -= mean;
+                }
             }
         }
         Ok(outputs)

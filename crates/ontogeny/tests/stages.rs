@@ -305,8 +305,8 @@ fn warnings_of_slowing_down_and_nothing_after_their_moment() {
 
     let early = here.call(&["stages", "w.csv", "--warnings", "--until", "2000", "--json"]);
     assert_eq!(json(&early)["series"][0]["n_values"], 200);
-    let cut: String = rows.lines().take(201).map(|line| format!("{line}\n")).collect();
-    here.write("w.csv", cut + "2010,1e9,1e9\n");
+    let cut: Vec<&str> = rows.lines().take(201).chain(["2010,1e9,1e9"]).collect();
+    here.write("w.csv", cut.join("\n"));
     let later = here.call(&["stages", "w.csv", "--warnings", "--until", "2000", "--json"]);
     assert_eq!(later.stdout, early.stdout, "what comes after the moment changes nothing");
 

@@ -1,5 +1,4 @@
 //! The path of a run's checkpoints: what is kept, what is found on it, what cannot be asked for, and the types of stages.
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
 
 mod common;
 

@@ -175,7 +175,7 @@ fn drawing((index, name): (usize, &str), trajectory: &Trajectory, plane: &Plane)
         SIDE - 8.0,
         SIDE - 7.0
     );
-    svg.push_str(&format!("<p class=\"foot\">{}</p></figure>", data(name, trajectory, plane)));
+    let _ = write!(svg, "<p class=\"foot\">{}</p></figure>", data(name, trajectory, plane));
     svg
 }
 
