@@ -190,6 +190,30 @@ pub(super) const CHECKS: &[Check] = &[
             Some(run.last("loss", "train")? / exact(run, "train")?.ridge)
         }),
     },
+    Check {
+        preset: "few-shot-vectors",
+        looked_for: "many classes: new ones are told by the context (accuracy)",
+        bound: Bound::AtLeast(0.95),
+        figure: Figure::Seed(|runs| variant(runs, "many-classes")?.last("subtask_accuracy", "in_context")),
+    },
+    Check {
+        preset: "few-shot-vectors",
+        looked_for: "and known ones are not known by heart (accuracy without the context; chance is 0.25)",
+        bound: Bound::Near { value: 0.25, by: 0.1 },
+        figure: Figure::Seed(|runs| variant(runs, "many-classes")?.last("subtask_accuracy", "in_weights")),
+    },
+    Check {
+        preset: "few-shot-vectors",
+        looked_for: "few classes: they are known by heart (accuracy without the context)",
+        bound: Bound::AtLeast(0.95),
+        figure: Figure::Seed(|runs| variant(runs, "few-classes")?.last("subtask_accuracy", "in_weights")),
+    },
+    Check {
+        preset: "few-shot-vectors",
+        looked_for: "and the context is ignored (accuracy on swapped labels)",
+        bound: Bound::Below(0.1),
+        figure: Figure::Seed(|runs| variant(runs, "few-classes")?.last("subtask_accuracy", "swapped")),
+    },
 ];
 
 fn least(run: &Run, subtask: &str) -> Option<f64> {

@@ -2,7 +2,7 @@
 
 use std::f64::consts::LN_10;
 
-use super::{Bound, Check, Figure};
+use super::{Bound, Check, Figure, variant};
 use crate::runs::Run;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -79,6 +79,27 @@ pub(super) const CHECKS: &[Check] = &[
         looked_for: "it stands where the wrong labels can just be fitted (width of the peak over the least with 99 % of them learned)",
         bound: Bound::Near { value: 1.25, by: 0.75 },
         figure: Figure::Seed(|runs| peak(runs)?.fitting),
+    },
+    Check {
+        preset: "adversarial",
+        looked_for: "an attack takes most images from plain training (robust test accuracy, radius 0)",
+        bound: Bound::Below(0.5),
+        figure: Figure::Seed(|runs| variant(runs, "radius=0.0")?.last("robust_accuracy", "test")),
+    },
+    Check {
+        preset: "adversarial",
+        looked_for: "and few from training under attack (robust test accuracy, radius 0.1)",
+        bound: Bound::Above(0.5),
+        figure: Figure::Seed(|runs| variant(runs, "radius=0.1")?.last("robust_accuracy", "test")),
+    },
+    Check {
+        preset: "adversarial",
+        looked_for: "which costs accuracy (test accuracy, radius 0.2 over 0)",
+        bound: Bound::Below(1.0),
+        figure: Figure::Seed(|runs| {
+            let last = |name| variant(runs, name)?.last("accuracy", "test");
+            Some(last("radius=0.2")? / last("radius=0.0")?)
+        }),
     },
 ];
 

@@ -4,6 +4,8 @@
 //! the sentence still holds: above 1 for "later than", 3 standard errors for "higher than"; a
 //! plateau lasts at least from a step to half as many again.
 
+mod agents;
+mod changes;
 mod coefficients;
 mod context;
 mod games;
@@ -26,7 +28,7 @@ pub(crate) struct Theme {
 /// In the order of the page. A preset stands with its first check.
 pub(crate) const THEMES: &[Theme] = &[
     Theme { title: "Grokking", checks: grokking::CHECKS },
-    Theme { title: "Parities", checks: parity::CHECKS },
+    Theme { title: "Parities and skills", checks: parity::CHECKS },
     Theme { title: "Linear networks", checks: linear::CHECKS },
     Theme { title: "Superposition", checks: superposition::CHECKS },
     Theme { title: "Attention and learning in context", checks: context::CHECKS },
@@ -34,6 +36,8 @@ pub(crate) const THEMES: &[Theme] = &[
     Theme { title: "Images", checks: images::CHECKS },
     Theme { title: "Text", checks: text::CHECKS },
     Theme { title: "Games", checks: games::CHECKS },
+    Theme { title: "Agents", checks: agents::CHECKS },
+    Theme { title: "Trainings that change", checks: changes::CHECKS },
     Theme { title: "Learning coefficients", checks: coefficients::CHECKS },
 ];
 

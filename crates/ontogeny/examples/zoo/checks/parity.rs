@@ -71,6 +71,23 @@ pub(super) const CHECKS: &[Check] = &[
         bound: Bound::AtLeast(0.99),
         figure: Figure::Run(|run| run.last("accuracy", "train")),
     },
+    Check {
+        preset: "skill-sigmoids",
+        looked_for: "skills are learned in the order of their frequency (share of the pairs of learned skills that are in order)",
+        bound: Bound::AtLeast(0.9),
+        figure: Figure::Run(|run| {
+            let halved = |label: &String| {
+                let first = run.series("subtask_loss", label)?.first()?.1;
+                run.first("subtask_loss", label, |loss| loss < first / 2.0)
+            };
+            // By frequency, the most frequent first.
+            let labels = run.view.observables.get("subtask_loss")?.components();
+            let steps: Vec<f64> = labels.iter().filter_map(halved).collect();
+            let pairs = || (0..steps.len()).flat_map(|i| (i + 1..steps.len()).map(move |j| (i, j)));
+            let in_order = pairs().filter(|&(i, j)| steps[i] <= steps[j]).count();
+            (steps.len() > 1).then(|| in_order as f64 / pairs().count() as f64)
+        }),
+    },
 ];
 
 /// Number and step of the tasks whose loss comes below 0.1 bit.
