@@ -38,6 +38,8 @@ struct Curve {
 
 /// An SVG picture of its own, with colours for light and for dark surroundings.
 pub(crate) fn plate(presets: &[Preset]) -> String {
+    // Agents have returns, and no losses.
+    let presets: Vec<&Preset> = presets.iter().filter(|preset| !curves(preset).is_empty()).collect();
     let n_rows = presets.len().div_ceil(COLUMNS).max(1);
     let (width, height) = (CELL.0 * COLUMNS as f64 + 2.0 * MARGIN, CELL.1 * n_rows as f64 + KEY + 2.0 * MARGIN);
     let mut svg = format!(
