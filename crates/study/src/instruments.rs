@@ -63,14 +63,22 @@ fn check_kind(task: &Task, observable: &ObservableConfig) -> Result<(), String> 
 /// In words: a task without sub-tasks, or no such split.
 fn subtasks_of<'a>(task: &'a Task, config: &SubtaskConfig) -> Result<(&'a Subtasks, &'a Split), String> {
     let subtasks = task.subtasks.as_ref().ok_or("the task has no sub-tasks; measure its `loss` instead")?;
-    let split = match &config.split {
-        Some(name) => task.split(name).ok_or_else(|| {
-            let known: Vec<&str> = task.splits.iter().map(|split| split.name).collect();
-            format!("`split` is \"{name}\"; the task has {}", known.join(", "))
-        })?,
-        None => ["even", "test", "train"].iter().find_map(|name| task.split(name)).ok_or("the task has no split")?,
+    Ok((subtasks, split_of(task, config.split.as_deref())?))
+}
+
+/// The split of that name; unless one is named `even`, else `test`, else `train`, whichever the task has.
+///
+/// # Errors
+/// In words: no such split, with those that there are.
+pub(crate) fn split_of<'a>(task: &'a Task, name: Option<&str>) -> Result<&'a Split, String> {
+    let Some(name) = name else {
+        let first = ["even", "test", "train"].iter().find_map(|name| task.split(name));
+        return first.ok_or_else(|| "the task has no split".to_owned());
     };
-    Ok((subtasks, split))
+    task.split(name).ok_or_else(|| {
+        let known: Vec<&str> = task.splits.iter().map(|split| split.name).collect();
+        format!("`split` is \"{name}\"; the task has {}", known.join(", "))
+    })
 }
 
 /// Whether all examples of a task can be attacked.
@@ -119,12 +127,6 @@ impl<'a> Instruments<'a> {
             Some(measure) => Some(Adversary::new(&run.model).map_err(|e| failed(measure, e.to_string()))?),
             None => None,
         };
-        for measure in measures {
-            if let ObservableConfig::RobustLoss(config) | ObservableConfig::RobustAccuracy(config) = &measure.observable
-            {
-                check_attack(config, run.task_of(measure).0).map_err(|e| failed(measure, e.to_string()))?;
-            }
-        }
         let fourier = match wants("fourier") {
             Some(measure) => {
                 Some(FourierMeasures::new(&run.model, &run.task).map_err(|e| failed(measure, e.to_string()))?)
@@ -137,22 +139,25 @@ impl<'a> Instruments<'a> {
         };
         let (mut llcs, mut kept) = (BTreeMap::new(), BTreeMap::new());
         let (mut susceptibilities, mut influences) = (BTreeMap::new(), BTreeMap::new());
-        for measure in measures {
-            if let ObservableConfig::SubtaskLoss(config) | ObservableConfig::SubtaskAccuracy(config) =
-                &measure.observable
-            {
-                subtasks_of(run.task_of(measure).0, config).map_err(|message| failed(measure, message))?;
-            }
-        }
         let mut trajectories = BTreeMap::new();
         for measure in measures {
-            if let ObservableConfig::Trajectory(config) = &measure.observable {
-                let probe = TrajectoryProbe::new(config, &run.model, &run.task, run.steps.len());
-                trajectories.insert(measure.name.clone(), probe.map_err(|message| failed(measure, message))?);
-            }
-            if measure.observable == ObservableConfig::LegalMoves && run.file.task.game().is_none() {
-                let message = "only moves of a game can be legal; expected `task.kind` \"othello\" or \"tic_tac_toe\"";
-                return Err(failed(measure, message.to_owned()));
+            let (task, failed) = (run.task_of(measure).0, |message| failed(measure, message));
+            match &measure.observable {
+                ObservableConfig::RobustLoss(config) | ObservableConfig::RobustAccuracy(config) => {
+                    check_attack(config, task).map_err(|error| failed(error.to_string()))?;
+                }
+                ObservableConfig::SubtaskLoss(config) | ObservableConfig::SubtaskAccuracy(config) => {
+                    subtasks_of(task, config).map_err(failed)?;
+                }
+                ObservableConfig::Trajectory(config) => {
+                    let probe = TrajectoryProbe::new(config, &run.model, task, run.steps.len()).map_err(failed)?;
+                    trajectories.insert(measure.name.clone(), probe);
+                }
+                ObservableConfig::LegalMoves if run.file.task.game().is_none() => {
+                    let expected = "expected `task.kind` \"othello\" or \"tic_tac_toe\"";
+                    return Err(failed(format!("only moves of a game can be legal; {expected}")));
+                }
+                _ => {}
             }
         }
         for measure in measures {

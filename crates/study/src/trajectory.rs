@@ -7,6 +7,7 @@ use ontogeny_store::{Detail, NumberType, Outcome, RecordArray, index_labels};
 use ontogeny_zoo::{Model, Task};
 use serde::{Deserialize, Serialize};
 
+use crate::instruments::split_of;
 use crate::measure::{Reading, insert_number};
 
 /// Version of what is kept.
@@ -97,16 +98,7 @@ impl TrajectoryProbe {
                 return check_size(n, n_steps, "the network has too many weights").map(|()| Self::Weights);
             }
         };
-        let split = match &config.split {
-            Some(name) => task.split(name).ok_or_else(|| {
-                let known: Vec<&str> = task.splits.iter().map(|split| split.name).collect();
-                format!("`split` is \"{name}\"; the task has {}", known.join(", "))
-            })?,
-            None => ["even", "test", "train"]
-                .iter()
-                .find_map(|name| task.split(name))
-                .ok_or("the task has no split to answer")?,
-        };
+        let split = split_of(task, config.split.as_deref())?;
         let n_all = split.data.len();
         let n = config.examples.unwrap_or(EXAMPLES.min(n_all));
         if n == 0 || n > n_all {

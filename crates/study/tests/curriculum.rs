@@ -5,9 +5,9 @@ mod common;
 
 use std::path::Path;
 
-use common::{execute, execute_until, prepared, record, tiny};
+use common::{execute, execute_until, prepared, prepared_with, record, tiny};
 use ontogeny_store::RunFolder;
-use ontogeny_study::{Event, OpenedRun, Overrides, Run, RunFile};
+use ontogeny_study::{Event, OpenedRun, Run};
 
 const TEXT: &str = tiny!(
     "none",
@@ -37,11 +37,7 @@ on = "addition"
 );
 
 fn run(changes: &[(&str, &str)]) -> Result<Run, String> {
-    let sub = ("task.operation", "sub");
-    let set = [sub].iter().chain(changes).map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
-    let overrides = Overrides { set, ..Overrides::default() };
-    let file = RunFile::parse(Path::new("tiny.toml"), TEXT, &overrides).map_err(|e| e.to_string())?;
-    Run::prepare(file, "a test").map_err(|e| e.to_string())
+    prepared_with(TEXT, &[&[("task.operation", "sub")], changes].concat())
 }
 
 fn weights(directory: &Path, step: u64) -> Vec<Vec<f32>> {

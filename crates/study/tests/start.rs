@@ -5,9 +5,9 @@ mod common;
 
 use std::path::Path;
 
-use common::{execute, execute_until, tiny};
+use common::{execute, execute_until, prepared_with, tiny};
 use ontogeny_store::{RunFolder, Tensor};
-use ontogeny_study::{Event, OpenedRun, Overrides, Run, RunFile};
+use ontogeny_study::{Event, OpenedRun, Run};
 
 const TEXT: &str = tiny!(
     "none",
@@ -24,10 +24,7 @@ checkpoints = [0, 7, 20, 40]
 );
 
 fn try_run(changes: &[(&str, &str)]) -> Result<Run, String> {
-    let set = changes.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
-    let overrides = Overrides { set, ..Overrides::default() };
-    let file = RunFile::parse(Path::new("tiny.toml"), TEXT, &overrides).map_err(|e| e.to_string())?;
-    Run::prepare(file, "a test").map_err(|e| e.to_string())
+    prepared_with(TEXT, changes)
 }
 
 fn run(changes: &[(&str, &str)]) -> Run {

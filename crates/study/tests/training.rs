@@ -5,7 +5,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{execute_until, tiny};
+use common::{execute_until, prepared_with, tiny};
 use ontogeny_store::{RunFolder, Status, TrainingLog};
 use ontogeny_study::{Event, Overrides, Run, RunFile, StudyError, Summary};
 
@@ -24,9 +24,7 @@ checkpoints = [0, 7, 20, 40]
 );
 
 fn run(changes: &[(&str, &str)]) -> Run {
-    let set = changes.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
-    let overrides = Overrides { set, ..Overrides::default() };
-    Run::prepare(RunFile::parse(Path::new("tiny.toml"), TEXT, &overrides).unwrap(), "a test").unwrap()
+    prepared_with(TEXT, changes).unwrap()
 }
 
 /// Executes, interrupted after `n_updates` where that is given.

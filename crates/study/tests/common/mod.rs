@@ -24,7 +24,14 @@ macro_rules! tiny {
 pub(crate) use tiny;
 
 pub(crate) fn prepared(text: &str) -> Result<Run, String> {
-    let file = RunFile::parse(Path::new("tiny.toml"), text, &Overrides::default()).map_err(|e| e.to_string())?;
+    prepared_with(text, &[])
+}
+
+/// With these keys set, as by `--set`.
+pub(crate) fn prepared_with(text: &str, changes: &[(&str, &str)]) -> Result<Run, String> {
+    let set = changes.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let overrides = Overrides { set, ..Overrides::default() };
+    let file = RunFile::parse(Path::new("tiny.toml"), text, &overrides).map_err(|e| e.to_string())?;
     Run::prepare(file, "a test").map_err(|e| e.to_string())
 }
 
