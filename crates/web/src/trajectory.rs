@@ -160,12 +160,14 @@ fn drawing((index, name): (usize, &str), trajectory: &Trajectory, plane: &Plane)
             let radius = round(radius * frame.scale);
             let _ = write!(svg, "{clip}<circle class=\"osculating\" cx=\"{cx}\" cy=\"{cy}\" r=\"{radius}\"/></svg>");
         }
+        // The number stands inside the drawing, wherever the form is.
+        let (label_x, anchor) = if x > SIDE - 24.0 { (x - 6.0, "end") } else { (x + 6.0, "start") };
         let _ = write!(
             svg,
-            "<circle class=\"form{}\" cx=\"{x}\" cy=\"{y}\" r=\"4\"/><text class=\"form-name\" x=\"{}\" y=\"{}\">{}</text>",
+            "<circle class=\"form{}\" cx=\"{x}\" cy=\"{y}\" r=\"4\"/><text class=\"form-name\" x=\"{}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
             if is_clear { " clear" } else { "" },
-            round(x + 6.0),
-            round(y - 6.0),
+            round(label_x),
+            round((y - 6.0).max(14.0)),
             number + 1
         );
     }
