@@ -71,10 +71,19 @@ pub(crate) fn write(place: &Place, trajectory: &str, state: &State) -> Result<()
             }
         }
     }
-    for older in steps(place)?.into_iter().filter(|&step| step < state.step) {
-        place.remove(&format!("{FOLDER}/{}", file_name(older)))?;
-    }
+    remove_before(place, state.step)?;
     Ok(place.remove(&format!("{FOLDER}/{FORMAT_1}"))?)
+}
+
+/// Removes all states but the newest: what is left where a writer was killed between a state and the removal of the one
+/// before, which nobody would do later if that state was the last.
+pub(crate) fn remove_superseded(place: &Place) -> std::io::Result<()> {
+    steps(place)?.pop().map_or(Ok(()), |newest| remove_before(place, newest))
+}
+
+fn remove_before(place: &Place, step: u64) -> std::io::Result<()> {
+    let older = steps(place)?.into_iter().filter(|&older| older < step);
+    older.into_iter().try_for_each(|older| place.remove(&format!("{FOLDER}/{}", file_name(older))))
 }
 
 /// Reads and verifies the newest state; `None` where the run has not saved one yet.

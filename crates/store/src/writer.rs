@@ -87,6 +87,7 @@ impl RunWriter {
             return Ok(Self { folder: RunFolder::with_manifest(place, manifest.clone()), crew });
         };
         check_trajectory(&place, &found, manifest)?;
+        state::remove_superseded(&place)?;
         if found.intent() == manifest.intent() {
             if format < FORMAT_VERSION {
                 manifest::replace(&place, &found)?;

@@ -127,11 +127,42 @@ fn a_writer_killed_at_any_moment_leaves_a_run_that_resumes_with_the_same_bits() 
         // The dead writer holds nothing, its remains go, and going on finds the same bits.
         let writer = RunWriter::open(&run).unwrap();
         assert_eq!(growing_bytes(&run), None, "round {round}");
+        assert!(states(&run).len() <= 1, "round {round}: {:?}", states(&run));
         let expected = if newest(&run) == done { Written::Created } else { Written::Verified };
         assert_eq!(writer.write_checkpoint(done + 1, &weights(done + 1)).unwrap(), expected, "round {round}");
         writer.write_state(&state(done + 1)).unwrap();
     }
     assert!(killed_while_writing > 0, "no kill hit a write: the moments are not what they are meant to be");
+}
+
+#[test]
+fn a_state_that_the_dead_had_no_time_to_remove_goes_when_the_run_is_joined() {
+    let scratch = tempfile::tempdir().unwrap();
+    let run = scratch.path().join("run");
+    let writer = RunWriter::join(&run, &manifest()).unwrap();
+    let small =
+        |step| State { step, tensors: vec![Tensor::new("w", vec![1], vec![0.5])], counters: BTreeMap::default() };
+    writer.write_state(&small(1)).unwrap();
+    let name = states(&run).pop().unwrap();
+    let older = fs_err::read(&name).unwrap();
+    writer.write_state(&small(2)).unwrap();
+    drop(writer);
+    fs_err::write(&name, older).unwrap();
+    assert_eq!(states(&run).len(), 2);
+    let writer = RunWriter::open(&run).unwrap();
+    assert_eq!(writer.folder().read_state().unwrap(), Some(small(2)));
+    assert_eq!(states(&run), [run.join("checkpoints/state-step-00000002.safetensors")]);
+}
+
+/// The files of training states, in order.
+fn states(run: &Path) -> Vec<PathBuf> {
+    let entries = fs_err::read_dir(run.join("checkpoints")).into_iter().flatten();
+    let mut states: Vec<PathBuf> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("state-"))
+        .collect();
+    states.sort();
+    states
 }
 
 fn newest(run: &Path) -> u64 {
