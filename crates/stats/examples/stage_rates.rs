@@ -65,7 +65,8 @@ fn main() {
 
 fn outcome(course: Course, n: usize, noise: Noise, seed: u64) -> Outcome {
     let mut random = Random::new(seed);
-    let steps = common::log_spaced(n);
+    let steps = course.steps(n);
+    let n = steps.len();
     let curve = course.draw(&mut random);
     let innovations = autoregression(n, noise.phi, &mut random);
     // The errors of neighbouring estimates differ by up to a factor of two.

@@ -48,6 +48,7 @@ mod partition;
 mod segmentation;
 mod series;
 mod transition;
+mod warp;
 
 mod cholesky;
 mod consensus;

@@ -4,23 +4,40 @@ use crate::cholesky::Cholesky;
 use crate::noise::{Bins, NoiseModel};
 use crate::random::Stream;
 use crate::series::LogSeries;
+use crate::warp::{KNOTS, Warp};
 
 /// Bounds of the amplitude and of the unexplained noise, in standard deviations of the values.
 const AMPLITUDE: (f64, f64) = (0.03, 30.0);
 const NOISE: (f64, f64) = (1e-3, 2.0);
 /// Structure below this share of the range of the values says nothing about the noise.
 const RESOLUTION: f64 = 0.01;
-/// Fewest points for noise that is correlated.
-const ENOUGH_POINTS: usize = 40;
+/// Fewest points that can tell correlated noise, or time that runs unevenly, from structure.
+pub(crate) const ENOUGH_POINTS: usize = 40;
 /// Starts of the search for the length scale, in units of ln(step + 1).
 const STARTS: [f64; 3] = [0.7, 1.5, 4.0];
+/// Largest log rate of a warp, the standard deviation of its step from knot to knot beforehand, and
+/// how much more it is at the end than at the beginning where the search starts.
+const LOG_RATE: f64 = 3.0;
+const LOG_RATE_STEP: f64 = 1.0;
+const TILTS: [f64; 3] = [0.0, 2.5, -2.5];
+/// Points that a warp leaves to each length scale, at least, but for gaps wider than this in ln(step + 1).
+const POINTS_PER_LENGTH: f64 = 2.0;
+const WIDEST_GAP: f64 = 0.25;
+/// Log likelihood that a warp must be worth, in units of ln n.
+const WARP_PRICE: f64 = 2.0;
 
 /// A Gaussian process with squared-exponential kernel through the points of a series (Rasmussen
 /// and Williams 2006, eqs. 2.19 and 2.25) and first-order autoregressive noise, its scales and the
 /// coefficient of the noise at the maximum of the marginal likelihood. Without the coefficient the
 /// slow part of correlated noise would be taken for structure.
-pub(crate) struct Smooth<'a> {
-    x: &'a [f64],
+///
+/// Time is warped (see [`Warp`]) where that is worth more than 2 ln n in log likelihood: a curve that
+/// rises over decades and falls within a tenth of one has no single length scale. Beforehand the log
+/// rates are a random walk, so that they only change as far as the values ask for.
+pub(crate) struct Smooth {
+    warp: Warp,
+    /// The points in warped time.
+    u: Vec<f64>,
     scales: Scales,
     factor: Cholesky,
     /// (K + Λ)⁻¹ (y − mean).
@@ -28,7 +45,7 @@ pub(crate) struct Smooth<'a> {
     mean: f64,
 }
 
-/// Length scale, amplitude, standard deviation of the noise beyond the given errors, and the
+/// Length scale in warped time, amplitude, standard deviation of the noise beyond the given errors, and the
 /// correlation of the noise (given errors included) from one original point to the next.
 #[derive(Debug, Clone, Copy)]
 struct Scales {
@@ -45,9 +62,9 @@ impl Scales {
     }
 }
 
-impl<'a> Smooth<'a> {
+impl Smooth {
     /// Fits the series; the length scale stays within `length_bounds`. `None` for constant values.
-    pub(crate) fn fit(series: &'a LogSeries, length_bounds: (f64, f64)) -> Option<Self> {
+    pub(crate) fn fit(series: &LogSeries, length_bounds: (f64, f64)) -> Option<Self> {
         let n = series.x.len() as f64;
         let mean = series.y.iter().sum::<f64>() / n;
         let centred: Vec<f64> = series.y.iter().map(|y| y - mean).collect();
@@ -55,66 +72,98 @@ impl<'a> Smooth<'a> {
         if series.range() == 0.0 || deviation == 0.0 {
             return None;
         }
-        let bound = |length: f64, amplitude: f64, noise: f64, phi: f64| {
-            [length.ln(), (amplitude * deviation).ln(), (noise * deviation).ln(), phi]
-        };
         // The likelihood may take a sharp curve for correlated noise. The contrasts, which are
         // blind to steps, say how far it may go; few points do not tell the two apart at all.
         let model = NoiseModel::new(series);
         let robust = model.phi(model.coefficient(&series.y, RESOLUTION * series.range()));
         let phi = if series.x.len() < ENOUGH_POINTS { 0.0 } else { robust };
-        let lower = bound(length_bounds.0, AMPLITUDE.0, NOISE.0, 0.0);
-        let upper = bound(length_bounds.1, AMPLITUDE.1, NOISE.1, phi);
+        let point = |length: f64, amplitude: f64, noise: f64, phi: f64, log_rates: [f64; KNOTS]| -> Point {
+            let mut point = [0.0; N_SCALES];
+            point[..RATES].copy_from_slice(&[length.ln(), (amplitude * deviation).ln(), (noise * deviation).ln(), phi]);
+            point[RATES..].copy_from_slice(&log_rates);
+            point
+        };
+        let bounds = |log_rate: f64| {
+            let lower = point(length_bounds.0, AMPLITUDE.0, NOISE.0, 0.0, [-log_rate; KNOTS]);
+            (lower, point(length_bounds.1, AMPLITUDE.1, NOISE.1, phi, [log_rate; KNOTS]))
+        };
+        let ends = (series.x[0], series.x[series.x.len() - 1]);
+        let warp_of = |point: &Point| Warp::new(ends.0, ends.1, &point[RATES..]);
+        let times = |warp: &Warp| -> Vec<f64> { series.x.iter().map(|&x| warp.at(x)).collect() };
+        // Between points that are farther apart than its length scale the curve would go where it likes.
+        let is_resolved = |point: &Point, warp: &Warp| {
+            let length = point[0].exp();
+            let mut pairs = series.x.windows(2);
+            pairs.all(|x| POINTS_PER_LENGTH * warp.rate(x[1]) * (x[1] - x[0]).min(WIDEST_GAP) <= length)
+        };
         let objective = |point: &Point| {
-            factorise(series, scales_at(point)).map_or(f64::NEG_INFINITY, |factor| {
+            let warp = warp_of(point);
+            if point[RATES..] != [0.0; KNOTS] && !is_resolved(point, &warp) {
+                return f64::NEG_INFINITY;
+            }
+            let roughness: f64 = point[RATES..].windows(2).map(|pair| (pair[1] - pair[0]).powi(2)).sum();
+            let prior = roughness / (LOG_RATE_STEP * LOG_RATE_STEP);
+            factorise(&times(&warp), series, scales_at(point)).map_or(f64::NEG_INFINITY, |factor| {
                 let half = factor.solve_lower(&centred);
-                -0.5 * (half.iter().map(|h| h * h).sum::<f64>() + factor.log_determinant())
+                -0.5 * (half.iter().map(|h| h * h).sum::<f64>() + factor.log_determinant() + prior)
             })
         };
         // All starts roughly, then the best of them finely.
-        let mut best: Option<(f64, Point)> = None;
-        for start in STARTS {
-            let found = climb(&objective, bound(start, 1.0, 0.1, 0.0), (lower, upper), (1.0, 0.2));
-            if best.is_none_or(|(value, _)| found.0 > value) {
-                best = Some(found);
-            }
-        }
-        let (_, best) = climb(&objective, best?.1, (lower, upper), (0.125, 0.02));
-        let scales = scales_at(&best);
-        let factor = factorise(series, scales)?;
+        let best_of = |starts: &[Point], bounds: (Point, Point), fine: (f64, f64)| -> Option<(f64, Point)> {
+            let climbed = starts.iter().map(|start| climb(&objective, *start, bounds, (1.0, 0.2)));
+            let best = climbed.reduce(|best, found| if found.0 > best.0 { found } else { best })?;
+            Some(climb(&objective, best.1, bounds, fine))
+        };
+        let level = STARTS.map(|length| point(length, 1.0, 0.1, 0.0, [0.0; KNOTS]));
+        let even = best_of(&level, bounds(0.0), (0.125, 0.02))?;
+        // From white noise and little of it: from the even fit, which may have taken what is fast for
+        // correlated noise, there is no way uphill.
+        let tilted = TILTS.map(|tilt| {
+            let log_rate = |k: usize| tilt * (k as f64 / (KNOTS - 1) as f64 - 0.5);
+            point(1.5, 1.0, 0.03, 0.0, std::array::from_fn(log_rate))
+        });
+        let is_long = series.x.len() >= ENOUGH_POINTS;
+        let warped = if is_long { best_of(&tilted, bounds(LOG_RATE), (0.25, 0.05))? } else { even };
+        let best = if warped.0 > even.0 + WARP_PRICE * n.ln() { warped.1 } else { even.1 };
+        let (scales, warp) = (scales_at(&best), warp_of(&best));
+        let u = times(&warp);
+        let factor = factorise(&u, series, scales)?;
         let weights = factor.solve(&centred);
-        Some(Self { x: &series.x, scales, factor, weights, mean })
+        Some(Self { warp, u, scales, factor, weights, mean })
     }
 
     /// Height of the smooth curve at `x`.
     pub(crate) fn value(&self, x: f64) -> f64 {
-        let terms = self.x.iter().zip(&self.weights).map(|(xi, w)| self.scales.kernel(x - xi) * w);
+        let u = self.warp.at(x);
+        let terms = self.u.iter().zip(&self.weights).map(|(ui, w)| self.scales.kernel(u - ui) * w);
         self.mean + terms.sum::<f64>()
     }
 
     /// How much higher the smooth curve is at `to` than at `from`, and the standard deviation of that difference.
     pub(crate) fn difference(&self, from: f64, to: f64) -> (f64, f64) {
-        let cross: Vec<f64> =
-            self.x.iter().map(|x| self.scales.kernel(to - x) - self.scales.kernel(from - x)).collect();
-        let prior = 2.0 * (self.scales.kernel(0.0) - self.scales.kernel(to - from));
+        let (a, b) = (self.warp.at(from), self.warp.at(to));
+        let cross: Vec<f64> = self.u.iter().map(|u| self.scales.kernel(b - u) - self.scales.kernel(a - u)).collect();
+        let prior = 2.0 * (self.scales.kernel(0.0) - self.scales.kernel(b - a));
         let known: f64 = self.factor.solve_lower(&cross).iter().map(|c| c * c).sum();
         (self.value(to) - self.value(from), (prior - known).max(0.0).sqrt())
     }
 
-    /// Posterior of the slope d y / d x on a grid.
+    /// Posterior of the slope d y / d x on a grid: that of d y / d u, times d u / d x.
     pub(crate) fn slope(&self, grid: &[f64]) -> SlopePosterior {
         let squared = self.scales.length * self.scales.length;
-        // Covariance of the slope at g with the value at x: ∂k(g, x)/∂g.
-        let cross =
-            |g: f64| -> Vec<f64> { self.x.iter().map(|x| -(g - x) / squared * self.scales.kernel(g - x)).collect() };
-        let crosses: Vec<Vec<f64>> = grid.iter().map(|&g| cross(g)).collect();
+        let places: Vec<(f64, f64)> = grid.iter().map(|&x| (self.warp.at(x), self.warp.rate(x))).collect();
+        // Covariance of the slope at g with the value at u: ∂k(g, u)/∂g.
+        let cross = |g: f64, rate: f64| -> Vec<f64> {
+            self.u.iter().map(|u| -rate * (g - u) / squared * self.scales.kernel(g - u)).collect()
+        };
+        let crosses: Vec<Vec<f64>> = places.iter().map(|&(g, rate)| cross(g, rate)).collect();
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let mean = crosses.iter().map(|c| dot(c, &self.weights)).collect();
         let halves: Vec<Vec<f64>> = crosses.iter().map(|c| self.factor.solve_lower(c)).collect();
         let covariance = |i: usize, j: usize| {
-            let d = grid[i] - grid[j];
+            let d = places[i].0 - places[j].0;
             let prior = self.scales.kernel(d) * (1.0 - d * d / squared) / squared;
-            prior - dot(&halves[i], &halves[j])
+            places[i].1 * places[j].1 * prior - dot(&halves[i], &halves[j])
         };
         let rows: Vec<Vec<f64>> = (0..grid.len()).map(|i| (0..=i).map(|j| covariance(i, j)).collect()).collect();
         let deviation = rows.iter().enumerate().map(|(i, row)| row[i].max(0.0).sqrt()).collect();
@@ -142,21 +191,26 @@ impl SlopePosterior {
     }
 }
 
-/// Logarithms of length, amplitude and noise, and the coefficient of the noise.
-type Point = [f64; 4];
+/// Logarithms of length, amplitude and noise, the coefficient of the noise, and from [`RATES`] on the
+/// log rates of the warp.
+type Point = [f64; N_SCALES];
 
-fn scales_at(&[length, amplitude, noise, phi]: &Point) -> Scales {
+const RATES: usize = 4;
+const N_SCALES: usize = RATES + KNOTS;
+
+fn scales_at(&[length, amplitude, noise, phi, ..]: &Point) -> Scales {
     Scales { length: length.exp(), amplitude: amplitude.exp(), noise: noise.exp(), phi }
 }
 
-fn factorise(series: &LogSeries, scales: Scales) -> Option<Cholesky> {
+/// Covariance of the values at the warped times `u`.
+fn factorise(u: &[f64], series: &LogSeries, scales: Scales) -> Option<Cholesky> {
     let Scales { phi, amplitude, noise, .. } = scales;
     let Bins { powers, reach, variance } = Bins::new(phi, &series.count);
     let total: Vec<f64> = variance.iter().zip(&series.error).map(|(v, e)| noise * noise * v + e).collect();
     let share: Vec<f64> = (0..total.len()).map(|i| reach[i] * (total[i] / variance[i]).sqrt()).collect();
-    let rows = (0..series.x.len())
+    let rows = (0..u.len())
         .map(|i| {
-            let mut row: Vec<f64> = (0..=i).map(|j| scales.kernel(series.x[i] - series.x[j])).collect();
+            let mut row: Vec<f64> = (0..=i).map(|j| scales.kernel(u[i] - u[j])).collect();
             // The last term is 1e-10 of the variance: it keeps the matrix definite to rounding.
             row[i] += total[i] + 1e-10 * amplitude * amplitude;
             let mut between = phi;

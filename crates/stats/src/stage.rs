@@ -4,7 +4,7 @@ use crate::noise::NoiseModel;
 use crate::order::quantile;
 use crate::random::Stream;
 use crate::series::{LogSeries, Series, SeriesError, step_at};
-use crate::smooth::{SlopePosterior, Smooth};
+use crate::smooth::{ENOUGH_POINTS, SlopePosterior, Smooth};
 use crate::special::normal_quantile;
 
 /// Fewest points in which stages are looked for.
@@ -45,12 +45,12 @@ pub struct StageSettings {
     /// as in the published analysis of language models (Hoogland et al. 2024).
     pub length_bounds: (f64, f64),
     /// The curve rests where its slope is below this share of the steepest slope of the stages on
-    /// both sides. Default 0.1.
+    /// both sides. Default 0.1. The rest around a boundary belongs to its interval.
     pub plateau: f64,
     /// A stage changes by at least this share of the range of the smoothed values. Default 0.02.
     pub min_change: f64,
-    /// And its slope is somewhere so steep that noise alone shows it at none of the n points (after
-    /// binning) but with this probability: n times that of one place (Bonferroni). Default 0.05.
+    /// And that change is so large that noise alone shows one between two of the n points (after
+    /// binning) with this probability only: n times that of one pair (Bonferroni). Default 0.05.
     pub alpha: f64,
     /// Longer series are averaged in this many bins of equal width in ln(step + 1). Default 150.
     pub max_points: usize,
@@ -82,8 +82,8 @@ impl Default for StageSettings {
 /// stretch of one sign of the slope d y / d x, clear of its error and of a minimal size, cut in
 /// two where the slope rests in between. Boundaries lie between stages, so between the
 /// transitions in them. Their intervals come from draws of the slope curve, which hold the
-/// smoothing scales fixed: a boundary on a flat stretch moves further with the scales than its
-/// interval says.
+/// smoothing scales fixed, and hold all of the stretch around them on which the curve rests: no place
+/// on a flat top is better than another.
 ///
 /// # Errors
 /// Fewer than [`MIN_STAGE_POINTS`] points, or a setting out of range.
@@ -112,12 +112,13 @@ pub fn stage_boundaries(series: &Series, settings: &StageSettings) -> Result<Vec
         let end = |share| {
             if places.is_empty() { x } else { quantile(&places, share) }
         };
+        let (rest_from, rest_to) = gap.rest(x, &grid, &slope.mean, settings.plateau);
         let kind = match gap.signs {
             (a, b) if a == b => BoundaryKind::Plateau,
             (a, _) if a > 0.0 => BoundaryKind::Peak,
             _ => BoundaryKind::Trough,
         };
-        let (lower, upper) = (step_at(end(0.025).min(x)), step_at(end(0.975).max(x)));
+        let (lower, upper) = (step_at(end(0.025).min(rest_from)), step_at(end(0.975).max(rest_to)));
         found.push(Boundary { step: step_at(x), lower, upper, kind });
     }
     Ok(found)
@@ -182,16 +183,23 @@ fn stages(
         first = last + 1;
     }
     let noise: Vec<f64> = NoiseModel::new(log).noise(&log.y, 0).deviation.iter().map(|d| d * d).collect();
+    let is_long = log.x.len() >= ENOUGH_POINTS;
     let min_errors = normal_quantile(1.0 - 0.5 * settings.alpha / log.x.len() as f64);
     stages.retain(|s| {
-        let change = (values[s.last] - values[s.first]).abs();
+        let (rise, error) = smooth.difference(grid[s.first], grid[s.last]);
+        let change = rise.abs();
         // Around a sharp step the smooth curve rings where the values are flat: they must show at
         // least half of the change themselves, within their noise.
         let (measured_first, first_noise) = measured(log, &noise, grid[s.first]);
         let (measured_last, last_noise) = measured(log, &noise, grid[s.last]);
         let shown = (measured_last - measured_first) * s.sign;
         let is_shown = shown + 2.0 * (first_noise + last_noise).sqrt() > 0.5 * change;
-        let clear = (s.first..=s.last).any(|i| slope.mean[i].abs() > min_errors * slope.deviation[i]);
+        // Few points may take correlated noise for structure, which then has clear changes, but no clear slopes.
+        let is_steep = |i: usize| slope.mean[i].abs() > min_errors * slope.deviation[i];
+        // A jump from the first point to the second is a stage only where points are few.
+        let n_within = log.x.partition_point(|&x| x <= grid[s.last]) - log.x.partition_point(|&x| x < grid[s.first]);
+        let clear =
+            change > min_errors * error && if is_long { n_within >= 3 } else { (s.first..=s.last).any(is_steep) };
         clear && is_shown && change > settings.min_change * range
     });
     stages
@@ -262,5 +270,15 @@ impl Gap {
         let steepness = |i: usize| slope[i] * self.signs.0;
         let least = (self.from..=self.to).min_by(|&a, &b| steepness(a).total_cmp(&steepness(b)))?;
         Some(grid[least])
+    }
+
+    /// The stretch around the boundary at `x` whose slopes are below `plateau` of the less steep of both sides, or `x`.
+    fn rest(&self, x: f64, grid: &[f64], slope: &[f64], plateau: f64) -> (f64, f64) {
+        let enough = plateau * slope[self.from].abs().min(slope[self.to].abs());
+        let middle = grid.partition_point(|&g| g < x).clamp(self.from, self.to);
+        let rests = |i: &usize| slope[*i].abs() < enough;
+        let first = (self.from..middle).rev().take_while(rests).last();
+        let last = (middle..=self.to).take_while(rests).last();
+        (first.map_or(x, |i| grid[i].min(x)), last.map_or(x, |i| grid[i].max(x)))
     }
 }

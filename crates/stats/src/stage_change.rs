@@ -41,9 +41,11 @@ pub fn stage_changes(
     edges.push(last);
     let change = |edge: &[f64]| {
         let (from, to) = (edge[0], edge[1]);
-        // A constant series has no scales to fit, and no change.
+        // A constant series has no scales to fit, and no change. The first and last of long series are means of several
+        // points; beyond them the smooth curve knows nothing.
+        let place = |step: f64| step.ln_1p().clamp(log.x[0], log.x[log.x.len() - 1]);
         let (change, standard_error) =
-            smooth.as_ref().map_or((0.0, 0.0), |smooth| smooth.difference(from.ln_1p(), to.ln_1p()));
+            smooth.as_ref().map_or((0.0, 0.0), |smooth| smooth.difference(place(from), place(to)));
         StageChange { from, to, change, standard_error }
     };
     Ok(edges.windows(2).map(change).collect())

@@ -14,7 +14,7 @@ use crate::start::StartWeights;
 use crate::{RunFile, Source, StudyError, import, training};
 
 /// Version of the detector of transitions and stages: where it is raised, finished runs are looked at again.
-const DETECTOR_VERSION: u32 = 3;
+const DETECTOR_VERSION: u32 = 4;
 
 /// A run that is ready to be executed.
 #[derive(Debug, Clone)]

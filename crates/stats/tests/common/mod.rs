@@ -86,6 +86,17 @@ pub(crate) fn checkpoints() -> Vec<f64> {
     steps
 }
 
+/// About `n` steps from 1 to 10,000: half of them evenly spaced in their logarithm, half evenly, as many runs keep
+/// checkpoints.
+pub(crate) fn log_and_even(n: usize) -> Vec<f64> {
+    let half = n / 2;
+    let mut steps: Vec<f64> = log_spaced(half).into_iter().map(f64::round).collect();
+    steps.extend((1..=n - half).map(|i| (1e4 * i as f64 / (n - half) as f64).round()));
+    steps.sort_by(f64::total_cmp);
+    steps.dedup();
+    steps
+}
+
 /// `n` steps from 1 to 10,000, evenly spaced in their logarithm.
 pub(crate) fn log_spaced(n: usize) -> Vec<f64> {
     (0..n).map(|i| 1e4f64.powf(i as f64 / (n - 1) as f64)).collect()

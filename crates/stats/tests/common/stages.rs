@@ -9,6 +9,10 @@ use ontogeny_stats::BoundaryKind::{self, Peak, Plateau, Trough};
 pub(crate) enum Course {
     /// It rises, falls and rises again.
     RiseFallRise,
+    /// It rises slowly, falls late and fast, and recovers by a little: three speeds, at log-spaced and even steps.
+    LateFall,
+    /// It rises, falls back for a short while, and rises on.
+    Dip,
     /// It rises, rests and rises on.
     TwoRises,
     /// One sigmoid.
@@ -20,8 +24,23 @@ pub(crate) enum Course {
 }
 
 impl Course {
-    pub(crate) const ALL: [Course; 5] =
-        [Course::RiseFallRise, Course::TwoRises, Course::OneRise, Course::Line, Course::Constant];
+    pub(crate) const ALL: [Course; 7] = [
+        Course::RiseFallRise,
+        Course::LateFall,
+        Course::Dip,
+        Course::TwoRises,
+        Course::OneRise,
+        Course::Line,
+        Course::Constant,
+    ];
+
+    /// `n` steps from 1 to 10,000: log-spaced, or half of them log-spaced and half even where much happens late.
+    pub(crate) fn steps(self, n: usize) -> Vec<f64> {
+        match self {
+            Course::LateFall => super::log_and_even(n),
+            _ => super::log_spaced(n),
+        }
+    }
 
     /// A curve of range 1 or near it, over the steps from 1 to 10,000.
     pub(crate) fn draw(self, random: &mut Random) -> Change {
@@ -31,6 +50,16 @@ impl Course {
                 (between(8.0, 20.0), between(0.3, 0.7), 1.0),
                 (between(150.0, 300.0), between(0.3, 0.7), -between(0.4, 0.7)),
                 (between(2000.0, 3500.0), between(0.3, 0.5), between(0.3, 0.6)),
+            ],
+            Course::LateFall => vec![
+                (between(30.0, 120.0), between(0.6, 1.2), 1.0),
+                (between(3000.0, 5000.0), between(0.06, 0.2), -between(0.2, 0.4)),
+                (between(7200.0, 8500.0), between(0.05, 0.1), between(0.05, 0.15)),
+            ],
+            Course::Dip => vec![
+                (between(40.0, 150.0), between(0.4, 0.8), 1.0),
+                (between(700.0, 900.0), between(0.06, 0.12), -between(0.1, 0.2)),
+                (between(1500.0, 2500.0), between(0.2, 0.3), between(0.3, 0.6)),
             ],
             Course::TwoRises => vec![
                 (between(8.0, 30.0), between(0.3, 0.8), between(0.4, 0.6)),
