@@ -18,17 +18,31 @@ use crate::trajectory::TrajectoryConfig;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImportConfig {
-    /// One file, or a glob of several; relative to the run file.
-    pub checkpoints: String,
-    /// The step of a single file, or a regular expression whose only group is the step in the file's name.
-    pub step: StepRule,
-    /// Orientation of the matrices; recognised by the shape of W_O unless given.
+    /// What the network is, in place of `[network]`: a folder with a `config.json`, such a file, a configuration of
+    /// TransformerLens, or a `.bin` of llama2.c. Only in a run file: what it says is kept in `[network]` and `layout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// The folder of a run of ontogeny, whose network and checkpoints these are. Only in a run file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Files, folders, globs; relative to the run file. What `network` names, unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoints: Option<Paths>,
+    /// The step of a single checkpoint, or a regular expression whose only group is the step in the name of the file or
+    /// folder; unless given, the number after `step`, `checkpoint` and the like, or the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepRule>,
+    /// Names and orientation of the tensors; recognised by the names and the shape of W_O unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
     /// Prefixes of tensor names and what replaces them; names with none of these prefixes are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, String>,
 }
+
+/// One path or a list of paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths(pub Vec<String>);
 
 /// Where the step of an imported checkpoint stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -320,26 +334,48 @@ impl<'de> Deserialize<'de> for StepRule {
     }
 }
 
+/// A text, or a list of texts.
+struct OneOrMany(&'static str);
+
+impl<'de> Visitor<'de> for OneOrMany {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: de::Error>(self, one: &str) -> Result<Vec<String>, E> {
+        Ok(vec![one.to_owned()])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<String>, A::Error> {
+        let mut many = Vec::new();
+        while let Some(one) = seq.next_element()? {
+            many.push(one);
+        }
+        Ok(many)
+    }
+}
+
 impl<'de> Deserialize<'de> for Parts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMany;
-        impl<'de> Visitor<'de> for OneOrMany {
-            type Value = Parts;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a part of the network such as \"unembed\" or \"l0h2\", or a list of parts")
-            }
-            fn visit_str<E: de::Error>(self, part: &str) -> Result<Parts, E> {
-                Ok(Parts(vec![part.to_owned()]))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Parts, A::Error> {
-                let mut parts = Vec::new();
-                while let Some(part) = seq.next_element()? {
-                    parts.push(part);
-                }
-                Ok(Parts(parts))
-            }
+        let expected = "a part of the network such as \"unembed\" or \"l0h2\", or a list of parts";
+        deserializer.deserialize_any(OneOrMany(expected)).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Paths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrMany("a file, a folder or a glob, or a list of them")).map(Self)
+    }
+}
+
+impl Serialize for Paths {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [one] => serializer.serialize_str(one),
+            many => many.serialize(serializer),
         }
-        deserializer.deserialize_any(OneOrMany)
     }
 }
 

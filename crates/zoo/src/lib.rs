@@ -66,8 +66,8 @@ pub use agents::{
     TicTacToeAgentConfig, expected_return, optimal_return, random_return,
 };
 pub use families::{
-    CheckpointFiles, KnownNetwork, NetworkFileError, checkpoint_files, different_settings, family_weights,
-    read_checkpoint, read_llama2c, read_network,
+    CheckpointFiles, KnownNetwork, NetworkFileError, checkpoint_files, checkpoint_revisions, different_settings,
+    family_weights, read_checkpoint, read_llama2c, read_network,
 };
 pub use formats::{
     Array, DType, Description, FileFormat, FloatStats, Layout, LayoutError, NameMap, NamedTensor, NonFinite,
@@ -91,13 +91,13 @@ pub use tasks::{
     CompiledConfig, Corpus, DataFileError, DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, FewShotConfig,
     FewShotVectorsConfig, Game, GcdConfig, IllegalMove, ImageLoss, ImageSource, ImagesConfig,
     InContextRegressionConfig, IndexFileError, IoiConfig, IoiOrder, IoiPrompt, LinearInput, LinearLoss,
-    ModularArithmeticConfig, OperandLaw, Operation, OthelloBoard, OthelloConfig, OutcomeLaw, Polygon, PositionError,
-    PredictTokens, Prediction, RepeatedTokensConfig, SkipTrigramsConfig, SortingConfig, SparseParityConfig, Split,
-    Square, SubtaskBy, Subtasks, SuperpositionConfig, Task, TaskConfig, TaskError, TextConfig, TextSource, TextWindows,
-    TicTacToeBoard, TicTacToeConfig, TicTacToeGames, Tokenizer, TokensConfig, ToyIoiConfig, TranslationConfig, Trigger,
-    WordSortingConfig, WordUnit, dmmse_predictions, ioi_prompts, ioi_vocabulary, one_hot_population_loss,
-    othello_square, othello_states, othello_token, ridge_predictions, skill_loss, skill_strength,
-    squared_errors_by_position, tic_tac_toe_states, word_list,
+    Llama2cTokenizer, ModularArithmeticConfig, OperandLaw, Operation, OthelloBoard, OthelloConfig, OutcomeLaw, Polygon,
+    PositionError, PredictTokens, Prediction, RepeatedTokensConfig, SkipTrigramsConfig, SortingConfig,
+    SparseParityConfig, Split, Square, SubtaskBy, Subtasks, SuperpositionConfig, Task, TaskConfig, TaskError,
+    TextConfig, TextSource, TextWindows, TicTacToeBoard, TicTacToeConfig, TicTacToeGames, Tokenizer, TokensConfig,
+    ToyIoiConfig, TranslationConfig, Trigger, WordSortingConfig, WordUnit, dmmse_predictions, ioi_prompts,
+    ioi_vocabulary, one_hot_population_loss, othello_square, othello_states, othello_token, ridge_predictions,
+    skill_loss, skill_strength, squared_errors_by_position, tic_tac_toe_states, word_list,
 };
 pub use train::{
     Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, PolicyTrainer, RateSchedule, ResumeError, Spacing,

@@ -5,6 +5,7 @@ mod error;
 mod gpt2;
 mod gpt_neo;
 mod gpt_neox;
+mod hub_labels;
 mod hugging_face;
 mod llama;
 mod llama2c;
@@ -15,6 +16,7 @@ mod transformer_lens;
 
 pub use checkpoint_folder::{CheckpointFiles, checkpoint_files, read_checkpoint};
 pub use error::NetworkFileError;
+pub use hub_labels::checkpoint_revisions;
 pub use source::family_weights;
 
 use std::path::Path;
