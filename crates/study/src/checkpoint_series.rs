@@ -148,7 +148,7 @@ fn matching(pattern: &Path) -> Result<Vec<Entry>, StudyError> {
     matched.sort();
     let mut entries = Vec::new();
     for path in matched {
-        entries.extend(of_path(&path)?);
+        entries.extend(of_one(&path)?);
     }
     if entries.is_empty() {
         return Err(StudyError::Import(format!("no file matches `{text}`; paths are relative to the run file")));

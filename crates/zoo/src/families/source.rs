@@ -57,12 +57,13 @@ pub fn family_weights(
             }
         }
     }
+    let mut tied = None;
     for (name, tensor) in &tensors {
         if used.contains(name) || is_buffer(layout, name) {
             continue;
         }
         if name == "lm_head.weight" && is_tied(space) {
-            check_tied(file, layout, &tensors, tensor)?;
+            tied = Some(*tensor);
             continue;
         }
         differences.superfluous.push(UnmatchedName { name: name.clone(), shape: tensor.shape.clone(), nearest: None });
@@ -70,10 +71,13 @@ pub fn family_weights(
     // A fused tensor of the wrong shape is looked at three times.
     differences.wrong_shapes.dedup();
     differences.missing.dedup();
-    if differences.missing.is_empty() && differences.wrong_shapes.is_empty() && differences.superfluous.is_empty() {
-        return Ok(weights);
+    if !differences.is_empty() {
+        return Err(LayoutError::OtherNetwork { path: file.path.clone(), differences });
     }
-    Err(LayoutError::OtherNetwork { path: file.path.clone(), differences })
+    if let Some(unembedding) = tied {
+        check_tied(file, layout, &tensors, unembedding)?;
+    }
+    Ok(weights)
 }
 
 /// The tensors under their names without prefixes.
