@@ -100,6 +100,7 @@ fn series_are_folders_globs_lists_and_runs() {
         ("\"series/*\"", "step = \"^step(\\\\d+)$\"", json!([0, 20, 100])),
         ("[\"other\", \"series/step20\", \"series/step1*\"]", "", json!([3, 20, 100])),
         ("\"series/step0\"", "step = 9", json!([9])),
+        ("[\"series/step20\", \"series/step0\"]", "step = [5, 6]", json!([5, 6])),
     ] {
         here.write(
             "run.toml",
@@ -124,13 +125,16 @@ fn series_are_folders_globs_lists_and_runs() {
 
     let state = files(&here.path(""));
     for (import, says) in [
-        ("network = \"nowhere\"\nstep = 1", &["nowhere/config.json"][..]),
+        ("network = \"nowhere\"\nstep = 1", &["in `import`", "nowhere"][..]),
         ("network = \"wrong\"\nstep = 1", &["wrong/config.json"]),
         ("network = \"series\"\nstep = 1", &["series/config.json"]),
         ("network = \"series/step0\"\ncheckpoints = \"other/readme.md\"", &["`readme.md` does not say its step"]),
         ("network = \"series/step0\"\ncheckpoints = []", &["empty list"]),
+        ("network = \"series/step0\"\nstep = [1, 2]", &["lists 2 steps", "matches 1 files"]),
+        ("hub = \"EleutherAI/pythia-70m\"", &["`hub` and `revisions` belong together"]),
+        ("hub = \"EleutherAI/pythia-70m\"\nrevisions = \"step3\"", &["has no revision `step3`", "154"]),
         ("step = 3", &["`checkpoints` is missing"]),
-        ("network = \"series/step0\"\nrun = \"r\"", &["both `network` and `run`"]),
+        ("network = \"series/step0\"\nrun = \"r\"", &["several of `network`, `run` and `hub`"]),
         (
             "network = \"series/step0\"\ncheckpoints = \"wrong\"\nstep = 1",
             &["wrong/model.safetensors", "missing `h.0."],
@@ -185,7 +189,7 @@ fn the_stories_model_gets_a_learning_coefficient_with_a_verdict() {
     let file = format!(
         "seed = 1\n[task]\nkind = \"text\"\nsource = \"file\"\nfile = {text:?}\ntokenizer = \"{}/tok512.bin\"\ncontext = 32\n\
          held_examples = 64\ntest_examples = 32\n[import]\nnetwork = \"{}/stories260K.bin\"\nstep = 0\n[measure.loss]\n\
-         [measure.llc]\nchains = 2\nburn_in = 5\ndraws = 10\nbatch = 8\nstep_size = 1e-5\nlocalization = 100.0\nrefused = \"accept\"\n",
+         [measure.llc]\nchains = 2\nburn_in = 5\ndraws = 10\nbatch = 8\nn_beta = 20.0\nstep_size = 1e-5\nlocalization = 100.0\nrefused = \"accept\"\n",
         model.display(),
         model.display(),
     );
@@ -220,7 +224,7 @@ fn the_published_induction_model_predicts_what_repeats() {
     here.write("repeats_50x85_u8", (0..50).flat_map(|_| sequence(28)).collect::<Vec<u8>>());
     here.write("random_50x85_u8", (0..50).flat_map(|_| sequence(85)).collect::<Vec<u8>>());
     let mut found = Vec::new();
-    for data in ["repeats_50x85_u8", "random_50x85_u8"] {
+    for (data, out) in [("repeats_50x85_u8", "r"), ("random_50x85_u8", "s")] {
         let file = format!(
             "seed = 1\n[task]\nkind = \"tokens\"\ndata = \"{data}\"\nvocabulary = 128\n[import]\ncheckpoints = \
              \"{}/induction_head_infinite.safetensors\"\nstep = 6000\n[network]\nkind = \"transformer\"\nlayers = 2\nd_model = 48\n\
@@ -228,8 +232,8 @@ fn the_published_induction_model_predicts_what_repeats() {
             shared.display()
         );
         here.write("run.toml", file);
-        here.call(&["run", "run.toml", "--out", data]).expect(0, &[]);
-        found.push(loss(&here, data)[0]);
+        here.call(&["run", "run.toml", "--out", out]).expect(0, &[]);
+        found.push(loss(&here, out)[0]);
     }
     // Two thirds of the tokens can be known from the first third.
     assert!(found[0] < found[1] - 1.0, "{found:?}");

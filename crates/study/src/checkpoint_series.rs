@@ -34,12 +34,18 @@ pub(crate) fn find(config: &ImportConfig, folder: &Path) -> Result<Vec<FoundChec
             );
             return Err(StudyError::Import(message));
         }
+        Some(StepRule::Numbers(steps)) if steps.len() == entries.len() => Rule::Listed(steps),
+        Some(StepRule::Numbers(steps)) => {
+            let message =
+                format!("`step` lists {} steps, but `checkpoints` matches {} files", steps.len(), entries.len());
+            return Err(StudyError::Import(message));
+        }
         Some(StepRule::Pattern(pattern)) => Rule::Matched(step_pattern(pattern)?),
         None => Rule::Usual,
     };
     let mut found: Vec<FoundCheckpoint> = Vec::new();
-    for Entry { name, files } in entries {
-        let step = rule.step(&name)?;
+    for (number, Entry { name, files }) in entries.into_iter().enumerate() {
+        let step = rule.step(&name, number)?;
         if let Some(other) = found.iter().find(|other| other.step == step) {
             let (a, b) = (other.files.main.display(), files.main.display());
             return Err(StudyError::Import(format!("`{a}` and `{b}` both have step {step}")));
@@ -57,17 +63,20 @@ struct Entry {
     files: CheckpointFiles,
 }
 
-enum Rule {
+enum Rule<'a> {
     Fixed(u64),
+    Listed(&'a [u64]),
     Matched(Regex),
     /// [`step_in_name`].
     Usual,
 }
 
-impl Rule {
-    fn step(&self, name: &str) -> Result<u64, StudyError> {
+impl Rule<'_> {
+    /// The step of the checkpoint that has this name, and this number in the order of the list.
+    fn step(&self, name: &str, number: usize) -> Result<u64, StudyError> {
         match self {
             Self::Fixed(step) => Ok(*step),
+            Self::Listed(steps) => Ok(steps[number]),
             Self::Matched(regex) => {
                 let digits = regex.captures(name).and_then(|captures| captures.get(1)).ok_or_else(|| {
                     StudyError::Import(format!("`{name}` does not match `step = \"{regex}\"`; every file needs a step"))

@@ -1,4 +1,4 @@
-//! `[import] network` and `[import] run`: what a file or a run says of its network takes the place of `[network]`.
+//! `[import] network`, `run` and `hub`: what a file, a run or a repository says of its network takes the place of `[network]`.
 
 use std::path::Path;
 
@@ -6,22 +6,29 @@ use ontogeny_store::{Place, RunFolder};
 use ontogeny_zoo::{Layout, NetworkConfig, different_settings, read_network};
 
 use crate::checkpoint_series::FoundCheckpoint;
-use crate::sections::{ImportConfig, Paths, resolve};
-use crate::{RunFile, Source, StudyError};
+use crate::sections::{ImportConfig, Paths, StepRule, resolve};
+use crate::{RunFile, Source, StudyError, hub};
 
-/// Replaces `network` and `run` by what they stand for: layout, checkpoints, and the network that is returned. `folder` is that
+/// Replaces `network`, `run` and `hub` by what they stand for: layout, checkpoints, and the network that is returned. `folder` is that
 /// of the run file. What is left is complete without the files that were read.
 ///
 /// # Errors
 /// In words: files that are not there or cannot be followed, and keys that contradict each other.
 pub(crate) fn take(config: &mut ImportConfig, folder: &Path) -> Result<Option<NetworkConfig>, String> {
-    let network = match (config.network.take(), config.run.take()) {
-        (Some(_), Some(_)) => {
-            return Err("found both `network` and `run`, which has one; remove one of them".to_owned());
+    let revisions = config.revisions.take();
+    if revisions.is_some() != config.hub.is_some() {
+        return Err("`hub` and `revisions` belong together; found one of them".to_owned());
+    }
+    let network = match (config.network.take(), config.run.take(), config.hub.take()) {
+        (Some(network), None, None) => Some(of_file(config, &network, folder)?),
+        (None, Some(run), None) => Some(of_run(config, &run, folder)?),
+        (None, None, Some(hub)) => Some(of_hub(config, &hub, &revisions.map_or_else(Vec::new, |names| names.0))?),
+        (None, None, None) => None,
+        _ => {
+            return Err(
+                "found several of `network`, `run` and `hub`, each of which says what the network is".to_owned()
+            );
         }
-        (Some(network), None) => Some(of_file(config, &network, folder)?),
-        (None, Some(run)) => Some(of_run(config, &run, folder)?),
-        (None, None) => None,
     };
     match &config.checkpoints {
         None => Err("`checkpoints` is missing; expected a file, a folder, a glob or a list of them".to_owned()),
@@ -73,6 +80,19 @@ fn of_run(config: &mut ImportConfig, run: &str, folder: &Path) -> Result<Network
         }
     }
     Ok(file.network)
+}
+
+/// The checkpoints of a repository of the hub, and its network.
+fn of_hub(config: &mut ImportConfig, hub: &str, revisions: &[String]) -> Result<NetworkConfig, String> {
+    if config.checkpoints.is_some() || config.step.is_some() {
+        return Err("`hub` brings its own checkpoints and steps; remove those keys".to_owned());
+    }
+    let fetched = hub::fetch(hub, revisions)?;
+    let (first, _) = fetched.first().ok_or("`revisions` is an empty list")?;
+    let network = of_file(config, &first.to_string_lossy(), Path::new(""))?;
+    config.checkpoints = Some(Paths(fetched.iter().map(|(path, _)| path.to_string_lossy().into_owned()).collect()));
+    config.step = Some(StepRule::Numbers(fetched.into_iter().map(|(_, step)| step).collect()));
+    Ok(network)
 }
 
 /// Whether the `config.json` beside each checkpoint describes this network; those that cannot be followed are not asked, for

@@ -22,14 +22,21 @@ pub struct ImportConfig {
     /// TransformerLens, or a `.bin` of llama2.c. Only in a run file: what it says is kept in `[network]` and `layout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// A repository of the Hugging Face hub, `OWNER/NAME`, with `revisions`: what it is and its checkpoints. Only in a run file,
+    /// and only with the feature `hub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
+    /// Of `hub`: names of revisions, or `"all"` of a series that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revisions: Option<Paths>,
     /// The folder of a run of ontogeny, whose network and checkpoints these are. Only in a run file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
     /// Files, folders, globs; relative to the run file. What `network` names, unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoints: Option<Paths>,
-    /// The step of a single checkpoint, or a regular expression whose only group is the step in the name of the file or
-    /// folder; unless given, the number after `step`, `checkpoint` and the like, or the only one.
+    /// The step of a single checkpoint, a list of the steps of all, or a regular expression whose only group is the step in the
+    /// name of the file or folder; unless given, the number after `step`, `checkpoint` and the like, or the only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<StepRule>,
     /// Names and orientation of the tensors; recognised by the names and the shape of W_O unless given.
@@ -49,6 +56,8 @@ pub struct Paths(pub Vec<String>);
 pub enum StepRule {
     /// This number.
     Number(u64),
+    /// These numbers, in the order of the checkpoints.
+    Numbers(Vec<u64>),
     /// The only group of this regular expression in the file's name.
     Pattern(String),
 }
@@ -306,6 +315,7 @@ impl Serialize for StepRule {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Number(step) => serializer.serialize_u64(*step),
+            Self::Numbers(steps) => steps.serialize(serializer),
             Self::Pattern(pattern) => serializer.serialize_str(pattern),
         }
     }
@@ -314,10 +324,17 @@ impl Serialize for StepRule {
 impl<'de> Deserialize<'de> for StepRule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
-        impl Visitor<'_> for Either {
+        impl<'de> Visitor<'de> for Either {
             type Value = StepRule;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a step, or a regular expression with one group that holds it")
+                f.write_str("a step, or a regular expression with one group that holds it, or a list of steps")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<StepRule, A::Error> {
+                let mut steps = Vec::new();
+                while let Some(step) = seq.next_element()? {
+                    steps.push(step);
+                }
+                Ok(StepRule::Numbers(steps))
             }
             fn visit_i64<E: de::Error>(self, step: i64) -> Result<StepRule, E> {
                 let step = u64::try_from(step).map_err(|_| E::custom(format!("step {step} is negative")))?;

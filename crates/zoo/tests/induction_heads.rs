@@ -2,8 +2,6 @@
 //!
 //! Its weights carry no licence and are no part of this project: where they are not beside it, there is nothing to test.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
-
 use std::path::Path;
 
 use ontogeny_graph::{Gradient, Program, Purpose, Stream, Workspace};

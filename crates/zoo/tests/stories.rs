@@ -1,7 +1,5 @@
 //! stories260K of llama2.c: its text, its losses, its tokens. Skipped where the shared data are not there.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
-
 use std::path::{Path, PathBuf};
 
 use ontogeny_graph::{Gradient, Program, Workspace};
@@ -11,11 +9,7 @@ use ontogeny_zoo::{
 
 fn shared(file: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(file);
-    let path = path.is_file().then_some(path);
-    if path.is_none() {
-        println!("skipped: no ../shared/data/{file} beside the repository");
-    }
-    path
+    path.is_file().then_some(path)
 }
 
 /// What its authors and an independent pass say the model writes when it always takes the likeliest token.
@@ -26,6 +20,7 @@ const BEGINNING: &str = "Once upon a time, there was a little girl named Lily. S
 fn the_stories_model_writes_its_text_with_the_losses_of_pytorch() {
     let (Some(weights), Some(pieces)) = (shared("stories260K/stories260K.bin"), shared("stories260K/tok512.bin"))
     else {
+        println!("skipped: no ../shared/data/stories260K beside the repository");
         return;
     };
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/stories260K.safetensors");

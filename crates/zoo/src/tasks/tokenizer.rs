@@ -41,7 +41,9 @@ impl<'de> Deserialize<'de> for Tokenizer {
             "byte" => Ok(Self::Byte),
             "char" => Ok(Self::Char),
             "bpe" => Ok(Self::Bpe),
-            file if file.ends_with(".json") || file.ends_with(".bin") => Ok(Self::File(PathBuf::from(file))),
+            file if Path::new(file).extension().is_some_and(|end| end == "json" || end == "bin") => {
+                Ok(Self::File(PathBuf::from(file)))
+            }
             other => Err(de::Error::unknown_variant(
                 other,
                 &["byte", "char", "bpe", "FOLDER/tokenizer.json", "FOLDER/vocab.json", "FOLDER/tokenizer.bin"],
