@@ -308,6 +308,25 @@ impl Graph {
         let minus_infinity = self.constant(f64::NEG_INFINITY);
         self.select(hidden, minus_infinity, scores)
     }
+
+    /// Scores `[…, query, key]` with −∞ where the key stands `window` places or more before the query: beside
+    /// [`Graph::causal_mask`], each query reads itself and the `window` − 1 before it (Beltagy et al. 2020).
+    pub fn window_mask(&mut self, scores: Node, window: usize) -> Node {
+        let shape = self.shape(scores).to_vec();
+        let &[.., n_queries, n_keys] = shape.as_slice() else {
+            return self.shape_error("window_mask", &[scores], "[…, query, key]");
+        };
+        if window >= n_queries {
+            return scores;
+        }
+        let query = self.iota(&[n_queries, n_keys], 0);
+        let key = self.iota(&[n_queries, n_keys], 1);
+        let distance = self.sub(query, key);
+        let last = self.constant(window as f64 - 1.0);
+        let hidden = self.greater(distance, last);
+        let minus_infinity = self.constant(f64::NEG_INFINITY);
+        self.select(hidden, minus_infinity, scores)
+    }
 }
 
 /// Products, reductions, tables and losses.

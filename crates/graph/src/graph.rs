@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::RotaryScaling;
 use crate::einsum::EinsumSpec;
 use crate::kernels::MAX_RANK;
 
@@ -60,9 +61,10 @@ pub(crate) enum Op {
         axis: usize,
         start: usize,
     },
-    /// `[position, frequency]`: cos, or sin, of position · base^(−frequency/number of frequencies).
+    /// `[position, frequency]`: cos, or sin, of position · base^(−frequency/number of frequencies), where `scaling` leaves it.
     Rotation {
         base: f64,
+        scaling: RotaryScaling,
         is_sine: bool,
     },
     Unary(Unary, Node),

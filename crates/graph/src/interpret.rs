@@ -128,8 +128,9 @@ impl Graph {
             Op::Input(idx) => self.given(&self.inputs[*idx].name, node, values)?,
             Op::Constant(value) => Value::Float(vec![T::from_f64(*value)]),
             Op::Iota { axis, start } => map(&|index| (index[*axis] + start) as f64),
-            Op::Rotation { base, is_sine } => map(&|index| {
-                let angle = index[0] as f64 * base.powf(-(index[1] as f64) / shape[1] as f64);
+            Op::Rotation { base, scaling, is_sine } => map(&|index| {
+                let frequency = base.powf(-(index[1] as f64) / shape[1] as f64);
+                let angle = index[0] as f64 * scaling.frequency(frequency);
                 if *is_sine { angle.sin() } else { angle.cos() }
             }),
             Op::Unary(op, a) => Value::Float(float(a).iter().map(|x| T::from_f64(unary(*op, x.to_f64()))).collect()),

@@ -1,5 +1,6 @@
 //! Layers of larger networks: gated MLP, rotary positions, grouped-query attention, frozen batch norm.
 
+use crate::RotaryScaling;
 use crate::graph::{DType, Graph, GraphError, Node, Op};
 
 impl Graph {
@@ -17,18 +18,29 @@ impl Graph {
     /// axis, entry i of the first half and entry i of the second turn as a pair by position · base^(−2i/`n_rotary`)
     /// radians; the rest stays. Position is the index along `axis`, from 0 on. Angles are computed in f64.
     pub fn rotary(&mut self, x: Node, axis: usize, n_rotary: usize, base: f64) -> Node {
+        self.rotary_scaled(x, axis, n_rotary, (base, RotaryScaling::None))
+    }
+
+    /// [`Graph::rotary`] with frequencies base^(−2i/`n_rotary`) changed by a scaling.
+    pub fn rotary_scaled(
+        &mut self,
+        x: Node,
+        axis: usize,
+        n_rotary: usize,
+        (base, scaling): (f64, RotaryScaling),
+    ) -> Node {
         let shape = self.shape(x).to_vec();
         let last = shape.len().saturating_sub(1);
         if axis >= last || n_rotary == 0 || n_rotary % 2 == 1 || n_rotary > shape[last] {
             let expected = format!("[…, position (axis {axis}), …, d ≥ {n_rotary}], an even number of them turning");
             return self.shape_error("rotary", &[x], &expected);
         }
-        if !(base.is_finite() && base > 0.0) {
+        if !(base.is_finite() && base > 0.0 && scaling.is_valid()) {
             self.fail(GraphError::Shape {
                 operation: "rotary".to_owned(),
                 node: Some(self.describe(x)),
-                found: format!("base {base}"),
-                expected: "a positive number".to_owned(),
+                found: format!("base {base}, scaling {scaling:?}"),
+                expected: "positive numbers, `low` below `high`".to_owned(),
             });
             return x;
         }
@@ -38,7 +50,7 @@ impl Graph {
         wide[0] = shape[axis];
         wide[last - axis] = half;
         let [cos, sin] = [false, true].map(|is_sine| {
-            let table = self.push(Op::Rotation { base, is_sine }, vec![shape[axis], half], DType::Float);
+            let table = self.push(Op::Rotation { base, scaling, is_sine }, vec![shape[axis], half], DType::Float);
             self.reshape(table, &wide)
         });
         let (a, b) = (self.slice(x, last, 0, half), self.slice(x, last, half, half));
@@ -57,7 +69,8 @@ impl Graph {
     pub fn sinusoidal_positions(&mut self, n_positions: usize, width: usize, base: f64) -> Node {
         let half = width / 2;
         let [sin, cos] = [true, false].map(|is_sine| {
-            let table = self.push(Op::Rotation { base, is_sine }, vec![n_positions, half], DType::Float);
+            let rotation = Op::Rotation { base, scaling: RotaryScaling::None, is_sine };
+            let table = self.push(rotation, vec![n_positions, half], DType::Float);
             self.reshape(table, &[n_positions, half, 1])
         });
         let pairs = self.concat(&[sin, cos], 2);

@@ -49,6 +49,7 @@ mod probes;
 mod program;
 mod random;
 mod reverse;
+mod rotary;
 mod shape;
 mod simplify;
 mod threads;
@@ -73,6 +74,7 @@ pub use params::{Param, ParamSpace};
 pub use probes::{ProbeMean, SpectralDensity, hutchinson_trace};
 pub use program::{Program, RunError, Workspace};
 pub use random::{Purpose, Stream};
+pub use rotary::RotaryScaling;
 pub use threads::Threads;
 pub use update::{
     Adam, AdamLangevin, Free, Friction, Langevin, RmsProp, RmsPropDescent, Sgd, StepNorms, adam, adam_sgld,

@@ -160,7 +160,8 @@ fn files_that_do_not_fit_are_named_before_anything_is_written() {
         ("named/a.safetensors", r#""(a)""#, &["[import]", "`a` in `a.safetensors`", "whole number"]),
         ("twice/*.safetensors", PATTERN, &["[import]", "a-step-10", "b-step-10", "both have step 10"]),
         ("named/a.safetensors", "-4", &["bad.toml", "step -4 is negative"]),
-        ("named/a.safetensors", "[4]", &["bad.toml", "a step, or a regular expression"]),
+        ("named/a.safetensors", "true", &["bad.toml", "a step, or a regular expression"]),
+        ("named/a.safetensors", "[4, 5]", &["[import]", "lists 2 steps", "matches 1 files"]),
     ] {
         let text = series(checkpoints, step, CHEAP);
         here.write("bad.toml", &text);

@@ -13,7 +13,10 @@ pub struct Imported {
     pub step: u64,
     /// Where it is; a relative path is relative to the working directory, so give an absolute one.
     pub path: PathBuf,
-    /// blake3 of its bytes, hexadecimal, as of [`hash_file`].
+    /// Further files that it is made of; none where it is one file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PathBuf>,
+    /// blake3 of its bytes, hexadecimal, as of [`hash_file`]; of several files, of their hashes one after another.
     pub blake3: String,
 }
 
@@ -44,9 +47,17 @@ impl Imported {
     /// # Errors
     /// Where the file cannot be read.
     pub fn new(step: u64, path: impl Into<PathBuf>) -> Result<Self, ImportedError> {
+        Self::with_parts(step, path, Vec::new())
+    }
+
+    /// Refers to the file at `path` and the `parts` that it is an index of, as they are now.
+    ///
+    /// # Errors
+    /// Where one of the files cannot be read.
+    pub fn with_parts(step: u64, path: impl Into<PathBuf>, parts: Vec<PathBuf>) -> Result<Self, ImportedError> {
         let path = path.into();
-        let blake3 = hash_file(&path)?;
-        Ok(Self { step, path, blake3 })
+        let blake3 = hash_files(&path, &parts)?;
+        Ok(Self { step, path, parts, blake3 })
     }
 
     /// Checks that the file still is the one that was imported.
@@ -54,12 +65,26 @@ impl Imported {
     /// # Errors
     /// [`ImportedError::Changed`] where it is not, [`ImportedError::Io`] where it cannot be read.
     pub fn verify(&self) -> Result<(), ImportedError> {
-        let found = hash_file(&self.path)?;
+        let found = hash_files(&self.path, &self.parts)?;
         if found == self.blake3 {
             return Ok(());
         }
         Err(ImportedError::Changed { path: self.path.clone(), found, expected: self.blake3.clone() })
     }
+}
+
+/// The hash of a file, or of the hashes of several.
+fn hash_files(path: &Path, parts: &[PathBuf]) -> io::Result<String> {
+    let own = hash_file(path)?;
+    if parts.is_empty() {
+        return Ok(own);
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(own.as_bytes());
+    for part in parts {
+        hasher.update(hash_file(part)?.as_bytes());
+    }
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// blake3 of the bytes of a file, hexadecimal.
@@ -89,6 +114,12 @@ mod tests {
         let changed = imported.verify().unwrap_err();
         assert!(matches!(changed, ImportedError::Changed { .. }));
         assert!(changed.to_string().contains("model step 5.pt"));
+        let part = folder.path().join("part 2");
+        fs_err::write(&part, "xyz").unwrap();
+        let of_two = Imported::with_parts(5, &path, vec![part.clone()]).unwrap();
+        of_two.verify().unwrap();
+        fs_err::write(&part, "xyy").unwrap();
+        assert!(matches!(of_two.verify().unwrap_err(), ImportedError::Changed { .. }));
         fs_err::remove_file(&path).unwrap();
         assert!(imported.verify().unwrap_err().to_string().contains("model step 5.pt"));
     }

@@ -1,59 +1,48 @@
-//! Imported checkpoints: which files, at which steps, and their weights in the network's own layout.
+//! Imported checkpoints and their weights in the network's own layout.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ontogeny_store::{Imported, Tensor};
-use ontogeny_zoo::{Layout, Model, NameMap, check_finite_weights, read_tensors, to_canonical};
-use regex_lite::Regex;
+use ontogeny_zoo::{
+    Layout, Model, NameMap, NetworkConfig, check_finite_weights, family_weights, read_checkpoint, read_llama2c,
+    to_canonical,
+};
 
-use crate::StudyError;
-use crate::sections::{ImportConfig, StepRule, resolve};
+use crate::sections::ImportConfig;
+use crate::{StudyError, checkpoint_series, known_network};
 
 /// The checkpoints of an import, by step.
 ///
 /// # Errors
-/// No such file, a name without a step, or two files of one step.
-pub(crate) fn find(config: &ImportConfig, folder: &Path) -> Result<Vec<Imported>, StudyError> {
-    let pattern = resolve(folder, &config.checkpoints);
-    let files = matching(&pattern)?;
-    let rule = match &config.step {
-        StepRule::Number(step) if files.len() == 1 => Rule::Fixed(*step),
-        StepRule::Number(step) => {
-            let message = format!(
-                "`step` is the number {step}, but `checkpoints` matches {} files; give a regular expression such as \
-                 \"step_(\\\\d+)\"",
-                files.len()
-            );
-            return Err(StudyError::Import(message));
-        }
-        StepRule::Pattern(pattern) => Rule::Matched(step_pattern(pattern)?),
-    };
-    let mut imported: Vec<Imported> = Vec::new();
-    for file in files {
-        let step = rule.step(&file)?;
-        if let Some(other) = imported.iter().find(|other| other.step == step) {
-            let message = format!("`{}` and `{}` both have step {step}", other.path.display(), file.display());
-            return Err(StudyError::Import(message));
-        }
-        imported.push(Imported::new(step, fs_err::canonicalize(&file).map_err(StudyError::Io)?)?);
+/// As [`checkpoint_series::find`]; files that cannot be read; a `config.json` beside one that describes another network.
+pub(crate) fn find(config: &ImportConfig, folder: &Path, network: &NetworkConfig) -> Result<Vec<Imported>, StudyError> {
+    let found = checkpoint_series::find(config, folder)?;
+    known_network::check_beside(&found, config.layout, network)?;
+    let mut imported = Vec::with_capacity(found.len());
+    for checkpoint in found {
+        imported.push(Imported::with_parts(checkpoint.step, checkpoint.files.main, checkpoint.files.shards)?);
     }
-    imported.sort_by_key(|checkpoint| checkpoint.step);
     Ok(imported)
 }
 
-/// The flat weights of one imported file.
+/// The flat weights of one imported checkpoint.
 ///
 /// # Errors
 /// A file that cannot be read, is of another network, or holds values that are not finite.
 pub(crate) fn weights(config: &ImportConfig, model: &Model, path: &Path) -> Result<Vec<f32>, StudyError> {
-    let file = read_tensors(path)?;
-    let names = NameMap::new(config.names.clone());
-    let layout = match config.layout.or_else(|| Layout::detect(&file)) {
-        Some(layout) => layout,
-        // Without attention there is nothing to turn round.
-        None => Layout::TransformerLens,
+    let tensors = if config.layout == Some(Layout::Llama2c) {
+        read_llama2c(path)?
+    } else {
+        let file = read_checkpoint(path)?;
+        let names = NameMap::new(config.names.clone());
+        match config.layout.or_else(|| Layout::detect(&file)) {
+            Some(layout @ (Layout::Gpt2 | Layout::GptNeo | Layout::GptNeox | Layout::Llama)) => {
+                family_weights(&file, layout, &names, model)?
+            }
+            // Without attention there is nothing to turn round.
+            layout => to_canonical(&file, layout.unwrap_or(Layout::TransformerLens), &names)?,
+        }
     };
-    let tensors = to_canonical(&file, layout, &names)?;
     check_finite_weights(path, &tensors)?;
     Ok(model.weights_from(path, tensors)?)
 }
@@ -72,61 +61,4 @@ pub(crate) fn flat(model: &Model, step: u64, tensors: &[Tensor]) -> Result<Vec<f
         weights.extend_from_slice(&tensor.values);
     }
     Ok(weights)
-}
-
-enum Rule {
-    Fixed(u64),
-    Matched(Regex),
-}
-
-impl Rule {
-    fn step(&self, file: &Path) -> Result<u64, StudyError> {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        match self {
-            Self::Fixed(step) => Ok(*step),
-            Self::Matched(regex) => {
-                let digits = regex.captures(&name).and_then(|captures| captures.get(1)).ok_or_else(|| {
-                    StudyError::Import(format!("`{name}` does not match `step = \"{regex}\"`; every file needs a step"))
-                })?;
-                digits.as_str().parse().map_err(|_| {
-                    StudyError::Import(format!("`{}` in `{name}` is no step: expected a whole number", digits.as_str()))
-                })
-            }
-        }
-    }
-}
-
-fn step_pattern(pattern: &str) -> Result<Regex, StudyError> {
-    let regex = Regex::new(pattern)
-        .map_err(|error| StudyError::Import(format!("`step = \"{pattern}\"` is no regular expression: {error}")))?;
-    if regex.captures_len() != 2 {
-        let message = format!(
-            "`step = \"{pattern}\"` has {} groups; expected one, around the step",
-            regex.captures_len().saturating_sub(1)
-        );
-        return Err(StudyError::Import(message));
-    }
-    Ok(regex)
-}
-
-/// The file itself, or what the glob matches, sorted.
-fn matching(pattern: &Path) -> Result<Vec<PathBuf>, StudyError> {
-    if pattern.is_file() {
-        return Ok(vec![pattern.to_owned()]);
-    }
-    let text = pattern.to_string_lossy();
-    let paths = glob::glob(&text)
-        .map_err(|error| StudyError::Import(format!("`checkpoints = \"{text}\"` is no glob: {error}")))?;
-    let mut files = Vec::new();
-    for path in paths {
-        let path = path.map_err(|error| StudyError::Io(error.into()))?;
-        if path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    if files.is_empty() {
-        return Err(StudyError::Import(format!("no file matches `{text}`; paths are relative to the run file")));
-    }
-    Ok(files)
 }

@@ -10,16 +10,19 @@
 mod analysis;
 mod board;
 mod calibrate;
+mod checkpoint_series;
 mod curriculum;
 mod detect;
 mod error;
 mod essential;
 mod event;
 mod execute;
+mod hub;
 mod import;
 mod influence;
 mod instruments;
 mod kept_losses;
+mod known_network;
 mod llc_config;
 mod measure;
 mod opened;
@@ -48,7 +51,7 @@ pub use opened::OpenedRun;
 pub use prepare::{Run, WorkSummary};
 pub use response_config::{InfluenceConfig, SusceptibilityConfig};
 pub use run_file::{RunFile, Source};
-pub use sections::{ImportConfig, MeasureConfig, ObservableConfig, ReportConfig, StagesConfig, StepRule};
+pub use sections::{ImportConfig, MeasureConfig, ObservableConfig, Paths, ReportConfig, StagesConfig, StepRule};
 pub use series::{
     Every, MIN_FILE_POINTS, NameGlob, NamedSeries, SeriesFile, SeriesFileError, SeriesSettings, read_series,
 };

@@ -91,7 +91,7 @@ impl Run {
                 (trainer.checkpoint_steps(), Vec::new())
             }
             Source::Import(config) => {
-                let imported = import::find(config, file.folder())?;
+                let imported = import::find(config, file.folder(), model.network())?;
                 for checkpoint in &imported {
                     // A file of another network is found before a folder is made.
                     import::weights(config, &model, &checkpoint.path)?;

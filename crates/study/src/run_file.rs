@@ -1,6 +1,7 @@
 //! The run file: what to train or import, what to measure, where to look for stages.
 
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ontogeny_zoo::{NetworkConfig, TaskConfig, TrainConfig};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::StudyError;
 use crate::curriculum::{self, StageConfig};
+use crate::known_network;
 use crate::sections::{ImportConfig, MeasureConfig, ObservableConfig, ReportConfig, StagesConfig};
 use crate::start::StartConfig;
 use crate::sweep::SWEEP_KEYS;
@@ -132,7 +134,10 @@ impl RunFile {
         let seed = file.take("seed")?.unwrap_or(0);
         let written_task = file.copy_of("task");
         let task = with_kind(&mut file, "task", TaskConfig::KINDS, TaskConfig::deserialize_kind)?;
-        let network = with_kind(&mut file, "network", NetworkConfig::KINDS, NetworkConfig::deserialize_kind)?;
+        let import_place = file.place_of("import");
+        let mut import =
+            file.take_section("import")?.map(|import| import.read(ImportConfig::deserialize)).transpose()?;
+        let network = network(&mut file, import.as_mut(), import_place.clone())?;
         let curriculum_place = file.place_of("curriculum");
         let curriculum = match (file.take_section("curriculum")?, &written_task) {
             (Some(section), Some(task)) => curriculum::read(section, task)?,
@@ -140,12 +145,12 @@ impl RunFile {
         };
         let start_place = file.place_of("start");
         let start = file.take_section("start")?.map(|start| start.read(StartConfig::deserialize)).transpose()?;
-        let source = match (file.take_section("train")?, file.take_section("import")?) {
+        let source = match (file.take_section("train")?, import) {
             (Some(train), None) => Source::Train(train.read(TrainConfig::deserialize)?),
-            (None, Some(import)) => Source::Import(import.read(ImportConfig::deserialize)?),
-            (Some(_), Some(import)) => {
+            (None, Some(import)) => Source::Import(import),
+            (Some(_), Some(_)) => {
                 let message = "a run either trains or imports: found both [train] and [import]".to_owned();
-                return Err(import.error(message, Some("remove one of them".to_owned())));
+                return Err(file.error_at(import_place, message, Some("remove one of them".to_owned())));
             }
             (None, None) => {
                 let message = "found neither [train] nor [import]; expected one of them".to_owned();
@@ -219,10 +224,7 @@ impl RunFile {
 
     /// Folder that relative paths in the file start at.
     pub fn folder(&self) -> &Path {
-        match self.path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        }
+        folder_of(&self.path)
     }
 
     /// The configuration with every default filled in, as it is kept in the run's manifest.
@@ -282,6 +284,35 @@ impl RunFile {
         resolved.insert("stages".to_owned(), table(toml::Table::try_from(&self.stages))?);
         resolved.insert("report".to_owned(), table(toml::Table::try_from(&self.report))?);
         Ok(resolved)
+    }
+}
+
+/// `[network]`, or what `[import]` knows of its network.
+fn network(
+    file: &mut Section<'_>,
+    import: Option<&mut ImportConfig>,
+    place: Option<Range<usize>>,
+) -> Result<NetworkConfig, RunFileError> {
+    let folder = folder_of(file.path());
+    let known = match import {
+        Some(import) => known_network::take(import, folder)
+            .map_err(|message| file.error_at(place.clone(), format!("in `import`: {message}"), None))?,
+        None => None,
+    };
+    match known {
+        Some(_) if file.place_of("network").is_some() => {
+            let message = "found [network] beside `import.network` or `import.run`, which say what it is".to_owned();
+            Err(file.error_at(place, message, Some("remove one of them".to_owned())))
+        }
+        Some(network) => Ok(network),
+        None => with_kind(file, "network", NetworkConfig::KINDS, NetworkConfig::deserialize_kind),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
     }
 }
 

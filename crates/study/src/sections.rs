@@ -18,11 +18,28 @@ use crate::trajectory::TrajectoryConfig;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImportConfig {
-    /// One file, or a glob of several; relative to the run file.
-    pub checkpoints: String,
-    /// The step of a single file, or a regular expression whose only group is the step in the file's name.
-    pub step: StepRule,
-    /// Orientation of the matrices; recognised by the shape of W_O unless given.
+    /// What the network is, in place of `[network]`: a folder with a `config.json`, such a file, a configuration of
+    /// TransformerLens, or a `.bin` of llama2.c. Only in a run file: what it says is kept in `[network]` and `layout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// A repository of the Hugging Face hub, `OWNER/NAME`, with `revisions`: what it is and its checkpoints. Only in a run file,
+    /// and only with the feature `hub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
+    /// Of `hub`: names of revisions, or `"all"` of a series that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revisions: Option<Paths>,
+    /// The folder of a run of ontogeny, whose network and checkpoints these are. Only in a run file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Files, folders, globs; relative to the run file. What `network` names, unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoints: Option<Paths>,
+    /// The step of a single checkpoint, a list of the steps of all, or a regular expression whose only group is the step in the
+    /// name of the file or folder; unless given, the number after `step`, `checkpoint` and the like, or the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepRule>,
+    /// Names and orientation of the tensors; recognised by the names and the shape of W_O unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
     /// Prefixes of tensor names and what replaces them; names with none of these prefixes are left out.
@@ -30,11 +47,17 @@ pub struct ImportConfig {
     pub names: BTreeMap<String, String>,
 }
 
+/// One path or a list of paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths(pub Vec<String>);
+
 /// Where the step of an imported checkpoint stands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepRule {
     /// This number.
     Number(u64),
+    /// These numbers, in the order of the checkpoints.
+    Numbers(Vec<u64>),
     /// The only group of this regular expression in the file's name.
     Pattern(String),
 }
@@ -292,6 +315,7 @@ impl Serialize for StepRule {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Number(step) => serializer.serialize_u64(*step),
+            Self::Numbers(steps) => steps.serialize(serializer),
             Self::Pattern(pattern) => serializer.serialize_str(pattern),
         }
     }
@@ -300,10 +324,17 @@ impl Serialize for StepRule {
 impl<'de> Deserialize<'de> for StepRule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
-        impl Visitor<'_> for Either {
+        impl<'de> Visitor<'de> for Either {
             type Value = StepRule;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a step, or a regular expression with one group that holds it")
+                f.write_str("a step, or a regular expression with one group that holds it, or a list of steps")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<StepRule, A::Error> {
+                let mut steps = Vec::new();
+                while let Some(step) = seq.next_element()? {
+                    steps.push(step);
+                }
+                Ok(StepRule::Numbers(steps))
             }
             fn visit_i64<E: de::Error>(self, step: i64) -> Result<StepRule, E> {
                 let step = u64::try_from(step).map_err(|_| E::custom(format!("step {step} is negative")))?;
@@ -320,26 +351,48 @@ impl<'de> Deserialize<'de> for StepRule {
     }
 }
 
+/// A text, or a list of texts.
+struct OneOrMany(&'static str);
+
+impl<'de> Visitor<'de> for OneOrMany {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: de::Error>(self, one: &str) -> Result<Vec<String>, E> {
+        Ok(vec![one.to_owned()])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<String>, A::Error> {
+        let mut many = Vec::new();
+        while let Some(one) = seq.next_element()? {
+            many.push(one);
+        }
+        Ok(many)
+    }
+}
+
 impl<'de> Deserialize<'de> for Parts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMany;
-        impl<'de> Visitor<'de> for OneOrMany {
-            type Value = Parts;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a part of the network such as \"unembed\" or \"l0h2\", or a list of parts")
-            }
-            fn visit_str<E: de::Error>(self, part: &str) -> Result<Parts, E> {
-                Ok(Parts(vec![part.to_owned()]))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Parts, A::Error> {
-                let mut parts = Vec::new();
-                while let Some(part) = seq.next_element()? {
-                    parts.push(part);
-                }
-                Ok(Parts(parts))
-            }
+        let expected = "a part of the network such as \"unembed\" or \"l0h2\", or a list of parts";
+        deserializer.deserialize_any(OneOrMany(expected)).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Paths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrMany("a file, a folder or a glob, or a list of them")).map(Self)
+    }
+}
+
+impl Serialize for Paths {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [one] => serializer.serialize_str(one),
+            many => many.serialize(serializer),
         }
-        deserializer.deserialize_any(OneOrMany)
     }
 }
 

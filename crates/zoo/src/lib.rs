@@ -6,6 +6,9 @@
 //! [`to_canonical`] then gives every tensor its TransformerLens name and layout, and [`match_shapes`] compares the
 //! result with what a network expects.
 //!
+//! [`read_network`] knows the networks of others by their configuration files, [`read_checkpoint`] and [`family_weights`] read
+//! their checkpoints.
+//!
 //! A [`TaskConfig`] is made ready as a [`Task`], whose interface a [`NetworkConfig`] is fitted to as a [`Model`]; a
 //! [`Trainer`] then updates the model's flat weights and hands over every checkpoint. A [`PolicyTrainer`] does the same on episodes
 //! of an [`Environment`], and a [`SequenceProgram`] gives weights without training.
@@ -44,6 +47,7 @@
 
 mod adversarial;
 mod agents;
+mod families;
 mod formats;
 mod heads;
 mod interface;
@@ -61,6 +65,10 @@ pub use agents::{
     Environment, Gridworld, GridworldConfig, Opponent, Outcome, ReturnError, TaskEnvironment, TicTacToe,
     TicTacToeAgentConfig, expected_return, optimal_return, random_return,
 };
+pub use families::{
+    CheckpointFiles, KnownNetwork, NetworkFileError, checkpoint_files, checkpoint_revisions, different_settings,
+    family_weights, read_checkpoint, read_llama2c, read_network,
+};
 pub use formats::{
     Array, DType, Description, FileFormat, FloatStats, Layout, LayoutError, NameMap, NamedTensor, NonFinite,
     PickleScanError, ReadError, Scalar, ScalarValue, ShapeDifferences, ShapeMismatch, TensorData, TensorFile,
@@ -72,7 +80,7 @@ pub use interface::{Interface, Read, VectorLoss};
 pub use model::{Model, Nodes, TOKEN_LOSS};
 pub use networks::{
     Activation, AutoencoderConfig, CnnConfig, Initialization, MlpConfig, ModularMlpConfig, NetworkConfig, NormPosition,
-    Normalization, Pooling, Positions, ResNetConfig, ResNetNorm, TransformerConfig,
+    Normalization, Pooling, Positions, ResNetConfig, ResNetNorm, RotaryScalingConfig, TransformerConfig,
 };
 pub use ngrams::{NgramModel, ngram_entropy};
 pub use programs::{
@@ -83,13 +91,13 @@ pub use tasks::{
     CompiledConfig, Corpus, DataFileError, DeepLinearConfig, DigitAdditionConfig, Endless, FeatureInput, FewShotConfig,
     FewShotVectorsConfig, Game, GcdConfig, IllegalMove, ImageLoss, ImageSource, ImagesConfig,
     InContextRegressionConfig, IndexFileError, IoiConfig, IoiOrder, IoiPrompt, LinearInput, LinearLoss,
-    ModularArithmeticConfig, OperandLaw, Operation, OthelloBoard, OthelloConfig, OutcomeLaw, Polygon, PositionError,
-    PredictTokens, Prediction, RepeatedTokensConfig, SkipTrigramsConfig, SortingConfig, SparseParityConfig, Split,
-    Square, SubtaskBy, Subtasks, SuperpositionConfig, Task, TaskConfig, TaskError, TextConfig, TextSource, TextWindows,
-    TicTacToeBoard, TicTacToeConfig, TicTacToeGames, Tokenizer, TokensConfig, ToyIoiConfig, TranslationConfig, Trigger,
-    WordSortingConfig, WordUnit, dmmse_predictions, ioi_prompts, ioi_vocabulary, one_hot_population_loss,
-    othello_square, othello_states, othello_token, ridge_predictions, skill_loss, skill_strength,
-    squared_errors_by_position, tic_tac_toe_states, word_list,
+    Llama2cTokenizer, ModularArithmeticConfig, OperandLaw, Operation, OthelloBoard, OthelloConfig, OutcomeLaw, Polygon,
+    PositionError, PredictTokens, Prediction, RepeatedTokensConfig, SkipTrigramsConfig, SortingConfig,
+    SparseParityConfig, Split, Square, SubtaskBy, Subtasks, SuperpositionConfig, Task, TaskConfig, TaskError,
+    TextConfig, TextSource, TextWindows, TicTacToeBoard, TicTacToeConfig, TicTacToeGames, Tokenizer, TokensConfig,
+    ToyIoiConfig, TranslationConfig, Trigger, WordSortingConfig, WordUnit, dmmse_predictions, ioi_prompts,
+    ioi_vocabulary, one_hot_population_loss, othello_square, othello_states, othello_token, ridge_predictions,
+    skill_loss, skill_strength, squared_errors_by_position, tic_tac_toe_states, word_list,
 };
 pub use train::{
     Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, PolicyTrainer, RateSchedule, ResumeError, Spacing,

@@ -44,6 +44,7 @@ impl Model {
     /// A setting that is out of range or does not go with the task; it is named, with what is allowed.
     pub fn new(network: NetworkConfig, interface: Interface) -> Result<Self, SettingError> {
         network.check(interface)?;
+        let interface = network.own_interface(interface);
         let mut model = Self { network, interface, space: ParamSpace::default() };
         let (graph, _) = model.graph(1);
         model.space = ParamSpace::of(&graph);
@@ -76,7 +77,7 @@ impl Model {
         &self.network
     }
 
-    /// The task's side.
+    /// The task's side, with the vocabulary of the network where that has one of its own.
     pub fn interface(&self) -> Interface {
         self.interface
     }

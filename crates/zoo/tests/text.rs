@@ -249,3 +249,43 @@ mod byte_pairs {
         assert_eq!(found.train[2..4], [27, 187]);
     }
 }
+
+#[cfg(feature = "tokenizers")]
+#[test]
+fn tokenizers_of_files_have_the_ids_of_the_python_library() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let shared = here.join("../../../shared/data/tokenizers");
+    if !shared.is_dir() {
+        println!("skipped: no ../shared/data/tokenizers beside the repository");
+        return;
+    }
+    let fixture = fs_err::read_to_string(here.join("tests/fixtures/tokens.json")).unwrap();
+    let fixture: Value = serde_json::from_str(&fixture).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs_err::write(folder.path().join("text.txt"), fixture["text"].as_str().unwrap()).unwrap();
+    for (name, file, vocabulary) in [("gpt2", "gpt2/encoder.json", 50_257), ("neox", "neox/20B_tokenizer.json", 50_277)]
+    {
+        let settings = json!({
+            "source": "file", "file": "text.txt", "context": 2, "train_fraction": 0.5, "tokenizer": shared.join(file),
+        });
+        let settings: TextConfig = serde_json::from_value(settings).unwrap();
+        let corpus = settings.corpus(0, folder.path()).unwrap();
+        assert_eq!(corpus.vocabulary, vocabulary, "{name}");
+        let ids = [corpus.train, corpus.test].concat();
+        assert_eq!(json!(ids), fixture[name], "{name}");
+    }
+}
+
+#[test]
+fn tokenizers_are_words_or_files() {
+    let settings =
+        |tokenizer: &str| serde_json::from_value::<TextConfig>(json!({ "context": 2, "tokenizer": tokenizer }));
+    for name in ["byte", "char", "bpe", "folder/tokenizer.json", "tok512.bin"] {
+        let read = settings(name).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap()["tokenizer"], name);
+    }
+    let error = settings("word").unwrap_err().to_string();
+    assert!(error.contains("`byte`, `char`, `bpe`, `FOLDER/tokenizer.json`"), "{error}");
+    let error = prepare_in(Path::new("nowhere"), &json!({ "tokenizer": "tok.bin" })).unwrap_err().to_string();
+    assert!(error.contains("tok.bin"), "{error}");
+}

@@ -33,6 +33,9 @@ pub fn to_canonical(file: &TensorFile, layout: Layout, names: &NameMap) -> Resul
         let turned = match layout {
             Layout::TransformerLens => (!is_buffer(name)).then(|| (name.clone(), Turn::Keep)),
             Layout::ProgressMeasures => progress_measures::turn(file, name, tensor, &renamed)?,
+            Layout::Gpt2 | Layout::GptNeo | Layout::GptNeox | Layout::Llama | Layout::Llama2c => {
+                return Err(LayoutError::OfAFamily { path: file.path.clone(), layout });
+            }
         };
         let Some((name, turn)) = turned else { continue };
         let Some(values) = tensor.data.as_f32() else {
@@ -72,14 +75,36 @@ pub enum Layout {
     /// matrix transposed except `W_pos` and `W_U`; `W_Q`, `W_K`, `W_V` [heads, d_head, d]; `W_O` [d, heads·d_head];
     /// blocks called `attn_blocks.N` in the attention-only models. `mask` is dropped.
     ProgressMeasures,
+    /// Hugging Face's GPT-2: `h.N.attn.c_attn.weight` and so on, with or without `transformer.` in front. The families have
+    /// their weights through [`family_weights`](crate::family_weights).
+    Gpt2,
+    /// Hugging Face's GPT-Neo.
+    GptNeo,
+    /// Hugging Face's GPT-NeoX (Pythia).
+    GptNeox,
+    /// Hugging Face's Llama, Mistral and Qwen2.
+    Llama,
+    /// The `.bin` of llama2.c, which [`read_llama2c`](crate::read_llama2c) reads.
+    Llama2c,
 }
 
 impl Layout {
     /// Guesses the layout from the rank of the attention output matrices, the one shape in which the two layouts
-    /// cannot be confused: `W_O` has three axes in TransformerLens and two in the progress-measures files.
+    /// cannot be confused: `W_O` has three axes in TransformerLens and two in the progress-measures files. Families of
+    /// Hugging Face are known by the names of their queries.
     ///
     /// `None` if no tensor's name ends in `.attn.W_O`, or if they disagree; then the layout has to be given.
     pub fn detect(file: &TensorFile) -> Option<Self> {
+        for (layout, sign) in [
+            (Self::Gpt2, ".attn.c_attn.weight"),
+            (Self::GptNeo, ".attn.attention.q_proj.weight"),
+            (Self::GptNeox, ".attention.query_key_value.weight"),
+            (Self::Llama, ".self_attn.q_proj.weight"),
+        ] {
+            if file.tensors.iter().any(|tensor| tensor.name.ends_with(sign)) {
+                return Some(layout);
+            }
+        }
         let mut guesses = file.tensors.iter().filter(|tensor| tensor.name.ends_with(".attn.W_O")).map(|tensor| {
             match tensor.shape.len() {
                 2 => Some(Self::ProgressMeasures),
@@ -127,7 +152,7 @@ impl NameMap {
     }
 
     /// A prefix that no tensor has is a slip of the pen, and would end in a list of missing weights.
-    fn check_all_used(&self, file: &TensorFile) -> Result<(), LayoutError> {
+    pub(crate) fn check_all_used(&self, file: &TensorFile) -> Result<(), LayoutError> {
         for (prefix, _) in self.pairs.iter().filter(|(prefix, _)| !prefix.is_empty()) {
             if !file.tensors.iter().any(|tensor| tensor.name.starts_with(prefix)) {
                 let names = file.tensors.iter().map(|tensor| tensor.name.as_str());
@@ -188,6 +213,28 @@ pub enum LayoutError {
         /// Its type in the file.
         dtype: String,
     },
+    /// An unembedding that should be the embedding.
+    #[error(
+        "{}: `{tensor}` is not `{embedding}`, although the configuration ties them; set tie_word_embeddings = false in it if they \
+         were trained apart",
+        path.display()
+    )]
+    Untied {
+        /// The file.
+        path: PathBuf,
+        /// The unembedding.
+        tensor: String,
+        /// The embedding.
+        embedding: String,
+    },
+    /// A layout whose tensors are cut by the network's heads.
+    #[error("{}: tensors of the layout {layout:?} are read for a network, whose heads say how they are cut", path.display())]
+    OfAFamily {
+        /// The file.
+        path: PathBuf,
+        /// The layout.
+        layout: Layout,
+    },
     /// Two tensors end up with one name.
     #[error("{}: two tensors become `{name}`; change the name map", path.display())]
     DuplicateName {
@@ -207,7 +254,7 @@ pub enum LayoutError {
 }
 
 /// The candidate most like `name`, if any is much like it.
-pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
     candidates
         .map(|candidate| (jaro_winkler(name, candidate), candidate))
         .filter(|&(similarity, _)| similarity > 0.8)

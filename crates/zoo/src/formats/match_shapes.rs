@@ -65,7 +65,7 @@ pub struct ShapeDifferences {
 }
 
 impl ShapeDifferences {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.superfluous.is_empty() && self.wrong_shapes.is_empty()
     }
 }

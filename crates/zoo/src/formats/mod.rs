@@ -18,6 +18,7 @@ mod zip_archive;
 pub use describe::{Description, FloatStats, TensorSummary, describe};
 pub use error::ReadError;
 pub use finite::{NonFinite, check_finite, check_finite_weights};
+pub(crate) use layout::nearest;
 pub use layout::{Layout, LayoutError, NameMap, WeightTensor, to_canonical};
 pub use match_shapes::{ShapeDifferences, ShapeMismatch, UnmatchedName, match_shapes};
 pub use pickle_scan::{PickleScanError, scan_pickle};

@@ -11,7 +11,7 @@ impl NetworkConfig {
         match (self, interface) {
             (Self::Transformer(config), Interface::Tokens { vocabulary, length, read }) => {
                 check_tokens(interface, vocabulary, length, read)?;
-                config.check(length)
+                config.check(Some(vocabulary), length)
             }
             (Self::ModularMlp(config), Interface::Tokens { vocabulary, length, read }) => {
                 check_tokens(interface, vocabulary, length, read)?;
@@ -22,13 +22,13 @@ impl NetworkConfig {
                     return Err(task("dimension", 0, "at least 1, as the number of pairs"));
                 }
                 // The last answer is never read.
-                config.check(2 * pairs - 1)
+                config.check(None, 2 * pairs - 1)
             }
             (Self::Transformer(config), Interface::LabelledItems { dimension, pairs, classes }) => {
                 if dimension == 0 || pairs == 0 || classes == 0 {
                     return Err(task("dimension", 0, "at least 1, as the numbers of pairs and classes"));
                 }
-                config.check(2 * pairs - 1)
+                config.check(None, 2 * pairs - 1)
             }
             (Self::Mlp(config), Interface::Vectors { inputs, outputs, .. }) => config.check(inputs, outputs),
             (Self::Autoencoder(config), Interface::Vectors { inputs, outputs, .. }) => config.check(inputs, outputs),
@@ -54,6 +54,16 @@ impl NetworkConfig {
                 };
                 Err(SettingError::new("network", "kind", format!("`{kind}`, which reads {reads}"), expected))
             }
+        }
+    }
+
+    /// What the network makes of a task that it fits: its own vocabulary may be larger.
+    pub(crate) fn own_interface(&self, interface: Interface) -> Interface {
+        match (self, interface) {
+            (Self::Transformer(config), Interface::Tokens { vocabulary, length, read }) => {
+                Interface::Tokens { vocabulary: config.vocabulary.unwrap_or(vocabulary), length, read }
+            }
+            _ => interface,
         }
     }
 

@@ -16,7 +16,7 @@ pub(crate) use initialization::Start;
 pub use mlp::MlpConfig;
 pub use modular_mlp::ModularMlpConfig;
 pub use resnet::{ResNetConfig, ResNetNorm};
-pub use transformer::{NormPosition, Normalization, Positions, TransformerConfig};
+pub use transformer::{NormPosition, Normalization, Positions, RotaryScalingConfig, TransformerConfig};
 
 use ontogeny_graph::{Graph, Node};
 use serde::{Deserialize, Deserializer, Serialize};

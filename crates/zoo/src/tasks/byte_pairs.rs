@@ -1,10 +1,11 @@
 //! Byte-pair tokens by the crate `tokenizers`: as a `tokenizer.json` has them, or learned from the text itself.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use tokenizers::Tokenizer;
 use tokenizers::models::TrainerWrapper;
-use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::bpe::{BPE, BpeTrainer, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::data_file::{DataFileError, Mismatch, read_data_file};
@@ -21,8 +22,44 @@ pub(super) fn encode_with(text: &str, file: &Path) -> Result<Tokens, DataFileErr
         let expected = "a tokenizer.json as the library `tokenizers` of Hugging Face writes it";
         Mismatch::new(format!("no tokenizer that can be used ({error})"), expected).of(file)
     };
-    let tokenizer = Tokenizer::from_bytes(read_data_file(file)?).map_err(wrong)?;
+    let tokenizer = match merges_beside(file) {
+        Some(merges) => gpt2(file, &merges)?,
+        None => Tokenizer::from_bytes(read_data_file(file)?).map_err(wrong)?,
+    };
     encode(&tokenizer, text).map_err(wrong)
+}
+
+/// GPT-2's own format: the ids of all tokens in one file, and beside it the pairs in the order in which they are joined.
+fn merges_beside(vocabulary: &Path) -> Option<PathBuf> {
+    let merges = match vocabulary.file_name()?.to_str()? {
+        "vocab.json" => "merges.txt",
+        "encoder.json" => "vocab.bpe",
+        _ => return None,
+    };
+    Some(vocabulary.with_file_name(merges))
+}
+
+fn gpt2(vocabulary: &Path, merges: &Path) -> Result<Tokenizer, DataFileError> {
+    let wrong = |file: &Path, found: String| {
+        Mismatch::new(found, "GPT-2's encoder.json or vocab.json, with vocab.bpe or merges.txt beside it").of(file)
+    };
+    let ids: HashMap<String, u32> = serde_json::from_slice(&read_data_file(vocabulary)?)
+        .map_err(|error| wrong(vocabulary, format!("no ids of tokens ({error})")))?;
+    let text = String::from_utf8(read_data_file(merges)?).map_err(|error| wrong(merges, error.to_string()))?;
+    let mut pairs = Vec::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with("#version"))
+    {
+        let pair = line.split_once(' ').filter(|(a, b)| !a.is_empty() && !b.is_empty() && !b.contains(' '));
+        let (a, b) = pair.ok_or_else(|| wrong(merges, format!("`{line}` in line {}, which is no pair", number + 1)))?;
+        pairs.push((a.to_owned(), b.to_owned()));
+    }
+    let pieces = BPE::builder()
+        .vocab_and_merges(ids.into_iter().collect::<Vocab>(), pairs)
+        .build()
+        .map_err(|error| wrong(vocabulary, error.to_string()))?;
+    let mut tokenizer = Tokenizer::new(pieces);
+    tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+    Ok(tokenizer)
 }
 
 /// The tokens of a text under byte pairs learned from it: text is cut into words as in GPT-2, the 256 bytes come first, and

@@ -16,6 +16,7 @@ mod in_context_regression;
 mod indices;
 mod ioi;
 mod ioi_prompts;
+mod llama2c_tokenizer;
 mod modular_arithmetic;
 mod regression_predictors;
 mod repeated_tokens;
@@ -51,6 +52,7 @@ pub use images::{ImageLoss, ImageSource, ImagesConfig, Trigger};
 pub use indices::IndexFileError;
 pub use ioi::{IoiConfig, ToyIoiConfig, ioi_vocabulary};
 pub use ioi_prompts::{IoiOrder, IoiPrompt, ioi_prompts};
+pub use llama2c_tokenizer::Llama2cTokenizer;
 pub use modular_arithmetic::{ModularArithmeticConfig, Operation};
 pub use regression_predictors::{
     PositionError, Prediction, dmmse_predictions, ridge_predictions, squared_errors_by_position,

@@ -152,7 +152,7 @@ impl TextConfig {
             text = shuffled(text, Stream::new(self.data_seed.unwrap_or(run_seed), Purpose::Split, 0));
         }
         let tokenizer_file = self.tokenizer_file.as_ref().map(|file| folder.join(file));
-        let tokens = self.tokenizer.encode(&text, tokenizer_file.as_deref(), self.vocabulary)?;
+        let tokens = self.tokenizer.encode(&text, tokenizer_file.as_deref(), self.vocabulary, folder)?;
         let n = tokens.ids.len();
         let n_train = count_of_share(self.train_fraction, n);
         if n_train == 0 || n_train == n {

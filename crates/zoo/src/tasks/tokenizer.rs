@@ -1,14 +1,14 @@
-//! From text to tokens: bytes, characters, or byte pairs.
+//! From text to tokens: bytes, characters, byte pairs, or those of a file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::llama2c_tokenizer::Llama2cTokenizer;
 use super::{TaskError, wrong};
 
 /// What the tokens of a text are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Tokenizer {
     /// The 256 bytes of UTF-8.
     Byte,
@@ -18,6 +18,38 @@ pub enum Tokenizer {
     /// Byte pairs (Sennrich et al. 2016; on bytes as in GPT-2), as a file has them or learned from the text. Only where
     /// ontogeny was built with the feature `tokenizers`.
     Bpe,
+    /// Those of a file, by the name of the file: a `tokenizer.json` of Hugging Face, or GPT-2's `vocab.json` with `merges.txt`
+    /// beside it (`encoder.json` with `vocab.bpe`), both with the feature `tokenizers`; a tokenizer of llama2.c, `.bin`.
+    File(PathBuf),
+}
+
+impl Serialize for Tokenizer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Byte => serializer.serialize_str("byte"),
+            Self::Char => serializer.serialize_str("char"),
+            Self::Bpe => serializer.serialize_str("bpe"),
+            Self::File(path) => path.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Tokenizer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        match name.as_str() {
+            "byte" => Ok(Self::Byte),
+            "char" => Ok(Self::Char),
+            "bpe" => Ok(Self::Bpe),
+            file if Path::new(file).extension().is_some_and(|end| end == "json" || end == "bin") => {
+                Ok(Self::File(PathBuf::from(file)))
+            }
+            other => Err(de::Error::unknown_variant(
+                other,
+                &["byte", "char", "bpe", "FOLDER/tokenizer.json", "FOLDER/vocab.json", "FOLDER/tokenizer.bin"],
+            )),
+        }
+    }
 }
 
 /// A text in tokens.
@@ -29,14 +61,16 @@ pub(super) struct Tokens {
 }
 
 impl Tokenizer {
-    /// The tokens of a text. `file` and `vocabulary` are settings of `bpe`, and refused beside the others.
+    /// The tokens of a text. `file` and `vocabulary` are settings of `bpe`, and refused beside the others; relative paths start
+    /// at `folder`.
     pub(super) fn encode(
-        self,
+        &self,
         text: &str,
         file: Option<&Path>,
         vocabulary: Option<usize>,
+        folder: &Path,
     ) -> Result<Tokens, TaskError> {
-        if self == Self::Bpe {
+        if *self == Self::Bpe {
             return encode_pairs(text, file, vocabulary);
         }
         let expected = "nothing, or tokenizer = \"bpe\" beside it";
@@ -46,7 +80,15 @@ impl Tokenizer {
         if let Some(n) = vocabulary {
             return Err(wrong("vocabulary", n, expected).into());
         }
-        Ok(if self == Self::Byte { encode_bytes(text) } else { encode_characters(text) })
+        match self {
+            Self::Byte => Ok(encode_bytes(text)),
+            Self::File(path) if path.extension().is_some_and(|extension| extension == "bin") => {
+                let tokenizer = Llama2cTokenizer::read(folder.join(path))?;
+                Ok(Tokens { ids: tokenizer.encode(text), vocabulary: tokenizer.vocabulary() })
+            }
+            Self::File(path) => encode_pairs(text, Some(&folder.join(path)), None),
+            Self::Char | Self::Bpe => Ok(encode_characters(text)),
+        }
     }
 }
 

@@ -103,7 +103,7 @@ impl TransformerConfig {
             x = g.add(x, positions);
         }
         for layer in 0..self.layers {
-            x = self.block(g, x, of_attention, &format!("blocks.{layer}"));
+            x = self.block(g, x, of_attention, layer);
         }
         x
     }
@@ -124,18 +124,20 @@ impl TransformerConfig {
     }
 
     /// One block of the residual stream `x` `[batch, length, d]`.
-    fn block(&self, g: &mut Graph, x: Node, positions: Option<Node>, name: &str) -> Node {
+    fn block(&self, g: &mut Graph, x: Node, positions: Option<Node>, layer: usize) -> Node {
+        let name = format!("blocks.{layer}");
         let x = g.named(x, &format!("{name}.hook_resid_pre"));
         match self.norm_position {
-            NormPosition::Pre if self.parallel_block => self.parallel_block(g, x, positions, name),
-            NormPosition::Pre => self.pre_norm_block(g, x, positions, name),
-            NormPosition::Post => self.post_norm_block(g, x, positions, name),
+            NormPosition::Pre if self.parallel_block => self.parallel_block(g, x, positions, layer),
+            NormPosition::Pre => self.pre_norm_block(g, x, positions, layer),
+            NormPosition::Post => self.post_norm_block(g, x, positions, layer),
         }
     }
 
-    fn pre_norm_block(&self, g: &mut Graph, x: Node, positions: Option<Node>, name: &str) -> Node {
+    fn pre_norm_block(&self, g: &mut Graph, x: Node, positions: Option<Node>, layer: usize) -> Node {
+        let name = &format!("blocks.{layer}");
         let read = self.normalize(g, x, &format!("{name}.ln1"));
-        let out = self.attention_out(g, read, positions, name);
+        let out = self.attention_out(g, read, positions, layer);
         let mut x = g.add(x, out);
         if !self.attention_only {
             x = g.named(x, &format!("{name}.hook_resid_mid"));
@@ -146,9 +148,10 @@ impl TransformerConfig {
         g.named(x, &format!("{name}.hook_resid_post"))
     }
 
-    fn parallel_block(&self, g: &mut Graph, x: Node, positions: Option<Node>, name: &str) -> Node {
+    fn parallel_block(&self, g: &mut Graph, x: Node, positions: Option<Node>, layer: usize) -> Node {
+        let name = &format!("blocks.{layer}");
         let read = self.normalize(g, x, &format!("{name}.ln1"));
-        let attended = self.attention_out(g, read, positions, name);
+        let attended = self.attention_out(g, read, positions, layer);
         let read = self.normalize(g, x, &format!("{name}.ln2"));
         let out = self.mlp_out(g, read, name);
         let x = g.add(x, attended);
@@ -156,8 +159,9 @@ impl TransformerConfig {
         g.named(x, &format!("{name}.hook_resid_post"))
     }
 
-    fn post_norm_block(&self, g: &mut Graph, x: Node, positions: Option<Node>, name: &str) -> Node {
-        let out = self.attention_out(g, x, positions, name);
+    fn post_norm_block(&self, g: &mut Graph, x: Node, positions: Option<Node>, layer: usize) -> Node {
+        let name = &format!("blocks.{layer}");
+        let out = self.attention_out(g, x, positions, layer);
         let mut x = g.add(x, out);
         let mut last_norm = "ln1";
         if !self.attention_only {
@@ -172,9 +176,9 @@ impl TransformerConfig {
         g.named(x, &format!("{name}.hook_normalized_resid_post"))
     }
 
-    fn attention_out(&self, g: &mut Graph, read: Node, positions: Option<Node>, name: &str) -> Node {
-        let out = self.attention(g, read, positions, &format!("{name}.attn"));
-        g.named(out, &format!("{name}.hook_attn_out"))
+    fn attention_out(&self, g: &mut Graph, read: Node, positions: Option<Node>, layer: usize) -> Node {
+        let out = self.attention(g, read, positions, layer);
+        g.named(out, &format!("blocks.{layer}.hook_attn_out"))
     }
 
     fn mlp_out(&self, g: &mut Graph, read: Node, name: &str) -> Node {

@@ -7,7 +7,8 @@ use crate::networks::Activation;
 
 impl TransformerConfig {
     /// Causal attention of `x` `[batch, length, d]`; `positions` of the same shape are added for queries and keys alone.
-    pub(super) fn attention(&self, g: &mut Graph, x: Node, positions: Option<Node>, name: &str) -> Node {
+    pub(super) fn attention(&self, g: &mut Graph, x: Node, positions: Option<Node>, layer: usize) -> Node {
+        let name = &format!("blocks.{layer}.attn");
         let (d, h, e) = (self.d_model, self.heads, self.head_width());
         let kv_heads = self.key_value_heads.unwrap_or(h);
         // TransformerLens keeps the name without `_` for the matrices repeated over the heads that share them.
@@ -24,12 +25,13 @@ impl TransformerConfig {
             for (i, (prefix, which)) in names.into_iter().enumerate() {
                 inner[i] = g.param(&format!("{name}.{prefix}b_{which}"), &[n_heads[i], e]);
             }
-            (inner, g.param(&format!("{name}.b_O"), &[d]))
+            inner
         });
+        let b_out = self.has_output_bias().then(|| g.param(&format!("{name}.b_O"), &[d]));
         let placed = positions.map_or(x, |positions| g.add(x, positions));
         let mut project = |from: Node, which: usize, hook: &str| {
             let mut y = g.einsum("btd,hde->bthe", from, weights[which]);
-            if let Some((inner, _)) = biases {
+            if let Some(inner) = biases {
                 y = g.add(y, inner[which]);
             }
             g.named(y, &format!("{name}.{hook}"))
@@ -38,24 +40,26 @@ impl TransformerConfig {
         let mut k = project(placed, 1, "hook_k");
         let v = project(x, 2, "hook_v");
         if self.positions == Positions::Rotary {
-            let base = self.rotary_base.unwrap_or(10_000.0);
             [q, k] = [(q, "hook_rot_q"), (k, "hook_rot_k")].map(|(y, hook)| {
-                let turned = g.rotary(y, 1, e, base);
+                let turned = g.rotary_scaled(y, 1, self.n_rotary(), self.rotary_frequencies());
                 g.named(turned, &format!("{name}.{hook}"))
             });
         }
         let is_shared = kv_heads < h;
         let scores = if is_shared { g.grouped_scores(q, k) } else { g.einsum("bqhe,bkhe->bhqk", q, k) };
-        let scores = g.scale(scores, 1.0 / (e as f64).sqrt());
-        let scores = g.causal_mask(scores);
+        let scores = g.scale(scores, 1.0 / self.score_divisor(layer));
+        let mut scores = g.causal_mask(scores);
+        if let Some(window) = self.window_of(layer) {
+            scores = g.window_mask(scores, window);
+        }
         let scores = g.named(scores, &format!("{name}.hook_attn_scores"));
         let pattern = g.softmax(scores);
         let pattern = g.named(pattern, &format!("{name}.hook_pattern"));
         let z = if is_shared { g.grouped_values(pattern, v) } else { g.einsum("bhqk,bkhe->bqhe", pattern, v) };
         let z = g.named(z, &format!("{name}.hook_z"));
         let out = g.einsum("bqhe,hed->bqd", z, w_out);
-        match biases {
-            Some((_, b_out)) => g.add(out, b_out),
+        match b_out {
+            Some(b_out) => g.add(out, b_out),
             None => out,
         }
     }
@@ -103,7 +107,11 @@ impl TransformerConfig {
     pub(super) fn normalize(&self, g: &mut Graph, x: Node, name: &str) -> Node {
         match self.normalization {
             Normalization::None => x,
-            Normalization::LayerNorm => self.layer_norm(g, x, name),
+            Normalization::LayerNorm | Normalization::LayerNormPre => self.layer_norm(g, x, name),
+            Normalization::RmsNormPre => {
+                let normalized = self.over_root_mean_square(g, x, name);
+                g.named(normalized, &format!("{name}.hook_normalized"))
+            }
             Normalization::RmsNorm => {
                 let width = *g.shape(x).last().expect("what is normalised has an axis");
                 let weight = g.param(&format!("{name}.w"), &[width]);
@@ -117,11 +125,15 @@ impl TransformerConfig {
     fn layer_norm(&self, g: &mut Graph, x: Node, name: &str) -> Node {
         let last = g.shape(x).len() - 1;
         let width = g.shape(x)[last];
-        let weight = g.param(&format!("{name}.w"), &[width]);
+        let has_weights = self.normalization != Normalization::LayerNormPre;
+        let weight = has_weights.then(|| g.param(&format!("{name}.w"), &[width]));
         let mean = g.mean(x, &[last]);
         let mean = g.keep_axes(mean, &[last]);
         let centred = g.sub(x, mean);
         let normalized = self.over_root_mean_square(g, centred, name);
+        let Some(weight) = weight else {
+            return g.named(normalized, &format!("{name}.hook_normalized"));
+        };
         let bias = g.param(&format!("{name}.b"), &[width]);
         let scaled = g.mul(normalized, weight);
         let shifted = g.add(scaled, bias);
