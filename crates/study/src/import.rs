@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use ontogeny_store::{Imported, Tensor};
-use ontogeny_zoo::{Layout, Model, NameMap, check_finite_weights, read_tensors, to_canonical};
+use ontogeny_zoo::{
+    Layout, Model, NameMap, NetworkConfig, WeightTensor, check_finite_weights, read_tensors, to_canonical,
+};
 use regex_lite::Regex;
 
 use crate::StudyError;
@@ -14,11 +16,16 @@ use crate::sections::{ImportConfig, StepRule, resolve};
 /// # Errors
 /// No such file, a name without a step, or two files of one step.
 pub(crate) fn find(config: &ImportConfig, folder: &Path) -> Result<Vec<Imported>, StudyError> {
-    let pattern = resolve(folder, &config.checkpoints);
-    let files = matching(&pattern)?;
+    let files = match (&config.checkpoints, &config.network) {
+        (Some(checkpoints), _) => matching(&resolve(folder, checkpoints))?,
+        (None, Some(network)) => vec![folder.join(network)],
+        (None, None) => return Err(StudyError::Import("`checkpoints` is missing".to_owned())),
+    };
     let rule = match &config.step {
-        StepRule::Number(step) if files.len() == 1 => Rule::Fixed(*step),
-        StepRule::Number(step) => {
+        None if config.checkpoints.is_none() => Rule::Fixed(0),
+        None => return Err(StudyError::Import("`step` is missing".to_owned())),
+        Some(StepRule::Number(step)) if files.len() == 1 => Rule::Fixed(*step),
+        Some(StepRule::Number(step)) => {
             let message = format!(
                 "`step` is the number {step}, but `checkpoints` matches {} files; give a regular expression such as \
                  \"step_(\\\\d+)\"",
@@ -26,7 +33,7 @@ pub(crate) fn find(config: &ImportConfig, folder: &Path) -> Result<Vec<Imported>
             );
             return Err(StudyError::Import(message));
         }
-        StepRule::Pattern(pattern) => Rule::Matched(step_pattern(pattern)?),
+        Some(StepRule::Pattern(pattern)) => Rule::Matched(step_pattern(pattern)?),
     };
     let mut imported: Vec<Imported> = Vec::new();
     for file in files {
@@ -46,8 +53,19 @@ pub(crate) fn find(config: &ImportConfig, folder: &Path) -> Result<Vec<Imported>
 /// # Errors
 /// A file that cannot be read, is of another network, or holds values that are not finite.
 pub(crate) fn weights(config: &ImportConfig, model: &Model, path: &Path) -> Result<Vec<f32>, StudyError> {
-    let file = read_tensors(path)?;
     let names = NameMap::new(config.names.clone());
+    if let NetworkConfig::Onnx(network) = model.network() {
+        let weights = match &config.checkpoints {
+            Some(_) => network.weights_from(&read_tensors(path)?, &names)?,
+            None => network.own_weights()?,
+        };
+        for (param, values) in model.tensors(&weights) {
+            let (name, shape) = (param.name.clone(), param.shape.clone());
+            check_finite_weights(path, &[WeightTensor { name, shape, values: values.to_vec() }])?;
+        }
+        return Ok(weights);
+    }
+    let file = read_tensors(path)?;
     let layout = match config.layout.or_else(|| Layout::detect(&file)) {
         Some(layout) => layout,
         // Without attention there is nothing to turn round.

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use ontogeny_zoo::{NetworkConfig, TaskConfig, TrainConfig};
+use ontogeny_zoo::{NetworkConfig, OnnxConfig, TaskConfig, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::StudyError;
@@ -132,7 +132,16 @@ impl RunFile {
         let seed = file.take("seed")?.unwrap_or(0);
         let written_task = file.copy_of("task");
         let task = with_kind(&mut file, "task", TaskConfig::KINDS, TaskConfig::deserialize_kind)?;
-        let network = with_kind(&mut file, "network", NetworkConfig::KINDS, NetworkConfig::deserialize_kind)?;
+        let import_place = file.place_of("import");
+        let imports_network = file.copy_of("import").is_some_and(|import| import.place_of("network").is_some());
+        let network = match (imports_network, file.place_of("network")) {
+            (false, _) => Some(with_kind(&mut file, "network", NetworkConfig::KINDS, NetworkConfig::deserialize_kind)?),
+            (true, None) => None,
+            (true, place) => {
+                let message = "[network] says what `import.network` says; found both".to_owned();
+                return Err(file.error_at(place, message, Some("remove one of them".to_owned())));
+            }
+        };
         let curriculum_place = file.place_of("curriculum");
         let curriculum = match (file.take_section("curriculum")?, &written_task) {
             (Some(section), Some(task)) => curriculum::read(section, task)?,
@@ -151,6 +160,18 @@ impl RunFile {
                 let message = "found neither [train] nor [import]; expected one of them".to_owned();
                 return Err(file.error(message, None));
             }
+        };
+        if let Source::Import(import) = &source
+            && let Some((message, hint)) = import.mistake()
+        {
+            return Err(file.error_at(import_place, message, Some(hint.to_owned())));
+        }
+        let network = match (network, &source) {
+            (Some(network), _) => network,
+            (None, Source::Import(ImportConfig { network: Some(network), constants, .. })) => {
+                NetworkConfig::Onnx(OnnxConfig::new(network, constants.clone()))
+            }
+            (None, _) => unreachable!("`[import]` has been seen to name a network"),
         };
         if start.is_some() && matches!(source, Source::Import(_)) {
             let message = "[start] says where a training begins; found it beside [import]".to_owned();
@@ -217,6 +238,26 @@ impl RunFile {
         Ok(Self::parse(&path, &text, &Overrides::default())?)
     }
 
+    /// Reads the network where it is a file of its own.
+    ///
+    /// # Errors
+    /// A file that is no such network.
+    pub(crate) fn read_network(&mut self) -> Result<(), StudyError> {
+        let folder = self.folder().to_owned();
+        match &mut self.network {
+            NetworkConfig::Onnx(network) => Ok(network.read(&folder)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// BLAKE3 hash of the network's file, where it is one.
+    pub(crate) fn network_hash(&self) -> Option<&str> {
+        match &self.network {
+            NetworkConfig::Onnx(network) => Some(network.blake3()),
+            _ => None,
+        }
+    }
+
     /// Folder that relative paths in the file start at.
     pub fn folder(&self) -> &Path {
         match self.path.parent() {
@@ -263,7 +304,10 @@ impl RunFile {
         let path = std::path::absolute(&self.path).map_err(StudyError::Io)?;
         resolved.insert("run_file".to_owned(), path.to_string_lossy().into_owned().into());
         resolved.insert("task".to_owned(), table(toml::Table::try_from(&self.task))?);
-        resolved.insert("network".to_owned(), table(toml::Table::try_from(&self.network))?);
+        // A network in a file is named by `[import]`.
+        if !matches!(self.network, NetworkConfig::Onnx(_)) {
+            resolved.insert("network".to_owned(), table(toml::Table::try_from(&self.network))?);
+        }
         if !self.curriculum.is_empty() {
             let mut stages = toml::Table::new();
             for stage in &self.curriculum {

@@ -18,16 +18,48 @@ use crate::trajectory::TrajectoryConfig;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImportConfig {
-    /// One file, or a glob of several; relative to the run file.
-    pub checkpoints: String,
-    /// The step of a single file, or a regular expression whose only group is the step in the file's name.
-    pub step: StepRule,
+    /// The network as an ONNX file, in place of `[network]`; relative to the run file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<PathBuf>,
+    /// Initialisers of that file that are no weights, where it does not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub constants: Vec<String>,
+    /// One file, or a glob of several; relative to the run file. The weights in the network's file if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoints: Option<String>,
+    /// The step of a single file, or a regular expression whose only group is the step in the file's name; 0 for the weights
+    /// in the network's file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepRule>,
     /// Orientation of the matrices; recognised by the shape of W_O unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
     /// Prefixes of tensor names and what replaces them; names with none of these prefixes are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, String>,
+}
+
+impl ImportConfig {
+    /// Keys that are missing, or that do not go together: what is wrong, and what to do.
+    pub(crate) fn mistake(&self) -> Option<(String, &'static str)> {
+        let says = |message: &str, hint| Some((format!("in `import`: {message}"), hint));
+        match (&self.network, &self.checkpoints, &self.step) {
+            (None, None, _) => says("missing field `checkpoints`", "add the file or the glob of the checkpoints"),
+            (_, Some(_), None) => {
+                says("missing field `step`", "add a step, or a regular expression such as \"step_(\\\\d+)\"")
+            }
+            (None, ..) if !self.constants.is_empty() => {
+                says("`constants` without `network`", "they belong to a network in an ONNX file")
+            }
+            (Some(_), ..) if self.layout.is_some() => {
+                says("`layout` beside `network`", "remove it: the file says how its weights lie")
+            }
+            (Some(_), None, _) if !self.names.is_empty() => {
+                says("`names` without `checkpoints`", "remove it: the weights of the network's own file have its names")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Where the step of an imported checkpoint stands.

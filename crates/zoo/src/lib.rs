@@ -51,6 +51,7 @@ mod memory;
 mod model;
 mod networks;
 mod ngrams;
+mod onnx;
 mod programs;
 mod setting;
 mod tasks;
@@ -75,6 +76,7 @@ pub use networks::{
     Normalization, Pooling, Positions, ResNetConfig, ResNetNorm, TransformerConfig,
 };
 pub use ngrams::{NgramModel, ngram_entropy};
+pub use onnx::{OnnxConfig, OnnxDescription, OnnxError, OnnxTensor, OnnxValue, describe_onnx};
 pub use programs::{
     CompiledTransformer, Place, ProgramError, ProgramKind, Score, SequenceProgram, Threshold, Variable,
 };

@@ -127,7 +127,7 @@ impl NameMap {
     }
 
     /// A prefix that no tensor has is a slip of the pen, and would end in a list of missing weights.
-    fn check_all_used(&self, file: &TensorFile) -> Result<(), LayoutError> {
+    pub(crate) fn check_all_used(&self, file: &TensorFile) -> Result<(), LayoutError> {
         for (prefix, _) in self.pairs.iter().filter(|(prefix, _)| !prefix.is_empty()) {
             if !file.tensors.iter().any(|tensor| tensor.name.starts_with(prefix)) {
                 let names = file.tensors.iter().map(|tensor| tensor.name.as_str());
@@ -195,6 +195,39 @@ pub enum LayoutError {
         path: PathBuf,
         /// The name.
         name: String,
+    },
+    /// A buffer that the network's file has with other values.
+    #[error(
+        "{}: the buffer `{buffer}` has other values than in {}; export the network from the model of these checkpoints",
+        path.display(),
+        network.display()
+    )]
+    OtherBuffer {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The buffer.
+        buffer: String,
+        /// The network's file.
+        network: PathBuf,
+    },
+    /// A parameter that the network's file lacks and that no other one stands for.
+    #[error(
+        "{}: `{parameter}` {found}, and {} has no initialiser of this name: its exporter has merged tensors of equal values or \
+         computed with them; {remedy}",
+        path.display(),
+        network.display()
+    )]
+    Merged {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The parameter.
+        parameter: String,
+        /// What the checkpoint has under this name.
+        found: &'static str,
+        /// The network's file.
+        network: PathBuf,
+        /// How to export it.
+        remedy: &'static str,
     },
     /// The weights are those of another network.
     #[error("{} does not fit the network:{differences}", path.display())]
