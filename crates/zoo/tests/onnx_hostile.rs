@@ -126,7 +126,10 @@ fn the_plain_file_is_a_network() {
     graph.check().unwrap();
     assert_eq!(graph.shape(nodes.logits), [5, 3]);
     assert_eq!(graph.shape(graph.find("h").unwrap()), [5, 2], "results keep their names");
-    assert_says(&import(folder.path(), TOKENS).unwrap_err(), &["input `x`", "[batch, 2] of floats", "token ids [batch, 4]"]);
+    assert_says(
+        &import(folder.path(), TOKENS).unwrap_err(),
+        &["input `x`", "[batch, 2] of floats", "token ids [batch, 4]"],
+    );
 }
 
 #[test]
@@ -135,17 +138,27 @@ fn graphs_that_are_none_are_refused_by_the_node() {
     let cases: &[(Change, &[&str])] = &[
         (
             |file| {
-                file.nodes = vec![node("Add", "a", &["x", "q"], &["p"]), node("Tanh", "b", &["p"], &["q"]), node("Add", "c", &["p", "q"], &["logits"])];
+                file.nodes = vec![
+                    node("Add", "a", &["x", "q"], &["p"]),
+                    node("Tanh", "b", &["p"], &["q"]),
+                    node("Add", "c", &["p", "q"], &["logits"]),
+                ];
             },
             &["node `a` (Add)", "`q` read before anything gives it", "cyclic"],
         ),
         (|file| file.nodes[0] = node("Tanh", "first", &["nobody"], &["h"]), &["node `first` (Tanh)", "`nobody`"]),
-        (|file| file.nodes[0] = node("Loop", "first", &["x"], &["h"]), &["node `first` (Loop)", "the operator `Loop`", "one of Abs, Add"]),
+        (
+            |file| file.nodes[0] = node("Loop", "first", &["x"], &["h"]),
+            &["node `first` (Loop)", "the operator `Loop`", "one of Abs, Add"],
+        ),
         (
             |file| file.nodes[0] = node("Gelu", "first", &["x"], &["h"]).text(7, "com.microsoft"),
             &["node `first` (com.microsoft.Gelu)", "the operator `Gelu`"],
         ),
-        (|file| file.nodes[0] = node("Tanh", "first", &["x"], &["w"]), &["node `first` (Tanh)", "the name `w` for a second value"]),
+        (
+            |file| file.nodes[0] = node("Tanh", "first", &["x"], &["w"]),
+            &["node `first` (Tanh)", "the name `w` for a second value"],
+        ),
         (|file| file.tensors.push(tensor("w", &[2, 3], 24)), &["initialiser `w`", "twice"]),
         (|file| file.nodes.clear(), &["output `logits`", "no node that gives it"]),
         (|file| file.nodes[0] = node("Tanh", "first", &[], &["h"]), &["node `first` (Tanh)", "no input 0"]),
@@ -154,8 +167,14 @@ fn graphs_that_are_none_are_refused_by_the_node() {
         (|file| file.outputs.clear(), &["no output"]),
         (|file| file.opset = 99, &["opset 99", "13 to"]),
         (|file| file.opset = 11, &["opset 11", "13 to"]),
-        (|file| file.nodes[1] = node("Identity", "second", &["w"], &["logits"]), &["node `second` (Identity)", "a copy of the weight `w`"]),
-        (|file| file.nodes[1] = node("Tanh", "second", &["h"], &["logits"]), &["output `logits`", "[1, 2] for a batch of 1", "[1, 3]"]),
+        (
+            |file| file.nodes[1] = node("Identity", "second", &["w"], &["logits"]),
+            &["node `second` (Identity)", "a copy of the weight `w`"],
+        ),
+        (
+            |file| file.nodes[1] = node("Tanh", "second", &["h"], &["logits"]),
+            &["output `logits`", "[1, 2] for a batch of 1", "[1, 3]"],
+        ),
         (|file| file.inputs[0] = value("x", 1, &[-1, 7]), &["input `x`", "[batch, 7]", "2 floats"]),
         (|file| file.inputs[0] = value("x", 7, &[-1, 2]), &["input `x`", "of integers"]),
     ];
@@ -170,14 +189,18 @@ fn graphs_that_are_none_are_refused_by_the_node() {
 fn shapes_that_only_claim_memory_are_refused_before_it_is_taken() {
     type Change = fn(&mut File);
     let cases: &[(Change, &[&str])] = &[
-        (|file| file.tensors[0] = tensor("w", &[1 << 29], 4), &["initialiser `w`", "4 bytes for the shape [536870912]"]),
+        (
+            |file| file.tensors[0] = tensor("w", &[1 << 29], 4),
+            &["initialiser `w`", "4 bytes for the shape [536870912]"],
+        ),
         (|file| file.tensors[0] = tensor("w", &[1 << 40, 1 << 40], 4), &["initialiser `w`", "memory can hold"]),
         (|file| file.tensors[0] = tensor("w", &[-2, 3], 24), &["initialiser `w`", "[-2, 3]"]),
         (|file| file.tensors[0] = tensor("w", &[2, 3], 23), &["initialiser `w`", "23 bytes", "24"]),
         // A constant of 2³¹ values, made out of nothing.
         (
             |file| {
-                let shape = Message::default().number(1, 1).number(2, 7).text(8, "n").bytes(9, &(1_i64 << 31).to_le_bytes());
+                let shape =
+                    Message::default().number(1, 1).number(2, 7).text(8, "n").bytes(9, &(1_i64 << 31).to_le_bytes());
                 file.tensors.push(shape);
                 file.nodes.insert(0, node("ConstantOfShape", "huge", &["n"], &["zeros"]));
             },
@@ -208,7 +231,10 @@ fn damaged_bytes_are_refused_at_their_place() {
         // A cut may leave a smaller file that is whole; it then lacks what the network needs.
         refusal(&whole[..length]);
     }
-    assert_says(&refusal(&[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]), &["byte 1", "more than 64 bits"]);
+    assert_says(
+        &refusal(&[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]),
+        &["byte 1", "more than 64 bits"],
+    );
     assert_says(&refusal(&[0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f]), &["byte 6", "truncated"]);
     assert_says(&refusal(&[0x3b]), &["byte 0", "wire type 3"]);
     assert_says(&refusal(b"no protocol buffer"), &["byte"]);
@@ -252,6 +278,9 @@ fn data_outside_the_folder_is_neither_read_nor_followed() {
     refused(&[("location", "short")], &["24 bytes from byte 0 of `short`", "its 20 bytes"]);
     refused(&[("location", "inside"), ("offset", "8")], &["from byte 8 of `inside`"]);
     refused(&[("location", "inside"), ("offset", "18446744073709551615")], &["external data of 24 bytes"]);
-    refused(&[("location", "inside"), ("length", "4294967296")], &["external data of 4294967296 bytes", "24, by shape"]);
+    refused(
+        &[("location", "inside"), ("length", "4294967296")],
+        &["external data of 4294967296 bytes", "24, by shape"],
+    );
     refused(&[("location", "inside"), ("offset", "-1")], &["offset `-1`"]);
 }
