@@ -26,14 +26,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (step, path) in series::checkpoints(&folder)? {
         let (weights, recorded) = series::read(&path, mean_loss.space())?;
         let loss = mean_loss.of(&weights, &data)?;
-        let mut line = format!("step {step:6}  loss {loss:.4}  recorded {recorded:.4}");
+        println!("step {step:6}  loss {loss:.4}  recorded {recorded:.4}");
         if wanted.contains(&step) {
-            line += &match llc.estimate(&objective, &weights)? {
-                Estimate::Ok { value, mcse, .. } => format!("  llc {value:.2} ± {mcse:.2}"),
-                Estimate::Refused { verdict, reason, .. } => format!("  llc {verdict}: {reason}"),
-            };
+            match llc.estimate(&objective, &weights)? {
+                Estimate::Ok { value, mcse, .. } => println!("             llc {value:.2} ± {mcse:.2}"),
+                Estimate::Refused { verdict, reason, .. } => println!("             llc {verdict}: {reason}"),
+            }
         }
-        println!("{line}");
     }
     Ok(())
 }
