@@ -103,27 +103,38 @@ fn compare(model: &Model, weights: &[f32], expected: &Expected, which: usize, na
     assert_eq!(n, all, "every parameter of PyTorch is one here");
 }
 
-/// The four networks: file, interface, constants where the file does not tell, names.
-fn cases() -> Vec<(&'static str, &'static str, Interface, Vec<&'static str>, Vec<(&'static str, &'static str)>)> {
-    let masks = vec!["blocks.0.mask", "blocks.1.mask"];
+/// A file of one of the four networks.
+struct Case {
+    network: &'static str,
+    file: &'static str,
+    interface: Interface,
+    /// What is no weight, where the file does not tell.
+    constants: &'static [&'static str],
+    /// PyTorch's names of parameters that have two.
+    names: &'static [(&'static str, &'static str)],
+}
+
+fn cases() -> Vec<Case> {
+    let case = |network, file, interface| Case { network, file, interface, constants: &[], names: &[] };
+    let images = vectors(128, Some([2, 8, 8]));
     vec![
-        ("mlp", "mlp.onnx", vectors(6, None), vec![], vec![]),
-        ("mlp", "mlp-external.onnx", vectors(6, None), vec![], vec![]),
-        ("mlp", "mlp-torchscript.onnx", vectors(6, None), vec![], vec![]),
-        ("cnn", "cnn.onnx", vectors(128, Some([2, 8, 8])), vec![], vec![]),
-        ("cnn", "cnn-torchscript.onnx", vectors(128, Some([2, 8, 8])), vec![], vec![]),
-        ("encoder", "encoder.onnx", TOKENS, vec![], vec![]),
-        ("encoder", "encoder-torchscript.onnx", TOKENS, vec![], vec![]),
-        ("decoder", "decoder.onnx", TOKENS, vec![], vec![("head.weight", "embed.weight")]),
-        ("decoder", "decoder-torchscript.onnx", TOKENS, masks, vec![]),
+        case("mlp", "mlp.onnx", vectors(6, None)),
+        case("mlp", "mlp-external.onnx", vectors(6, None)),
+        case("mlp", "mlp-torchscript.onnx", vectors(6, None)),
+        case("cnn", "cnn.onnx", images),
+        case("cnn", "cnn-torchscript.onnx", images),
+        case("encoder", "encoder.onnx", TOKENS),
+        case("encoder", "encoder-torchscript.onnx", TOKENS),
+        Case { names: &[("head.weight", "embed.weight")], ..case("decoder", "decoder.onnx", TOKENS) },
+        Case { constants: &["blocks.0.mask", "blocks.1.mask"], ..case("decoder", "decoder-torchscript.onnx", TOKENS) },
     ]
 }
 
 #[test]
 fn logits_and_gradients_are_those_of_pytorch_with_the_files_own_weights() {
-    for (name, file, interface, constants, names) in cases() {
+    for Case { network: name, file, interface, constants, names } in cases() {
         println!("{file}");
-        let network = load(file, &constants);
+        let network = load(file, constants);
         // Whether the decoder's embedding is tied or was merged, its file does not tell.
         let weights = match network.own_weights() {
             Err(error) if file == "decoder.onnx" => {
@@ -135,18 +146,18 @@ fn logits_and_gradients_are_those_of_pytorch_with_the_files_own_weights() {
             }
             weights => weights.unwrap(),
         };
-        compare(&model(network, interface), &weights, &Expected::read(name), 0, &names);
+        compare(&model(network, interface), &weights, &Expected::read(name), 0, names);
     }
 }
 
 #[test]
 fn logits_and_gradients_are_those_of_pytorch_with_the_weights_of_a_checkpoint() {
-    for (name, file, interface, constants, names) in cases() {
+    for Case { network: name, file, interface, constants, names } in cases() {
         println!("{file}");
-        let network = load(file, &constants);
+        let network = load(file, constants);
         let checkpoint = read_tensors(folder().join(format!("{name}-1.pt"))).unwrap();
         let weights = network.weights_from(&checkpoint, &NameMap::default()).unwrap();
         assert!(weights.iter().all(|x| x.is_finite()));
-        compare(&model(network, interface), &weights, &Expected::read(name), 1, &names);
+        compare(&model(network, interface), &weights, &Expected::read(name), 1, names);
     }
 }
