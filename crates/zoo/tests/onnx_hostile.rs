@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use ontogeny_graph::{Purpose, Stream};
 use ontogeny_zoo::{Interface, Model, NetworkConfig, OnnxConfig, Read, VectorLoss};
 
 const VECTORS: Interface = Interface::Vectors { inputs: 2, outputs: 3, loss: VectorLoss::CrossEntropy, image: None };
@@ -283,4 +284,60 @@ fn data_outside_the_folder_is_neither_read_nor_followed() {
         &["external data of 4294967296 bytes", "24, by shape"],
     );
     refused(&[("location", "inside"), ("offset", "-1")], &["offset `-1`"]);
+    // A small file for a hundred tensors.
+    let mut file = File::plain();
+    for i in 0..100 {
+        let w = Message::default().number(1, 2).number(1, 3).number(2, 1).text(8, &format!("w{i}")).number(14, 1);
+        file.tensors.push(w.message(13, &Message::default().text(1, "location").text(2, "inside")));
+    }
+    fs_err::write(folder.join("net.onnx"), file.bytes()).unwrap();
+    let message = import(&folder, VECTORS).expect_err("it is refused");
+    assert_says(&message, &["initialiser `w4`", "120 bytes taken from the 24 of `inside`"]);
+}
+
+/// Bytes changed, repeated, cut out and cut off at random: more of them with `ONTOGENY_MUTATIONS=100000`.
+#[test]
+fn mutated_files_end_in_a_message_or_a_network() {
+    let n: u32 = std::env::var("ONTOGENY_MUTATIONS").map_or(150, |n| n.parse().expect("a number"));
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
+    let folder = tempfile::tempdir().unwrap();
+    let image = Interface::Vectors { inputs: 128, outputs: 3, loss: VectorLoss::CrossEntropy, image: Some([2, 8, 8]) };
+    let mlp = Interface::Vectors { inputs: 6, outputs: 3, loss: VectorLoss::CrossEntropy, image: None };
+    let tokens = Interface::Tokens { vocabulary: 16, length: 16, read: Read::NEXT_TOKEN };
+    let mut n_networks = 0;
+    for (number, (name, interface)) in
+        [("mlp", mlp), ("cnn-torchscript", image), ("cnn", image), ("torus", tokens)].into_iter().enumerate()
+    {
+        let seed = fs_err::read(fixtures.join(format!("{name}.onnx"))).unwrap();
+        for step in 0..n {
+            let stream = Stream::new(number as u32, Purpose::Split, 0);
+            let mut draw = (0..).map(|at| stream.uniform(step, at));
+            let mut below = |limit: usize| (draw.next().unwrap() * limit as f64) as usize;
+            let mut bytes = seed.clone();
+            for _ in 0..1 + below(4) {
+                let at = below(bytes.len().max(1));
+                let end = (at + 1 + below(16)).min(bytes.len());
+                match below(6) {
+                    0 => bytes.truncate(at),
+                    1 => drop(bytes.drain(at.min(end)..end)),
+                    2 => {
+                        let part = bytes[at.min(end)..end].to_vec();
+                        bytes.splice(at..at, part);
+                    }
+                    3 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, 0xfe][below(6)],
+                    _ if at < bytes.len() => bytes[at] ^= 1 << below(8),
+                    _ => {}
+                }
+            }
+            fs_err::write(folder.path().join("net.onnx"), &bytes).unwrap();
+            match import(folder.path(), interface) {
+                Ok(model) => {
+                    n_networks += 1;
+                    assert!(model.graph(2).0.check().is_ok(), "{name}, mutation {step}");
+                }
+                Err(message) => assert!(message.contains("net.onnx"), "{name}, mutation {step}: {message}"),
+            }
+        }
+    }
+    assert!(n_networks > 0, "some changes touch only weights");
 }

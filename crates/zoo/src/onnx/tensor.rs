@@ -14,9 +14,20 @@ use crate::{DType, NamedTensor, TensorData, memory};
 /// Reads tensors and hashes what it reads from other files.
 pub(super) struct TensorReader {
     folder: PathBuf,
-    files: BTreeMap<PathBuf, (File, u64)>,
+    files: BTreeMap<PathBuf, External>,
     hasher: blake3::Hasher,
 }
+
+/// A file beside that of the network.
+struct External {
+    file: File,
+    length: u64,
+    /// Bytes of it that tensors have taken so far.
+    taken: u64,
+}
+
+/// Tensors may share their bytes so often, on the average: a small file must not stand for a large memory.
+const MAX_SHARE: u64 = 4;
 
 impl TensorReader {
     /// For a file in `folder`, whose bytes are hashed first.
@@ -80,12 +91,18 @@ impl TensorReader {
                 return Err(Problem::new(format!("external data in `{location}`, which is no file"), BESIDE));
             }
             let file = File::open(&path).map_err(io)?;
-            self.files.insert(path.clone(), (file, metadata.len()));
+            self.files.insert(path.clone(), External { file, length: metadata.len(), taken: 0 });
         }
-        let (file, file_bytes) = self.files.get_mut(&path).expect("the file has just been opened");
+        let External { file, length: file_bytes, taken } =
+            self.files.get_mut(&path).expect("the file has just been opened");
         if offset.checked_add(claimed).is_none_or(|end| end > *file_bytes) {
             let found = format!("external data of {claimed} bytes from byte {offset} of `{location}`");
             return Err(Problem::new(found, format!("an end within its {file_bytes} bytes; is it truncated?")));
+        }
+        *taken += claimed;
+        if *taken > file_bytes.saturating_mul(MAX_SHARE) {
+            let found = format!("{taken} bytes taken from the {file_bytes} of `{location}`");
+            return Err(Problem::new(found, "tensors that share few bytes"));
         }
         if !memory::is_free(length) {
             return Err(Problem::new(format!("external data of {length} bytes"), "as much memory"));
