@@ -314,7 +314,7 @@ fn mutated_files_end_in_a_message_or_a_network() {
             let mut draw = (0..).map(|at| stream.uniform(step, at));
             let mut below = |limit: usize| (draw.next().unwrap() * limit as f64) as usize;
             let mut bytes = seed.clone();
-            for _ in 0..1 + below(4) {
+            for _ in 0..=below(4) {
                 let at = below(bytes.len().max(1));
                 let end = (at + 1 + below(16)).min(bytes.len());
                 match below(6) {
