@@ -1,13 +1,30 @@
 //! Building graphs: the operations a network is written with, each checking its shapes.
 
+use std::sync::Arc;
+
 use crate::einsum::EinsumSpec;
-use crate::graph::{Binary, DType, Graph, GraphError, Node, Op, Shape, Unary};
+use crate::graph::{Binary, DType, Graph, GraphError, Node, Op, Shape, Unary, Values};
 
 /// Elementwise operations. Two operands are broadcast against each other, aligned at the last axis.
 impl Graph {
     /// A scalar constant; broadcasts against anything.
     pub fn constant(&mut self, value: f64) -> Node {
         self.push(Op::Constant(value), Vec::new(), DType::Float)
+    }
+
+    /// A table of constants of that shape, row-major.
+    pub fn values(&mut self, shape: &[usize], values: Arc<[f32]>) -> Node {
+        let size = shape.iter().try_fold(1_usize, |size, &extent| size.checked_mul(extent));
+        if size != Some(values.len()) {
+            self.fail(GraphError::Shape {
+                operation: "values".to_owned(),
+                node: None,
+                found: format!("{} values", values.len()),
+                expected: format!("as many as {} has", Shape(shape)),
+            });
+            return self.constant(f64::NAN);
+        }
+        self.push(Op::Values(Values(values)), shape.to_vec(), DType::Float)
     }
 
     /// `a + b`.

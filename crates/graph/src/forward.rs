@@ -48,7 +48,9 @@ impl Graph {
     fn tangent_of(&mut self, y: Node, op: &Op, tangents: &[Option<Node>]) -> Option<Node> {
         let of = |node: Node| tangents[node.0 as usize];
         match op {
-            Op::Param(_) | Op::Input(_) | Op::Constant(_) | Op::Iota { .. } | Op::Rotation { .. } => None,
+            Op::Param(_) | Op::Input(_) | Op::Constant(_) | Op::Values(_) | Op::Iota { .. } | Op::Rotation { .. } => {
+                None
+            }
             Op::Unary(unary, a) => of(*a).and_then(|t| self.unary_product(*unary, *a, y, t)),
             Op::Binary(binary, a, b) => self.tangent_of_binary(*binary, y, (*a, of(*a)), (*b, of(*b))),
             Op::Select(condition, a, b) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::RotaryScaling;
 use crate::einsum::EinsumSpec;
@@ -56,6 +57,8 @@ pub(crate) enum Op {
     Input(usize),
     /// A scalar.
     Constant(f64),
+    /// As many values as the node's shape has, row-major.
+    Values(Values),
     /// start, start + 1, … along `axis`, the same along all others.
     Iota {
         axis: usize,
@@ -148,6 +151,23 @@ pub(crate) enum Op {
         logits: Node,
         targets: Node,
     },
+}
+
+/// A table of constants, shared by the copies of a graph. It prints as its address, because nodes are compared by what they
+/// print.
+#[derive(Clone)]
+pub(crate) struct Values(pub(crate) Arc<[f32]>);
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:p}", self.0)
+    }
+}
+
+impl PartialEq for Values {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// Elementwise functions of one argument.
@@ -435,8 +455,8 @@ impl Graph {
         size.is_none_or(|size| size > MAX_ELEMENTS).then(|| (found(), "at most 2^40 elements".to_owned()))
     }
 
-    /// Keeps the first mistake.
-    pub(crate) fn fail(&mut self, error: GraphError) {
+    /// Records a mistake of whoever builds the graph; the first is kept, and returned by [`Graph::check`] and every transform.
+    pub fn fail(&mut self, error: GraphError) {
         self.error.get_or_insert(error);
     }
 
@@ -468,9 +488,12 @@ impl Op {
     /// Operands in order.
     pub(crate) fn operands(&self) -> Vec<Node> {
         match self {
-            Self::Param(_) | Self::Input(_) | Self::Constant(_) | Self::Iota { .. } | Self::Rotation { .. } => {
-                Vec::new()
-            }
+            Self::Param(_)
+            | Self::Input(_)
+            | Self::Constant(_)
+            | Self::Values(_)
+            | Self::Iota { .. }
+            | Self::Rotation { .. } => Vec::new(),
             Self::Unary(_, a)
             | Self::Broadcast(a)
             | Self::Reshape(a)
@@ -499,9 +522,12 @@ impl Op {
     /// The same operation on other operands.
     pub(crate) fn map_operands(&self, mut f: impl FnMut(Node) -> Node) -> Self {
         match self {
-            Self::Param(_) | Self::Input(_) | Self::Constant(_) | Self::Iota { .. } | Self::Rotation { .. } => {
-                self.clone()
-            }
+            Self::Param(_)
+            | Self::Input(_)
+            | Self::Constant(_)
+            | Self::Values(_)
+            | Self::Iota { .. }
+            | Self::Rotation { .. } => self.clone(),
             Self::Unary(u, a) => Self::Unary(*u, f(*a)),
             Self::Binary(k, a, b) => Self::Binary(*k, f(*a), f(*b)),
             Self::Select(a, b, c) => Self::Select(f(*a), f(*b), f(*c)),
@@ -538,7 +564,7 @@ impl Op {
         match self {
             Self::Param(_) => "param",
             Self::Input(_) => "input",
-            Self::Constant(_) => "constant",
+            Self::Constant(_) | Self::Values(_) => "constant",
             Self::Iota { .. } => "iota",
             Self::Rotation { .. } => "rotation",
             Self::Unary(..) | Self::Binary(..) | Self::Select(..) => "elementwise",

@@ -127,6 +127,7 @@ impl Graph {
             Op::Param(idx) => self.given(&self.params[*idx].name, node, values)?,
             Op::Input(idx) => self.given(&self.inputs[*idx].name, node, values)?,
             Op::Constant(value) => Value::Float(vec![T::from_f64(*value)]),
+            Op::Values(values) => Value::Float(values.0.iter().map(|&x| T::from_f64(f64::from(x))).collect()),
             Op::Iota { axis, start } => map(&|index| (index[*axis] + start) as f64),
             Op::Rotation { base, scaling, is_sine } => map(&|index| {
                 let frequency = base.powf(-(index[1] as f64) / shape[1] as f64);

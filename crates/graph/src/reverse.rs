@@ -75,7 +75,7 @@ impl Graph {
         let on = |node: Node| active[node.0 as usize];
         let mut shares = Vec::new();
         match op {
-            Op::Param(_) | Op::Input(_) | Op::Constant(_) | Op::Iota { .. } | Op::Rotation { .. } => {}
+            Op::Param(_) | Op::Input(_) | Op::Constant(_) | Op::Values(_) | Op::Iota { .. } | Op::Rotation { .. } => {}
             Op::Unary(unary, a) => {
                 if let Some(share) = self.unary_product(*unary, *a, y, g) {
                     shares.push((*a, share));

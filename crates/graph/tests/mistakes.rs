@@ -278,6 +278,23 @@ fn start() -> Graph {
 }
 
 #[test]
+fn tables_that_do_not_fit_and_mistakes_of_other_builders_are_kept() {
+    let mut g = Graph::new();
+    g.values(&[2, 2], [1.0, 2.0, 3.0].into());
+    assert_eq!(g.check().unwrap_err().to_string(), "values: 3 values; expected as many as [2, 2] has");
+    let mut g = Graph::new();
+    let shape = |found: &str| ontogeny_graph::GraphError::Shape {
+        operation: "import".to_owned(),
+        node: Some("fc".to_owned()),
+        found: found.to_owned(),
+        expected: "2 axes".to_owned(),
+    };
+    g.fail(shape("3 axes"));
+    g.fail(shape("4 axes"));
+    assert_eq!(g.check().unwrap_err().to_string(), "import at `fc`: 3 axes; expected 2 axes", "the first is kept");
+}
+
+#[test]
 fn every_mistake_is_an_error_that_says_what_was_expected() {
     for (name, holds, build) in MISTAKES {
         let mut g = start();

@@ -55,7 +55,7 @@ pub(crate) enum Command {
     /// List the presets, or print one as a commented run file to start from
     #[command(after_help = "Example: ontogeny new grokking > my.toml")]
     New(NewArgs),
-    /// The tensors of a .safetensors, .pt, .pth, .npz or .npy file
+    /// The tensors of a .safetensors, .pt, .pth, .npz or .npy file, or a network in an .onnx file
     #[command(after_help = "Examples:\n  ontogeny inspect model.pt --json\n  \
                             ontogeny inspect runs/grokking-3f9a/checkpoints/step-00003000.safetensors --restrict 'attn & l0 | l0n0-15'")]
     Inspect(InspectArgs),

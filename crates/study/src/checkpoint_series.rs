@@ -24,6 +24,10 @@ pub(crate) fn find(config: &ImportConfig, folder: &Path) -> Result<Vec<FoundChec
     for pattern in config.checkpoints.iter().flat_map(|paths| &paths.0) {
         entries.extend(matching(&resolve(folder, pattern))?);
     }
+    // The weights in the network's own file.
+    if let (None, Some(network)) = (&config.checkpoints, config.onnx()) {
+        entries.extend(matching(&resolve(folder, network))?);
+    }
     let rule = match &config.step {
         Some(StepRule::Number(step)) if entries.len() == 1 => Rule::Fixed(*step),
         Some(StepRule::Number(step)) => {
@@ -41,6 +45,7 @@ pub(crate) fn find(config: &ImportConfig, folder: &Path) -> Result<Vec<FoundChec
             return Err(StudyError::Import(message));
         }
         Some(StepRule::Pattern(pattern)) => Rule::Matched(step_pattern(pattern)?),
+        None if config.checkpoints.is_none() => Rule::Fixed(0),
         None => Rule::Usual,
     };
     let mut found: Vec<FoundCheckpoint> = Vec::new();

@@ -61,6 +61,9 @@ pub enum StudyError {
     /// An imported file that cannot be read.
     #[error("{0}")]
     Read(#[from] zoo::ReadError),
+    /// A network of one's own that cannot be used.
+    #[error("in [import]: {0}")]
+    Onnx(#[from] zoo::OnnxError),
     /// Names or shapes of an imported file.
     #[error("{0}")]
     Layout(#[from] zoo::LayoutError),
@@ -139,6 +142,7 @@ impl StudyError {
             | Self::Trainer(_)
             | Self::Start(_)
             | Self::Import(_)
+            | Self::Onnx(_)
             | Self::Measure { .. }
             | Self::Objective(_)
             | Self::Stages(_) => Self::InRunFile { path: path.to_owned(), source: Box::new(self) },

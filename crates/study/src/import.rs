@@ -4,8 +4,8 @@ use std::path::Path;
 
 use ontogeny_store::{Imported, Tensor};
 use ontogeny_zoo::{
-    Layout, Model, NameMap, NetworkConfig, check_finite_weights, family_weights, read_checkpoint, read_llama2c,
-    to_canonical,
+    Layout, Model, NameMap, NetworkConfig, WeightTensor, check_finite_weights, family_weights, read_checkpoint,
+    read_llama2c, read_tensors, to_canonical,
 };
 
 use crate::sections::ImportConfig;
@@ -30,11 +30,22 @@ pub(crate) fn find(config: &ImportConfig, folder: &Path, network: &NetworkConfig
 /// # Errors
 /// A file that cannot be read, is of another network, or holds values that are not finite.
 pub(crate) fn weights(config: &ImportConfig, model: &Model, path: &Path) -> Result<Vec<f32>, StudyError> {
+    let names = NameMap::new(config.names.clone());
+    if let NetworkConfig::Onnx(network) = model.network() {
+        let weights = match &config.checkpoints {
+            Some(_) => network.weights_from(&read_tensors(path)?, &names)?,
+            None => network.own_weights()?,
+        };
+        for (param, values) in model.tensors(&weights) {
+            let (name, shape) = (param.name.clone(), param.shape.clone());
+            check_finite_weights(path, &[WeightTensor { name, shape, values: values.to_vec() }])?;
+        }
+        return Ok(weights);
+    }
     let tensors = if config.layout == Some(Layout::Llama2c) {
         read_llama2c(path)?
     } else {
         let file = read_checkpoint(path)?;
-        let names = NameMap::new(config.names.clone());
         match config.layout.or_else(|| Layout::detect(&file)) {
             Some(layout @ (Layout::Gpt2 | Layout::GptNeo | Layout::GptNeox | Layout::Llama)) => {
                 family_weights(&file, layout, &names, model)?

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ontogeny_store::{Place, RunFolder};
-use ontogeny_zoo::{Layout, NetworkConfig, different_settings, read_network};
+use ontogeny_zoo::{Layout, NetworkConfig, OnnxConfig, different_settings, read_network};
 
 use crate::checkpoint_series::FoundCheckpoint;
 use crate::sections::{ImportConfig, Paths, StepRule, resolve};
@@ -15,6 +15,12 @@ use crate::{RunFile, Source, StudyError, hub};
 /// # Errors
 /// In words: files that are not there or cannot be followed, and keys that contradict each other.
 pub(crate) fn take(config: &mut ImportConfig, folder: &Path) -> Result<Option<NetworkConfig>, String> {
+    if let Some(file) = config.onnx() {
+        return of_onnx(config, file).map(Some);
+    }
+    if !config.constants.is_empty() {
+        return Err("`constants` belong to a network in an ONNX file; found no such `network`".to_owned());
+    }
     let revisions = config.revisions.take();
     if revisions.is_some() != config.hub.is_some() {
         return Err("`hub` and `revisions` belong together; found one of them".to_owned());
@@ -35,6 +41,22 @@ pub(crate) fn take(config: &mut ImportConfig, folder: &Path) -> Result<Option<Ne
         Some(Paths(paths)) if paths.is_empty() => Err("`checkpoints` is an empty list".to_owned()),
         Some(_) => Ok(network),
     }
+}
+
+/// A file in ONNX, which is read later and stays named in `[import]`.
+fn of_onnx(config: &ImportConfig, file: &str) -> Result<NetworkConfig, String> {
+    if config.run.is_some() || config.hub.is_some() || config.revisions.is_some() {
+        return Err("found several of `network`, `run` and `hub`, each of which says what the network is".to_owned());
+    }
+    if config.layout.is_some() {
+        return Err("`layout` beside a network in ONNX; remove it: the file says how its weights lie".to_owned());
+    }
+    if config.checkpoints.is_none() && !config.names.is_empty() {
+        return Err(
+            "`names` without `checkpoints`; remove it: the weights in the network's own file have its names".to_owned()
+        );
+    }
+    Ok(NetworkConfig::Onnx(OnnxConfig::new(file, config.constants.clone())))
 }
 
 fn of_file(config: &mut ImportConfig, network: &str, folder: &Path) -> Result<NetworkConfig, String> {
@@ -77,6 +99,10 @@ fn of_run(config: &mut ImportConfig, run: &str, folder: &Path) -> Result<Network
             *config = other.clone();
             config.checkpoints =
                 other.checkpoints.as_ref().map(|Paths(paths)| Paths(paths.iter().map(absolute).collect()));
+            if let Some(network) = other.network.as_ref().map(absolute) {
+                config.network = Some(network.clone());
+                return of_onnx(config, &network);
+            }
         }
     }
     Ok(file.network)

@@ -24,10 +24,14 @@ impl OpenedRun {
     /// Opens the run in `directory` for reading.
     ///
     /// # Errors
-    /// A folder that is no run, or data of its task that are no longer there.
+    /// A folder that is no run, data of its task that are no longer there, or another file of its network.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, StudyError> {
         let folder = RunFolder::open(directory.as_ref())?;
-        let file = RunFile::from_manifest(folder.manifest().configuration.clone())?;
+        let mut file = RunFile::from_manifest(folder.manifest().configuration.clone())?;
+        file.read_network()?;
+        if file.network_hash() != folder.manifest().hashes.get("network").map(String::as_str) {
+            return Err(StudyError::Folder("the network's file has changed since the run was made".to_owned()));
+        }
         let task = file.task.prepare(file.seed, file.folder())?;
         let model = Model::new(file.network.clone(), task.interface)?;
         Ok(Self { folder, file, task, model })

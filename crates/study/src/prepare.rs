@@ -73,6 +73,7 @@ impl Run {
 
     /// [`Run::prepare`] with errors that do not name the run file.
     fn prepare_unnamed(mut file: RunFile, command: &str) -> Result<Self, StudyError> {
+        file.read_network()?;
         let task = file.task.prepare(file.seed, file.folder())?;
         let model = Model::new(file.network.clone(), task.interface)?;
         let mut earlier = Vec::with_capacity(file.curriculum.len());
@@ -348,6 +349,9 @@ fn manifest(
     for earlier in earlier {
         trajectory.update(earlier.data_hash.as_bytes());
     }
+    if let Some(network) = file.network_hash() {
+        trajectory.update(network.as_bytes());
+    }
     if let Some(start) = start {
         // Whatever the folder is called: it is the weights that count.
         trajectory.update(start.hash.as_bytes());
@@ -360,6 +364,9 @@ fn manifest(
     hashes.insert("data".to_owned(), data_hash.to_owned());
     for (stage, earlier) in file.curriculum.iter().zip(earlier) {
         hashes.insert(format!("data of {}", stage.name), earlier.data_hash.clone());
+    }
+    if let Some(network) = file.network_hash() {
+        hashes.insert("network".to_owned(), network.to_owned());
     }
     if let Some(start) = start {
         hashes.insert("start".to_owned(), start.hash.clone());

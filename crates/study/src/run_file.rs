@@ -222,6 +222,26 @@ impl RunFile {
         Ok(Self::parse(&path, &text, &Overrides::default())?)
     }
 
+    /// Reads the network where it is a file of its own.
+    ///
+    /// # Errors
+    /// A file that is no such network.
+    pub(crate) fn read_network(&mut self) -> Result<(), StudyError> {
+        let folder = self.folder().to_owned();
+        match &mut self.network {
+            NetworkConfig::Onnx(network) => Ok(network.read(&folder)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// BLAKE3 hash of the network's file, where it is one.
+    pub(crate) fn network_hash(&self) -> Option<&str> {
+        match &self.network {
+            NetworkConfig::Onnx(network) => Some(network.blake3()),
+            _ => None,
+        }
+    }
+
     /// Folder that relative paths in the file start at.
     pub fn folder(&self) -> &Path {
         folder_of(&self.path)
@@ -265,7 +285,10 @@ impl RunFile {
         let path = std::path::absolute(&self.path).map_err(StudyError::Io)?;
         resolved.insert("run_file".to_owned(), path.to_string_lossy().into_owned().into());
         resolved.insert("task".to_owned(), table(toml::Table::try_from(&self.task))?);
-        resolved.insert("network".to_owned(), table(toml::Table::try_from(&self.network))?);
+        // A network in a file is named by `[import]`.
+        if !matches!(self.network, NetworkConfig::Onnx(_)) {
+            resolved.insert("network".to_owned(), table(toml::Table::try_from(&self.network))?);
+        }
         if !self.curriculum.is_empty() {
             let mut stages = toml::Table::new();
             for stage in &self.curriculum {

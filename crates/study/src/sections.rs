@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ontogeny_zoo::{AttackConfig, Layout};
 use serde::de::{self, SeqAccess, Visitor};
@@ -18,10 +18,14 @@ use crate::trajectory::TrajectoryConfig;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImportConfig {
-    /// What the network is, in place of `[network]`: a folder with a `config.json`, such a file, a configuration of
-    /// TransformerLens, or a `.bin` of llama2.c. Only in a run file: what it says is kept in `[network]` and `layout`.
+    /// What the network is, in place of `[network]`: a file in ONNX; or a folder with a `config.json`, such a file, a
+    /// configuration of TransformerLens, or a `.bin` of llama2.c, but these only in a run file: what they say is kept in
+    /// `[network]` and `layout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// Initialisers of a file in ONNX that are no weights, where it does not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub constants: Vec<String>,
     /// A repository of the Hugging Face hub, `OWNER/NAME`, with `revisions`: what it is and its checkpoints. Only in a run file,
     /// and only with the feature `hub`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,7 +36,8 @@ pub struct ImportConfig {
     /// The folder of a run of ontogeny, whose network and checkpoints these are. Only in a run file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
-    /// Files, folders, globs; relative to the run file. What `network` names, unless given.
+    /// Files, folders, globs; relative to the run file. What `network` names, unless given: the weights in a file
+    /// in ONNX stand at step 0 unless `step` says another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoints: Option<Paths>,
     /// The step of a single checkpoint, a list of the steps of all, or a regular expression whose only group is the step in the
@@ -45,6 +50,15 @@ pub struct ImportConfig {
     /// Prefixes of tensor names and what replaces them; names with none of these prefixes are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, String>,
+}
+
+impl ImportConfig {
+    /// The network's file, where it is one in ONNX.
+    pub(crate) fn onnx(&self) -> Option<&str> {
+        let is_onnx =
+            |file: &&str| Path::new(file).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"));
+        self.network.as_deref().filter(is_onnx)
+    }
 }
 
 /// One path or a list of paths.
@@ -410,6 +424,6 @@ pub(crate) fn check_name(name: &str, section: &Section<'_>) -> Result<(), RunFil
 }
 
 /// Absolute path of a path in a run file.
-pub(crate) fn resolve(folder: &std::path::Path, path: &str) -> PathBuf {
+pub(crate) fn resolve(folder: &Path, path: &str) -> PathBuf {
     folder.join(path)
 }

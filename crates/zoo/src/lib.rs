@@ -55,6 +55,7 @@ mod memory;
 mod model;
 mod networks;
 mod ngrams;
+mod onnx;
 mod programs;
 mod setting;
 mod tasks;
@@ -83,6 +84,7 @@ pub use networks::{
     Normalization, Pooling, Positions, ResNetConfig, ResNetNorm, RotaryScalingConfig, TransformerConfig,
 };
 pub use ngrams::{NgramModel, ngram_entropy};
+pub use onnx::{OnnxConfig, OnnxDescription, OnnxError, OnnxTensor, OnnxValue, describe_onnx};
 pub use programs::{
     CompiledTransformer, Place, ProgramError, ProgramKind, Score, SequenceProgram, Threshold, Variable,
 };

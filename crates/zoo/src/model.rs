@@ -88,8 +88,12 @@ impl Model {
     }
 
     /// Flat initial weights under a seed. Parameter number i of the space draws from the stream i of
-    /// [`Purpose::Initialization`], element by element; the distribution is told by the network's configuration.
+    /// [`Purpose::Initialization`], element by element; the distribution is told by the network's configuration. A network
+    /// in an ONNX file starts from the weights in the file, whatever the seed.
     pub fn initial_weights(&self, seed: u32) -> Vec<f32> {
+        if let NetworkConfig::Onnx(network) = &self.network {
+            return network.initial_weights();
+        }
         let mut weights = vec![0.0; self.space.len()];
         for (idx, param) in self.space.iter().enumerate() {
             let values = &mut weights[param.range.clone()];

@@ -186,7 +186,8 @@ impl Joins {
                     while super::is_view(&graph.node(source).op) {
                         source = graph.node(source).op.operands()[0];
                     }
-                    let is_given = matches!(graph.node(source).op, Op::Param(_) | Op::Input(_) | Op::Constant(_));
+                    let is_given =
+                        matches!(graph.node(source).op, Op::Param(_) | Op::Input(_) | Op::Constant(_) | Op::Values(_));
                     if !is_given && source > product || group[step.1.0 as usize] == Some(root) {
                         return;
                     }

@@ -291,7 +291,7 @@ impl<'a> Planner<'a> {
                 self.set_dense(node, place);
             }
             Op::Input(idx) => self.set_dense(node, self.inputs[*idx]),
-            Op::Constant(_) | Op::Iota { .. } | Op::Rotation { .. } => self.literal(node),
+            Op::Constant(_) | Op::Values(_) | Op::Iota { .. } | Op::Rotation { .. } => self.literal(node),
             Op::Broadcast(a) => {
                 let strides = broadcast_strides(&self.layout(*a).strides, graph.shape(*a), &data.shape);
                 self.layouts[at] = Some(Layout { place: self.layout(*a).place, strides });

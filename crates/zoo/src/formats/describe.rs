@@ -81,7 +81,7 @@ pub struct FloatStats {
     pub n_non_finite: usize,
 }
 
-fn summary(tensor: &NamedTensor) -> TensorSummary {
+pub(crate) fn summary(tensor: &NamedTensor) -> TensorSummary {
     let n_elements = tensor.data.len();
     TensorSummary {
         name: tensor.name.clone(),

@@ -243,6 +243,39 @@ pub enum LayoutError {
         /// The name.
         name: String,
     },
+    /// A buffer that the network's file has with other values.
+    #[error(
+        "{}: the buffer `{buffer}` has other values than in {}; export the network from the model of these checkpoints",
+        path.display(),
+        network.display()
+    )]
+    OtherBuffer {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The buffer.
+        buffer: String,
+        /// The network's file.
+        network: PathBuf,
+    },
+    /// A parameter that the network's file lacks and that no other one stands for.
+    #[error(
+        "{}: `{parameter}` {found}, and {} has no initialiser of this name: its exporter has merged tensors of equal values or \
+         computed with them; {remedy}",
+        path.display(),
+        network.display()
+    )]
+    Merged {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The parameter.
+        parameter: String,
+        /// What the checkpoint has under this name.
+        found: &'static str,
+        /// The network's file.
+        network: PathBuf,
+        /// How to export it.
+        remedy: &'static str,
+    },
     /// The weights are those of another network.
     #[error("{} does not fit the network:{differences}", path.display())]
     OtherNetwork {

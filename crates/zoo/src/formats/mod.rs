@@ -15,6 +15,7 @@ mod safetensors;
 mod tensor;
 mod zip_archive;
 
+pub(crate) use describe::summary;
 pub use describe::{Description, FloatStats, TensorSummary, describe};
 pub use error::ReadError;
 pub use finite::{NonFinite, check_finite, check_finite_weights};

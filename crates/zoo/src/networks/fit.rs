@@ -9,6 +9,7 @@ impl NetworkConfig {
     /// Checks that network and task fit each other.
     pub(crate) fn check(&self, interface: Interface) -> Result<(), SettingError> {
         match (self, interface) {
+            (Self::Onnx(config), _) => config.check(interface),
             (Self::Transformer(config), Interface::Tokens { vocabulary, length, read }) => {
                 check_tokens(interface, vocabulary, length, read)?;
                 config.check(Some(vocabulary), length)
@@ -70,6 +71,7 @@ impl NetworkConfig {
     /// Declares the inputs that the network reads, and gives its logits; `check` must have accepted the interface.
     pub(crate) fn build_logits(&self, g: &mut Graph, interface: Interface, batch: usize) -> Node {
         match (self, interface) {
+            (Self::Onnx(config), _) => config.build_logits(g, interface, batch),
             (Self::Transformer(config), Interface::Tokens { vocabulary, length, read }) => {
                 let tokens = g.input_ids("tokens", &[batch, length]);
                 config.build(g, tokens, vocabulary, read)
@@ -105,7 +107,7 @@ impl NetworkConfig {
                         let x = as_image(g);
                         config.build(g, x, outputs)
                     }
-                    Self::Transformer(_) | Self::ModularMlp(_) => unreachable!("{}", REFUSED),
+                    Self::Transformer(_) | Self::ModularMlp(_) | Self::Onnx(_) => unreachable!("{}", REFUSED),
                 }
             }
             _ => unreachable!("{}", REFUSED),
@@ -121,6 +123,7 @@ impl NetworkConfig {
             Self::Cnn(config) => config.start(space, param),
             Self::ResNet(config) => config.start(space, param),
             Self::ModularMlp(config) => config.start(space, param),
+            Self::Onnx(_) => unreachable!("its weights come from its file"),
         }
     }
 
@@ -132,6 +135,7 @@ impl NetworkConfig {
             Self::Autoencoder(_) => ("autoencoder", "vectors"),
             Self::Cnn(_) => ("cnn", "images"),
             Self::ResNet(_) => ("resnet", "images"),
+            Self::Onnx(_) => ("onnx", "sequences, vectors or images"),
         }
     }
 }

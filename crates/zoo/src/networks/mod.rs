@@ -21,6 +21,8 @@ pub use transformer::{NormPosition, Normalization, Positions, RotaryScalingConfi
 use ontogeny_graph::{Graph, Node};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::OnnxConfig;
+
 /// A network of any kind, as in the table `[network]` of a run file.
 ///
 /// Serialises with its `kind` beside its settings. When reading a file written by hand, prefer
@@ -41,6 +43,9 @@ pub enum NetworkConfig {
     ResNet(ResNetConfig),
     /// Two tokens, one embedding, two linear maps that are summed.
     ModularMlp(ModularMlpConfig),
+    /// A network of one's own; run files name it in `[import]`.
+    #[serde(skip_deserializing)]
+    Onnx(OnnxConfig),
 }
 
 impl NetworkConfig {
