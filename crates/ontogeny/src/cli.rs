@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ontogeny_posterior::Restriction;
-use ontogeny_study::{Every, NameGlob};
+use ontogeny_study::{ChangePointsConfig, ChangeTime, Every, NameGlob};
 
 use crate::bench::{self, Workload};
 
@@ -138,6 +138,7 @@ Examples:
   ontogeny stages losses.csv --series 'loss*' --plot losses.html
   ontogeny stages curves.npz --every 100 --every 'test_*=1000' --json
   ontogeny stages runs/grokking-3f9a --series llc.full --series 'fourier.*'
+  ontogeny stages losses.csv --change-points linear --plot losses.html
   ontogeny stages curves.npz --warnings --until 20000";
 
 #[derive(Debug, Args)]
@@ -156,6 +157,13 @@ pub(crate) struct StagesArgs {
     /// Analyse the natural logarithm of the values, which must be positive
     #[arg(long)]
     pub(crate) log_values: bool,
+    /// Find change points instead, by an exact segmentation into pieces of this shape: l1, l2, normal, rank, rbf, linear,
+    /// continuous_linear or autoregressive [default of a bare flag: l2]
+    #[arg(long, value_name = "SHAPE", num_args = 0..=1, default_missing_value = "l2", conflicts_with = "warnings")]
+    pub(crate) change_points: Option<ChangePointsConfig>,
+    /// With --change-points: whether lines run over ln(step + 1), log, or over the step, linear [default: log]
+    #[arg(long, value_name = "AXIS", requires = "change_points")]
+    pub(crate) time: Option<ChangeTime>,
     /// Look for early warnings instead: rising variance and autocorrelation at even intervals, and common fluctuations
     #[arg(long, conflicts_with = "plot")]
     pub(crate) warnings: bool,

@@ -313,3 +313,43 @@ fn warnings_of_slowing_down_and_nothing_after_their_moment() {
     here.call(&["stages", "w.csv", "--warnings"]).expect(0, &[]);
     here.call(&["stages", "w.csv", "--until", "2000"]).expect(2, &["--warnings"]);
 }
+
+#[test]
+fn change_points_are_found_told_and_drawn() {
+    let here = Workplace::new();
+    here.write("a.csv", table(&curves(), ","));
+    let found = json(&here.call(&["stages", "a.csv", "--change-points", "linear", "--json"]));
+    let keys: Vec<&String> = found.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["shape", "time", "criterion", "quantity", "series"]);
+    assert_eq!((found["shape"].as_str(), found["time"].as_str()), (Some("linear"), Some("log")));
+    let own: Vec<&String> = found["series"][0].as_object().unwrap().keys().collect();
+    let expected =
+        ["observable", "unit", "quantity_unit", "n_points", "averaged", "noise", "autocorrelation", "changes", "path"];
+    assert_eq!(own, expected);
+    let change: Vec<&String> = found["series"][0]["changes"][0].as_object().unwrap().keys().collect();
+    assert_eq!(change, ["step", "lower", "upper", "before", "after", "jump", "holds_to"]);
+    let path: Vec<&String> = found["series"][0]["path"][0].as_object().unwrap().keys().collect();
+    assert_eq!(path, ["n_changes", "from", "to"]);
+    // A sigmoid is a steep line between two flat ones.
+    let loss = found["series"][0]["changes"].as_array().unwrap();
+    let steepest = loss.iter().filter_map(|c| c["before"].as_f64()).fold(0.0, f64::min);
+    assert!(steepest < -8.0 && loss.len() >= 2, "{found}");
+    let other_time = json(&here.call(&["stages", "a.csv", "--change-points", "linear", "--time", "linear", "--json"]));
+    assert_eq!(other_time["series"][0]["quantity_unit"], "/step");
+
+    let bare = here.call(&["stages", "a.csv", "--change-points"]);
+    bare.expect(0, &[]);
+    for words in ["shape l2", "mBIC", "mean before", "95 % interval", "holds to", "number of changes at other prices"] {
+        assert!(bare.stdout.contains(words), "{words}: {}", bare.stdout);
+    }
+    here.call(&["stages", "a.csv", "--change-points", "l1", "--plot", "c.html"]).expect(0, &["c.html"]);
+    let page = fs_err::read_to_string(here.path("c.html")).unwrap();
+    assert!(
+        page.contains("<h2>Change points</h2>")
+            && page.contains("class=\"change c1\"")
+            && !page.contains("id=\"life\"")
+    );
+    here.call(&["stages", "a.csv", "--change-points", "mean"]).expect(2, &["no shape is named `mean`", "l2, normal"]);
+    here.call(&["stages", "a.csv", "--time", "log"]).expect(2, &["--change-points"]);
+    here.call(&["stages", "a.csv", "--change-points", "--warnings"]).expect(2, &["cannot be used with"]);
+}

@@ -59,6 +59,7 @@
 //! ```
 
 mod calibration;
+mod change_points;
 mod checkpoint;
 mod clock;
 mod crew;
@@ -90,6 +91,7 @@ mod writer;
 mod zarr;
 
 pub use calibration::{CalibratedSettings, Calibration, CalibrationTrial};
+pub use change_points::{ChangePoint, ChangePoints, PenaltyRange, SeriesChanges};
 pub use checkpoint::{Checkpoint, CheckpointHeader, Written};
 pub use crew::{Claim, Worker};
 pub use events::{Event, Events};
@@ -116,6 +118,10 @@ pub use trajectory::{Form, Plane, Trajectory};
 pub use view::{Problem, View, ViewError};
 pub use writer::{OpenError, RunWriter};
 
-/// Version of everything in a run folder; a newer one is refused, an older one is read. There is no 3, 5, 6 or 7: one flipped
-/// bit would make an older version of it, and go unnoticed.
-pub const FORMAT_VERSION: u32 = 8;
+/// Version of everything in a run folder; a newer one is refused, an older one is read.
+pub const FORMAT_VERSION: u32 = 16;
+
+/// Whether a file of this version was ever written. No two of them are one flipped bit apart, as digits: a flip goes noticed.
+pub(crate) fn is_format_version(version: u64) -> bool {
+    [1, 2, 4, 8, u64::from(FORMAT_VERSION)].contains(&version)
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Calibration, TrainingLog, Trajectory};
+use crate::{Calibration, ChangePoints, TrainingLog, Trajectory};
 
 /// A whole run, as `ontogeny show DIR --json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct RunView {
     /// Paths of the checkpoints, by measurement.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub trajectories: BTreeMap<String, Trajectory>,
+    /// Change points, where the run file asks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_points: Option<ChangePoints>,
     /// The log of the training; `None` of imported checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingLog>,
@@ -415,6 +418,7 @@ mod tests {
                 }],
             }],
             trajectories: BTreeMap::new(),
+            change_points: None,
             calibrations: BTreeMap::new(),
             training: None,
         };

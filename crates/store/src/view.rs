@@ -208,6 +208,7 @@ pub(crate) fn assemble(folder: &RunFolder) -> Result<View, ViewError> {
         stages: analysis.stages,
         intervals: analysis.intervals,
         trajectories: analysis.trajectories,
+        change_points: analysis.change_points,
         calibrations,
         training: folder.training_log()?,
     };

@@ -5,6 +5,7 @@ use std::num::NonZero;
 use ontogeny_stats::Series;
 use ontogeny_store::{Analysis, Coordinate, Observable, RunView, Transition};
 
+use crate::change_points;
 use crate::detect::{self, Sought};
 use crate::sections::StagesConfig;
 use crate::series::MAX_VALUE;
@@ -26,8 +27,8 @@ pub(crate) struct Watched {
     pub(crate) series: Series,
 }
 
-/// Looks for transitions in all losses, accuracies, returns, learning coefficients and progress measures, and for stages in the
-/// series that the run file names (all losses and learning coefficients unless it does). Also returns the series that could
+/// Looks for transitions in all losses, accuracies, returns, learning coefficients and progress measures, and for stages and, where
+/// asked to, change points in the series that the run file names (all losses and learning coefficients unless it does). Also returns the series that could
 /// not be looked at, each with the reason.
 pub(crate) fn analyse(
     view: &RunView,
@@ -50,9 +51,10 @@ pub(crate) fn analyse(
         .collect();
     // What is too short for transitions is too short for stages, and has been named.
     let boundaries = detect::boundaries(&chosen, seed, threads, &|| ());
+    let change_points = stages.change_points.map(|config| change_points::of_sought(&chosen, config, threads).0);
     let stages = detect::agreed(&boundaries);
     let intervals = detect::intervals(&chosen, &stages, seed, threads);
-    (Analysis { transitions: found, stages, intervals, ..Analysis::default() }, left_out)
+    (Analysis { transitions: found, stages, intervals, change_points, ..Analysis::default() }, left_out)
 }
 
 impl Watched {
@@ -200,6 +202,7 @@ mod tests {
             stages: vec![],
             intervals: vec![],
             trajectories: BTreeMap::new(),
+            change_points: None,
             calibrations: BTreeMap::new(),
             training: None,
         };

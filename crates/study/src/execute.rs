@@ -238,6 +238,7 @@ impl Run {
         view.stages.clone_from(&analysis.stages);
         view.intervals.clone_from(&analysis.intervals);
         view.trajectories.clone_from(&analysis.trajectories);
+        view.change_points.clone_from(&analysis.change_points);
         (options.observer)(&Event::Analysed {
             n_transitions: analysis.transitions.len(),
             n_boundaries: analysis.stages.len(),

@@ -10,6 +10,7 @@
 mod analysis;
 mod board;
 mod calibrate;
+mod change_points;
 mod curriculum;
 mod detect;
 mod error;
@@ -38,6 +39,7 @@ mod training_log;
 mod trajectory;
 mod warnings;
 
+pub use change_points::{ChangePointsConfig, ChangeTime, change_points};
 pub use curriculum::StageConfig;
 pub use detect::{Detection, Found, detect};
 pub use error::StudyError;

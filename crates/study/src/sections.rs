@@ -8,6 +8,7 @@ use ontogeny_zoo::{AttackConfig, Layout};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::change_points::ChangePointsConfig;
 use crate::curriculum::StageConfig;
 use crate::llc_config::LlcConfig;
 use crate::response_config::{InfluenceConfig, SusceptibilityConfig};
@@ -106,6 +107,9 @@ pub struct StagesConfig {
     /// unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observables: Option<Vec<String>>,
+    /// Change points of these series, by the name of a shape such as `l2` or `linear`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change_points: Option<ChangePointsConfig>,
 }
 
 /// `[report]`.

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use ontogeny_store::{Boundary, RunView, Transition};
+use ontogeny_store::{Boundary, RunView, SeriesChanges, Transition};
 
 use crate::axis::{self, StepAxis, Tick, ValueAxis};
 use crate::number;
@@ -18,6 +18,7 @@ pub(crate) struct Frame<'a> {
     pub axis: StepAxis,
     pub transitions: &'a [Transition],
     pub boundaries: &'a [Boundary],
+    pub changes: &'a [SeriesChanges],
     /// What goes through the stages: `run`, or `series`.
     pub subject: &'static str,
 }
@@ -26,7 +27,8 @@ impl<'a> Frame<'a> {
     /// The frame of a run; `None` without checkpoints.
     pub(crate) fn of(view: &'a RunView) -> Option<Self> {
         let axis = StepAxis::of(view.checkpoints.iter().map(|step| *step as f64))?;
-        Some(Self { axis, transitions: &view.transitions, boundaries: &view.stages, subject: "run" })
+        let changes = view.change_points.as_ref().map_or(&[][..], |found| &found.series);
+        Some(Self { axis, transitions: &view.transitions, boundaries: &view.stages, changes, subject: "run" })
     }
 
     /// Ends of all stages in percent of the width; without boundaries the whole run is one stage.
@@ -79,6 +81,31 @@ impl<'a> Frame<'a> {
                 "<svg x=\"{at}%\" y=\"0\"><path class=\"mark {class}\" d=\"M-5-9h10l-5 8z\"><title>{}</title></path></svg>",
                 escape(&transition_words(transition))
             );
+        }
+        svg
+    }
+
+    /// At the bottom of the frame a stroke for each change point of one of these series, on a bar over its interval.
+    pub(crate) fn change_marks(&self, series: &[(String, String)]) -> String {
+        let mut svg = String::new();
+        for own in self.changes {
+            let Some((_, class)) = series.iter().find(|(address, _)| *address == own.observable) else { continue };
+            for change in &own.changes {
+                let [at, lower, upper] =
+                    [change.step, change.lower, change.upper].map(|x| round(self.axis.position(x)));
+                let words = format!(
+                    "change of {} at step {} [{}, {}]",
+                    own.observable,
+                    number::step(change.step),
+                    number::step(change.lower),
+                    number::step(change.upper)
+                );
+                let _ = write!(
+                    svg,
+                    "<line class=\"change-interval {class}\" x1=\"{lower}%\" x2=\"{upper}%\" y1=\"100%\" y2=\"100%\"/><svg x=\"{at}%\" y=\"100%\"><path class=\"change {class}\" d=\"M0-1v-22\"><title>{}</title></path></svg>",
+                    escape(&words)
+                );
+            }
         }
         svg
     }

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use ontogeny_store::{Boundary, Stage, Transition};
+use ontogeny_store::{Boundary, ChangePoints, Stage, Transition};
 
 use crate::axis::StepAxis;
+use crate::changes;
 use crate::chart::Frame;
 use crate::csv;
 use crate::figure;
@@ -16,7 +17,7 @@ use crate::table;
 use crate::text::{counted, escape};
 
 /// Series with the transitions and stages found in them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Curves {
     /// Where they are from, such as the name of a file.
     pub title: String,
@@ -28,6 +29,8 @@ pub struct Curves {
     pub stages: Vec<Boundary>,
     /// The stages between them.
     pub intervals: Vec<Stage>,
+    /// Change points, where they were looked for in place of transitions and stages.
+    pub change_points: Option<ChangePoints>,
 }
 
 /// One series.
@@ -62,18 +65,20 @@ pub fn curves_page(curves: &Curves) -> String {
     steps.dedup();
     let mut html = page::head(&curves.title, &summary(curves, frame.as_ref()), frame.as_ref(), &steps);
     if let Some(frame) = frame {
-        html.push_str(&strip::strip(&frame));
+        if curves.change_points.is_none() {
+            html.push_str(&strip::strip(&frame));
+        }
         let _ = write!(html, "<p class=\"note\">{}</p><section>", how_to_read(curves));
         for panel in &panels {
             html.push_str(&figure::lines(panel, &frame));
         }
         html.push_str("</section>");
-        html.push_str(&table::transitions(
-            &curves.transitions,
-            &curves.stages,
-            &curves.intervals,
-            "No transition was found.",
-        ));
+        html.push_str(&match &curves.change_points {
+            Some(found) => changes::section(found),
+            None => {
+                table::transitions(&curves.transitions, &curves.stages, &curves.intervals, "No transition was found.")
+            }
+        });
     }
     html.push_str(&page::foot());
     html
@@ -97,7 +102,9 @@ const FIGURE: usize = 200;
 pub fn curves_svg(curves: &Curves) -> String {
     let mut drawings = Vec::new();
     if let Some(frame) = frame(curves) {
-        drawings.push((curves.title.clone(), strip::height(&frame), strip::svg(&frame)));
+        if curves.change_points.is_none() {
+            drawings.push((curves.title.clone(), strip::height(&frame), strip::svg(&frame)));
+        }
         for panel in panels(curves) {
             let scale = figure::scales(&panel)[0];
             drawings.push((csv::column(&panel.title, &panel.unit), FIGURE, figure::svg(&panel, &frame, scale)));
@@ -150,13 +157,19 @@ const PALETTE: &str = include_str!("palette.css");
 
 fn frame(curves: &Curves) -> Option<Frame<'_>> {
     let axis = StepAxis::of(curves.curves.iter().flat_map(|c| c.steps.iter().copied()))?;
-    Some(Frame { axis, transitions: &curves.transitions, boundaries: &curves.stages, subject: "series" })
+    let changes = curves.change_points.as_ref().map_or(&[][..], |found| &found.series);
+    Some(Frame { axis, transitions: &curves.transitions, boundaries: &curves.stages, changes, subject: "series" })
 }
 
 fn summary(curves: &Curves, frame: Option<&Frame<'_>>) -> String {
     let Some(frame) = frame else {
         return "There is no series.".to_owned();
     };
+    if let Some(found) = &curves.change_points {
+        let n_changes = found.series.iter().map(|s| s.changes.len()).sum();
+        let series = counted(curves.curves.len(), "curve");
+        return format!("{series} over {}: {}.", frame.span(), counted(n_changes, "change point"));
+    }
     let n_with = curves.curves.iter().filter(|c| curves.transitions.iter().any(|t| t.observable == c.name)).count();
     let found = match (curves.transitions.len(), curves.curves.len()) {
         (0, _) => "no transition was found".to_owned(),
@@ -185,6 +198,9 @@ fn how_to_read(curves: &Curves) -> String {
         sentences.push(
             "Triangles mark the transitions of the series shown; the bars above are the 95 % intervals of their steps.",
         );
+    }
+    if curves.change_points.is_some() {
+        sentences.push(changes::HOW_TO_READ);
     }
     if curves.curves.iter().any(|c| c.steps.len() > MOST_POINTS) {
         sentences
@@ -262,7 +278,7 @@ mod tests {
             curves: vec![curve],
             transitions: vec![Transition { observable: name.to_owned(), step, lower, upper, ..transition }],
             stages: vec![Boundary { step, lower, upper, observables: vec![name.to_owned()] }],
-            intervals: vec![],
+            ..Curves::default()
         }
     }
 
@@ -299,8 +315,7 @@ mod tests {
         assert_eq!(html.matches("<figure").count(), 2);
         assert!(!html.contains("dimensionless") && html.contains("1 transition; one boundary"), "{html}");
         assert!(html.ends_with("</html>\n"));
-        let empty =
-            Curves { title: "none".to_owned(), curves: vec![], transitions: vec![], stages: vec![], intervals: vec![] };
+        let empty = Curves { title: "none".to_owned(), ..Curves::default() };
         assert!(curves_page(&empty).contains("There is no series."));
         assert!(curves_svg(&empty).contains("</svg>"));
     }

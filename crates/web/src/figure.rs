@@ -237,6 +237,7 @@ pub(crate) fn svg(panel: &Panel, frame: &Frame<'_>, scale: Scale) -> String {
     svg.push_str("</svg>");
     let addresses: Vec<(String, String)> =
         panel.series.iter().enumerate().map(|(index, s)| (s.address.clone(), chart::series_class(index))).collect();
+    svg.push_str(&frame.change_marks(&addresses));
     svg.push_str(&frame.transition_marks(&addresses));
     svg.push_str(Frame::cursor());
     svg.push_str("</svg>");

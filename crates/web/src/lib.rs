@@ -13,6 +13,7 @@
 
 mod axis;
 mod calibration;
+mod changes;
 mod chart;
 mod csv;
 mod curves;

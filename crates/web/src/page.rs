@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use ontogeny_store::{Calibration, RunView};
 
 use crate::calibration;
+use crate::changes;
 use crate::chart::Frame;
 use crate::figure;
 use crate::heatmap;
@@ -55,6 +56,7 @@ pub fn report(view: &RunView) -> String {
         html.push_str(&influence::section(view));
         html.push_str(&trajectory::section(view, &frame));
         html.push_str(&table::transitions(&view.transitions, &view.stages, &view.intervals, NOT_RECORDED));
+        html.push_str(&view.change_points.as_ref().map(changes::section).unwrap_or_default());
         html.push_str(&table::estimates(view));
         html.push_str(&calibration::section(view));
     }
@@ -123,6 +125,9 @@ fn how_to_read(view: &RunView) -> String {
                 .to_owned(),
         );
     }
+    if view.change_points.is_some() {
+        sentences.push(changes::HOW_TO_READ.to_owned());
+    }
     let steps = view.checkpoints.iter().max().copied().unwrap_or(0);
     format!(
         "<p class=\"note\">{} The values beside the names are those at the cursor, at first step {}.</p>",
@@ -148,6 +153,14 @@ mod tests {
         view.transitions[0].observable = hostile.to_owned();
         view.transitions[0].label = Some(hostile.to_owned());
         view.stages[0].observables = vec![hostile.to_owned()];
+        let changes = view.change_points.as_mut().unwrap();
+        for text in [&mut changes.shape, &mut changes.time, &mut changes.criterion, &mut changes.quantity] {
+            *text = hostile.to_owned();
+        }
+        for series in &mut changes.series {
+            (series.unit, series.quantity_unit) = (hostile.to_owned(), hostile.to_owned());
+            series.observable = hostile.to_owned();
+        }
         let mut loss = view.observables["loss"].clone();
         loss.unit = hostile.to_owned();
         loss.description = hostile.to_owned();

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use ontogeny_store::{
-    Boundary, CalibratedSettings, Calibration, CalibrationTrial, Change, Coordinate, Detail, Form, Nested, Observable,
-    Plane, RunInfo, RunView, Stage, Status, Trajectory, Transition,
+    Boundary, CalibratedSettings, Calibration, CalibrationTrial, Change, ChangePoint, ChangePoints, Coordinate, Detail,
+    Form, Nested, Observable, PenaltyRange, Plane, RunInfo, RunView, SeriesChanges, Stage, Status, Trajectory,
+    Transition,
 };
 
 /// A run of 3,000 steps with `n_checkpoints` checkpoints, of which the first `n_refused` have no learning coefficient.
@@ -123,6 +124,7 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
         stages: if n_checkpoints < 8 { Vec::new() } else { boundaries() },
         intervals: if n_checkpoints < 8 { Vec::new() } else { intervals() },
         trajectories,
+        change_points: (n_checkpoints >= 8).then(change_points),
         checkpoints,
         observables,
         calibrations: BTreeMap::from([("llc".to_owned(), calibration())]),
@@ -390,6 +392,42 @@ fn trajectory(checkpoints: &[u64]) -> BTreeMap<String, Trajectory> {
         }],
     };
     BTreeMap::from([("path".to_owned(), trajectory)])
+}
+
+/// Changes of line in the losses, none in the coefficient.
+fn change_points() -> ChangePoints {
+    let change = |step: f64, before: f64, after: f64, jump: f64, holds_to: f64| ChangePoint {
+        step,
+        lower: 0.9 * step,
+        upper: 1.05 * step,
+        before: Some(before),
+        after: Some(after),
+        jump,
+        holds_to,
+    };
+    let range = |n_changes: usize, from: f64, to: f64| PenaltyRange { n_changes, from, to };
+    let series = |observable: &str, unit: &str, changes: Vec<ChangePoint>, path: Vec<PenaltyRange>| SeriesChanges {
+        observable: observable.to_owned(),
+        unit: unit.to_owned(),
+        quantity_unit: format!("{}/decade", if unit == "1" { "" } else { unit }),
+        n_points: 24,
+        averaged: 1,
+        noise: 0.02,
+        autocorrelation: 0.3,
+        changes,
+        path,
+    };
+    let test = vec![change(75.0, 0.4, 1.9, 0.2, 1.7), change(1900.0, 1.9, -0.6, -6.1, 10.0)];
+    ChangePoints {
+        shape: "linear".to_owned(),
+        time: "log".to_owned(),
+        criterion: "BIC".to_owned(),
+        quantity: "slope".to_owned(),
+        series: vec![
+            series("llc.full", "1", vec![], vec![range(1, 0.5, 0.6), range(0, 0.6, 10.0)]),
+            series("loss.test", "nats", test, vec![range(3, 0.5, 0.8), range(2, 0.8, 1.7), range(1, 1.7, 10.0)]),
+        ],
+    }
 }
 
 /// The stages between [`boundaries`].

@@ -2,6 +2,7 @@
 
 mod bench;
 mod calibrate;
+mod change_points;
 mod doctor;
 mod inspect;
 mod new;

@@ -3,6 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 use ontogeny_store::{Detail, Observable, RunFolder, RunView, Status, refused_parts};
 
+use super::change_points::print_change_points;
 use super::run::print_transitions;
 use super::stages::print_intervals;
 use super::{CommandError, place, sweep};
@@ -51,6 +52,10 @@ fn print_view(view: &RunView) {
         }
         print("");
         print_intervals(&view.intervals);
+    }
+    if let Some(found) = &view.change_points {
+        print("");
+        print_change_points(found);
     }
 }
 

@@ -6,11 +6,14 @@ use std::thread;
 
 use comfy_table::{CellAlignment, Table, presets};
 use ontogeny_store::{Boundary, Stage, Transition};
-use ontogeny_study::{Detection, SeriesFile, SeriesSettings, detect, read_series, warnings};
+use ontogeny_study::{
+    ChangePointsConfig, Detection, SeriesFile, SeriesSettings, change_points, detect, read_series, warnings,
+};
 use ontogeny_web::{Curve, Curves};
 use serde::Serialize;
 
 use super::CommandError;
+use super::change_points::print_change_points;
 use super::warnings::print_warnings;
 use crate::cli::{StagesArgs, exit};
 use crate::progress::Counter;
@@ -37,6 +40,10 @@ pub(crate) fn stages(args: &StagesArgs) -> Result<u8, CommandError> {
         return Err(CommandError::Arguments(message));
     }
     let threads = args.threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN));
+    if let Some(config) = args.change_points {
+        let config = ChangePointsConfig { time: args.time.unwrap_or_default(), ..config };
+        return only_change_points(args, &file, config, threads, plot);
+    }
     if args.warnings {
         let found = warnings(&file.series, args.until, args.seed.unwrap_or(file.seed), threads);
         if args.json {
@@ -50,7 +57,13 @@ pub(crate) fn stages(args: &StagesArgs) -> Result<u8, CommandError> {
     let found = detect(&file.series, args.seed.unwrap_or(file.seed), threads, &|done, all| counter.on(done, all));
     counter.finish();
     if let Some((path, picture)) = plot {
-        ontogeny_store::write_file(path, picture.draw(&file, &found).as_bytes())?;
+        let curves = Curves {
+            transitions: found.transitions.clone(),
+            stages: found.stages.clone(),
+            intervals: found.intervals.clone(),
+            ..curves(&file)
+        };
+        ontogeny_store::write_file(path, picture.draw(&curves).as_bytes())?;
         say(&format!("  plot     {}", path.display()));
     }
     if args.json {
@@ -59,6 +72,42 @@ pub(crate) fn stages(args: &StagesArgs) -> Result<u8, CommandError> {
         print_found(&file, &found);
     }
     Ok(exit::DONE)
+}
+
+fn only_change_points(
+    args: &StagesArgs,
+    file: &SeriesFile,
+    config: ChangePointsConfig,
+    threads: NonZero<usize>,
+    plot: Option<(&Path, Picture)>,
+) -> Result<u8, CommandError> {
+    let (found, left_out) = change_points(&file.series, config, threads);
+    for why in &left_out {
+        say(&format!("note: not looked at: {why}"));
+    }
+    if let Some((path, picture)) = plot {
+        let curves = Curves { change_points: Some(found.clone()), ..curves(file) };
+        ontogeny_store::write_file(path, picture.draw(&curves).as_bytes())?;
+        say(&format!("  plot     {}", path.display()));
+    }
+    if args.json {
+        print(&serde_json::to_string(&found)?);
+    } else {
+        print_change_points(&found);
+    }
+    Ok(exit::DONE)
+}
+
+/// The series as they are drawn, with nothing found in them.
+fn curves(file: &SeriesFile) -> Curves {
+    let curve = |s: &ontogeny_study::NamedSeries| Curve {
+        name: s.name.clone(),
+        unit: s.unit.clone(),
+        steps: s.series.steps().to_vec(),
+        values: s.series.values().to_vec(),
+        standard_errors: s.series.errors().map(<[f64]>::to_vec),
+    };
+    Curves { title: file.title.clone(), curves: file.series.iter().map(curve).collect(), ..Curves::default() }
 }
 
 /// What `--plot` writes.
@@ -78,24 +127,10 @@ impl Picture {
         }
     }
 
-    fn draw(self, file: &SeriesFile, found: &Detection) -> String {
-        let curve = |s: &ontogeny_study::NamedSeries| Curve {
-            name: s.name.clone(),
-            unit: s.unit.clone(),
-            steps: s.series.steps().to_vec(),
-            values: s.series.values().to_vec(),
-            standard_errors: s.series.errors().map(<[f64]>::to_vec),
-        };
-        let curves = Curves {
-            title: file.title.clone(),
-            curves: file.series.iter().map(curve).collect(),
-            transitions: found.transitions.clone(),
-            stages: found.stages.clone(),
-            intervals: found.intervals.clone(),
-        };
+    fn draw(self, curves: &Curves) -> String {
         match self {
-            Self::Page => ontogeny_web::curves_page(&curves),
-            Self::Svg => ontogeny_web::curves_svg(&curves),
+            Self::Page => ontogeny_web::curves_page(curves),
+            Self::Svg => ontogeny_web::curves_svg(curves),
         }
     }
 }
@@ -202,10 +237,10 @@ const ALIGNMENTS: [CellAlignment; 7] = [
 ];
 
 /// A step, with decimals where it is small: epochs may be fractions.
-fn step(step: f64) -> String {
+pub(super) fn step(step: f64) -> String {
     if step >= 100.0 || step.fract() == 0.0 { grouped(step) } else { number(step) }
 }
 
-fn interval(lower: f64, upper: f64) -> String {
+pub(super) fn interval(lower: f64, upper: f64) -> String {
     format!("[{}, {}]", step(lower), step(upper))
 }
