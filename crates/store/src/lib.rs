@@ -74,6 +74,7 @@ mod measures;
 mod name;
 #[cfg(feature = "s3")]
 mod objects;
+mod parts;
 mod place;
 mod record;
 mod record_files;
@@ -87,6 +88,7 @@ mod tensor_file;
 mod training_log;
 mod trajectory;
 mod view;
+mod warnings;
 mod writer;
 mod zarr;
 
@@ -100,6 +102,7 @@ pub use imported::{Imported, ImportedError, hash_file};
 pub use local::write_file;
 pub use manifest::{Manifest, ManifestError};
 pub use measures::{Analysis, MeasurePlan, WorkItem};
+pub use parts::{Part, PartFit, PartSigmoid, SumOfParts};
 pub use place::Place;
 pub use record::{InvalidRecord, KeyParts, NumberType, Outcome, Record, RecordArray, RecordKey, index_labels};
 pub use record_files::{Lookup, MissingReason, RecordError};
@@ -116,6 +119,7 @@ pub use tensor_file::CheckpointError;
 pub use training_log::{TRAINING_LOG, TrainingLog, TrainingRow};
 pub use trajectory::{Form, Plane, Trajectory};
 pub use view::{Problem, View, ViewError};
+pub use warnings::{Group, Indicators, SeriesWarning, Together, Warnings, Window};
 pub use writer::{OpenError, RunWriter};
 
 /// Version of everything in a run folder; a newer one is refused, an older one is read.

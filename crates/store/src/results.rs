@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Calibration, ChangePoints, TrainingLog, Trajectory};
+use crate::{Calibration, ChangePoints, SumOfParts, TrainingLog, Trajectory, Warnings};
 
 /// A whole run, as `ontogeny show DIR --json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,12 @@ pub struct RunView {
     /// Change points, where the run file asks for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change_points: Option<ChangePoints>,
+    /// Early warnings, where the run file asks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warnings: Option<Warnings>,
+    /// Measurements of components as sums of their parts, by measurement, where the run file asks for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, SumOfParts>,
     /// The log of the training; `None` of imported checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingLog>,
@@ -419,6 +425,8 @@ mod tests {
             }],
             trajectories: BTreeMap::new(),
             change_points: None,
+            warnings: None,
+            parts: BTreeMap::new(),
             calibrations: BTreeMap::new(),
             training: None,
         };

@@ -209,6 +209,8 @@ pub(crate) fn assemble(folder: &RunFolder) -> Result<View, ViewError> {
         intervals: analysis.intervals,
         trajectories: analysis.trajectories,
         change_points: analysis.change_points,
+        warnings: analysis.warnings,
+        parts: analysis.parts,
         calibrations,
         training: folder.training_log()?,
     };

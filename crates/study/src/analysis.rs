@@ -8,7 +8,8 @@ use ontogeny_store::{Analysis, Coordinate, Observable, RunView, Transition};
 use crate::change_points;
 use crate::detect::{self, Sought};
 use crate::sections::StagesConfig;
-use crate::series::MAX_VALUE;
+use crate::series::{MAX_VALUE, NamedSeries};
+use crate::warnings::warnings;
 
 /// Counts and norms follow the other series, and overlapping sets of pairs would say everything three times.
 const REPEATS: [&str; 5] =
@@ -20,15 +21,19 @@ const MAX_SUBTASKS: usize = 32;
 /// A series of a run by its address.
 pub(crate) struct Watched {
     pub(crate) address: String,
-    kind: String,
+    /// Name of the measurement.
+    pub(crate) measure: String,
+    /// Label of the component in it; empty where there is one alone.
+    pub(crate) label: String,
+    pub(crate) kind: String,
     pub(crate) unit: String,
     /// Whether it is looked at when nobody names it.
     pub(crate) by_default: bool,
     pub(crate) series: Series,
 }
 
-/// Looks for transitions in all losses, accuracies, returns, learning coefficients and progress measures, and for stages and, where
-/// asked to, change points in the series that the run file names (all losses and learning coefficients unless it does). Also returns the series that could
+/// Looks for transitions and, where asked to, early warnings in all losses, accuracies, returns, learning coefficients and progress
+/// measures, and for stages and, where asked to, change points in the series that the run file names (all losses and learning coefficients unless it does). Also returns the series that could
 /// not be looked at, each with the reason.
 pub(crate) fn analyse(
     view: &RunView,
@@ -52,9 +57,18 @@ pub(crate) fn analyse(
     // What is too short for transitions is too short for stages, and has been named.
     let boundaries = detect::boundaries(&chosen, seed, threads, &|| ());
     let change_points = stages.change_points.map(|config| change_points::of_sought(&chosen, config, threads).0);
+    let early = stages.warnings.map(|config| {
+        let named =
+            |w: &Watched| NamedSeries { name: w.address.clone(), unit: w.unit.clone(), series: w.series.clone() };
+        let watched: Vec<NamedSeries> = all.iter().filter(|watched| watched.by_default).map(named).collect();
+        warnings(&watched, config.until, seed, threads)
+    });
     let stages = detect::agreed(&boundaries);
     let intervals = detect::intervals(&chosen, &stages, seed, threads);
-    (Analysis { transitions: found, stages, intervals, change_points, ..Analysis::default() }, left_out)
+    (
+        Analysis { transitions: found, stages, intervals, change_points, warnings: early, ..Analysis::default() },
+        left_out,
+    )
 }
 
 impl Watched {
@@ -109,7 +123,8 @@ pub(crate) fn all_series(view: &RunView) -> Vec<Watched> {
             if let Some(series) = series(view, observable, at) {
                 let is_loss = measure.kind == "fourier" && component.contains("loss");
                 let unit = if is_loss { "nats".to_owned() } else { observable.unit.clone() };
-                all.push(Watched { address, kind: measure.kind.clone(), unit, by_default, series });
+                let (name, label, kind) = (measure.name.clone(), component.clone(), measure.kind.clone());
+                all.push(Watched { address, measure: name, label, kind, unit, by_default, series });
             }
         }
     }
@@ -203,6 +218,8 @@ mod tests {
             intervals: vec![],
             trajectories: BTreeMap::new(),
             change_points: None,
+            warnings: None,
+            parts: BTreeMap::new(),
             calibrations: BTreeMap::new(),
             training: None,
         };

@@ -354,9 +354,22 @@ impl<'a> Instruments<'a> {
     /// Whether `[stages]` names series that will exist.
     ///
     /// # Errors
-    /// The first address that nothing measures, with those that are.
+    /// The first address that nothing measures, with those that are; or parts of what has none.
     pub(crate) fn check_stages(&mut self) -> Result<(), StudyError> {
         let run = self.run;
+        if let Some(parts) = &run.file.stages.parts {
+            let has_parts = |name: &&String| {
+                let measure = run.file.measures.iter().find(|measure| measure.name == **name);
+                measure.is_some_and(|m| m.observable.kind().starts_with("subtask_"))
+            };
+            if let Some(other) = parts.0.iter().find(|name| !has_parts(name)) {
+                let message = format!(
+                    "`stages.parts` names `{other}`; expected a measurement of the file with observable = \"subtask_loss\" or \
+                     \"subtask_accuracy\""
+                );
+                return Err(StudyError::Stages(message));
+            }
+        }
         let Some(wanted) = &run.file.stages.observables else { return Ok(()) };
         let mut measures = Vec::new();
         for measure in &run.file.measures {

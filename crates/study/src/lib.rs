@@ -24,6 +24,7 @@ mod kept_losses;
 mod llc_config;
 mod measure;
 mod opened;
+mod parts;
 mod prepare;
 mod response_config;
 mod responses;
@@ -47,16 +48,18 @@ pub use event::{Event, Refusal, Summary};
 pub use execute::Options;
 pub use llc_config::LlcConfig;
 pub use opened::OpenedRun;
+pub use parts::sum_of_parts;
 pub use prepare::{Run, WorkSummary};
 pub use response_config::{InfluenceConfig, SusceptibilityConfig};
 pub use run_file::{RunFile, Source};
 pub use sections::{ImportConfig, MeasureConfig, ObservableConfig, ReportConfig, StagesConfig, StepRule};
 pub use series::{
-    Every, MIN_FILE_POINTS, NameGlob, NamedSeries, SeriesFile, SeriesFileError, SeriesSettings, read_series,
+    Every, MIN_FILE_POINTS, NameGlob, NameGlobError, NamedSeries, SeriesFile, SeriesFileError, SeriesSettings,
+    read_series,
 };
 pub use start::{PruneConfig, StartConfig};
 pub use start_heads::HeadStart;
 pub use sweep::{Member, Sweep};
 pub use toml_source::{Overrides, RunFileError, Scale, nearest};
 pub use trajectory::{TrajectoryConfig, TrajectoryOf};
-pub use warnings::{Group, SeriesWarning, Together, Warnings, Window, warnings};
+pub use warnings::{WarningsConfig, warnings};

@@ -14,6 +14,7 @@ use crate::llc_config::LlcConfig;
 use crate::response_config::{InfluenceConfig, SusceptibilityConfig};
 use crate::toml_source::{RunFileError, Section};
 use crate::trajectory::TrajectoryConfig;
+use crate::warnings::{self, WarningsConfig};
 
 /// `[import]`: checkpoints made elsewhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,6 +111,12 @@ pub struct StagesConfig {
     /// Change points of these series, by the name of a shape such as `l2` or `linear`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change_points: Option<ChangePointsConfig>,
+    /// Early warnings in all watched series that have checkpoints at even intervals; none unless given.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "warnings::read_config")]
+    pub warnings: Option<WarningsConfig>,
+    /// Measurements whose components are summed up to a mean curve, such as `subtask_loss`; none unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Parts>,
 }
 
 /// `[report]`.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ontogeny_store::{Boundary, ChangePoints, Stage, Transition};
+use ontogeny_store::{Boundary, ChangePoints, Stage, SumOfParts, Transition, Warnings};
 
 use crate::axis::StepAxis;
 use crate::changes;
@@ -12,9 +12,11 @@ use crate::figure;
 use crate::number;
 use crate::page;
 use crate::panel::{Form, Panel, Point, Series};
+use crate::parts;
 use crate::strip;
 use crate::table;
 use crate::text::{counted, escape};
+use crate::warnings;
 
 /// Series with the transitions and stages found in them.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -31,6 +33,17 @@ pub struct Curves {
     pub intervals: Vec<Stage>,
     /// Change points, where they were looked for in place of transitions and stages.
     pub change_points: Option<ChangePoints>,
+    /// Early warnings, where they were looked for instead.
+    pub warnings: Option<Warnings>,
+    /// One of the curves as a sum of the others, where that was asked for instead.
+    pub parts: Option<SumOfParts>,
+}
+
+impl Curves {
+    /// Whether something else was looked for than transitions and stages.
+    fn is_of_something_else(&self) -> bool {
+        self.change_points.is_some() || self.warnings.is_some() || self.parts.is_some()
+    }
 }
 
 /// One series.
@@ -65,7 +78,7 @@ pub fn curves_page(curves: &Curves) -> String {
     steps.dedup();
     let mut html = page::head(&curves.title, &summary(curves, frame.as_ref()), frame.as_ref(), &steps);
     if let Some(frame) = frame {
-        if curves.change_points.is_none() {
+        if !curves.is_of_something_else() {
             html.push_str(&strip::strip(&frame));
         }
         let _ = write!(html, "<p class=\"note\">{}</p><section>", how_to_read(curves));
@@ -73,12 +86,16 @@ pub fn curves_page(curves: &Curves) -> String {
             html.push_str(&figure::lines(panel, &frame));
         }
         html.push_str("</section>");
-        html.push_str(&match &curves.change_points {
-            Some(found) => changes::section(found),
-            None => {
-                table::transitions(&curves.transitions, &curves.stages, &curves.intervals, "No transition was found.")
-            }
-        });
+        if let Some(found) = &curves.change_points {
+            html.push_str(&changes::section(found));
+        } else if let Some(found) = &curves.warnings {
+            html.push_str(&warnings::section(found, &frame));
+        } else if let Some(found) = &curves.parts {
+            html.push_str(&parts::section(&curves.title, found, &frame));
+        } else {
+            let (transitions, stages, intervals) = (&curves.transitions, &curves.stages, &curves.intervals);
+            html.push_str(&table::transitions(transitions, stages, intervals, "No transition was found."));
+        }
     }
     html.push_str(&page::foot());
     html
@@ -102,10 +119,15 @@ const FIGURE: usize = 200;
 pub fn curves_svg(curves: &Curves) -> String {
     let mut drawings = Vec::new();
     if let Some(frame) = frame(curves) {
-        if curves.change_points.is_none() {
+        if !curves.is_of_something_else() {
             drawings.push((curves.title.clone(), strip::height(&frame), strip::svg(&frame)));
         }
-        for panel in panels(curves) {
+        if let Some(found) = &curves.parts {
+            let panel = parts::panel("", found);
+            drawings.push((csv::column(&panel.title, &panel.unit), FIGURE, parts::drawing(&panel, found, &frame)));
+        }
+        let indicators = curves.warnings.as_ref().map(warnings::panels).unwrap_or_default();
+        for panel in panels(curves).into_iter().chain(indicators) {
             let scale = figure::scales(&panel)[0];
             drawings.push((csv::column(&panel.title, &panel.unit), FIGURE, figure::svg(&panel, &frame, scale)));
         }
@@ -169,6 +191,19 @@ fn summary(curves: &Curves, frame: Option<&Frame<'_>>) -> String {
         let n_changes = found.series.iter().map(|s| s.changes.len()).sum();
         let series = counted(curves.curves.len(), "curve");
         return format!("{series} over {}: {}.", frame.span(), counted(n_changes, "change point"));
+    }
+    if let Some(found) = &curves.parts {
+        return parts::summary(found, &frame.span());
+    }
+    if let Some(found) = &curves.warnings {
+        let is_clear = |own: &&ontogeny_store::SeriesWarning| own.variance_p.min(own.autocorrelation_p) <= 0.05;
+        let n_clear = found.series.iter().filter(is_clear).count();
+        let series = counted(curves.curves.len(), "curve");
+        return format!(
+            "{series} over {}: early warnings (p ≤ 0.05) in {n_clear} of {}.",
+            frame.span(),
+            found.series.len()
+        );
     }
     let n_with = curves.curves.iter().filter(|c| curves.transitions.iter().any(|t| t.observable == c.name)).count();
     let found = match (curves.transitions.len(), curves.curves.len()) {

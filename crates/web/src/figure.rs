@@ -112,7 +112,7 @@ pub(crate) fn foot(panel: &Panel) -> String {
 }
 
 /// Names and colours of the series, with their values at the cursor: at first the last checkpoint.
-fn key(panel: &Panel) -> String {
+pub(crate) fn key(panel: &Panel) -> String {
     let (_, columns) = data(panel);
     let last_step = panel.steps().last().copied().unwrap_or(0.0);
     let mut html = format!(

@@ -23,6 +23,7 @@ mod influence;
 mod number;
 mod page;
 mod panel;
+mod parts;
 mod response;
 mod strip;
 mod summary;
@@ -30,6 +31,7 @@ mod table;
 mod text;
 mod training;
 mod trajectory;
+mod warnings;
 
 #[cfg(test)]
 mod sample;

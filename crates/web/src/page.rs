@@ -12,12 +12,14 @@ use crate::heatmap;
 use crate::influence;
 use crate::number;
 use crate::panel::{self, Form};
+use crate::parts;
 use crate::response;
 use crate::strip;
 use crate::summary;
 use crate::table;
 use crate::text::escape;
 use crate::trajectory;
+use crate::warnings;
 
 const STYLE: &str = concat!(include_str!("palette.css"), include_str!("figure.css"), include_str!("style.css"));
 const SCRIPT: &str = include_str!("script.js");
@@ -54,9 +56,11 @@ pub fn report(view: &RunView) -> String {
             html.push_str("</section>");
         }
         html.push_str(&influence::section(view));
+        html.push_str(&parts::sections(view, &frame));
         html.push_str(&trajectory::section(view, &frame));
         html.push_str(&table::transitions(&view.transitions, &view.stages, &view.intervals, NOT_RECORDED));
         html.push_str(&view.change_points.as_ref().map(changes::section).unwrap_or_default());
+        html.push_str(&view.warnings.as_ref().map(|found| warnings::section(found, &frame)).unwrap_or_default());
         html.push_str(&table::estimates(view));
         html.push_str(&calibration::section(view));
     }
@@ -153,6 +157,19 @@ mod tests {
         view.transitions[0].observable = hostile.to_owned();
         view.transitions[0].label = Some(hostile.to_owned());
         view.stages[0].observables = vec![hostile.to_owned()];
+        let mut parts = view.parts["subtask_loss"].clone();
+        (parts.mean, parts.unit) = (Some(hostile.to_owned()), hostile.to_owned());
+        parts.components.iter_mut().for_each(|part| part.name = hostile.to_owned());
+        parts.sigmoids[0].components = vec![hostile.to_owned()];
+        view.parts.insert(hostile.to_owned(), parts);
+        let warnings = view.warnings.as_mut().unwrap();
+        warnings.left_out = vec![hostile.to_owned()];
+        for series in &mut warnings.series {
+            (series.name, series.unit) = (hostile.to_owned(), hostile.to_owned());
+        }
+        let together = warnings.together.as_mut().unwrap();
+        together.units = vec![hostile.to_owned(); 2];
+        together.group.as_mut().unwrap().units = vec![hostile.to_owned()];
         let changes = view.change_points.as_mut().unwrap();
         for text in [&mut changes.shape, &mut changes.time, &mut changes.criterion, &mut changes.quantity] {
             *text = hostile.to_owned();
@@ -206,7 +223,7 @@ mod tests {
             }
             assert_eq!(html.matches("<figure").count(), html.matches("</figure>").count());
             assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
-            let n_figures = [0, 13, 17][usize::from(n > 0) + usize::from(n >= 8)];
+            let n_figures = [0, 13, 24][usize::from(n > 0) + usize::from(n >= 8)];
             assert_eq!(html.matches("<figure").count(), n_figures, "{n} checkpoints");
         }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ontogeny_store::{
     Boundary, CalibratedSettings, Calibration, CalibrationTrial, Change, ChangePoint, ChangePoints, Coordinate, Detail,
-    Form, Nested, Observable, PenaltyRange, Plane, RunInfo, RunView, SeriesChanges, Stage, Status, Trajectory,
-    Transition,
+    Form, Group, Indicators, Nested, Observable, Part, PartFit, PartSigmoid, PenaltyRange, Plane, RunInfo, RunView,
+    SeriesChanges, SeriesWarning, Stage, Status, SumOfParts, Together, Trajectory, Transition, Warnings, Window,
 };
 
 /// A run of 3,000 steps with `n_checkpoints` checkpoints, of which the first `n_refused` have no learning coefficient.
@@ -104,7 +104,6 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
     let answers = susceptibility(&["full", "l0h0", "unembed"], &["test", "all"], &checkpoints, grokked);
     observables.insert("answers".to_owned(), answers);
     observables.insert("pairs".to_owned(), influence(n_refused, &checkpoints));
-    let trajectories = trajectory(&checkpoints);
     RunView {
         run: RunInfo {
             title: "Demonstration with invented numbers: grokking modular addition".to_owned(),
@@ -123,8 +122,10 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
         transitions: if n_checkpoints < 8 { Vec::new() } else { transitions() },
         stages: if n_checkpoints < 8 { Vec::new() } else { boundaries() },
         intervals: if n_checkpoints < 8 { Vec::new() } else { intervals() },
-        trajectories,
+        trajectories: trajectory(&checkpoints),
         change_points: (n_checkpoints >= 8).then(change_points),
+        warnings: (n_checkpoints >= 8).then(warnings),
+        parts: if n_checkpoints < 8 { BTreeMap::new() } else { parts(&checkpoints) },
         checkpoints,
         observables,
         calibrations: BTreeMap::from([("llc".to_owned(), calibration())]),
@@ -392,6 +393,87 @@ fn trajectory(checkpoints: &[u64]) -> BTreeMap<String, Trajectory> {
         }],
     };
     BTreeMap::from([("path".to_owned(), trajectory)])
+}
+
+/// Eight sub-tasks of frequencies in proportion to 1/k^1.4, of which the last three are not learned.
+fn parts(checkpoints: &[u64]) -> BTreeMap<String, SumOfParts> {
+    // No more steps are kept than these.
+    let kept: Vec<u64> = checkpoints.iter().step_by(checkpoints.len().div_ceil(100)).copied().collect();
+    let checkpoints = kept.as_slice();
+    let weights: Vec<f64> = (1..=8).map(|k| f64::from(k).powf(-1.4)).collect();
+    let total: f64 = weights.iter().sum();
+    let half_time = |k: usize| 120.0 * (k as f64).powf(1.4);
+    let loss = |k: usize, t: f64| 1.0 - logistic((t + 1.0).ln() - half_time(k).ln(), 0.12);
+    let part = |k: usize| Part {
+        name: format!("task_{k}"),
+        weight: weights[k - 1] / total,
+        share: if k <= 5 { weights[k - 1] / weights[..5].iter().sum::<f64>() } else { 0.02 / k as f64 },
+        half_time: Some(half_time(k)),
+        sharpness: 0.9,
+        is_learned: k <= 5,
+        contribution: checkpoints.iter().map(|&t| weights[k - 1] / total * loss(k, t as f64)).collect(),
+    };
+    let components: Vec<Part> = (1..=8).map(part).collect();
+    let sum = |at: usize| components.iter().map(|part| part.contribution[at]).sum();
+    let values = (0..checkpoints.len()).map(sum).collect();
+    let sigmoid = |step: f64, change: f64, components: &[&str]| PartSigmoid {
+        step,
+        decades: 0.4,
+        change,
+        components: components.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let whole = SumOfParts {
+        mean: Some("loss.test".to_owned()),
+        unit: "nats".to_owned(),
+        explained: Some(0.991),
+        steps: checkpoints.iter().map(|&step| step as f64).collect(),
+        values,
+        components,
+        sigmoids: vec![sigmoid(180.0, -0.7, &["task_1", "task_2"]), sigmoid(900.0, -0.2, &["task_4"])],
+        explained_by_sigmoids: 0.998,
+        learning_times: Some(PartFit { slope: -1.0, standard_error: Some(0.02), explained: 0.999, n: 5 }),
+    };
+    BTreeMap::from([("subtask_loss".to_owned(), whole)])
+}
+
+/// A test loss that fluctuates more and more before its fall, and a training loss that does not.
+fn warnings() -> Warnings {
+    let steps: Vec<f64> = (10..=30).map(|i| 100.0 * f64::from(i)).collect();
+    let along = |of: &dyn Fn(f64) -> f64| steps.iter().map(|step| of(*step)).collect::<Vec<f64>>();
+    let series = |name: &str, rise: f64, p: f64| SeriesWarning {
+        name: name.to_owned(),
+        unit: "nats".to_owned(),
+        n_values: 40,
+        variance_tau: 0.81 * rise,
+        variance_p: p,
+        variance_ratio: 1.0 + 2.4 * rise,
+        autocorrelation_tau: 0.6 * rise,
+        autocorrelation_p: 2.0 * p,
+        autocorrelation: [0.2, 0.2 + 0.5 * rise],
+        indicators: Indicators {
+            steps: steps.clone(),
+            variance: along(&|t| 1e-3 * (1.0 + 2.4 * rise * (t - 1000.0) / 2000.0 + 0.1 * noise(t, 3))),
+            autocorrelation: along(&|t| 0.2 + 0.5 * rise * (t - 1000.0) / 2000.0 + 0.03 * noise(t, 5)),
+        },
+    };
+    let window = |at: usize, step: &f64| Window {
+        step: *step,
+        variance: 1e-3 * (1.0 + 0.1 * at as f64),
+        share: 0.6 + 0.01 * at as f64,
+        agreement: if at == 0 { 0.0 } else { 0.97 },
+        direction: vec![0.96, 0.28],
+    };
+    Warnings {
+        until: None,
+        series: vec![series("loss.test", 1.0, 0.004), series("loss.train", 0.1, 0.38)],
+        together: Some(Together {
+            units: vec!["loss.test".to_owned(), "loss.train".to_owned()],
+            windows: steps.iter().enumerate().map(|(at, step)| window(at, step)).collect(),
+            variance_tau: 0.7,
+            group: Some(Group { units: vec!["loss.test".to_owned()], index: 3.2, p_value: 0.02 }),
+        }),
+        left_out: vec!["llc.full (its steps are uneven)".to_owned()],
+    }
 }
 
 /// Changes of line in the losses, none in the coefficient.

@@ -59,7 +59,7 @@ pub(crate) fn unit_name(unit: &str) -> &str {
 
 /// A unit as it follows a number: with its space, or nothing for a pure number.
 pub(crate) fn unit_suffix(unit: &str) -> String {
-    if unit == "1" || unit.is_empty() { String::new() } else { format!(" {unit}") }
+    if unit == "1" || unit.is_empty() { String::new() } else { format!(" {}", unit_name(unit)) }
 }
 
 /// `a`, `a and b`, `a, b and c`.

@@ -6,6 +6,7 @@ mod change_points;
 mod doctor;
 mod inspect;
 mod new;
+mod parts;
 mod report;
 mod run;
 mod show;

@@ -4,8 +4,10 @@ use comfy_table::{CellAlignment, Table, presets};
 use ontogeny_store::{Detail, Observable, RunFolder, RunView, Status, refused_parts};
 
 use super::change_points::print_change_points;
+use super::parts::print_parts;
 use super::run::print_transitions;
 use super::stages::print_intervals;
+use super::warnings::print_warnings;
 use super::{CommandError, place, sweep};
 use crate::cli::{ShowArgs, exit};
 use crate::terminal::{grouped, number, print, say};
@@ -56,6 +58,14 @@ fn print_view(view: &RunView) {
     if let Some(found) = &view.change_points {
         print("");
         print_change_points(found);
+    }
+    for (name, found) in &view.parts {
+        print(&format!("\nparts of {name}"));
+        print_parts(found);
+    }
+    if let Some(found) = &view.warnings {
+        print("\nearly warnings");
+        print_warnings(found);
     }
 }
 

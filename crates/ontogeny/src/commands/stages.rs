@@ -7,13 +7,15 @@ use std::thread;
 use comfy_table::{CellAlignment, Table, presets};
 use ontogeny_store::{Boundary, Stage, Transition};
 use ontogeny_study::{
-    ChangePointsConfig, Detection, SeriesFile, SeriesSettings, change_points, detect, read_series, warnings,
+    ChangePointsConfig, Detection, NameGlobError, NamedSeries, SeriesFile, SeriesSettings, change_points, detect,
+    read_series, sum_of_parts, warnings,
 };
 use ontogeny_web::{Curve, Curves};
 use serde::Serialize;
 
 use super::CommandError;
 use super::change_points::print_change_points;
+use super::parts::print_parts;
 use super::warnings::print_warnings;
 use crate::cli::{StagesArgs, exit};
 use crate::progress::Counter;
@@ -24,12 +26,12 @@ const MAX_FIGURES: usize = 200;
 
 pub(crate) fn stages(args: &StagesArgs) -> Result<u8, CommandError> {
     let plot = args.plot.as_deref().map(|path| Ok::<_, CommandError>((path, Picture::of(path)?))).transpose()?;
-    let settings = SeriesSettings {
-        time_axis: args.time_axis,
-        every: args.every.clone(),
-        select: args.series.clone(),
-        log_values: args.log_values,
-    };
+    let mut select = args.series.clone();
+    if let Some(mean) = args.parts.as_ref().filter(|_| !select.is_empty()) {
+        select.push(mean.parse().map_err(|error: NameGlobError| CommandError::Arguments(format!("--parts: {error}")))?);
+    }
+    let settings =
+        SeriesSettings { time_axis: args.time_axis, every: args.every.clone(), select, log_values: args.log_values };
     let file = read_series(&args.path, &settings)?;
     for notice in &file.notices {
         say(&format!("note: {notice}"));
@@ -44,8 +46,14 @@ pub(crate) fn stages(args: &StagesArgs) -> Result<u8, CommandError> {
         let config = ChangePointsConfig { time: args.time.unwrap_or_default(), ..config };
         return only_change_points(args, &file, config, threads, plot);
     }
+    if let Some(mean) = &args.parts {
+        return only_parts(args, &file, mean, plot);
+    }
     if args.warnings {
         let found = warnings(&file.series, args.until, args.seed.unwrap_or(file.seed), threads);
+        if let Some(plot) = plot {
+            write_plot(plot, &Curves { warnings: Some(found.clone()), ..curves(&file) })?;
+        }
         if args.json {
             print(&serde_json::to_string(&found)?);
         } else {
@@ -56,15 +64,14 @@ pub(crate) fn stages(args: &StagesArgs) -> Result<u8, CommandError> {
     let counter = Counter::new("search");
     let found = detect(&file.series, args.seed.unwrap_or(file.seed), threads, &|done, all| counter.on(done, all));
     counter.finish();
-    if let Some((path, picture)) = plot {
+    if let Some(plot) = plot {
         let curves = Curves {
             transitions: found.transitions.clone(),
             stages: found.stages.clone(),
             intervals: found.intervals.clone(),
             ..curves(&file)
         };
-        ontogeny_store::write_file(path, picture.draw(&curves).as_bytes())?;
-        say(&format!("  plot     {}", path.display()));
+        write_plot(plot, &curves)?;
     }
     if args.json {
         print(&serde_json::to_string(&Output::of(&found))?);
@@ -85,10 +92,9 @@ fn only_change_points(
     for why in &left_out {
         say(&format!("note: not looked at: {why}"));
     }
-    if let Some((path, picture)) = plot {
+    if let Some(plot) = plot {
         let curves = Curves { change_points: Some(found.clone()), ..curves(file) };
-        ontogeny_store::write_file(path, picture.draw(&curves).as_bytes())?;
-        say(&format!("  plot     {}", path.display()));
+        write_plot(plot, &curves)?;
     }
     if args.json {
         print(&serde_json::to_string(&found)?);
@@ -98,9 +104,40 @@ fn only_change_points(
     Ok(exit::DONE)
 }
 
+fn only_parts(
+    args: &StagesArgs,
+    file: &SeriesFile,
+    mean: &str,
+    plot: Option<(&Path, Picture)>,
+) -> Result<u8, CommandError> {
+    let wrong = |message: String| CommandError::Arguments(format!("--parts {mean}: {message}"));
+    let (whole, components): (Vec<NamedSeries>, Vec<NamedSeries>) =
+        file.series.iter().cloned().partition(|series| series.name == mean);
+    let Some(whole) = whole.first() else {
+        let names: Vec<&str> = file.series.iter().map(|series| series.name.as_str()).take(20).collect();
+        return Err(wrong(format!("found no series of this name, expected one of {}", names.join(", "))));
+    };
+    let found = sum_of_parts(Some(whole), &components, None).map_err(wrong)?;
+    if let Some(plot) = plot {
+        write_plot(plot, &Curves { parts: Some(found.clone()), ..curves(file) })?;
+    }
+    if args.json {
+        print(&serde_json::to_string(&found)?);
+    } else {
+        print_parts(&found);
+    }
+    Ok(exit::DONE)
+}
+
+fn write_plot((path, picture): (&Path, Picture), curves: &Curves) -> Result<(), CommandError> {
+    ontogeny_store::write_file(path, picture.draw(curves).as_bytes())?;
+    say(&format!("  plot     {}", path.display()));
+    Ok(())
+}
+
 /// The series as they are drawn, with nothing found in them.
 fn curves(file: &SeriesFile) -> Curves {
-    let curve = |s: &ontogeny_study::NamedSeries| Curve {
+    let curve = |s: &NamedSeries| Curve {
         name: s.name.clone(),
         unit: s.unit.clone(),
         steps: s.series.steps().to_vec(),

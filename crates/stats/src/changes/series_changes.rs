@@ -112,7 +112,6 @@ pub fn series_changes(series: &Series, settings: &SeriesChangeSettings) -> Resul
     } else {
         search(&*price.cost, price.unit, price.per_change, min_size)?
     };
-    let relative = |penalty: f64| penalty / price.per_change;
     let in_prices = |penalty: f64| (penalty / price.per_change).clamp(PATH.0, PATH.1);
     found.path = path
         .iter()
