@@ -58,12 +58,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod addresses;
 mod calibration;
 mod change_points;
 mod checkpoint;
 mod clock;
 mod crew;
 mod events;
+mod fluctuations;
 mod folder;
 mod generation;
 mod grid;
@@ -92,11 +94,13 @@ mod warnings;
 mod writer;
 mod zarr;
 
+pub use addresses::{MeasureLabels, series_addresses};
 pub use calibration::{CalibratedSettings, Calibration, CalibrationTrial};
 pub use change_points::{ChangePoint, ChangePoints, PenaltyRange, SeriesChanges};
 pub use checkpoint::{Checkpoint, CheckpointHeader, Written};
 pub use crew::{Claim, Worker};
 pub use events::{Event, Events};
+pub use fluctuations::{FluctuationGroup, FluctuationMode, Fluctuations};
 pub use folder::RunFolder;
 pub use imported::{Imported, ImportedError, hash_file};
 pub use local::write_file;

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Calibration, ChangePoints, SumOfParts, TrainingLog, Trajectory, Warnings};
+use crate::{
+    Calibration, ChangePoints, Fluctuations, MeasureLabels, SumOfParts, TrainingLog, Trajectory, Warnings,
+    series_addresses,
+};
 
 /// A whole run, as `ontogeny show DIR --json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +40,9 @@ pub struct RunView {
     /// Measurements of components as sums of their parts, by measurement, where the run file asks for them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<String, SumOfParts>,
+    /// How the units of measurements fluctuate together, by measurement, where the run file asks for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fluctuations: BTreeMap<String, Fluctuations>,
     /// The log of the training; `None` of imported checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingLog>,
@@ -235,6 +241,19 @@ pub fn refused_parts(details: &BTreeMap<String, Detail>) -> Vec<(usize, &str)> {
     parts
 }
 
+impl RunView {
+    /// Addresses of the components of every observable, as analyses name them, in the order of [`Observable::components`].
+    pub fn addresses(&self) -> BTreeMap<String, Vec<String>> {
+        let labels = |(name, o): (&String, &Observable)| MeasureLabels {
+            name: name.clone(),
+            kind: o.kind.clone(),
+            labels: o.components(),
+        };
+        let measures: Vec<MeasureLabels> = self.observables.iter().map(labels).collect();
+        self.observables.keys().cloned().zip(series_addresses(&measures)).collect()
+    }
+}
+
 impl Observable {
     /// Component labels, joined over all dimensions but `step`, in row-major order; one empty label for a plain series.
     pub fn components(&self) -> Vec<String> {
@@ -427,6 +446,7 @@ mod tests {
             change_points: None,
             warnings: None,
             parts: BTreeMap::new(),
+            fluctuations: BTreeMap::new(),
             calibrations: BTreeMap::new(),
             training: None,
         };

@@ -211,6 +211,7 @@ pub(crate) fn assemble(folder: &RunFolder) -> Result<View, ViewError> {
         change_points: analysis.change_points,
         warnings: analysis.warnings,
         parts: analysis.parts,
+        fluctuations: analysis.fluctuations,
         calibrations,
         training: folder.training_log()?,
     };

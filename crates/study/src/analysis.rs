@@ -103,17 +103,14 @@ fn too_many(view: &RunView) -> impl Iterator<Item = String> {
 
 /// Every series of a run.
 pub(crate) fn all_series(view: &RunView) -> Vec<Watched> {
-    let measures: Vec<Components> = view
-        .observables
-        .iter()
-        .map(|(name, o)| Components { name: name.clone(), kind: o.kind.clone(), labels: o.components() })
-        .collect();
     let mut all = Vec::new();
-    for (observable, (measure, addresses)) in view.observables.values().zip(measures.iter().zip(addresses(&measures))) {
-        for (at, (component, address)) in measure.labels.iter().zip(addresses).enumerate() {
+    let addresses = view.addresses();
+    for (name, observable) in &view.observables {
+        let labels = observable.components();
+        for (at, (component, address)) in labels.iter().zip(addresses[name].iter().cloned()).enumerate() {
             // Counts and norms follow the others, and all pairs are the train and test pairs together.
-            let is_of_few = measure.labels.len() <= MAX_SUBTASKS;
-            let by_default = match measure.kind.as_str() {
+            let is_of_few = labels.len() <= MAX_SUBTASKS;
+            let by_default = match observable.kind.as_str() {
                 "loss" | "accuracy" | "return" | "robust_loss" | "robust_accuracy" | "llc" | "fourier" => {
                     !REPEATS.contains(&component.as_str())
                 }
@@ -121,31 +118,14 @@ pub(crate) fn all_series(view: &RunView) -> Vec<Watched> {
                 _ => false,
             };
             if let Some(series) = series(view, observable, at) {
-                let is_loss = measure.kind == "fourier" && component.contains("loss");
+                let is_loss = observable.kind == "fourier" && component.contains("loss");
                 let unit = if is_loss { "nats".to_owned() } else { observable.unit.clone() };
-                let (name, label, kind) = (measure.name.clone(), component.clone(), measure.kind.clone());
+                let (name, label, kind) = (name.clone(), component.clone(), observable.kind.clone());
                 all.push(Watched { address, measure: name, label, kind, unit, by_default, series });
             }
         }
     }
     all
-}
-
-/// What one measurement gives at each step: a value for each label.
-pub(crate) struct Components {
-    pub(crate) name: String,
-    pub(crate) kind: String,
-    pub(crate) labels: Vec<String>,
-}
-
-/// Addresses by measurement and label: `KIND.LABEL` where only one measurement of that kind has it, else `NAME.LABEL`.
-pub(crate) fn addresses(measures: &[Components]) -> Vec<Vec<String>> {
-    let address = |own: &Components, label: &String| {
-        let twins = measures.iter().filter(|m| m.kind == own.kind && m.labels.contains(label));
-        let prefix = if twins.count() == 1 { &own.kind } else { &own.name };
-        if label.is_empty() { prefix.clone() } else { format!("{prefix}.{label}") }
-    };
-    measures.iter().map(|own| own.labels.iter().map(|label| address(own, label)).collect()).collect()
 }
 
 /// A component over the steps at which it counts; what is too large to be squared has diverged, and counts as little as
@@ -220,6 +200,7 @@ mod tests {
             change_points: None,
             warnings: None,
             parts: BTreeMap::new(),
+            fluctuations: BTreeMap::new(),
             calibrations: BTreeMap::new(),
             training: None,
         };

@@ -13,6 +13,7 @@ use crate::analysis::analyse;
 use crate::board::{Board, Next};
 use crate::essential;
 use crate::event::{Event, Refusal, Summary};
+use crate::fluctuations;
 use crate::instruments::Instruments;
 use crate::parts;
 use crate::sections::MeasureConfig;
@@ -230,6 +231,12 @@ impl Run {
             }
             let (trajectories, short) = essential::trajectories(self, writer.folder(), &plans)?;
             analysis.trajectories = trajectories;
+            let (fluctuations, still) = fluctuations::of_run(self, writer.folder(), &plans)?;
+            analysis.fluctuations = fluctuations;
+            if !still.is_empty() {
+                let message = format!("no fluctuations to analyse: {}", still.join("; "));
+                (options.observer)(&Event::Notice { message });
+            }
             analysis.basis = basis;
             writer.write_analysis(&analysis)?;
             if !short.is_empty() {
@@ -248,6 +255,7 @@ impl Run {
         view.change_points.clone_from(&analysis.change_points);
         view.warnings.clone_from(&analysis.warnings);
         view.parts.clone_from(&analysis.parts);
+        view.fluctuations.clone_from(&analysis.fluctuations);
         (options.observer)(&Event::Analysed {
             n_transitions: analysis.transitions.len(),
             n_boundaries: analysis.stages.len(),

@@ -6,9 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, LegalMoves, Measured, expected_return, weight_norms};
 use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress, ResponseError};
+use ontogeny_store::{MeasureLabels, series_addresses};
 use ontogeny_zoo::{Adversary, AttackConfig, AttackError, Model, Split, Subtasks, Task};
 
-use crate::analysis::{Components, addresses};
+use crate::fluctuations;
 use crate::influence::InfluenceProbes;
 use crate::kept_losses::KeptProbe;
 use crate::measure::{self, Reading};
@@ -370,6 +371,18 @@ impl<'a> Instruments<'a> {
                 return Err(StudyError::Stages(message));
             }
         }
+        if let Some(names) = &run.file.stages.fluctuations {
+            let is_possible = |name: &&String| {
+                run.file.measures.iter().any(|measure| measure.name == **name && fluctuations::is_possible(measure))
+            };
+            if let Some(other) = names.0.iter().find(|name| !is_possible(name)) {
+                let message = format!(
+                    "`stages.fluctuations` names `{other}`; expected a measurement of the file with observable = \"trajectory\", or \
+                     \"llc\" with `keep_losses`"
+                );
+                return Err(StudyError::Stages(message));
+            }
+        }
         let Some(wanted) = &run.file.stages.observables else { return Ok(()) };
         let mut measures = Vec::new();
         for measure in &run.file.measures {
@@ -377,9 +390,9 @@ impl<'a> Instruments<'a> {
                 .labels(measure)
                 .map_err(|e| StudyError::Measure { measure: measure.name.clone(), message: e.to_string() })?;
             let kind = measure.observable.kind().to_owned();
-            measures.push(Components { name: measure.name.clone(), kind, labels });
+            measures.push(MeasureLabels { name: measure.name.clone(), kind, labels });
         }
-        let known = addresses(&measures).concat();
+        let known = series_addresses(&measures).concat();
         match wanted.iter().find(|address| !known.contains(address)) {
             None => Ok(()),
             Some(address) => {

@@ -17,6 +17,7 @@ mod error;
 mod essential;
 mod event;
 mod execute;
+mod fluctuations;
 mod import;
 mod influence;
 mod instruments;

@@ -117,6 +117,10 @@ pub struct StagesConfig {
     /// Measurements whose components are summed up to a mean curve, such as `subtask_loss`; none unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parts: Option<Parts>,
+    /// Measurements whose kept numbers are looked at for how they fluctuate together: trajectories, over nearby checkpoints, and learning
+    /// coefficients with kept losses, over draws; none unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fluctuations: Option<Parts>,
 }
 
 /// `[report]`.

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{execute, prepared};
-use ontogeny_store::RunFolder;
+use ontogeny_store::{RunFolder, Status};
 
 const TEXT: &str = common::tiny!(
     "layer_norm",
@@ -89,6 +89,33 @@ fn a_loss_of_skills_is_the_sum_of_its_parts() {
 }
 
 #[test]
+fn kept_numbers_fluctuate_over_checkpoints_and_over_draws() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = TEXT.replace(
+        "[measure.weight_norm]",
+        "[measure.path]\nobservable = \"trajectory\"\nsplit = \"test\"\n\n[measure.llc]\nchains = 2\ndraws = 40\nburn_in = 5\n\
+         step_size = 1e-4\nlocalization = 100.0\nrefused = \"accept\"\nkeep_losses = \"example\"\nkeep_examples = 6\n",
+    );
+    let run = prepared(&format!("{text}fluctuations = [\"path\", \"llc\"]\n")).unwrap();
+    let view = execute(&run, &folder.path().join("run"), 1, usize::MAX).unwrap().view;
+    let path = &view.fluctuations["path"];
+    // Five test pairs of five classes; windows of a quarter of 41 checkpoints.
+    assert_eq!((path.over.as_str(), path.n_units, path.n_measured, path.n_vectors), ("checkpoints", 25, 25, 10));
+    assert!(path.modes.iter().all(|mode| mode.variance > 0.0 && mode.variance <= mode.total * (1.0 + 1e-12)));
+    // Logits less their mean: of 25 directions at most 20 vary, and a window of 10 about lines has 8.
+    let n_above = |spectrum: &[f64]| spectrum.iter().filter(|value| **value > 1e-9 * spectrum[0]).count();
+    assert!(path.modes.iter().all(|mode| n_above(&mode.spectrum) <= 8), "{path:?}");
+    assert_eq!(path.modes.last().map(|mode| mode.step), Some(120.0));
+
+    let llc = &view.fluctuations["llc"];
+    assert_eq!((llc.over.as_str(), llc.n_units, llc.n_vectors), ("draws", 6, 80));
+    let n_done = view.observables["llc"].status.iter().filter(|status| **status == Status::Done).count();
+    assert!(n_done > 0 && llc.modes.len() == n_done && llc.group.is_none());
+    let again = execute(&run, &folder.path().join("run"), 2, usize::MAX).unwrap().view;
+    assert_eq!(again.fluctuations, view.fluctuations);
+}
+
+#[test]
 fn what_stages_cannot_mean_is_refused_by_name() {
     let error = |key: &str| prepared(&format!("{TEXT}{key}\n")).unwrap_err();
     let shape = error("change_points = \"levels\"");
@@ -99,6 +126,8 @@ fn what_stages_cannot_mean_is_refused_by_name() {
     assert!(until.contains("`until` is -3; expected a step, at least 0"), "{until}");
     let parts = error("parts = \"loss\"");
     assert!(parts.contains("`stages.parts` names `loss`; expected a measurement"), "{parts}");
+    let fluctuations = error("fluctuations = \"loss\"");
+    assert!(fluctuations.contains("`stages.fluctuations` names `loss`; expected a measurement"), "{fluctuations}");
     let word = error("warnings = \"yes\"");
     assert!(word.contains("true, false, or a table with the step `until`"), "{word}");
 }

@@ -1,5 +1,6 @@
 //! Curves from anywhere with what was found in them: as a page like the report, or as one picture.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use ontogeny_store::{Boundary, ChangePoints, Stage, SumOfParts, Transition, Warnings};
@@ -180,7 +181,14 @@ const PALETTE: &str = include_str!("palette.css");
 fn frame(curves: &Curves) -> Option<Frame<'_>> {
     let axis = StepAxis::of(curves.curves.iter().flat_map(|c| c.steps.iter().copied()))?;
     let changes = curves.change_points.as_ref().map_or(&[][..], |found| &found.series);
-    Some(Frame { axis, transitions: &curves.transitions, boundaries: &curves.stages, changes, subject: "series" })
+    Some(Frame {
+        axis,
+        transitions: &curves.transitions,
+        boundaries: &curves.stages,
+        changes,
+        names: BTreeMap::new(),
+        subject: "series",
+    })
 }
 
 fn summary(curves: &Curves, frame: Option<&Frame<'_>>) -> String {

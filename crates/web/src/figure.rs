@@ -369,6 +369,15 @@ mod tests {
     }
 
     #[test]
+    fn marks_find_their_series_by_the_name_that_analyses_give_it() {
+        let mut view = sample::grokking(24, 0);
+        view.transitions[1].observable = "llc.unembed".to_owned();
+        let (panel, html) = figure(&view, 1, 0);
+        assert_eq!(panel.series[1].address, "llc_unembed.unembed");
+        assert!(html.contains("class=\"mark c2\"") && html.contains("transition of llc.unembed at step 95"), "{html}");
+    }
+
+    #[test]
     fn losses_over_decades_get_both_axes_and_fractions_only_one() {
         let view = sample::grokking(24, 0);
         let (_, loss) = figure(&view, 0, 0);

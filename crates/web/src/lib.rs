@@ -18,6 +18,7 @@ mod chart;
 mod csv;
 mod curves;
 mod figure;
+mod fluctuations;
 mod heatmap;
 mod influence;
 mod number;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use ontogeny_store::{
     Boundary, CalibratedSettings, Calibration, CalibrationTrial, Change, ChangePoint, ChangePoints, Coordinate, Detail,
-    Form, Group, Indicators, Nested, Observable, Part, PartFit, PartSigmoid, PenaltyRange, Plane, RunInfo, RunView,
-    SeriesChanges, SeriesWarning, Stage, Status, SumOfParts, Together, Trajectory, Transition, Warnings, Window,
+    FluctuationGroup, FluctuationMode, Fluctuations, Form, Group, Indicators, Nested, Observable, Part, PartFit,
+    PartSigmoid, PenaltyRange, Plane, RunInfo, RunView, SeriesChanges, SeriesWarning, Stage, Status, SumOfParts,
+    Together, Trajectory, Transition, Warnings, Window,
 };
 
 /// A run of 3,000 steps with `n_checkpoints` checkpoints, of which the first `n_refused` have no learning coefficient.
@@ -125,6 +126,7 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
         trajectories: trajectory(&checkpoints),
         change_points: (n_checkpoints >= 8).then(change_points),
         warnings: (n_checkpoints >= 8).then(warnings),
+        fluctuations: if n_checkpoints < 8 { BTreeMap::new() } else { fluctuations(&checkpoints) },
         parts: if n_checkpoints < 8 { BTreeMap::new() } else { parts(&checkpoints) },
         checkpoints,
         observables,
@@ -393,6 +395,35 @@ fn trajectory(checkpoints: &[u64]) -> BTreeMap<String, Trajectory> {
         }],
     };
     BTreeMap::from([("path".to_owned(), trajectory)])
+}
+
+/// Forty units whose leading eigenvalue grows.
+fn fluctuations(checkpoints: &[u64]) -> BTreeMap<String, Fluctuations> {
+    let windows = &checkpoints[checkpoints.len() / 4..];
+    let mode = |(at, &step): (usize, &u64)| {
+        let growth = 1.0 + 4.0 * at as f64 / windows.len() as f64;
+        let spectrum: Vec<f64> =
+            (1..=20).map(|rank| if rank == 1 { growth } else { 0.6 / f64::from(rank * rank) }).collect();
+        FluctuationMode {
+            step: step as f64,
+            variance: growth,
+            total: spectrum.iter().sum(),
+            agreement: if at == 0 { 0.0 } else { 0.9 },
+            marker: Some(0.5 * growth),
+            spectrum,
+        }
+    };
+    let found = Fluctuations {
+        over: "checkpoints".to_owned(),
+        units: "logits".to_owned(),
+        n_units: 40,
+        n_measured: 40,
+        n_vectors: 8,
+        modes: windows.iter().enumerate().map(mode).collect(),
+        variance_tau: 0.7,
+        group: Some(FluctuationGroup { units: vec![0, 3, 4], among: 40, index: 2.5, p_value: 0.01 }),
+    };
+    BTreeMap::from([("path".to_owned(), found)])
 }
 
 /// Eight sub-tasks of frequencies in proportion to 1/k^1.4, of which the last three are not learned.

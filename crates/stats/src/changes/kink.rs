@@ -36,10 +36,14 @@ fn squares(x: &[f64], y: &[f64], tau: f64) -> f64 {
     let mut rest = y.to_vec();
     for mut column in columns {
         let before = product(&column, &column).sqrt();
-        units.iter().for_each(|unit| without(&mut column, unit));
+        for unit in &units {
+            without(&mut column, unit);
+        }
         let length = product(&column, &column).sqrt();
         if length > 1e-9 * before {
-            column.iter_mut().for_each(|v| *v /= length);
+            for v in &mut column {
+                *v /= length;
+            }
             without(&mut rest, &column);
             units.push(column);
         }
