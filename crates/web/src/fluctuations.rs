@@ -30,10 +30,13 @@ fn section(name: &str, found: &Fluctuations, frame: &Frame<'_>) -> String {
         html.push_str(&figure::lines(&panel, frame));
     }
     let spectra: Vec<&FluctuationMode> = chosen(found);
-    if !spectra.is_empty() {
-        let _ = write!(html, "<div class=\"planes\">{}</div>", spectrum(name, &spectra));
-    }
-    let _ = write!(html, "<p class=\"foot\">{}</p></section>", data(name, found));
+    let data = format!("<p class=\"foot\">{}</p>", data(name, found));
+    html.push_str(&if spectra.is_empty() {
+        data
+    } else {
+        format!("<div class=\"planes alone\">{}</div>", spectrum(name, &spectra, &data))
+    });
+    html.push_str("</section>");
     html
 }
 
@@ -106,6 +109,9 @@ fn panels(name: &str, found: &Fluctuations) -> Vec<Panel> {
         form: Form::SmallLines,
     };
     let share = |mode: &FluctuationMode| (mode.total > 0.0).then(|| mode.variance / mode.total);
+    // The first step has none before it.
+    let first = found.modes.first().map(|mode| mode.step);
+    let agreement = |mode: &FluctuationMode| (Some(mode.step) != first).then_some(mode.agreement);
     let mut panels = vec![
         panel(
             "variance",
@@ -123,7 +129,7 @@ fn panels(name: &str, found: &Fluctuations) -> Vec<Panel> {
             "Dominance and steadiness",
             "1",
             "Share of the largest in the sum, and |cosine| of its direction with that of the step before.",
-            vec![series("share", &share), series("agreement", &|mode| Some(mode.agreement))],
+            vec![series("share", &share), series("agreement", &agreement)],
         ),
     ];
     if found.modes.iter().any(|mode| mode.marker.is_some()) {
@@ -142,7 +148,7 @@ fn chosen(found: &Fluctuations) -> Vec<&FluctuationMode> {
 }
 
 /// Eigenvalues against their rank, both on logarithmic axes, from pale to strong with the step.
-fn spectrum(name: &str, spectra: &[&FluctuationMode]) -> String {
+fn spectrum(name: &str, spectra: &[&FluctuationMode], data: &str) -> String {
     let largest = spectra.iter().map(|mode| mode.spectrum[0]).fold(0.0, f64::max);
     let is_drawn = |value: &f64| *value >= LEAST * largest;
     let all = || spectra.iter().flat_map(|mode| mode.spectrum.iter().copied().filter(is_drawn));
@@ -192,7 +198,7 @@ fn spectrum(name: &str, spectra: &[&FluctuationMode]) -> String {
     let _ = write!(
         svg,
         "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">rank 1 to {n_ranks} →</text><text x=\"8\" y=\"16\">↑ eigenvalue</text></svg><p \
-         class=\"note\">From pale to strong: steps {}.</p></figure>",
+         class=\"note\">From pale to strong: steps {}.</p>{data}</figure>",
         SIDE - 8.0,
         SIDE - 7.0,
         steps.join(", ")

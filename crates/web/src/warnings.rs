@@ -163,7 +163,13 @@ fn common(together: &Together, frame: &Frame<'_>) -> String {
         "Its share of all variance, and the |cosine| with the direction of the window before.".to_owned(),
         vec![
             series("dominant share", "share", &steps, &values(|window| window.share)),
-            series("dominant agreement", "agreement", &steps, &values(|window| window.agreement)),
+            // The first window has none before it.
+            series(
+                "dominant agreement",
+                "agreement",
+                steps.get(1..).unwrap_or(&[]),
+                values(|window| window.agreement).get(1..).unwrap_or(&[]),
+            ),
         ],
     );
     let mut html = String::from("<h3>Fluctuations together</h3>");
@@ -179,15 +185,15 @@ fn common(together: &Together, frame: &Frame<'_>) -> String {
             .collect();
         let _ = write!(html, "<p class=\"note\">In the last window it points along {}.</p>", escape(&list(&named)));
     }
-    html.push_str(&match &together.group {
-        Some(group) => format!(
+    if let Some(group) = &together.group {
+        let _ = write!(
+            html,
             "<p>A group stands out in the last window (dynamical network marker, Chen et al. 2012): {}; index {}, p {}.</p>",
             escape(&list(&group.units)),
             number::significant(group.index, 3),
             number::p_value(group.p_value)
-        ),
-        None => String::new(),
-    });
+        );
+    }
     html
 }
 
