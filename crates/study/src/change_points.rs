@@ -99,7 +99,7 @@ pub(crate) fn of_sought(
     let (mut series, mut left_out) = (Vec::new(), Vec::new());
     for (own, found) in sought.iter().zip(found) {
         match found {
-            Ok(found) => series.push(told(own, config, found)),
+            Ok(found) => series.push(told(own, config, &found)),
             Err(error) => left_out.push(format!("{} ({error})", own.name)),
         }
     }
@@ -115,7 +115,7 @@ pub(crate) fn of_sought(
 }
 
 /// One series as results show it.
-fn told(own: &Sought<'_>, config: ChangePointsConfig, found: ontogeny_stats::changes::SeriesChanges) -> SeriesChanges {
+fn told(own: &Sought<'_>, config: ChangePointsConfig, found: &ontogeny_stats::changes::SeriesChanges) -> SeriesChanges {
     let unit = own.unit.to_owned();
     let quantity_unit = match config.shape {
         ChangeShape::Autoregressive => "1".to_owned(),

@@ -54,16 +54,13 @@ pub(crate) fn of_run(
         let (Some(measure), Some(plan)) = (run.file.measures.iter().find(|m| m.name == *name), plans.get(name)) else {
             continue;
         };
-        let result = match &measure.observable {
-            ObservableConfig::Trajectory(config) => {
-                let (steps, points) = points(folder, name, plan)?;
-                over_checkpoints(&steps, &points, config.of.name(), u64::from(run.file.seed))
-            }
-            _ => {
-                let mut losses = Vec::new();
-                each_record(folder, name, plan, |step, record| losses.extend(at_draws(step, record)))?;
-                over_draws(&losses)
-            }
+        let result = if let ObservableConfig::Trajectory(config) = &measure.observable {
+            let (steps, points) = points(folder, name, plan)?;
+            over_checkpoints(&steps, &points, config.of.name(), u64::from(run.file.seed))
+        } else {
+            let mut losses = Vec::new();
+            each_record(folder, name, plan, |step, record| losses.extend(at_draws(step, record)))?;
+            over_draws(&losses)
         };
         match result {
             Ok(own) => drop(found.insert(name.clone(), own)),
@@ -124,7 +121,7 @@ fn over_checkpoints(steps: &[u64], points: &[Vec<f32>], of: &str, seed: u64) -> 
 }
 
 /// The losses of examples at the draws of one checkpoint.
-struct Draws {
+struct AtStep {
     step: u64,
     n_measured: usize,
     n_draws: usize,
@@ -132,7 +129,7 @@ struct Draws {
 }
 
 /// The covariance over the draws of a record; nothing where the estimate was refused, or no losses were kept.
-fn at_draws(step: u64, record: &Record) -> Option<Draws> {
+fn at_draws(step: u64, record: &Record) -> Option<AtStep> {
     let losses = record.array(LOSS_CHANGE).filter(|_| record.outcome == Outcome::Done)?;
     let extent = |dim: &str| losses.coordinates.get(dim).map_or(0, Vec::len);
     let (n_chains, n_draws) = (extent("chain"), extent("draw"));
@@ -153,10 +150,10 @@ fn at_draws(step: u64, record: &Record) -> Option<Draws> {
         dominant_mode(&sum.covariance()?)
     };
     let mode = covariance().map_err(|error| format!("at step {step}: {error}"));
-    Some(Draws { step, n_measured, n_draws: n_chains * n_draws, mode })
+    Some(AtStep { step, n_measured, n_draws: n_chains * n_draws, mode })
 }
 
-fn over_draws(all: &[Draws]) -> Result<Fluctuations, String> {
+fn over_draws(all: &[AtStep]) -> Result<Fluctuations, String> {
     let Some(first) = all.first() else {
         return Err("no checkpoint has losses of draws whose estimate counts".to_owned());
     };

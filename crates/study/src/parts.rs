@@ -279,7 +279,7 @@ mod tests {
         let steps = steps(180);
         let (mut components, _) = parts(&steps, 3);
         components.push(series("never", &steps, |t| 1.0 - 1e-3 * t.ln_1p()));
-        let rising = series("other", &steps, |t| t.ln_1p());
+        let rising = series("other", &steps, f64::ln_1p);
         let found = sum_of_parts(Some(&rising), &components, None).unwrap();
         assert!(found.explained.unwrap() < 0.0 && found.learning_times.is_none());
         let never = found.components.iter().find(|part| part.name == "never").unwrap();

@@ -31,11 +31,11 @@ fn section(name: &str, found: &Fluctuations, frame: &Frame<'_>) -> String {
     }
     let spectra: Vec<&FluctuationMode> = chosen(found);
     let data = format!("<p class=\"foot\">{}</p>", data(name, found));
-    html.push_str(&if spectra.is_empty() {
-        data
+    if spectra.is_empty() {
+        html.push_str(&data);
     } else {
-        format!("<div class=\"planes alone\">{}</div>", spectrum(name, &spectra, &data))
-    });
+        let _ = write!(html, "<div class=\"planes alone\">{}</div>", spectrum(name, &spectra, &data));
+    }
     html.push_str("</section>");
     html
 }

@@ -117,7 +117,7 @@ fn picture(panel: &Panel, found: &SumOfParts, frame: &Frame<'_>) -> String {
 
 /// The stack, the mean over it, and a stroke at every sigmoid of the mean.
 pub(crate) fn drawing(panel: &Panel, found: &SumOfParts, frame: &Frame<'_>) -> String {
-    let n = found.steps.len();
+    let n = found.steps.len().min(found.values.len());
     let value = |series: &Series, at: usize| series.points.get(at).and_then(|point| point.value).unwrap_or(0.0);
     // Upper edge of each layer; a negative value takes away from what is below it.
     let mut edges: Vec<Vec<f64>> = vec![vec![0.0; n]];
