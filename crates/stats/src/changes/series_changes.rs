@@ -296,7 +296,7 @@ mod tests {
     fn noise_alone_has_few_changes() {
         // BIC has no level of its own; the promise is one in ten, with three standard errors of 200 series.
         let bound = 0.1 + 3.0 * (0.09f64 / 200.0).sqrt();
-        let mut wrong = String::new();
+        let mut wrong = Vec::new();
         for shape in ChangeShape::ALL {
             for (n, phi) in [(60, 0.0), (200, 0.0), (200, 0.6)] {
                 let is_false = |seed: &u64| {
@@ -309,11 +309,11 @@ mod tests {
                 let share = (0..200).filter(is_false).count() as f64 / 200.0;
                 println!("{} {n} φ = {phi}: {share}", shape.name());
                 if share > bound {
-                    wrong += &format!("{} {n} {phi}: {share}; ", shape.name());
+                    wrong.push(format!("{} {n} {phi}: {share}", shape.name()));
                 }
             }
         }
-        assert!(wrong.is_empty(), "{wrong}");
+        assert!(wrong.is_empty(), "{wrong:?}");
     }
 
     #[test]
@@ -331,7 +331,7 @@ mod tests {
                     let is_after = i >= at;
                     match shape {
                         ChangeShape::L1 | ChangeShape::L2 | ChangeShape::Rank | ChangeShape::Rbf if is_after => {
-                            *value += 2.0
+                            *value += 2.0;
                         }
                         ChangeShape::Normal if is_after => *value *= 4.0,
                         ChangeShape::Linear if is_after => *value += 4.0 - 3.0 * (x[i] - x[at]),
@@ -411,7 +411,7 @@ mod tests {
         let n = 5000;
         let mut stream = Stream::new(3, 43, 0);
         let values: Vec<f64> = (0..n).map(|i| stream.normal() + if i < 3000 { 0.0 } else { 1.0 }).collect();
-        let series = Series::new((0..n).map(|i| i as f64).collect(), values).unwrap();
+        let series = Series::new((0..n).map(f64::from).collect(), values).unwrap();
         let settings = SeriesChangeSettings { shape: ChangeShape::L2, time: TimeScale::Step };
         let found = series_changes(&series, &settings).unwrap();
         assert_eq!((found.averaged, found.n_points), (3, 1667));
