@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ontogeny_posterior::Restriction;
-use ontogeny_study::{Every, NameGlob};
+use ontogeny_study::{ChangePointsConfig, ChangeTime, Every, NameGlob};
 
 use crate::bench::{self, Workload};
 
@@ -138,7 +138,9 @@ Examples:
   ontogeny stages losses.csv --series 'loss*' --plot losses.html
   ontogeny stages curves.npz --every 100 --every 'test_*=1000' --json
   ontogeny stages runs/grokking-3f9a --series llc.full --series 'fourier.*'
-  ontogeny stages curves.npz --warnings --until 20000";
+  ontogeny stages losses.csv --change-points linear --plot losses.html
+  ontogeny stages curves.npz --warnings --until 20000
+  ontogeny stages tasks.csv --parts loss --series 'task_*' --plot parts.html";
 
 #[derive(Debug, Args)]
 pub(crate) struct StagesArgs {
@@ -156,12 +158,22 @@ pub(crate) struct StagesArgs {
     /// Analyse the natural logarithm of the values, which must be positive
     #[arg(long)]
     pub(crate) log_values: bool,
+    /// Find change points instead, by an exact segmentation into pieces of this shape: l1, l2, normal, rank, rbf, linear,
+    /// continuous_linear or autoregressive [default of a bare flag: l2]
+    #[arg(long, value_name = "SHAPE", num_args = 0..=1, default_missing_value = "l2", conflicts_with_all = ["warnings", "parts"])]
+    pub(crate) change_points: Option<ChangePointsConfig>,
+    /// With --change-points: whether lines run over ln(step + 1), log, or over the step, linear [default: log]
+    #[arg(long, value_name = "AXIS", requires = "change_points")]
+    pub(crate) time: Option<ChangeTime>,
     /// Look for early warnings instead: rising variance and autocorrelation at even intervals, and common fluctuations
-    #[arg(long, conflicts_with = "plot")]
+    #[arg(long)]
     pub(crate) warnings: bool,
     /// With --warnings: look at nothing after this step
     #[arg(long, value_name = "STEP", requires = "warnings")]
     pub(crate) until: Option<f64>,
+    /// Take this series apart instead, as the mean of the others: those of --series, or all
+    #[arg(long, value_name = "MEAN", conflicts_with = "warnings")]
+    pub(crate) parts: Option<String>,
     /// Draw the series with what was found: .html for a page, .svg for one picture
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,

@@ -375,8 +375,8 @@ impl Harm {
             Self::Halve => Some(bytes[..bytes.len() / 2].to_vec()),
             Self::Newer => {
                 let text = std::str::from_utf8(bytes).expect("text");
-                let text = text.replacen("format_version = 8", "format_version = 9", 1);
-                Some(text.replacen("\"format_version\":8", "\"format_version\":9", 1).into_bytes())
+                let text = text.replacen("format_version = 16", "format_version = 17", 1);
+                Some(text.replacen("\"format_version\":16", "\"format_version\":17", 1).into_bytes())
             }
         }
     }
@@ -399,9 +399,9 @@ fn damage_to_a_run_is_repaired_or_named_with_a_remedy_that_works() {
     };
     let (shard, array, root) = (in_tree("loss/value/c/0/0"), in_tree("loss/value/zarr.json"), in_tree("zarr.json"));
     for (n, damage) in [
-        named("run.toml", Harm::Newer, &["/run.toml", "format version 9", "at most 8", "newer"], &[], false),
+        named("run.toml", Harm::Newer, &["/run.toml", "format version 17", "at most 16", "newer"], &[], false),
         named("run.toml", Harm::Halve, &["/run.toml", "damaged"], &[], false),
-        named(INDEX, Harm::Newer, &[INDEX, "format version 9", "newer"], &[], false),
+        named(INDEX, Harm::Newer, &[INDEX, "format version 17", "newer"], &[], false),
         repaired(INDEX, Harm::Halve, true),
         repaired(INDEX, Harm::Remove, true),
         repaired(&shard, Harm::Halve, true),
@@ -418,7 +418,7 @@ fn damage_to_a_run_is_repaired_or_named_with_a_remedy_that_works() {
         named(CHECKPOINT, Harm::Remove, &["no checkpoint of step 5", "remove", "state-"], &[STATE], true),
         named(STATE, Harm::Halve, &[STATE, "damaged", "remove"], &[STATE], true),
         repaired(STATE, Harm::Remove, true),
-        named("analysis.json", Harm::Newer, &["analysis.json", "format version 9"], &[], false),
+        named("analysis.json", Harm::Newer, &["analysis.json", "format version 17"], &[], false),
         repaired("analysis.json", Harm::Halve, false),
         repaired("analysis.json", Harm::Remove, true),
         repaired("measures.json", Harm::Remove, true),

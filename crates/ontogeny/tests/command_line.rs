@@ -54,6 +54,24 @@ fn a_run_leaves_its_findings_its_report_and_only_data_on_stdout() {
 }
 
 #[test]
+fn what_stages_asks_for_has_keys_of_its_own() {
+    let here = Workplace::new();
+    let set = ["--set", "stages.change_points=l2", "--set", "stages.warnings=true"];
+    here.call(&[&["run", "tiny.toml", "--out", "r"], &set[..]].concat()).expect(0, &[]);
+    let run = here.show("r");
+    let keys: Vec<&String> = run.as_object().unwrap().keys().collect();
+    let before = ["run", "checkpoints", "observables", "transitions", "stages", "intervals"];
+    assert_eq!(keys, [&before[..], &["change_points", "warnings", "training"]].concat());
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<String>>();
+    assert_eq!(keys(&run["change_points"]), ["shape", "time", "criterion", "quantity", "series"]);
+    assert_eq!(keys(&run["warnings"]), ["until", "series", "together", "left_out"]);
+    let shown = here.call(&["show", "r"]);
+    shown.expect(0, &[]);
+    assert!(shown.stdout.contains("change points, shape l2") || shown.stdout.contains("no series is long enough"));
+    assert!(shown.stdout.contains("early warnings"), "{}", shown.stdout);
+}
+
+#[test]
 fn show_prints_one_object_with_the_promised_shape() {
     let here = Workplace::new();
     here.call(&["run", "tiny.toml", "--out", "r"]).expect(0, &[]);

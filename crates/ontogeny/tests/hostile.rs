@@ -334,8 +334,8 @@ fn harmed_run_folders_are_named_or_shown_without_what_is_lost() {
         match to {
             To::Newer => {
                 let text = String::from_utf8(before).expect("text");
-                let text = text.replace("format_version = 8", "format_version = 99");
-                fs_err::write(&path, text.replace("format_version\":8", "format_version\":99")).expect("written");
+                let text = text.replace("format_version = 16", "format_version = 99");
+                fs_err::write(&path, text.replace("format_version\":16", "format_version\":99")).expect("written");
             }
             To::Flipped => {
                 let mut bytes = before;

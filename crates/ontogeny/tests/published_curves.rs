@@ -123,3 +123,21 @@ fn the_nile_changes_between_1898_and_1899() {
     let cut = partition(&series, SegmentShape::Constant, SegmentCount::Exactly(2), 2).expect("long enough");
     assert_eq!(cut.change_points.iter().map(|&i| years[i]).collect::<Vec<_>>(), [1899.0]);
 }
+
+#[test]
+fn so_say_change_points_of_the_command() {
+    let Some(file) = data("changepoint-nile/nile.csv") else { return };
+    let text = fs_err::read_to_string(file).expect("a file that can be read");
+    let here = Workplace::new();
+    here.write("nile.csv", text.replacen(text.lines().next().expect("a header"), "step,flow", 1));
+    for shape in ["l1", "l2", "rank", "normal"] {
+        let outcome = here.call(&["stages", "nile.csv", "--change-points", shape, "--json"]);
+        outcome.expect(0, &[]);
+        let found: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+        let [only] = found["series"][0]["changes"].as_array().expect("a list").as_slice() else { panic!("{found}") };
+        println!("{shape}: {only}");
+        let number = |key: &str| only[key].as_f64().expect("a number");
+        assert_eq!(number("step"), 1899.0, "{shape}");
+        assert!(number("lower") < 1899.0 && number("upper") - number("lower") < 15.0, "{shape}: {only}");
+    }
+}

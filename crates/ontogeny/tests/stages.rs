@@ -310,6 +310,96 @@ fn warnings_of_slowing_down_and_nothing_after_their_moment() {
     let later = here.call(&["stages", "w.csv", "--warnings", "--until", "2000", "--json"]);
     assert_eq!(later.stdout, early.stdout, "what comes after the moment changes nothing");
 
+    let keys: Vec<&String> = found.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["until", "series", "together", "left_out"]);
+    let own: Vec<&String> = slow.as_object().unwrap().keys().collect();
+    let trends = ["variance_tau", "variance_p", "autocorrelation_tau", "autocorrelation_p", "variance_ratio"];
+    assert_eq!(own, [&["name", "unit", "n_values"][..], &trends, &["autocorrelation", "indicators"]].concat());
+    assert_eq!(slow["indicators"]["steps"].as_array().unwrap().len(), 200);
     here.call(&["stages", "w.csv", "--warnings"]).expect(0, &[]);
+    here.call(&["stages", "w.csv", "--warnings", "--plot", "w.html"]).expect(0, &["w.html"]);
+    let page = fs_err::read_to_string(here.path("w.html")).unwrap();
+    assert!(
+        page.contains("<h2>Early warnings</h2>") && page.contains("Variance of slow") && !page.contains("id=\"life\"")
+    );
+    here.call(&["stages", "w.csv", "--warnings", "--plot", "w.svg"]).expect(0, &["w.svg"]);
+    let picture = fs_err::read_to_string(here.path("w.svg")).unwrap();
+    assert!(picture.contains("Autocorrelation of slow") && !picture.contains("var(--"));
     here.call(&["stages", "w.csv", "--until", "2000"]).expect(2, &["--warnings"]);
+}
+
+#[test]
+fn change_points_are_found_told_and_drawn() {
+    let here = Workplace::new();
+    here.write("a.csv", table(&curves(), ","));
+    let found = json(&here.call(&["stages", "a.csv", "--change-points", "linear", "--json"]));
+    let keys: Vec<&String> = found.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["shape", "time", "criterion", "quantity", "series"]);
+    assert_eq!((found["shape"].as_str(), found["time"].as_str()), (Some("linear"), Some("log")));
+    let own: Vec<&String> = found["series"][0].as_object().unwrap().keys().collect();
+    let expected =
+        ["observable", "unit", "quantity_unit", "n_points", "averaged", "noise", "autocorrelation", "changes", "path"];
+    assert_eq!(own, expected);
+    let change: Vec<&String> = found["series"][0]["changes"][0].as_object().unwrap().keys().collect();
+    assert_eq!(change, ["step", "lower", "upper", "before", "after", "jump", "holds_to"]);
+    let path: Vec<&String> = found["series"][0]["path"][0].as_object().unwrap().keys().collect();
+    assert_eq!(path, ["n_changes", "from", "to"]);
+    // A sigmoid is a steep line between two flat ones.
+    let loss = found["series"][0]["changes"].as_array().unwrap();
+    let steepest = loss.iter().filter_map(|c| c["before"].as_f64()).fold(0.0, f64::min);
+    assert!(steepest < -8.0 && loss.len() >= 2, "{found}");
+    let other_time = json(&here.call(&["stages", "a.csv", "--change-points", "linear", "--time", "linear", "--json"]));
+    assert_eq!(other_time["series"][0]["quantity_unit"], "/step");
+
+    let bare = here.call(&["stages", "a.csv", "--change-points"]);
+    bare.expect(0, &[]);
+    for words in ["shape l2", "mBIC", "mean before", "95 % interval", "holds to", "number of changes at other prices"] {
+        assert!(bare.stdout.contains(words), "{words}: {}", bare.stdout);
+    }
+    here.call(&["stages", "a.csv", "--change-points", "l1", "--plot", "c.html"]).expect(0, &["c.html"]);
+    let page = fs_err::read_to_string(here.path("c.html")).unwrap();
+    assert!(
+        page.contains("<h2>Change points</h2>")
+            && page.contains("class=\"change c1\"")
+            && !page.contains("id=\"life\"")
+    );
+    here.call(&["stages", "a.csv", "--change-points", "mean"]).expect(2, &["no shape is named `mean`", "l2, normal"]);
+    here.call(&["stages", "a.csv", "--time", "log"]).expect(2, &["--change-points"]);
+    here.call(&["stages", "a.csv", "--change-points", "--warnings"]).expect(2, &["cannot be used with"]);
+}
+
+#[test]
+fn a_mean_curve_is_taken_apart() {
+    let here = Workplace::new();
+    let mut rows = "step,loss,task_1,task_2,task_3,other\n".to_owned();
+    for i in 0..150 {
+        let t = (1.06_f64.powi(i) - 1.0).round() + f64::from(i);
+        let fall = |half: f64| 1.0 / (1.0 + ((t + 1.0) / half).powi(12));
+        let parts = [fall(30.0), fall(300.0), fall(3000.0)];
+        let loss = parts.iter().sum::<f64>() / 3.0;
+        writeln!(rows, "{t},{loss:?},{:?},{:?},{:?},{}", parts[0], parts[1], parts[2], i % 7).unwrap();
+    }
+    here.write("t.csv", rows);
+    let found = json(&here.call(&["stages", "t.csv", "--parts", "loss", "--series", "task_*", "--json"]));
+    let keys: Vec<&String> = found.as_object().unwrap().keys().collect();
+    let expected = ["mean", "unit", "explained", "steps", "values", "components", "sigmoids", "explained_by_sigmoids"];
+    assert_eq!(keys, [&expected[..], &["learning_times"]].concat());
+    let part: Vec<&String> = found["components"][0].as_object().unwrap().keys().collect();
+    assert_eq!(part, ["name", "weight", "share", "half_time", "sharpness", "is_learned", "contribution"]);
+    assert!((found["explained"].as_f64().unwrap() - 1.0).abs() < 1e-9);
+    for (at, half) in [29.0, 299.0, 2999.0].into_iter().enumerate() {
+        let time = found["components"][at]["half_time"].as_f64().unwrap();
+        assert!((time / half - 1.0).abs() < 0.05, "{found}");
+        assert_eq!(found["sigmoids"][at]["components"], serde_json::json!([format!("task_{}", at + 1)]));
+    }
+    let told = here.call(&["stages", "t.csv", "--parts", "loss", "--series", "task_*", "--plot", "t.html"]);
+    told.expect(0, &["t.html"]);
+    for words in ["loss as the mean of 3 components", "100.0 %", "half time", "3 sigmoids explain"] {
+        assert!(told.stdout.contains(words), "{words}: {}", told.stdout);
+    }
+    let page = fs_err::read_to_string(here.path("t.html")).unwrap();
+    assert!(page.contains("Sum of parts: loss") && page.contains("class=\"area c3\""));
+    here.call(&["stages", "t.csv", "--parts", "los", "--series", "task_*"]).expect(2, &["los"]);
+    here.call(&["stages", "t.csv", "--parts", "los"]).expect(2, &["found no series of this name", "loss, task_1"]);
+    here.call(&["stages", "t.csv", "--parts", "loss", "--warnings"]).expect(2, &["cannot be used with"]);
 }

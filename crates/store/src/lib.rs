@@ -58,11 +58,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod addresses;
 mod calibration;
+mod change_points;
 mod checkpoint;
 mod clock;
 mod crew;
 mod events;
+mod fluctuations;
 mod folder;
 mod generation;
 mod grid;
@@ -73,6 +76,7 @@ mod measures;
 mod name;
 #[cfg(feature = "s3")]
 mod objects;
+mod parts;
 mod place;
 mod record;
 mod record_files;
@@ -86,18 +90,23 @@ mod tensor_file;
 mod training_log;
 mod trajectory;
 mod view;
+mod warnings;
 mod writer;
 mod zarr;
 
+pub use addresses::{MeasureLabels, series_addresses};
 pub use calibration::{CalibratedSettings, Calibration, CalibrationTrial};
+pub use change_points::{ChangePoint, ChangePoints, PenaltyRange, SeriesChanges};
 pub use checkpoint::{Checkpoint, CheckpointHeader, Written};
 pub use crew::{Claim, Worker};
 pub use events::{Event, Events};
+pub use fluctuations::{FluctuationGroup, FluctuationMode, Fluctuations};
 pub use folder::RunFolder;
 pub use imported::{Imported, ImportedError, hash_file};
 pub use local::write_file;
 pub use manifest::{Manifest, ManifestError};
 pub use measures::{Analysis, MeasurePlan, WorkItem};
+pub use parts::{Part, PartFit, PartSigmoid, SumOfParts};
 pub use place::Place;
 pub use record::{InvalidRecord, KeyParts, NumberType, Outcome, Record, RecordArray, RecordKey, index_labels};
 pub use record_files::{Lookup, MissingReason, RecordError};
@@ -114,8 +123,13 @@ pub use tensor_file::CheckpointError;
 pub use training_log::{TRAINING_LOG, TrainingLog, TrainingRow};
 pub use trajectory::{Form, Plane, Trajectory};
 pub use view::{Problem, View, ViewError};
+pub use warnings::{Group, Indicators, SeriesWarning, Together, Warnings, Window};
 pub use writer::{OpenError, RunWriter};
 
-/// Version of everything in a run folder; a newer one is refused, an older one is read. There is no 3, 5, 6 or 7: one flipped
-/// bit would make an older version of it, and go unnoticed.
-pub const FORMAT_VERSION: u32 = 8;
+/// Version of everything in a run folder; a newer one is refused, an older one is read.
+pub const FORMAT_VERSION: u32 = 16;
+
+/// Whether a file of this version was ever written. No two of them are one flipped bit apart, as digits: a flip goes noticed.
+pub(crate) fn is_format_version(version: u64) -> bool {
+    [1, 2, 4, 8, u64::from(FORMAT_VERSION)].contains(&version)
+}

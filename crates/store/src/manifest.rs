@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FORMAT_VERSION, Place};
+use crate::{FORMAT_VERSION, Place, is_format_version};
 
 /// What was run, by which version, with which settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -164,10 +164,13 @@ pub(crate) fn read(place: &Place) -> Result<(Manifest, u32), ManifestError> {
         Some(toml::Value::Integer(found)) if found > i64::from(FORMAT_VERSION) => {
             return Err(ManifestError::NewerFormat { path, found });
         }
-        Some(toml::Value::Integer(found)) if found >= 1 => found as u32,
+        Some(toml::Value::Integer(found)) if u64::try_from(found).is_ok_and(is_format_version) => found as u32,
         other => {
             let found = other.map_or_else(|| "none".to_owned(), |value| value.to_string());
-            return Err(damaged(format!("format_version {found}"), &format!("format_version 1 to {FORMAT_VERSION}")));
+            return Err(damaged(
+                format!("format_version {found}"),
+                &format!("format_version 1, 2, 4, 8 or {FORMAT_VERSION}"),
+            ));
         }
     };
     let Some(toml::Value::String(expected)) = table.remove("blake3") else {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Boundary, MissingReason, RecordKey, Stage, Trajectory, Transition};
+use crate::{
+    Boundary, ChangePoints, Fluctuations, MissingReason, RecordKey, Stage, SumOfParts, Trajectory, Transition, Warnings,
+};
 
 /// A measurement as it is planned: the store expects a record of it at each of its steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +48,18 @@ pub struct Analysis {
     /// Paths of the checkpoints, by measurement. Not in analyses of format 4.
     #[serde(default)]
     pub trajectories: BTreeMap<String, Trajectory>,
+    /// Change points, where the run file asks for them. Not in analyses of format 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_points: Option<ChangePoints>,
+    /// Early warnings, where the run file asks for them. Not in analyses of format 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warnings: Option<Warnings>,
+    /// Measurements of components as sums of their parts, by measurement, where the run file asks for them. Not in analyses of format 8.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, SumOfParts>,
+    /// How the units of measurements fluctuate together, by measurement, where the run file asks for them. Not in analyses of format 8.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fluctuations: BTreeMap<String, Fluctuations>,
     /// Hash of what they were found in; where it still holds, nothing needs to be looked at again.
     #[serde(default)]
     pub basis: String,

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Calibration, TrainingLog, Trajectory};
+use crate::{
+    Calibration, ChangePoints, Fluctuations, MeasureLabels, SumOfParts, TrainingLog, Trajectory, Warnings,
+    series_addresses,
+};
 
 /// A whole run, as `ontogeny show DIR --json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +31,18 @@ pub struct RunView {
     /// Paths of the checkpoints, by measurement.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub trajectories: BTreeMap<String, Trajectory>,
+    /// Change points, where the run file asks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_points: Option<ChangePoints>,
+    /// Early warnings, where the run file asks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warnings: Option<Warnings>,
+    /// Measurements of components as sums of their parts, by measurement, where the run file asks for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, SumOfParts>,
+    /// How the units of measurements fluctuate together, by measurement, where the run file asks for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fluctuations: BTreeMap<String, Fluctuations>,
     /// The log of the training; `None` of imported checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingLog>,
@@ -226,6 +241,19 @@ pub fn refused_parts(details: &BTreeMap<String, Detail>) -> Vec<(usize, &str)> {
     parts
 }
 
+impl RunView {
+    /// Addresses of the components of every observable, as analyses name them, in the order of [`Observable::components`].
+    pub fn addresses(&self) -> BTreeMap<String, Vec<String>> {
+        let labels = |(name, o): (&String, &Observable)| MeasureLabels {
+            name: name.clone(),
+            kind: o.kind.clone(),
+            labels: o.components(),
+        };
+        let measures: Vec<MeasureLabels> = self.observables.iter().map(labels).collect();
+        self.observables.keys().cloned().zip(series_addresses(&measures)).collect()
+    }
+}
+
 impl Observable {
     /// Component labels, joined over all dimensions but `step`, in row-major order; one empty label for a plain series.
     pub fn components(&self) -> Vec<String> {
@@ -415,6 +443,10 @@ mod tests {
                 }],
             }],
             trajectories: BTreeMap::new(),
+            change_points: None,
+            warnings: None,
+            parts: BTreeMap::new(),
+            fluctuations: BTreeMap::new(),
             calibrations: BTreeMap::new(),
             training: None,
         };

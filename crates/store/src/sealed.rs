@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{FORMAT_VERSION, Place};
+use crate::{FORMAT_VERSION, Place, is_format_version};
 
 /// Why a sealed JSON file (`measures.json`, `analysis.json`, `imported.json`) could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -115,8 +115,10 @@ pub(crate) fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
     if format_version > u64::from(FORMAT_VERSION) {
         return Err(Fault::Newer(format_version));
     }
-    if format_version == 0 {
-        return Err(Fault::Damaged(format!("format version 0, expected 1 to {FORMAT_VERSION}")));
+    if !is_format_version(format_version) {
+        return Err(Fault::Damaged(format!(
+            "format version {format_version}, expected 1, 2, 4, 8 or {FORMAT_VERSION}"
+        )));
     }
     let sealed: Sealed<'_> = serde_json::from_slice(bytes).map_err(damaged)?;
     let found = blake3::hash(sealed.content.get().as_bytes()).to_hex();
@@ -151,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_told_apart_from_damage_whatever_its_shape() {
-        let newer = br#"{"format_version": 9, "anything": [1]}"#;
-        assert_eq!(unseal::<Vec<f64>>(newer), Err(Fault::Newer(9)));
+        let newer = br#"{"format_version": 17, "anything": [1]}"#;
+        assert_eq!(unseal::<Vec<f64>>(newer), Err(Fault::Newer(17)));
     }
 }

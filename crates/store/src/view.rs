@@ -208,6 +208,10 @@ pub(crate) fn assemble(folder: &RunFolder) -> Result<View, ViewError> {
         stages: analysis.stages,
         intervals: analysis.intervals,
         trajectories: analysis.trajectories,
+        change_points: analysis.change_points,
+        warnings: analysis.warnings,
+        parts: analysis.parts,
+        fluctuations: analysis.fluctuations,
         calibrations,
         training: folder.training_log()?,
     };

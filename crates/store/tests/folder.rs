@@ -136,9 +136,9 @@ fn a_newer_run_is_refused_before_anything_is_written() {
     drop(RunWriter::join(&path, &manifest()).unwrap());
     let file = path.join("run.toml");
     let text = fs_err::read_to_string(&file).unwrap();
-    fs_err::write(&file, text.replace("format_version = 8", "format_version = 9")).unwrap();
+    fs_err::write(&file, text.replace("format_version = 16", "format_version = 17")).unwrap();
     let before = snapshot(&path);
-    assert!(matches!(RunFolder::open(&path), Err(ManifestError::NewerFormat { found: 9, .. })));
+    assert!(matches!(RunFolder::open(&path), Err(ManifestError::NewerFormat { found: 17, .. })));
     assert!(matches!(RunWriter::open(&path), Err(OpenError::Manifest(ManifestError::NewerFormat { .. }))));
     assert_eq!(snapshot(&path), before);
 }
@@ -461,10 +461,10 @@ fn a_damaged_index_costs_what_was_sealed_since_the_one_before_and_says_so() {
     writer.seal().unwrap();
     assert_eq!(RunFolder::open(&path).unwrap().view().unwrap().problems, []);
 
-    let newer = String::from_utf8(bytes).unwrap().replacen("\"format_version\":8", "\"format_version\":9", 1);
+    let newer = String::from_utf8(bytes).unwrap().replacen("\"format_version\":16", "\"format_version\":17", 1);
     fs_err::write(path.join("sealed/00000009.json"), newer).unwrap();
     let error = RunFolder::open(&path).unwrap().view().unwrap_err().to_string();
-    assert!(error.contains("00000009.json") && error.contains("format version 9"), "{error}");
+    assert!(error.contains("00000009.json") && error.contains("format version 17"), "{error}");
 }
 
 #[test]
@@ -609,10 +609,10 @@ fn a_newer_record_is_neither_read_nor_replaced() {
     let record = record(7, Outcome::Done, [1.0, 2.0]);
     writer.put_record(&record).unwrap();
     let file = record_file(writer.folder(), 7);
-    let newer = fs_err::read_to_string(&file).unwrap().replacen("\"format_version\":8", "\"format_version\":9", 1);
+    let newer = fs_err::read_to_string(&file).unwrap().replacen("\"format_version\":16", "\"format_version\":17", 1);
     fs_err::write(&file, &newer).unwrap();
     let error = writer.put_record(&record).unwrap_err();
-    assert!(matches!(error, ontogeny_store::RecordError::NewerFormat { found: 9, .. }), "{error}");
+    assert!(matches!(error, ontogeny_store::RecordError::NewerFormat { found: 17, .. }), "{error}");
     assert_eq!(fs_err::read_to_string(&file).unwrap(), newer);
 }
 

@@ -5,9 +5,11 @@ use std::num::NonZero;
 use ontogeny_stats::Series;
 use ontogeny_store::{Analysis, Coordinate, Observable, RunView, Transition};
 
+use crate::change_points;
 use crate::detect::{self, Sought};
 use crate::sections::StagesConfig;
-use crate::series::MAX_VALUE;
+use crate::series::{MAX_VALUE, NamedSeries};
+use crate::warnings::warnings;
 
 /// Counts and norms follow the other series, and overlapping sets of pairs would say everything three times.
 const REPEATS: [&str; 5] =
@@ -19,15 +21,19 @@ const MAX_SUBTASKS: usize = 32;
 /// A series of a run by its address.
 pub(crate) struct Watched {
     pub(crate) address: String,
-    kind: String,
+    /// Name of the measurement.
+    pub(crate) measure: String,
+    /// Label of the component in it; empty where there is one alone.
+    pub(crate) label: String,
+    pub(crate) kind: String,
     pub(crate) unit: String,
     /// Whether it is looked at when nobody names it.
     pub(crate) by_default: bool,
     pub(crate) series: Series,
 }
 
-/// Looks for transitions in all losses, accuracies, returns, learning coefficients and progress measures, and for stages in the
-/// series that the run file names (all losses and learning coefficients unless it does). Also returns the series that could
+/// Looks for transitions and, where asked to, early warnings in all losses, accuracies, returns, learning coefficients and progress
+/// measures, and for stages and, where asked to, change points in the series that the run file names (all losses and learning coefficients unless it does). Also returns the series that could
 /// not be looked at, each with the reason.
 pub(crate) fn analyse(
     view: &RunView,
@@ -50,9 +56,19 @@ pub(crate) fn analyse(
         .collect();
     // What is too short for transitions is too short for stages, and has been named.
     let boundaries = detect::boundaries(&chosen, seed, threads, &|| ());
+    let change_points = stages.change_points.map(|config| change_points::of_sought(&chosen, config, threads).0);
+    let early = stages.warnings.map(|config| {
+        let named =
+            |w: &Watched| NamedSeries { name: w.address.clone(), unit: w.unit.clone(), series: w.series.clone() };
+        let watched: Vec<NamedSeries> = all.iter().filter(|watched| watched.by_default).map(named).collect();
+        warnings(&watched, config.until, seed, threads)
+    });
     let stages = detect::agreed(&boundaries);
     let intervals = detect::intervals(&chosen, &stages, seed, threads);
-    (Analysis { transitions: found, stages, intervals, ..Analysis::default() }, left_out)
+    (
+        Analysis { transitions: found, stages, intervals, change_points, warnings: early, ..Analysis::default() },
+        left_out,
+    )
 }
 
 impl Watched {
@@ -87,17 +103,14 @@ fn too_many(view: &RunView) -> impl Iterator<Item = String> {
 
 /// Every series of a run.
 pub(crate) fn all_series(view: &RunView) -> Vec<Watched> {
-    let measures: Vec<Components> = view
-        .observables
-        .iter()
-        .map(|(name, o)| Components { name: name.clone(), kind: o.kind.clone(), labels: o.components() })
-        .collect();
     let mut all = Vec::new();
-    for (observable, (measure, addresses)) in view.observables.values().zip(measures.iter().zip(addresses(&measures))) {
-        for (at, (component, address)) in measure.labels.iter().zip(addresses).enumerate() {
+    let addresses = view.addresses();
+    for (name, observable) in &view.observables {
+        let labels = observable.components();
+        for (at, (component, address)) in labels.iter().zip(addresses[name].iter().cloned()).enumerate() {
             // Counts and norms follow the others, and all pairs are the train and test pairs together.
-            let is_of_few = measure.labels.len() <= MAX_SUBTASKS;
-            let by_default = match measure.kind.as_str() {
+            let is_of_few = labels.len() <= MAX_SUBTASKS;
+            let by_default = match observable.kind.as_str() {
                 "loss" | "accuracy" | "return" | "robust_loss" | "robust_accuracy" | "llc" | "fourier" => {
                     !REPEATS.contains(&component.as_str())
                 }
@@ -105,30 +118,14 @@ pub(crate) fn all_series(view: &RunView) -> Vec<Watched> {
                 _ => false,
             };
             if let Some(series) = series(view, observable, at) {
-                let is_loss = measure.kind == "fourier" && component.contains("loss");
+                let is_loss = observable.kind == "fourier" && component.contains("loss");
                 let unit = if is_loss { "nats".to_owned() } else { observable.unit.clone() };
-                all.push(Watched { address, kind: measure.kind.clone(), unit, by_default, series });
+                let (name, label, kind) = (name.clone(), component.clone(), observable.kind.clone());
+                all.push(Watched { address, measure: name, label, kind, unit, by_default, series });
             }
         }
     }
     all
-}
-
-/// What one measurement gives at each step: a value for each label.
-pub(crate) struct Components {
-    pub(crate) name: String,
-    pub(crate) kind: String,
-    pub(crate) labels: Vec<String>,
-}
-
-/// Addresses by measurement and label: `KIND.LABEL` where only one measurement of that kind has it, else `NAME.LABEL`.
-pub(crate) fn addresses(measures: &[Components]) -> Vec<Vec<String>> {
-    let address = |own: &Components, label: &String| {
-        let twins = measures.iter().filter(|m| m.kind == own.kind && m.labels.contains(label));
-        let prefix = if twins.count() == 1 { &own.kind } else { &own.name };
-        if label.is_empty() { prefix.clone() } else { format!("{prefix}.{label}") }
-    };
-    measures.iter().map(|own| own.labels.iter().map(|label| address(own, label)).collect()).collect()
 }
 
 /// A component over the steps at which it counts; what is too large to be squared has diverged, and counts as little as
@@ -200,6 +197,10 @@ mod tests {
             stages: vec![],
             intervals: vec![],
             trajectories: BTreeMap::new(),
+            change_points: None,
+            warnings: None,
+            parts: BTreeMap::new(),
+            fluctuations: BTreeMap::new(),
             calibrations: BTreeMap::new(),
             training: None,
         };

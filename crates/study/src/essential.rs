@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ontogeny_stats::{FormSettings, Smoother, TrajectoryGram, forms, plane_curve, random_walk_shares};
-use ontogeny_store::{Form, MeasurePlan, Plane, RunFolder, Trajectory};
+use ontogeny_store::{Form, MeasurePlan, Plane, Record, RunFolder, Trajectory};
 
 use crate::sections::ObservableConfig;
 use crate::trajectory::{POINT, TrajectoryConfig};
@@ -51,9 +51,29 @@ pub(crate) fn trajectories(
 }
 
 /// The kept numbers of every checkpoint that has them.
-fn points(folder: &RunFolder, measure: &str, plan: &MeasurePlan) -> Result<(Vec<u64>, Vec<Vec<f32>>), StudyError> {
-    let mut shelf = folder.shelf()?;
+pub(crate) fn points(
+    folder: &RunFolder,
+    measure: &str,
+    plan: &MeasurePlan,
+) -> Result<(Vec<u64>, Vec<Vec<f32>>), StudyError> {
     let (mut steps, mut points) = (Vec::new(), Vec::new());
+    each_record(folder, measure, plan, |step, record| {
+        if let Some(point) = record.array(POINT) {
+            steps.push(step);
+            points.push(point.values.iter().map(|&value| value as f32).collect());
+        }
+    })?;
+    Ok((steps, points))
+}
+
+/// Hands over the records of a measurement one by one, by step.
+pub(crate) fn each_record(
+    folder: &RunFolder,
+    measure: &str,
+    plan: &MeasurePlan,
+    mut hear: impl FnMut(u64, &Record),
+) -> Result<(), StudyError> {
+    let mut shelf = folder.shelf()?;
     for (&step, key) in &plan.steps {
         let Some(key) = key else { continue };
         let record = loop {
@@ -63,12 +83,11 @@ fn points(folder: &RunFolder, measure: &str, plan: &MeasurePlan) -> Result<(Vec<
                 None => shelf = folder.shelf()?,
             }
         };
-        if let Some(point) = record.as_ref().and_then(|record| record.array(POINT)) {
-            steps.push(step);
-            points.push(point.values.iter().map(|&value| value as f32).collect());
+        if let Some(record) = &record {
+            hear(step, record);
         }
     }
-    Ok((steps, points))
+    Ok(())
 }
 
 /// Principal components over time ln(step + 1), curvature in the planes of the first three, forms.

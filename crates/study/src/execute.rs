@@ -13,7 +13,9 @@ use crate::analysis::analyse;
 use crate::board::{Board, Next};
 use crate::essential;
 use crate::event::{Event, Refusal, Summary};
+use crate::fluctuations;
 use crate::instruments::Instruments;
+use crate::parts;
 use crate::sections::MeasureConfig;
 use crate::{Run, Source, StudyError};
 
@@ -221,8 +223,20 @@ impl Run {
         if analysis.basis != basis {
             let left_out;
             (analysis, left_out) = analyse(&view, &self.file.stages, u64::from(self.file.seed), options.threads);
+            let (parts, whole) = parts::of_run(&view, &self.file);
+            analysis.parts = parts;
+            if !whole.is_empty() {
+                let message = format!("not taken apart: {}", whole.join("; "));
+                (options.observer)(&Event::Notice { message });
+            }
             let (trajectories, short) = essential::trajectories(self, writer.folder(), &plans)?;
             analysis.trajectories = trajectories;
+            let (fluctuations, still) = fluctuations::of_run(self, writer.folder(), &plans)?;
+            analysis.fluctuations = fluctuations;
+            if !still.is_empty() {
+                let message = format!("no fluctuations to analyse: {}", still.join("; "));
+                (options.observer)(&Event::Notice { message });
+            }
             analysis.basis = basis;
             writer.write_analysis(&analysis)?;
             if !short.is_empty() {
@@ -238,6 +252,10 @@ impl Run {
         view.stages.clone_from(&analysis.stages);
         view.intervals.clone_from(&analysis.intervals);
         view.trajectories.clone_from(&analysis.trajectories);
+        view.change_points.clone_from(&analysis.change_points);
+        view.warnings.clone_from(&analysis.warnings);
+        view.parts.clone_from(&analysis.parts);
+        view.fluctuations.clone_from(&analysis.fluctuations);
         (options.observer)(&Event::Analysed {
             n_transitions: analysis.transitions.len(),
             n_boundaries: analysis.stages.len(),

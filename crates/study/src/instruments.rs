@@ -6,9 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, LegalMoves, Measured, expected_return, weight_norms};
 use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress, ResponseError};
+use ontogeny_store::{MeasureLabels, series_addresses};
 use ontogeny_zoo::{Adversary, AttackConfig, AttackError, Model, Split, Subtasks, Task};
 
-use crate::analysis::{Components, addresses};
+use crate::fluctuations;
 use crate::influence::InfluenceProbes;
 use crate::kept_losses::KeptProbe;
 use crate::measure::{self, Reading};
@@ -354,9 +355,34 @@ impl<'a> Instruments<'a> {
     /// Whether `[stages]` names series that will exist.
     ///
     /// # Errors
-    /// The first address that nothing measures, with those that are.
+    /// The first address that nothing measures, with those that are; or parts of what has none.
     pub(crate) fn check_stages(&mut self) -> Result<(), StudyError> {
         let run = self.run;
+        if let Some(parts) = &run.file.stages.parts {
+            let has_parts = |name: &&String| {
+                let measure = run.file.measures.iter().find(|measure| measure.name == **name);
+                measure.is_some_and(|m| m.observable.kind().starts_with("subtask_"))
+            };
+            if let Some(other) = parts.0.iter().find(|name| !has_parts(name)) {
+                let message = format!(
+                    "`stages.parts` names `{other}`; expected a measurement of the file with observable = \"subtask_loss\" or \
+                     \"subtask_accuracy\""
+                );
+                return Err(StudyError::Stages(message));
+            }
+        }
+        if let Some(names) = &run.file.stages.fluctuations {
+            let is_possible = |name: &&String| {
+                run.file.measures.iter().any(|measure| measure.name == **name && fluctuations::is_possible(measure))
+            };
+            if let Some(other) = names.0.iter().find(|name| !is_possible(name)) {
+                let message = format!(
+                    "`stages.fluctuations` names `{other}`; expected a measurement of the file with observable = \"trajectory\", or \
+                     \"llc\" with `keep_losses`"
+                );
+                return Err(StudyError::Stages(message));
+            }
+        }
         let Some(wanted) = &run.file.stages.observables else { return Ok(()) };
         let mut measures = Vec::new();
         for measure in &run.file.measures {
@@ -364,9 +390,9 @@ impl<'a> Instruments<'a> {
                 .labels(measure)
                 .map_err(|e| StudyError::Measure { measure: measure.name.clone(), message: e.to_string() })?;
             let kind = measure.observable.kind().to_owned();
-            measures.push(Components { name: measure.name.clone(), kind, labels });
+            measures.push(MeasureLabels { name: measure.name.clone(), kind, labels });
         }
-        let known = addresses(&measures).concat();
+        let known = series_addresses(&measures).concat();
         match wanted.iter().find(|address| !known.contains(address)) {
             None => Ok(()),
             Some(address) => {

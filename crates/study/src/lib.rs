@@ -10,6 +10,7 @@
 mod analysis;
 mod board;
 mod calibrate;
+mod change_points;
 mod checkpoint_series;
 mod curriculum;
 mod detect;
@@ -17,6 +18,7 @@ mod error;
 mod essential;
 mod event;
 mod execute;
+mod fluctuations;
 mod hub;
 mod import;
 mod influence;
@@ -26,6 +28,7 @@ mod known_network;
 mod llc_config;
 mod measure;
 mod opened;
+mod parts;
 mod prepare;
 mod response_config;
 mod responses;
@@ -41,6 +44,7 @@ mod training_log;
 mod trajectory;
 mod warnings;
 
+pub use change_points::{ChangePointsConfig, ChangeTime, change_points};
 pub use curriculum::StageConfig;
 pub use detect::{Detection, Found, detect};
 pub use error::StudyError;
@@ -48,16 +52,18 @@ pub use event::{Event, Refusal, Summary};
 pub use execute::Options;
 pub use llc_config::LlcConfig;
 pub use opened::OpenedRun;
+pub use parts::sum_of_parts;
 pub use prepare::{Run, WorkSummary};
 pub use response_config::{InfluenceConfig, SusceptibilityConfig};
 pub use run_file::{RunFile, Source};
 pub use sections::{ImportConfig, MeasureConfig, ObservableConfig, Paths, ReportConfig, StagesConfig, StepRule};
 pub use series::{
-    Every, MIN_FILE_POINTS, NameGlob, NamedSeries, SeriesFile, SeriesFileError, SeriesSettings, read_series,
+    Every, MIN_FILE_POINTS, NameGlob, NameGlobError, NamedSeries, SeriesFile, SeriesFileError, SeriesSettings,
+    read_series,
 };
 pub use start::{PruneConfig, StartConfig};
 pub use start_heads::HeadStart;
 pub use sweep::{Member, Sweep};
 pub use toml_source::{Overrides, RunFileError, Scale, nearest};
 pub use trajectory::{TrajectoryConfig, TrajectoryOf};
-pub use warnings::{Group, SeriesWarning, Together, Warnings, Window, warnings};
+pub use warnings::{WarningsConfig, warnings};

@@ -257,6 +257,11 @@ pub(crate) const SAMPLING_KEYS: [&str; 24] = [
 pub(crate) const MAX_KEPT: usize = 10_000_000;
 
 impl LlcConfig {
+    /// Whether the losses of single examples are kept at every draw.
+    pub(crate) fn keeps_losses(&self) -> bool {
+        matches!(self.keep_losses, Some(KeptLosses::Example | KeptLosses::Token))
+    }
+
     /// The estimator with these settings; `Err` explains what does not fit together.
     pub(crate) fn llc(&self, seed: u32) -> Result<Llc, String> {
         let restriction = self.restriction().map_err(|e| e.to_string())?;

@@ -8,11 +8,13 @@ use ontogeny_zoo::{AttackConfig, Layout};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::change_points::ChangePointsConfig;
 use crate::curriculum::StageConfig;
 use crate::llc_config::LlcConfig;
 use crate::response_config::{InfluenceConfig, SusceptibilityConfig};
 use crate::toml_source::{RunFileError, Section};
 use crate::trajectory::TrajectoryConfig;
+use crate::warnings::{self, WarningsConfig};
 
 /// `[import]`: checkpoints made elsewhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -143,6 +145,19 @@ pub struct StagesConfig {
     /// unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observables: Option<Vec<String>>,
+    /// Change points of these series, by the name of a shape such as `l2` or `linear`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change_points: Option<ChangePointsConfig>,
+    /// Early warnings in all watched series that have checkpoints at even intervals; none unless given.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "warnings::read_config")]
+    pub warnings: Option<WarningsConfig>,
+    /// Measurements whose components are summed up to a mean curve, such as `subtask_loss`; none unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Parts>,
+    /// Measurements whose kept numbers are looked at for how they fluctuate together: trajectories, over nearby checkpoints, and learning
+    /// coefficients with kept losses, over draws; none unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fluctuations: Option<Parts>,
 }
 
 /// `[report]`.

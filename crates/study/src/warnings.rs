@@ -1,12 +1,16 @@
 //! Early warnings in any set of series: rising variance and autocorrelation of each, and how they fluctuate together.
 
+use std::fmt;
 use std::num::NonZero;
 
 use ontogeny_posterior::in_parallel;
 use ontogeny_stats::{
-    WarningSettings, benjamini_hochberg, early_warnings, find_marker_group, kendall_trend, window_modes,
+    EarlyWarnings, WarningSettings, benjamini_hochberg, early_warnings, find_marker_group, kendall_trend, window_modes,
 };
-use serde::Serialize;
+use ontogeny_store::{Group, Indicators, SeriesWarning, Together, Warnings, Window};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::series::NamedSeries;
 
@@ -20,78 +24,17 @@ const MIN_WINDOW: usize = 8;
 const N_WINDOWS: usize = 40;
 /// Random draws behind the p-value of a group.
 const N_DRAWS: usize = 199;
+/// Windows of which the indicators are kept.
+const MOST_INDICATORS: usize = 200;
 /// Most series of which a group is looked for.
 const MOST_UNITS: usize = 200;
 
-/// What was found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Warnings {
-    /// Of every series that has values at even intervals, in the order of the file.
-    pub series: Vec<SeriesWarning>,
-    /// How the series fluctuate together, where several share their steps.
-    pub together: Option<Together>,
-    /// What was not looked at, and why.
-    pub left_out: Vec<String>,
-}
-
-/// Early warnings of one series (Scheffer et al. 2009).
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SeriesWarning {
-    /// Its name.
-    pub name: String,
-    /// Values looked at.
-    pub n_values: usize,
-    /// Kendall's τ of the variance in a rolling window with time.
-    pub variance_tau: f64,
-    /// Share of surrogates that rise as much, corrected for all trends of the call (Benjamini and Hochberg 1995).
-    pub variance_p: f64,
-    /// Kendall's τ of the lag-1 autocorrelation.
-    pub autocorrelation_tau: f64,
-    /// As `variance_p`.
-    pub autocorrelation_p: f64,
-    /// Variance in the last window over that in the first.
-    pub variance_ratio: f64,
-    /// Autocorrelation in the first and in the last window.
-    pub autocorrelation: [f64; 2],
-}
-
-/// How several series fluctuate about straight lines in windows that end at a step (Oku & Aihara 2018; Chen et al. 2012).
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Together {
-    /// Names of the series, the units.
-    pub units: Vec<String>,
-    /// The windows, by their ends.
-    pub windows: Vec<Window>,
-    /// Kendall's τ of the variance along the dominant direction with time; windows overlap, so that it has no simple p-value.
-    pub variance_tau: f64,
-    /// The units whose fluctuations stand out together in the last window, if any.
-    pub group: Option<Group>,
-}
-
-/// The dominant mode of the fluctuations in one window.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Window {
-    /// Step of its last values.
-    pub step: f64,
-    /// Largest eigenvalue of the covariance.
-    pub variance: f64,
-    /// Its share of the sum of all.
-    pub share: f64,
-    /// |cosine| of its direction with that of the window before; 0 of the first.
-    pub agreement: f64,
-    /// The direction, an entry for each unit.
-    pub direction: Vec<f64>,
-}
-
-/// Units that fluctuate strongly, together, and apart from the others.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Group {
-    /// Their names.
-    pub units: Vec<String>,
-    /// Deviation times correlation inside over correlation across.
-    pub index: f64,
-    /// Share of unrelated units of the same spectra in which a group as strong is found.
-    pub p_value: f64,
+/// `warnings` in `[stages]`: `true`, or a table.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct WarningsConfig {
+    /// Nothing after this step is looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<f64>,
 }
 
 /// Looks for early warnings in values up to the step `until` (all unless given): what comes later is not looked at. The same
@@ -112,6 +55,7 @@ pub fn warnings(series: &[NamedSeries], until: Option<f64>, seed: u64, threads: 
                 let variance = ends(&w.variance);
                 singles.push(SeriesWarning {
                     name: known.name.to_owned(),
+                    unit: known.unit.to_owned(),
                     n_values: known.values.len(),
                     variance_tau: w.variance_trend.tau,
                     variance_p: w.variance_trend.p_value,
@@ -119,6 +63,7 @@ pub fn warnings(series: &[NamedSeries], until: Option<f64>, seed: u64, threads: 
                     autocorrelation_p: w.autocorrelation_trend.p_value,
                     variance_ratio: variance[1] / variance[0],
                     autocorrelation: ends(&w.autocorrelation),
+                    indicators: indicators(&w, known.steps),
                 });
             }
         }
@@ -132,12 +77,26 @@ pub fn warnings(series: &[NamedSeries], until: Option<f64>, seed: u64, threads: 
         left_out.push(why);
         None
     });
-    Warnings { series: singles, together, left_out }
+    Warnings { until, series: singles, together, left_out }
+}
+
+/// The indicators of a series, thinned.
+fn indicators(found: &EarlyWarnings, steps: &[f64]) -> Indicators {
+    let n = found.variance.len();
+    let n_kept = n.min(MOST_INDICATORS);
+    // The first and the last are among them.
+    let kept = || (0..n_kept).map(move |i| if n_kept > 1 { i * (n - 1) / (n_kept - 1) } else { 0 });
+    Indicators {
+        steps: kept().map(|i| steps[found.first_end + i]).collect(),
+        variance: kept().map(|i| found.variance[i]).collect(),
+        autocorrelation: kept().map(|i| found.autocorrelation[i]).collect(),
+    }
 }
 
 /// The part of a series that may be known.
 struct Known<'a> {
     name: &'a str,
+    unit: &'a str,
     steps: &'a [f64],
     values: &'a [f64],
 }
@@ -146,7 +105,7 @@ impl<'a> Known<'a> {
     fn new(series: &'a NamedSeries, until: Option<f64>) -> Self {
         let steps = series.series.steps();
         let n = until.map_or(steps.len(), |until| steps.partition_point(|&step| step <= until));
-        Self { name: &series.name, steps: &steps[..n], values: &series.series.values()[..n] }
+        Self { name: &series.name, unit: &series.unit, steps: &steps[..n], values: &series.series.values()[..n] }
     }
 
     fn check(&self) -> Result<(), String> {
@@ -206,6 +165,38 @@ fn together(known: &[Known<'_>], seed: u64) -> Result<Option<Together>, String> 
     }))
 }
 
+/// `true`, `false`, or a table with `until`.
+///
+/// # Errors
+/// Anything else.
+pub(crate) fn read_config<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<WarningsConfig>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Table {
+        until: Option<f64>,
+    }
+    struct Either;
+    impl<'de> Visitor<'de> for Either {
+        type Value = Option<WarningsConfig>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("true, false, or a table with the step `until` which to look")
+        }
+        fn visit_bool<E: de::Error>(self, wanted: bool) -> Result<Self::Value, E> {
+            Ok(wanted.then(WarningsConfig::default))
+        }
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            let Table { until } = Table::deserialize(MapAccessDeserializer::new(map))?;
+            match until {
+                Some(step) if !(step.is_finite() && step >= 0.0) => {
+                    Err(de::Error::custom(format!("`until` is {step}; expected a step, at least 0")))
+                }
+                until => Ok(Some(WarningsConfig { until })),
+            }
+        }
+    }
+    deserializer.deserialize_any(Either)
+}
+
 #[cfg(test)]
 mod tests {
     use ontogeny_stats::Series;
@@ -240,6 +231,10 @@ mod tests {
         let [slowing, steady] = &found.series[..] else { panic!("two series") };
         assert!(slowing.variance_p < 0.05 && slowing.autocorrelation_p < 0.05, "{slowing:?}");
         assert!(slowing.variance_ratio > 2.0 && steady.variance_p > 0.05, "{steady:?}");
+        let told = &slowing.indicators;
+        assert_eq!((told.steps.len(), told.steps[0], told.steps[199]), (200, 3000.0, 6000.0));
+        assert_eq!(told.variance[199] / told.variance[0], slowing.variance_ratio);
+        assert_eq!([told.autocorrelation[0], told.autocorrelation[199]], slowing.autocorrelation);
         let two = NonZero::new(2).unwrap();
         assert_eq!(warnings(&all, None, 0, two), found);
     }

@@ -4,9 +4,10 @@
 //! are placed in percent and keep their size, while curves live in an inner SVG that is stretched to the frame
 //! (strokes do not stretch). Labels stand outside the frame, in the margins of the surrounding element.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use ontogeny_store::{Boundary, RunView, Transition};
+use ontogeny_store::{Boundary, RunView, SeriesChanges, Transition};
 
 use crate::axis::{self, StepAxis, Tick, ValueAxis};
 use crate::number;
@@ -18,6 +19,9 @@ pub(crate) struct Frame<'a> {
     pub axis: StepAxis,
     pub transitions: &'a [Transition],
     pub boundaries: &'a [Boundary],
+    pub changes: &'a [SeriesChanges],
+    /// What analyses call a series, by the name that it has in figures, where that is another.
+    pub names: BTreeMap<String, String>,
     /// What goes through the stages: `run`, or `series`.
     pub subject: &'static str,
 }
@@ -26,7 +30,15 @@ impl<'a> Frame<'a> {
     /// The frame of a run; `None` without checkpoints.
     pub(crate) fn of(view: &'a RunView) -> Option<Self> {
         let axis = StepAxis::of(view.checkpoints.iter().map(|step| *step as f64))?;
-        Some(Self { axis, transitions: &view.transitions, boundaries: &view.stages, subject: "run" })
+        let changes = view.change_points.as_ref().map_or(&[][..], |found| &found.series);
+        Some(Self {
+            axis,
+            transitions: &view.transitions,
+            boundaries: &view.stages,
+            changes,
+            names: names(view),
+            subject: "run",
+        })
     }
 
     /// Ends of all stages in percent of the width; without boundaries the whole run is one stage.
@@ -66,11 +78,17 @@ impl<'a> Frame<'a> {
         svg
     }
 
+    /// What analyses call the series of this address.
+    fn name<'b>(&'b self, address: &'b str) -> &'b str {
+        self.names.get(address).map_or(address, String::as_str)
+    }
+
     /// A short mark at the top of the frame for each transition of one of these series.
     pub(crate) fn transition_marks(&self, series: &[(String, String)]) -> String {
         let mut svg = String::new();
         for transition in self.transitions {
-            let Some((_, class)) = series.iter().find(|(address, _)| *address == transition.observable) else {
+            let Some((_, class)) = series.iter().find(|(address, _)| self.name(address) == transition.observable)
+            else {
                 continue;
             };
             let at = round(self.axis.position(transition.step));
@@ -79,6 +97,33 @@ impl<'a> Frame<'a> {
                 "<svg x=\"{at}%\" y=\"0\"><path class=\"mark {class}\" d=\"M-5-9h10l-5 8z\"><title>{}</title></path></svg>",
                 escape(&transition_words(transition))
             );
+        }
+        svg
+    }
+
+    /// At the bottom of the frame a stroke for each change point of one of these series, on a bar over its interval.
+    pub(crate) fn change_marks(&self, series: &[(String, String)]) -> String {
+        let mut svg = String::new();
+        for own in self.changes {
+            let Some((_, class)) = series.iter().find(|(address, _)| self.name(address) == own.observable) else {
+                continue;
+            };
+            for change in &own.changes {
+                let [at, lower, upper] =
+                    [change.step, change.lower, change.upper].map(|x| round(self.axis.position(x)));
+                let words = format!(
+                    "change of {} at step {} [{}, {}]",
+                    own.observable,
+                    number::step(change.step),
+                    number::step(change.lower),
+                    number::step(change.upper)
+                );
+                let _ = write!(
+                    svg,
+                    "<line class=\"change-interval {class}\" x1=\"{lower}%\" x2=\"{upper}%\" y1=\"100%\" y2=\"100%\"/><svg x=\"{at}%\" y=\"100%\"><path class=\"change {class}\" d=\"M0-1v-22\"><title>{}</title></path></svg>",
+                    escape(&words)
+                );
+            }
         }
         svg
     }
@@ -93,6 +138,20 @@ impl<'a> Frame<'a> {
         let (first, last) = self.axis.steps;
         format!("steps {} to {}", number::step(first), number::step(last))
     }
+}
+
+/// `llc.unembed` for the series that figures call `llc_unembed.unembed`, after its measurement.
+fn names(view: &RunView) -> BTreeMap<String, String> {
+    let mut names = BTreeMap::new();
+    for ((measure, addresses), observable) in view.addresses().into_iter().zip(view.observables.values()) {
+        for (address, label) in addresses.into_iter().zip(observable.components()) {
+            let own = if label.is_empty() { measure.clone() } else { format!("{measure}.{label}") };
+            if own != address {
+                names.insert(own, address);
+            }
+        }
+    }
+    names
 }
 
 /// Horizontal lines and labels of a value axis, left of the frame.

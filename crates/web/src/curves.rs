@@ -1,22 +1,26 @@
 //! Curves from anywhere with what was found in them: as a page like the report, or as one picture.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use ontogeny_store::{Boundary, Stage, Transition};
+use ontogeny_store::{Boundary, ChangePoints, Stage, SumOfParts, Transition, Warnings};
 
 use crate::axis::StepAxis;
+use crate::changes;
 use crate::chart::Frame;
 use crate::csv;
 use crate::figure;
 use crate::number;
 use crate::page;
 use crate::panel::{Form, Panel, Point, Series};
+use crate::parts;
 use crate::strip;
 use crate::table;
 use crate::text::{counted, escape};
+use crate::warnings;
 
 /// Series with the transitions and stages found in them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Curves {
     /// Where they are from, such as the name of a file.
     pub title: String,
@@ -28,6 +32,19 @@ pub struct Curves {
     pub stages: Vec<Boundary>,
     /// The stages between them.
     pub intervals: Vec<Stage>,
+    /// Change points, where they were looked for in place of transitions and stages.
+    pub change_points: Option<ChangePoints>,
+    /// Early warnings, where they were looked for instead.
+    pub warnings: Option<Warnings>,
+    /// One of the curves as a sum of the others, where that was asked for instead.
+    pub parts: Option<SumOfParts>,
+}
+
+impl Curves {
+    /// Whether something else was looked for than transitions and stages.
+    fn is_of_something_else(&self) -> bool {
+        self.change_points.is_some() || self.warnings.is_some() || self.parts.is_some()
+    }
 }
 
 /// One series.
@@ -62,18 +79,24 @@ pub fn curves_page(curves: &Curves) -> String {
     steps.dedup();
     let mut html = page::head(&curves.title, &summary(curves, frame.as_ref()), frame.as_ref(), &steps);
     if let Some(frame) = frame {
-        html.push_str(&strip::strip(&frame));
+        if !curves.is_of_something_else() {
+            html.push_str(&strip::strip(&frame));
+        }
         let _ = write!(html, "<p class=\"note\">{}</p><section>", how_to_read(curves));
         for panel in &panels {
             html.push_str(&figure::lines(panel, &frame));
         }
         html.push_str("</section>");
-        html.push_str(&table::transitions(
-            &curves.transitions,
-            &curves.stages,
-            &curves.intervals,
-            "No transition was found.",
-        ));
+        if let Some(found) = &curves.change_points {
+            html.push_str(&changes::section(found));
+        } else if let Some(found) = &curves.warnings {
+            html.push_str(&warnings::section(found, &frame));
+        } else if let Some(found) = &curves.parts {
+            html.push_str(&parts::section(&curves.title, found, &frame));
+        } else {
+            let (transitions, stages, intervals) = (&curves.transitions, &curves.stages, &curves.intervals);
+            html.push_str(&table::transitions(transitions, stages, intervals, "No transition was found."));
+        }
     }
     html.push_str(&page::foot());
     html
@@ -97,8 +120,15 @@ const FIGURE: usize = 200;
 pub fn curves_svg(curves: &Curves) -> String {
     let mut drawings = Vec::new();
     if let Some(frame) = frame(curves) {
-        drawings.push((curves.title.clone(), strip::height(&frame), strip::svg(&frame)));
-        for panel in panels(curves) {
+        if !curves.is_of_something_else() {
+            drawings.push((curves.title.clone(), strip::height(&frame), strip::svg(&frame)));
+        }
+        if let Some(found) = &curves.parts {
+            let panel = parts::panel("", found);
+            drawings.push((csv::column(&panel.title, &panel.unit), FIGURE, parts::drawing(&panel, found, &frame)));
+        }
+        let indicators = curves.warnings.as_ref().map(warnings::panels).unwrap_or_default();
+        for panel in panels(curves).into_iter().chain(indicators) {
             let scale = figure::scales(&panel)[0];
             drawings.push((csv::column(&panel.title, &panel.unit), FIGURE, figure::svg(&panel, &frame, scale)));
         }
@@ -150,13 +180,39 @@ const PALETTE: &str = include_str!("palette.css");
 
 fn frame(curves: &Curves) -> Option<Frame<'_>> {
     let axis = StepAxis::of(curves.curves.iter().flat_map(|c| c.steps.iter().copied()))?;
-    Some(Frame { axis, transitions: &curves.transitions, boundaries: &curves.stages, subject: "series" })
+    let changes = curves.change_points.as_ref().map_or(&[][..], |found| &found.series);
+    Some(Frame {
+        axis,
+        transitions: &curves.transitions,
+        boundaries: &curves.stages,
+        changes,
+        names: BTreeMap::new(),
+        subject: "series",
+    })
 }
 
 fn summary(curves: &Curves, frame: Option<&Frame<'_>>) -> String {
     let Some(frame) = frame else {
         return "There is no series.".to_owned();
     };
+    if let Some(found) = &curves.change_points {
+        let n_changes = found.series.iter().map(|s| s.changes.len()).sum();
+        let series = counted(curves.curves.len(), "curve");
+        return format!("{series} over {}: {}.", frame.span(), counted(n_changes, "change point"));
+    }
+    if let Some(found) = &curves.parts {
+        return parts::summary(found, &frame.span());
+    }
+    if let Some(found) = &curves.warnings {
+        let is_clear = |own: &&ontogeny_store::SeriesWarning| own.variance_p.min(own.autocorrelation_p) <= 0.05;
+        let n_clear = found.series.iter().filter(is_clear).count();
+        let series = counted(curves.curves.len(), "curve");
+        return format!(
+            "{series} over {}: early warnings (p ≤ 0.05) in {n_clear} of {}.",
+            frame.span(),
+            found.series.len()
+        );
+    }
     let n_with = curves.curves.iter().filter(|c| curves.transitions.iter().any(|t| t.observable == c.name)).count();
     let found = match (curves.transitions.len(), curves.curves.len()) {
         (0, _) => "no transition was found".to_owned(),
@@ -185,6 +241,9 @@ fn how_to_read(curves: &Curves) -> String {
         sentences.push(
             "Triangles mark the transitions of the series shown; the bars above are the 95 % intervals of their steps.",
         );
+    }
+    if curves.change_points.is_some() {
+        sentences.push(changes::HOW_TO_READ);
     }
     if curves.curves.iter().any(|c| c.steps.len() > MOST_POINTS) {
         sentences
@@ -262,7 +321,7 @@ mod tests {
             curves: vec![curve],
             transitions: vec![Transition { observable: name.to_owned(), step, lower, upper, ..transition }],
             stages: vec![Boundary { step, lower, upper, observables: vec![name.to_owned()] }],
-            intervals: vec![],
+            ..Curves::default()
         }
     }
 
@@ -299,8 +358,7 @@ mod tests {
         assert_eq!(html.matches("<figure").count(), 2);
         assert!(!html.contains("dimensionless") && html.contains("1 transition; one boundary"), "{html}");
         assert!(html.ends_with("</html>\n"));
-        let empty =
-            Curves { title: "none".to_owned(), curves: vec![], transitions: vec![], stages: vec![], intervals: vec![] };
+        let empty = Curves { title: "none".to_owned(), ..Curves::default() };
         assert!(curves_page(&empty).contains("There is no series."));
         assert!(curves_svg(&empty).contains("</svg>"));
     }

@@ -112,7 +112,7 @@ pub(crate) fn foot(panel: &Panel) -> String {
 }
 
 /// Names and colours of the series, with their values at the cursor: at first the last checkpoint.
-fn key(panel: &Panel) -> String {
+pub(crate) fn key(panel: &Panel) -> String {
     let (_, columns) = data(panel);
     let last_step = panel.steps().last().copied().unwrap_or(0.0);
     let mut html = format!(
@@ -237,6 +237,7 @@ pub(crate) fn svg(panel: &Panel, frame: &Frame<'_>, scale: Scale) -> String {
     svg.push_str("</svg>");
     let addresses: Vec<(String, String)> =
         panel.series.iter().enumerate().map(|(index, s)| (s.address.clone(), chart::series_class(index))).collect();
+    svg.push_str(&frame.change_marks(&addresses));
     svg.push_str(&frame.transition_marks(&addresses));
     svg.push_str(Frame::cursor());
     svg.push_str("</svg>");
@@ -365,6 +366,15 @@ mod tests {
             }
             assert_eq!(cells[5].is_empty(), at >= 3, "{row}");
         }
+    }
+
+    #[test]
+    fn marks_find_their_series_by_the_name_that_analyses_give_it() {
+        let mut view = sample::grokking(24, 0);
+        view.transitions[1].observable = "llc.unembed".to_owned();
+        let (panel, html) = figure(&view, 1, 0);
+        assert_eq!(panel.series[1].address, "llc_unembed.unembed");
+        assert!(html.contains("class=\"mark c2\"") && html.contains("transition of llc.unembed at step 95"), "{html}");
     }
 
     #[test]

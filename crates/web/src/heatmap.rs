@@ -122,8 +122,8 @@ fn row_labels(panel: &Panel) -> String {
     let mut svg = String::new();
     for (row, series) in panel.series.iter().enumerate().step_by(every) {
         let at = round(100.0 * (row as f64 + 0.5) / panel.series.len() as f64);
-        let label: String = if series.label.chars().count() > 8 {
-            series.label.chars().take(7).chain(['…']).collect()
+        let label: String = if series.label.chars().count() > 7 {
+            series.label.chars().take(6).chain(['…']).collect()
         } else {
             series.label.clone()
         };

@@ -13,15 +13,18 @@
 
 mod axis;
 mod calibration;
+mod changes;
 mod chart;
 mod csv;
 mod curves;
 mod figure;
+mod fluctuations;
 mod heatmap;
 mod influence;
 mod number;
 mod page;
 mod panel;
+mod parts;
 mod response;
 mod strip;
 mod summary;
@@ -29,6 +32,7 @@ mod table;
 mod text;
 mod training;
 mod trajectory;
+mod warnings;
 
 #[cfg(test)]
 mod sample;

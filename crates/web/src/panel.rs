@@ -7,6 +7,9 @@ use crate::{influence, response, text, training};
 /// More components than this are a heat map, not lines.
 pub(crate) const MOST_LINES: usize = 12;
 
+/// From so many parts on, lines are shown as a map, too.
+const FEWEST_ROWS: usize = 4;
+
 /// A heading with the figures under it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Section {
@@ -126,6 +129,9 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
             continue;
         }
         let series = series_of(name, observable, &view.checkpoints);
+        if (FEWEST_ROWS..=MOST_LINES).contains(&series.len()) && has_parts(observable) {
+            maps.push(map_of_lines(panel(name, observable, series.clone(), Form::RowHeatMap)));
+        }
         if response::is_one(observable) {
             responses.extend(response::panels(name, observable, series));
         } else if series.len() > MOST_LINES {
@@ -142,9 +148,12 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
     }
     // Loss before accuracy, whatever the names.
     losses.sort_by_key(|p: &Panel| (p.unit == "1", p.id.clone()));
+    let llc = together(llc);
+    let of_parts = llc.iter().filter(|panel| panel.series.len() >= FEWEST_ROWS).cloned();
+    maps.extend(of_parts.map(map_of_lines));
     let all = [
         ("Losses and accuracy", losses),
-        ("Learning coefficient", together(llc)),
+        ("Learning coefficient", llc),
         (response::HEADING, responses),
         ("Progress measures", progress),
         ("Maps", maps),
@@ -154,6 +163,23 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
         .filter(|(_, panels)| !panels.is_empty())
         .map(|(heading, panels)| Section { heading, panels })
         .collect()
+}
+
+/// Whether the components of an observable are parts of one kind: of a network, or of a task.
+fn has_parts(observable: &Observable) -> bool {
+    let is_other = |dim: &String| ["split", "quantity", "share", "policy"].contains(&dim.as_str());
+    !response::is_one(observable) && !observable.dims[1..].iter().any(is_other)
+}
+
+/// The same lines as a map: where each stands in its own range, so that what moves together is seen.
+fn map_of_lines(lines: Panel) -> Panel {
+    Panel {
+        id: format!("{}-map", lines.id),
+        title: format!("{}, each row in shades of its own", lines.title),
+        description: String::new(),
+        form: Form::RowHeatMap,
+        ..lines
+    }
 }
 
 /// Unit of the task's loss, as far as the run measures it.
@@ -322,6 +348,22 @@ mod tests {
     }
 
     #[test]
+    fn four_parts_and_more_are_a_map_too() {
+        let mut view = sample::grokking(24, 0);
+        let maps = |view: &RunView| -> Vec<String> {
+            let maps = sections(view).into_iter().filter(|section| section.heading == "Maps").flat_map(|s| s.panels);
+            maps.filter(|panel| panel.form == Form::RowHeatMap).map(|panel| panel.id).collect()
+        };
+        assert_eq!(maps(&view), ["weight_norm-map"]);
+        for part in ["l0h0", "l0h1"] {
+            let mut own = view.observables["llc_unembed"].clone();
+            own.coordinates.insert("component".to_owned(), vec![ontogeny_store::Coordinate::Text(part.to_owned())]);
+            view.observables.insert(format!("llc_{part}"), own);
+        }
+        assert_eq!(maps(&view), ["weight_norm-map", "llc-map"]);
+    }
+
+    #[test]
     fn quantities_of_different_units_are_kept_apart() {
         let sections = sections(&sample::grokking(24, 0));
         let titles: Vec<&str> = sections[3].panels.iter().map(|p| p.title.as_str()).collect();
@@ -372,6 +414,7 @@ mod tests {
             [
                 ("A plain".into(), Form::Lines, "a_plain".into()),
                 ("B few".into(), Form::Lines, "b_few.1.2".into()),
+                ("B few, each row in shades of its own".into(), Form::RowHeatMap, "b_few.1.2".into()),
                 ("C many".into(), Form::HeatMap, "c_many.1.7".into()),
             ]
         );

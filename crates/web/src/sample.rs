@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use ontogeny_store::{
-    Boundary, CalibratedSettings, Calibration, CalibrationTrial, Change, Coordinate, Detail, Form, Nested, Observable,
-    Plane, RunInfo, RunView, Stage, Status, Trajectory, Transition,
+    Boundary, CalibratedSettings, Calibration, CalibrationTrial, Change, ChangePoint, ChangePoints, Coordinate, Detail,
+    FluctuationGroup, FluctuationMode, Fluctuations, Form, Group, Indicators, Nested, Observable, Part, PartFit,
+    PartSigmoid, PenaltyRange, Plane, RunInfo, RunView, SeriesChanges, SeriesWarning, Stage, Status, SumOfParts,
+    Together, Trajectory, Transition, Warnings, Window,
 };
 
 /// A run of 3,000 steps with `n_checkpoints` checkpoints, of which the first `n_refused` have no learning coefficient.
@@ -103,7 +105,6 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
     let answers = susceptibility(&["full", "l0h0", "unembed"], &["test", "all"], &checkpoints, grokked);
     observables.insert("answers".to_owned(), answers);
     observables.insert("pairs".to_owned(), influence(n_refused, &checkpoints));
-    let trajectories = trajectory(&checkpoints);
     RunView {
         run: RunInfo {
             title: "Demonstration with invented numbers: grokking modular addition".to_owned(),
@@ -122,7 +123,11 @@ pub(crate) fn grokking(n_checkpoints: usize, n_refused: usize) -> RunView {
         transitions: if n_checkpoints < 8 { Vec::new() } else { transitions() },
         stages: if n_checkpoints < 8 { Vec::new() } else { boundaries() },
         intervals: if n_checkpoints < 8 { Vec::new() } else { intervals() },
-        trajectories,
+        trajectories: trajectory(&checkpoints),
+        change_points: (n_checkpoints >= 8).then(change_points),
+        warnings: (n_checkpoints >= 8).then(warnings),
+        fluctuations: if n_checkpoints < 8 { BTreeMap::new() } else { fluctuations(&checkpoints) },
+        parts: if n_checkpoints < 8 { BTreeMap::new() } else { parts(&checkpoints) },
         checkpoints,
         observables,
         calibrations: BTreeMap::from([("llc".to_owned(), calibration())]),
@@ -390,6 +395,152 @@ fn trajectory(checkpoints: &[u64]) -> BTreeMap<String, Trajectory> {
         }],
     };
     BTreeMap::from([("path".to_owned(), trajectory)])
+}
+
+/// Forty units whose leading eigenvalue grows.
+fn fluctuations(checkpoints: &[u64]) -> BTreeMap<String, Fluctuations> {
+    let windows = &checkpoints[checkpoints.len() / 4..];
+    let mode = |(at, &step): (usize, &u64)| {
+        let growth = 1.0 + 4.0 * at as f64 / windows.len() as f64;
+        let spectrum: Vec<f64> =
+            (1..=20).map(|rank| if rank == 1 { growth } else { 0.6 / f64::from(rank * rank) }).collect();
+        FluctuationMode {
+            step: step as f64,
+            variance: growth,
+            total: spectrum.iter().sum(),
+            agreement: if at == 0 { 0.0 } else { 0.9 },
+            marker: Some(0.5 * growth),
+            spectrum,
+        }
+    };
+    let found = Fluctuations {
+        over: "checkpoints".to_owned(),
+        units: "logits".to_owned(),
+        n_units: 40,
+        n_measured: 40,
+        n_vectors: 8,
+        modes: windows.iter().enumerate().map(mode).collect(),
+        variance_tau: 0.7,
+        group: Some(FluctuationGroup { units: vec![0, 3, 4], among: 40, index: 2.5, p_value: 0.01 }),
+    };
+    BTreeMap::from([("path".to_owned(), found)])
+}
+
+/// Eight sub-tasks of frequencies in proportion to 1/k^1.4, of which the last three are not learned.
+fn parts(checkpoints: &[u64]) -> BTreeMap<String, SumOfParts> {
+    // No more steps are kept than these.
+    let kept: Vec<u64> = checkpoints.iter().step_by(checkpoints.len().div_ceil(100)).copied().collect();
+    let checkpoints = kept.as_slice();
+    let weights: Vec<f64> = (1..=8).map(|k| f64::from(k).powf(-1.4)).collect();
+    let total: f64 = weights.iter().sum();
+    let half_time = |k: usize| 120.0 * (k as f64).powf(1.4);
+    let loss = |k: usize, t: f64| 1.0 - logistic((t + 1.0).ln() - half_time(k).ln(), 0.12);
+    let part = |k: usize| Part {
+        name: format!("task_{k}"),
+        weight: weights[k - 1] / total,
+        share: if k <= 5 { weights[k - 1] / weights[..5].iter().sum::<f64>() } else { 0.02 / k as f64 },
+        half_time: Some(half_time(k)),
+        sharpness: 0.9,
+        is_learned: k <= 5,
+        contribution: checkpoints.iter().map(|&t| weights[k - 1] / total * loss(k, t as f64)).collect(),
+    };
+    let components: Vec<Part> = (1..=8).map(part).collect();
+    let sum = |at: usize| components.iter().map(|part| part.contribution[at]).sum();
+    let values = (0..checkpoints.len()).map(sum).collect();
+    let sigmoid = |step: f64, change: f64, components: &[&str]| PartSigmoid {
+        step,
+        decades: 0.4,
+        change,
+        components: components.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let whole = SumOfParts {
+        mean: Some("loss.test".to_owned()),
+        unit: "nats".to_owned(),
+        explained: Some(0.991),
+        steps: checkpoints.iter().map(|&step| step as f64).collect(),
+        values,
+        components,
+        sigmoids: vec![sigmoid(180.0, -0.7, &["task_1", "task_2"]), sigmoid(900.0, -0.2, &["task_4"])],
+        explained_by_sigmoids: 0.998,
+        learning_times: Some(PartFit { slope: -1.0, standard_error: Some(0.02), explained: 0.999, n: 5 }),
+    };
+    BTreeMap::from([("subtask_loss".to_owned(), whole)])
+}
+
+/// A test loss that fluctuates more and more before its fall, and a training loss that does not.
+fn warnings() -> Warnings {
+    let steps: Vec<f64> = (10..=30).map(|i| 100.0 * f64::from(i)).collect();
+    let along = |of: &dyn Fn(f64) -> f64| steps.iter().map(|step| of(*step)).collect::<Vec<f64>>();
+    let series = |name: &str, rise: f64, p: f64| SeriesWarning {
+        name: name.to_owned(),
+        unit: "nats".to_owned(),
+        n_values: 40,
+        variance_tau: 0.81 * rise,
+        variance_p: p,
+        variance_ratio: 1.0 + 2.4 * rise,
+        autocorrelation_tau: 0.6 * rise,
+        autocorrelation_p: 2.0 * p,
+        autocorrelation: [0.2, 0.2 + 0.5 * rise],
+        indicators: Indicators {
+            steps: steps.clone(),
+            variance: along(&|t| 1e-3 * (1.0 + 2.4 * rise * (t - 1000.0) / 2000.0 + 0.1 * noise(t, 3))),
+            autocorrelation: along(&|t| 0.2 + 0.5 * rise * (t - 1000.0) / 2000.0 + 0.03 * noise(t, 5)),
+        },
+    };
+    let window = |at: usize, step: &f64| Window {
+        step: *step,
+        variance: 1e-3 * (1.0 + 0.1 * at as f64),
+        share: 0.6 + 0.01 * at as f64,
+        agreement: if at == 0 { 0.0 } else { 0.97 },
+        direction: vec![0.96, 0.28],
+    };
+    Warnings {
+        until: None,
+        series: vec![series("loss.test", 1.0, 0.004), series("loss.train", 0.1, 0.38)],
+        together: Some(Together {
+            units: vec!["loss.test".to_owned(), "loss.train".to_owned()],
+            windows: steps.iter().enumerate().map(|(at, step)| window(at, step)).collect(),
+            variance_tau: 0.7,
+            group: Some(Group { units: vec!["loss.test".to_owned()], index: 3.2, p_value: 0.02 }),
+        }),
+        left_out: vec!["llc.full (its steps are uneven)".to_owned()],
+    }
+}
+
+/// Changes of line in the losses, none in the coefficient.
+fn change_points() -> ChangePoints {
+    let change = |step: f64, before: f64, after: f64, jump: f64, holds_to: f64| ChangePoint {
+        step,
+        lower: 0.9 * step,
+        upper: 1.05 * step,
+        before: Some(before),
+        after: Some(after),
+        jump,
+        holds_to,
+    };
+    let range = |n_changes: usize, from: f64, to: f64| PenaltyRange { n_changes, from, to };
+    let series = |observable: &str, unit: &str, changes: Vec<ChangePoint>, path: Vec<PenaltyRange>| SeriesChanges {
+        observable: observable.to_owned(),
+        unit: unit.to_owned(),
+        quantity_unit: format!("{}/decade", if unit == "1" { "" } else { unit }),
+        n_points: 24,
+        averaged: 1,
+        noise: 0.02,
+        autocorrelation: 0.3,
+        changes,
+        path,
+    };
+    let test = vec![change(75.0, 0.4, 1.9, 0.2, 1.7), change(1900.0, 1.9, -0.6, -6.1, 10.0)];
+    ChangePoints {
+        shape: "linear".to_owned(),
+        time: "log".to_owned(),
+        criterion: "BIC".to_owned(),
+        quantity: "slope".to_owned(),
+        series: vec![
+            series("llc.full", "1", vec![], vec![range(1, 0.5, 0.6), range(0, 0.6, 10.0)]),
+            series("loss.test", "nats", test, vec![range(3, 0.5, 0.8), range(2, 0.8, 1.7), range(1, 1.7, 10.0)]),
+        ],
+    }
 }
 
 /// The stages between [`boundaries`].

@@ -235,7 +235,14 @@ mod tests {
 
     fn frame(transitions: &[Transition]) -> Frame<'_> {
         let axis = StepAxis::of([0.0, 1.0, 100_000.0].into_iter()).unwrap();
-        Frame { axis, transitions, boundaries: &[], subject: "run" }
+        Frame {
+            axis,
+            transitions,
+            boundaries: &[],
+            changes: &[],
+            names: std::collections::BTreeMap::new(),
+            subject: "run",
+        }
     }
 
     #[test]

@@ -23,10 +23,24 @@ pub(crate) fn escape(text: &str) -> String {
 /// Longer names and words in tables may wrap, in characters.
 pub(crate) const LONG_NAME: usize = 24;
 
-/// [`escape`], and a long name may break after its dots and underscores.
+/// [`escape`], and a long name may break after its underscores and dots, but no decimal number at its point.
 pub(crate) fn breakable(name: &str) -> String {
     let escaped = escape(name);
-    if name.chars().count() <= LONG_NAME { escaped } else { escaped.replace('_', "_<wbr>").replace('.', ".<wbr>") }
+    if name.chars().count() <= LONG_NAME {
+        return escaped;
+    }
+    let mut broken = String::with_capacity(2 * escaped.len());
+    let mut before = ' ';
+    let mut characters = escaped.chars().peekable();
+    while let Some(c) = characters.next() {
+        broken.push(c);
+        let is_point = before.is_ascii_digit() && characters.peek().is_some_and(char::is_ascii_digit);
+        if c == '_' || (c == '.' && !is_point) {
+            broken.push_str("<wbr>");
+        }
+        before = c;
+    }
+    broken
 }
 
 /// A name reduced to what may stand in an `id`: letters, digits, `-` and `_`.
@@ -45,7 +59,7 @@ pub(crate) fn unit_name(unit: &str) -> &str {
 
 /// A unit as it follows a number: with its space, or nothing for a pure number.
 pub(crate) fn unit_suffix(unit: &str) -> String {
-    if unit == "1" || unit.is_empty() { String::new() } else { format!(" {unit}") }
+    if unit == "1" || unit.is_empty() { String::new() } else { format!(" {}", unit_name(unit)) }
 }
 
 /// `a`, `a and b`, `a, b and c`.

@@ -180,13 +180,8 @@ fn no_words_stand_outside_the_window_or_on_other_words() {
         values: ends.to_vec(),
         standard_errors: None,
     };
-    let small = Curves {
-        title: "x".repeat(200),
-        curves: values.iter().enumerate().map(curve).collect(),
-        transitions: vec![],
-        stages: vec![],
-        intervals: vec![],
-    };
+    let small =
+        Curves { title: "x".repeat(200), curves: values.iter().enumerate().map(curve).collect(), ..Curves::default() };
     let pages = [report(&wide), report(&many), report(&sample::grokking(1, 1)), curves_page(&small)];
     for (at, page) in pages.iter().enumerate() {
         for width in [360, 860] {
@@ -210,9 +205,7 @@ fn a_picture_shows_all_of_its_words() {
     let picture = curves_svg(&Curves {
         title: "blocks.0.attn.head.1.hook_z/".repeat(9),
         curves: vec![curve("blocks.0.a_long_name_".repeat(9), [3e-7, 4.5e-7]), curve("loss".into(), [1e-7, 40.0])],
-        transitions: vec![],
-        stages: vec![],
-        intervals: vec![],
+        ..Curves::default()
     });
     let check = r#"
         const box = doc.querySelector("svg").getBoundingClientRect();
@@ -269,8 +262,7 @@ fn curves_with_long_names_over_fractions_of_a_step_fit_a_phone() {
         title: "curves.npz".to_owned(),
         curves: (0..3).map(curve).collect(),
         transitions: (0..9).map(transition).collect(),
-        stages: vec![],
-        intervals: vec![],
+        ..Curves::default()
     });
     let check = r##"
         const fits = () => doc.documentElement.scrollWidth <= doc.documentElement.clientWidth;

@@ -186,13 +186,7 @@ fn curves_of_any_name_are_saved_under_it() {
         values: vec![1e-7, 40.0, -2.0 / 3.0],
         standard_errors: (name == "loss").then(|| vec![0.1, 0.2, 0.3]),
     });
-    let page = curves_page(&Curves {
-        title: "c".into(),
-        curves: curves.to_vec(),
-        transitions: vec![],
-        stages: vec![],
-        intervals: vec![],
-    });
+    let page = curves_page(&Curves { title: "c".into(), curves: curves.to_vec(), ..Curves::default() });
     let tables = tables(&page);
     let files: Vec<&str> = tables.keys().map(String::as_str).collect();
     assert_eq!(files, ["blocks.0.attn.csv", "loss.csv", "val-ppl--all-.csv", "損失.csv"]);

@@ -2,9 +2,11 @@
 
 mod bench;
 mod calibrate;
+mod change_points;
 mod doctor;
 mod inspect;
 mod new;
+mod parts;
 mod report;
 mod run;
 mod show;

@@ -1,10 +1,13 @@
 //! `ontogeny show`: what a run holds.
 
 use comfy_table::{CellAlignment, Table, presets};
-use ontogeny_store::{Detail, Observable, RunFolder, RunView, Status, refused_parts};
+use ontogeny_store::{Detail, Fluctuations, Observable, RunFolder, RunView, Status, refused_parts};
 
+use super::change_points::print_change_points;
+use super::parts::print_parts;
 use super::run::print_transitions;
 use super::stages::print_intervals;
+use super::warnings::print_warnings;
 use super::{CommandError, place, sweep};
 use crate::cli::{ShowArgs, exit};
 use crate::terminal::{grouped, number, print, say};
@@ -51,6 +54,41 @@ fn print_view(view: &RunView) {
         }
         print("");
         print_intervals(&view.intervals);
+    }
+    if let Some(found) = &view.change_points {
+        print("");
+        print_change_points(found);
+    }
+    for (name, found) in &view.parts {
+        print(&format!("\nparts of {name}"));
+        print_parts(found);
+    }
+    for (name, found) in &view.fluctuations {
+        print_fluctuations(name, found);
+    }
+    if let Some(found) = &view.warnings {
+        print("\nearly warnings");
+        print_warnings(found);
+    }
+}
+
+/// The first and the last covariance; JSON and the report have all.
+fn print_fluctuations(name: &str, found: &Fluctuations) {
+    print(&format!("\nfluctuations of {name}: {} {} over {}", found.n_units, found.units, found.over));
+    let (Some(first), Some(last)) = (found.modes.first(), found.modes.last()) else { return };
+    for mode in [first, last] {
+        print(&format!(
+            "  step {:>7}  largest eigenvalue {}, {:.0} % of all",
+            grouped(mode.step),
+            number(mode.variance),
+            100.0 * mode.variance / mode.total
+        ));
+    }
+    print(&format!("  trend of the largest over {} steps: τ {:+.2}", found.modes.len(), found.variance_tau));
+    if let Some(group) = &found.group {
+        let units: Vec<String> = group.units.iter().map(ToString::to_string).collect();
+        let (index, p) = (number(group.index), group.p_value);
+        print(&format!("  group that stands out in the last window: {} (index {index}, p {p:.3})", units.join(", ")));
     }
 }
 

@@ -6,11 +6,16 @@ use std::thread;
 
 use comfy_table::{CellAlignment, Table, presets};
 use ontogeny_store::{Boundary, Stage, Transition};
-use ontogeny_study::{Detection, SeriesFile, SeriesSettings, detect, read_series, warnings};
+use ontogeny_study::{
+    ChangePointsConfig, Detection, NameGlobError, NamedSeries, SeriesFile, SeriesSettings, change_points, detect,
+    read_series, sum_of_parts, warnings,
+};
 use ontogeny_web::{Curve, Curves};
 use serde::Serialize;
 
 use super::CommandError;
+use super::change_points::print_change_points;
+use super::parts::print_parts;
 use super::warnings::print_warnings;
 use crate::cli::{StagesArgs, exit};
 use crate::progress::Counter;
@@ -21,12 +26,12 @@ const MAX_FIGURES: usize = 200;
 
 pub(crate) fn stages(args: &StagesArgs) -> Result<u8, CommandError> {
     let plot = args.plot.as_deref().map(|path| Ok::<_, CommandError>((path, Picture::of(path)?))).transpose()?;
-    let settings = SeriesSettings {
-        time_axis: args.time_axis,
-        every: args.every.clone(),
-        select: args.series.clone(),
-        log_values: args.log_values,
-    };
+    let mut select = args.series.clone();
+    if let Some(mean) = args.parts.as_ref().filter(|_| !select.is_empty()) {
+        select.push(mean.parse().map_err(|error: NameGlobError| CommandError::Arguments(format!("--parts: {error}")))?);
+    }
+    let settings =
+        SeriesSettings { time_axis: args.time_axis, every: args.every.clone(), select, log_values: args.log_values };
     let file = read_series(&args.path, &settings)?;
     for notice in &file.notices {
         say(&format!("note: {notice}"));
@@ -37,8 +42,18 @@ pub(crate) fn stages(args: &StagesArgs) -> Result<u8, CommandError> {
         return Err(CommandError::Arguments(message));
     }
     let threads = args.threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN));
+    if let Some(config) = args.change_points {
+        let config = ChangePointsConfig { time: args.time.unwrap_or_default(), ..config };
+        return only_change_points(args, &file, config, threads, plot);
+    }
+    if let Some(mean) = &args.parts {
+        return only_parts(args, &file, mean, plot);
+    }
     if args.warnings {
         let found = warnings(&file.series, args.until, args.seed.unwrap_or(file.seed), threads);
+        if let Some(plot) = plot {
+            write_plot(plot, &Curves { warnings: Some(found.clone()), ..curves(&file) })?;
+        }
         if args.json {
             print(&serde_json::to_string(&found)?);
         } else {
@@ -49,9 +64,14 @@ pub(crate) fn stages(args: &StagesArgs) -> Result<u8, CommandError> {
     let counter = Counter::new("search");
     let found = detect(&file.series, args.seed.unwrap_or(file.seed), threads, &|done, all| counter.on(done, all));
     counter.finish();
-    if let Some((path, picture)) = plot {
-        ontogeny_store::write_file(path, picture.draw(&file, &found).as_bytes())?;
-        say(&format!("  plot     {}", path.display()));
+    if let Some(plot) = plot {
+        let curves = Curves {
+            transitions: found.transitions.clone(),
+            stages: found.stages.clone(),
+            intervals: found.intervals.clone(),
+            ..curves(&file)
+        };
+        write_plot(plot, &curves)?;
     }
     if args.json {
         print(&serde_json::to_string(&Output::of(&found))?);
@@ -59,6 +79,72 @@ pub(crate) fn stages(args: &StagesArgs) -> Result<u8, CommandError> {
         print_found(&file, &found);
     }
     Ok(exit::DONE)
+}
+
+fn only_change_points(
+    args: &StagesArgs,
+    file: &SeriesFile,
+    config: ChangePointsConfig,
+    threads: NonZero<usize>,
+    plot: Option<(&Path, Picture)>,
+) -> Result<u8, CommandError> {
+    let (found, left_out) = change_points(&file.series, config, threads);
+    for why in &left_out {
+        say(&format!("note: not looked at: {why}"));
+    }
+    if let Some(plot) = plot {
+        let curves = Curves { change_points: Some(found.clone()), ..curves(file) };
+        write_plot(plot, &curves)?;
+    }
+    if args.json {
+        print(&serde_json::to_string(&found)?);
+    } else {
+        print_change_points(&found);
+    }
+    Ok(exit::DONE)
+}
+
+fn only_parts(
+    args: &StagesArgs,
+    file: &SeriesFile,
+    mean: &str,
+    plot: Option<(&Path, Picture)>,
+) -> Result<u8, CommandError> {
+    let wrong = |message: String| CommandError::Arguments(format!("--parts {mean}: {message}"));
+    let (whole, components): (Vec<NamedSeries>, Vec<NamedSeries>) =
+        file.series.iter().cloned().partition(|series| series.name == mean);
+    let Some(whole) = whole.first() else {
+        let names: Vec<&str> = file.series.iter().map(|series| series.name.as_str()).take(20).collect();
+        return Err(wrong(format!("found no series of this name, expected one of {}", names.join(", "))));
+    };
+    let found = sum_of_parts(Some(whole), &components, None).map_err(wrong)?;
+    if let Some(plot) = plot {
+        write_plot(plot, &Curves { parts: Some(found.clone()), ..curves(file) })?;
+    }
+    if args.json {
+        print(&serde_json::to_string(&found)?);
+    } else {
+        print_parts(&found);
+    }
+    Ok(exit::DONE)
+}
+
+fn write_plot((path, picture): (&Path, Picture), curves: &Curves) -> Result<(), CommandError> {
+    ontogeny_store::write_file(path, picture.draw(curves).as_bytes())?;
+    say(&format!("  plot     {}", path.display()));
+    Ok(())
+}
+
+/// The series as they are drawn, with nothing found in them.
+fn curves(file: &SeriesFile) -> Curves {
+    let curve = |s: &NamedSeries| Curve {
+        name: s.name.clone(),
+        unit: s.unit.clone(),
+        steps: s.series.steps().to_vec(),
+        values: s.series.values().to_vec(),
+        standard_errors: s.series.errors().map(<[f64]>::to_vec),
+    };
+    Curves { title: file.title.clone(), curves: file.series.iter().map(curve).collect(), ..Curves::default() }
 }
 
 /// What `--plot` writes.
@@ -78,24 +164,10 @@ impl Picture {
         }
     }
 
-    fn draw(self, file: &SeriesFile, found: &Detection) -> String {
-        let curve = |s: &ontogeny_study::NamedSeries| Curve {
-            name: s.name.clone(),
-            unit: s.unit.clone(),
-            steps: s.series.steps().to_vec(),
-            values: s.series.values().to_vec(),
-            standard_errors: s.series.errors().map(<[f64]>::to_vec),
-        };
-        let curves = Curves {
-            title: file.title.clone(),
-            curves: file.series.iter().map(curve).collect(),
-            transitions: found.transitions.clone(),
-            stages: found.stages.clone(),
-            intervals: found.intervals.clone(),
-        };
+    fn draw(self, curves: &Curves) -> String {
         match self {
-            Self::Page => ontogeny_web::curves_page(&curves),
-            Self::Svg => ontogeny_web::curves_svg(&curves),
+            Self::Page => ontogeny_web::curves_page(curves),
+            Self::Svg => ontogeny_web::curves_svg(curves),
         }
     }
 }
@@ -202,10 +274,10 @@ const ALIGNMENTS: [CellAlignment; 7] = [
 ];
 
 /// A step, with decimals where it is small: epochs may be fractions.
-fn step(step: f64) -> String {
+pub(super) fn step(step: f64) -> String {
     if step >= 100.0 || step.fract() == 0.0 { grouped(step) } else { number(step) }
 }
 
-fn interval(lower: f64, upper: f64) -> String {
+pub(super) fn interval(lower: f64, upper: f64) -> String {
     format!("[{}, {}]", step(lower), step(upper))
 }

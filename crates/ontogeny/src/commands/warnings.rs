@@ -1,7 +1,7 @@
-//! The table of `ontogeny stages --warnings`.
+//! The table of `ontogeny stages --warnings`, which `ontogeny show` prints too.
 
 use comfy_table::{CellAlignment, Table, presets};
-use ontogeny_study::{Together, Warnings};
+use ontogeny_store::{Together, Warnings};
 
 use crate::terminal::{grouped, number, print, say};
 

@@ -7,6 +7,7 @@
 //!
 //! | Question | Item |
 //! |---|---|
+//! | All of this for one series: changes with intervals, sizes and the path of penalties? | [`series_changes`] |
 //! | What does a segment cost? | [`CostModel`], or a [`SegmentCost`] by type |
 //! | Cheapest at a price for each change; with k segments? | [`pelt`], [`dynamic_programming`] |
 //! | Quickly, roughly? | [`binary_segmentation`], [`bottom_up`], [`sliding_window`] |
@@ -28,11 +29,14 @@ mod gaussian;
 mod greedy;
 mod interval;
 mod kernel;
+mod kink;
 mod mean;
 mod online;
 mod path;
 mod penalty;
+mod price;
 mod regression;
+mod series_changes;
 mod shape;
 mod signal;
 mod significance;
@@ -53,7 +57,9 @@ pub use mean::{MeanCost, RankCost};
 pub use online::{OnlineChanges, OnlineSettings};
 pub use path::{PenaltyStep, penalty_path};
 pub use penalty::{ModifiedBic, NoiseLevel, bic, in_noise_units, noise_levels};
+pub use price::ChangeShape;
 pub use regression::RegressionCost;
+pub use series_changes::{PathStep, SeriesChange, SeriesChangeSettings, SeriesChanges, series_changes};
 pub use shape::{ShapeSettings, ShapeTest, shape_test};
 pub use signal::{ChangeError, Signal, TimeScale};
 pub use significance::{ChangeTest, TestSettings, brownian_bridge_tail, cusum_test, sup_f_test};

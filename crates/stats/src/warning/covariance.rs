@@ -91,6 +91,8 @@ pub struct DominantMode {
     pub next_variance: f64,
     /// Sum of all eigenvalues.
     pub total_variance: f64,
+    /// All eigenvalues that are told apart from 0 by the number of vectors, descending.
+    pub spectrum: Vec<f64>,
     /// The unit eigenvector, its largest entry positive.
     pub direction: Vec<f64>,
 }
@@ -125,6 +127,8 @@ fn mode(mut direction: Vec<f64>, values: &[f64], total: f64) -> DominantMode {
         variance: values[0],
         next_variance: values.get(1).copied().unwrap_or(0.0),
         total_variance: total,
+        // Rounding leaves some that are 0 slightly below.
+        spectrum: values.iter().map(|value| value.max(0.0)).collect(),
         direction,
     }
 }
@@ -247,6 +251,25 @@ mod tests {
         let sigma = stationary_covariance(&[-1.0, 0.3, 0.2, -0.5], &[1.0, 0.0, 0.0, 1.0]).unwrap();
         let mode = dominant_mode(&sigma).unwrap();
         assert!((mode.variance - 1.258_718).abs() < 5e-7 && (mode.next_variance - 0.453_404).abs() < 5e-7);
+    }
+
+    #[test]
+    fn the_spectrum_holds_all_of_the_variance() {
+        // The recipes' matrix has two eigenvalues; three checkpoints about lines, in five units, have one direction each.
+        let sigma = stationary_covariance(&[-1.0, 0.3, 0.2, -0.5], &[1.0, 0.0, 0.0, 1.0]).unwrap();
+        let mode = dominant_mode(&sigma).unwrap();
+        assert!((mode.spectrum[0] - 1.258_718).abs() < 1e-6 && (mode.spectrum[1] - 0.453_404).abs() < 1e-6);
+        let mut stream = Stream::new(78, 0, 0);
+        let rows: Vec<f64> = (0..6 * 20).map(|_| stream.normal()).collect();
+        let x: Vec<f64> = (0..6).map(f64::from).collect();
+        for n_units in [4, 20] {
+            let found = window_modes(&x, &rows[..6 * n_units], n_units, 6, 1).unwrap();
+            let mode = &found[0].mode;
+            assert!((mode.spectrum.iter().sum::<f64>() - mode.total_variance).abs() < 1e-12);
+            // Two of six degrees of freedom are the line's.
+            let n_above = mode.spectrum.iter().filter(|value| **value > 1e-12).count();
+            assert_eq!((n_above, mode.spectrum[0]), (4, mode.variance));
+        }
     }
 
     #[test]

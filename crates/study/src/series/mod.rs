@@ -14,7 +14,7 @@ mod run;
 mod text;
 
 pub use error::SeriesFileError;
-pub use name_glob::NameGlob;
+pub use name_glob::{NameGlob, NameGlobError};
 pub(crate) use points::MAX_VALUE;
 
 use std::io::Read as _;
