@@ -7,6 +7,7 @@
 //! | observable | what |
 //! |---|---|
 //! | [`Evaluator`] | loss and accuracy on exact evaluation sets |
+//! | [`HeadScores`] | where attention heads look on repeated sequences: previous token, induction and so on |
 //! | [`LegalMoves`] | how often a move is legal, of networks that predict the moves of a game |
 //! | [`weight_norms`] | L2 norms of the parts of a network |
 //! | [`OutputReader`] | logits or losses of fixed examples, one by one |
@@ -41,6 +42,7 @@
 mod evaluate;
 mod fourier;
 mod fourier_basis;
+mod head_scores;
 mod legal_moves;
 mod measured;
 mod outputs;
@@ -50,6 +52,7 @@ mod weight_norm;
 pub use evaluate::{EVALUATION_VERSION, Evaluation, Evaluator};
 pub use fourier::{FOURIER_VERSION, FourierMeasures, FourierProgress};
 pub use fourier_basis::{FourierBasis, GridData, KEY_NEURON_SHARE, KeyFrequencies};
+pub use head_scores::{HEAD_SCORES_VERSION, HeadScores};
 pub use legal_moves::{LEGAL_MOVES_VERSION, LegalMoves};
 pub use measured::{Measured, ObserveError};
 pub use outputs::{OUTPUTS_VERSION, OutputReader, Outputs};

@@ -4,10 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use ontogeny_observe::{Evaluator, FourierBasis, FourierMeasures, GridData};
+use ontogeny_observe::{Evaluator, FourierBasis, FourierMeasures, GridData, HeadScores};
 use ontogeny_zoo::{
-    Activation, Layout, Model, ModularArithmeticConfig, NameMap, NetworkConfig, NormPosition, Normalization, Operation,
-    Positions, Task, TaskConfig, TransformerConfig, read_tensors, to_canonical,
+    Activation, Interface, Layout, Model, ModularArithmeticConfig, NameMap, NetworkConfig, NormPosition, Normalization,
+    Operation, Positions, Read, Task, TaskConfig, TransformerConfig, read_tensors, to_canonical,
 };
 use serde_json::Value;
 
@@ -272,4 +272,34 @@ fn network_of_the_paper() -> NetworkConfig {
         init_scale: None,
         init_gamma: None,
     })
+}
+
+/// The published model of induction: prefix matching of .36 in heads 1 to 3 of the second block and .05 in head 0, on sequences of period
+/// 28, given to two digits.
+#[test]
+fn induction_heads_of_the_published_model_are_found() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/data/progress-measures/induction_head_infinite.safetensors");
+    if !path.is_file() {
+        println!("skipped: no `{}`", path.display());
+        return;
+    }
+    let network: NetworkConfig = serde_json::from_value(serde_json::json!({
+        "kind": "transformer", "layers": 2, "d_model": 48, "heads": 4, "context": 85, "attention_only": true,
+        "normalization": "none", "positions": "learned",
+    }))
+    .unwrap();
+    let interface = Interface::Tokens { vocabulary: 128, length: 85, read: Read::NEXT_TOKEN };
+    let model = Model::new(network, interface).unwrap();
+    let file = read_tensors(&path).unwrap();
+    let weights = to_canonical(&file, Layout::detect(&file).unwrap(), &NameMap::default()).unwrap();
+    let weights = model.weights_from(&path, weights).unwrap();
+    // Four copies of 22 tokens, three of 29: the heads match any period.
+    for copies in [3, 4] {
+        let found = HeadScores::new(&model, 0, copies).unwrap().measure(&weights).unwrap();
+        let induction: Vec<f64> = found.values.chunks(5).map(|scores| scores[4]).collect();
+        println!("{copies} copies: {induction:.3?}");
+        assert!(induction[5..8].iter().all(|score| *score > 0.2) && induction[4] < 0.1, "{induction:?}");
+        assert!(induction[..4].iter().all(|score| *score < 0.1), "{induction:?}");
+    }
 }

@@ -126,3 +126,26 @@ fn settings_of_draws_can_be_calibrated_with_them() {
     assert!(found.as_f64().is_some_and(|size| size > 0.0));
     assert_eq!(&view["observables"]["answers"]["details"][2]["step_size"], found);
 }
+
+#[test]
+fn head_scores_are_measured_at_every_step_and_followed() {
+    let here = Workplace::new();
+    let text = fs_err::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/presets/induction.toml")).unwrap();
+    here.write("heads.toml", text);
+    let short =
+        ["--scale", "small", "--set", "train.steps=40", "--set", "task.held_examples=8", "--set", "train.batch=8"];
+    here.call(&[&["run", "heads.toml", "--out", "r"][..], &short].concat()).expect(0, &[]);
+    let view = here.show("r");
+    let scores = &view["observables"]["head_scores"];
+    assert_eq!(scores["dims"], serde_json::json!(["step", "head", "score"]));
+    assert_eq!(scores["coordinates"]["head"].as_array().unwrap().len(), 8);
+    // Shares of attention: of the current token, the previous one and the first, which are different places from the second on.
+    let values = scores["values"].as_array().unwrap();
+    assert_eq!(values.len(), view["checkpoints"].as_array().unwrap().len());
+    for value in values.iter().flat_map(|step| step.as_array().unwrap()).flat_map(|head| head.as_array().unwrap()) {
+        assert!((0.0..=1.0 + 1e-6).contains(&value.as_f64().unwrap()), "{value}");
+    }
+    let wrong =
+        here.call(&["run", "heads.toml", "--out", "w", "--scale", "small", "--set", "measure.head_scores.copies=21"]);
+    wrong.expect(2, &["`copies` of at least 2 tokens each", "copies = 21 in sequences of 40 tokens"]);
+}

@@ -114,7 +114,7 @@ pub(crate) fn all_series(view: &RunView) -> Vec<Watched> {
                 "loss" | "accuracy" | "return" | "robust_loss" | "robust_accuracy" | "llc" | "fourier" => {
                     !REPEATS.contains(&component.as_str())
                 }
-                "subtask_loss" => is_of_few,
+                "subtask_loss" | "head_scores" => is_of_few,
                 _ => false,
             };
             if let Some(series) = series(view, observable, at) {

@@ -1,6 +1,8 @@
 //! `[import] hub`: revisions of a repository of the Hugging Face hub, fetched into its cache. The only place that asks a network
 //! for anything, and only where a run file says so.
 
+#[cfg(feature = "hub")]
+use std::path::Path;
 use std::path::PathBuf;
 
 use ontogeny_zoo::checkpoint_revisions;
@@ -50,38 +52,76 @@ fn snapshot(repository: &str, revision: &str) -> Result<PathBuf, String> {
 /// the cache has of it.
 #[cfg(feature = "hub")]
 fn snapshot(repository: &str, revision: &str) -> Result<PathBuf, String> {
-    let (owner, name) = repository.split_once('/').ok_or_else(|| {
-        format!("`hub = \"{repository}\"` is no repository; expected OWNER/NAME, such as \"EleutherAI/pythia-70m\"")
-    })?;
-    let client = hf_hub::HFClientSync::new().map_err(|error| format!("no client of the hub can be made: {error}"))?;
-    let model = client.model(owner, name);
-    // Safetensors first: repositories often have the same weights as pickles too.
-    for weights in ["model*.safetensors*", "pytorch_model*"] {
-        let patterns = ["config.json", "tokenizer.json", weights].map(str::to_owned).to_vec();
-        let download = |is_local| {
-            model
-                .snapshot_download()
-                .revision(revision)
-                .allow_patterns(patterns.clone())
-                .local_files_only(is_local)
-                .send()
-        };
-        let folder = download(false).or_else(|online| {
-            download(true).map_err(|_| {
+    use hf_hub::api::sync::ApiBuilder;
+    use hf_hub::{Cache, Repo, RepoType};
+
+    let is_repository =
+        repository.split_once('/').is_some_and(|(owner, name)| !owner.is_empty() && !name.contains('/'));
+    if !is_repository {
+        return Err(format!(
+            "`hub = \"{repository}\"` is no repository; expected OWNER/NAME, such as \"EleutherAI/pythia-70m\""
+        ));
+    }
+    let repo = Repo::with_revision(repository.to_owned(), RepoType::Model, revision.to_owned());
+    let client = ApiBuilder::from_env().with_progress(false).build();
+    let remote = client.map_err(|error| format!("no client of the hub can be made: {error}"))?.repo(repo.clone());
+    let listed = match remote.info() {
+        Ok(info) => info.siblings.into_iter().map(|file| file.rfilename).collect::<Vec<_>>(),
+        Err(online) => {
+            let cached = Cache::from_env().repo(repo).get("config.json");
+            return cached.and_then(|config| config.parent().map(Path::to_owned)).ok_or_else(|| {
                 format!("`{repository}` at `{revision}` cannot be fetched from the hub ({online}), and is not in its cache; offline, \
                          name a folder in `network` and `checkpoints`")
-            })
-        })?;
-        if ontogeny_zoo::checkpoint_files(&folder).map_err(|error| error.to_string())?.is_some() {
-            return Ok(folder);
+            });
         }
+    };
+    let mut folder = None;
+    for name in wanted(&listed) {
+        let path = remote.get(name).map_err(|error| {
+            format!("`{name}` of `{repository}` at `{revision}` cannot be fetched from the hub: {error}")
+        })?;
+        folder = path.parent().map(Path::to_owned);
     }
-    Err(format!("`{repository}` at `{revision}` has no model.safetensors and no pytorch_model.bin"))
+    folder.ok_or_else(|| format!("`{repository}` at `{revision}` has no model.safetensors and no pytorch_model.bin"))
+}
+
+/// Of the files of a repository: its configuration, its tokenizer, and its weights, as pickles only where they are not there as
+/// safetensors; none where there are no weights. Only names in the folder itself: what a server says is a name can be a path.
+#[cfg(any(feature = "hub", test))]
+fn wanted(listed: &[String]) -> Vec<&str> {
+    let named = |start: &'static str, ends: &'static [&'static str]| {
+        listed.iter().map(String::as_str).filter(move |name| {
+            !name.contains(['/', '\\']) && name.starts_with(start) && ends.iter().any(|end| name.ends_with(end))
+        })
+    };
+    let mut weights: Vec<&str> = named("model", &[".safetensors", ".safetensors.index.json"]).collect();
+    if weights.is_empty() {
+        weights = named("pytorch_model", &[".bin", ".bin.index.json"]).collect();
+    }
+    if weights.is_empty() {
+        return weights;
+    }
+    let others = ["config.json", "tokenizer.json"].into_iter().filter(|name| listed.iter().any(|file| file == name));
+    others.chain(weights).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weights_are_fetched_once_and_nothing_outside_of_the_folder() {
+        let list = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.to_owned()).collect() };
+        let both =
+            list(&["README.md", "config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"]);
+        assert_eq!(wanted(&both), ["config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"]);
+        let both = list(&["pytorch_model.bin", "config.json", "model.safetensors", "tokenizer.json"]);
+        assert_eq!(wanted(&both), ["config.json", "tokenizer.json", "model.safetensors"]);
+        assert_eq!(wanted(&list(&["config.json", "pytorch_model.bin"])), ["config.json", "pytorch_model.bin"]);
+        let hostile =
+            list(&["config.json", "model/../../x.safetensors", "model\\..\\x.safetensors", "flax_model.msgpack"]);
+        assert_eq!(wanted(&hostile), [""; 0]);
+    }
 
     #[test]
     fn revisions_are_those_of_the_series() {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::atomic::AtomicBool;
 
-use ontogeny_observe::{Evaluation, Evaluator, FourierMeasures, LegalMoves, Measured, expected_return, weight_norms};
+use ontogeny_observe::{
+    Evaluation, Evaluator, FourierMeasures, HeadScores, LegalMoves, Measured, expected_return, weight_norms,
+};
 use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress, ResponseError};
 use ontogeny_store::{MeasureLabels, series_addresses};
 use ontogeny_zoo::{Adversary, AttackConfig, AttackError, Model, Split, Subtasks, Task};
@@ -100,6 +102,7 @@ pub(crate) struct Instruments<'a> {
     susceptibilities: BTreeMap<String, SusceptibilityProbes>,
     influences: BTreeMap<String, InfluenceProbes>,
     trajectories: BTreeMap<String, TrajectoryProbe>,
+    head_scores: BTreeMap<String, HeadScores>,
 }
 
 impl<'a> Instruments<'a> {
@@ -140,7 +143,7 @@ impl<'a> Instruments<'a> {
         };
         let (mut llcs, mut kept) = (BTreeMap::new(), BTreeMap::new());
         let (mut susceptibilities, mut influences) = (BTreeMap::new(), BTreeMap::new());
-        let mut trajectories = BTreeMap::new();
+        let (mut trajectories, mut head_scores) = (BTreeMap::new(), BTreeMap::new());
         for measure in measures {
             let (task, failed) = (run.task_of(measure).0, |message| failed(measure, message));
             match &measure.observable {
@@ -153,6 +156,10 @@ impl<'a> Instruments<'a> {
                 ObservableConfig::Trajectory(config) => {
                     let probe = TrajectoryProbe::new(config, &run.model, task, run.steps.len()).map_err(failed)?;
                     trajectories.insert(measure.name.clone(), probe);
+                }
+                ObservableConfig::HeadScores(config) => {
+                    let scores = HeadScores::new(&run.model, run.file.seed, config.copies);
+                    head_scores.insert(measure.name.clone(), scores.map_err(|error| failed(error.to_string()))?);
                 }
                 ObservableConfig::LegalMoves if run.file.task.game().is_none() => {
                     let expected = "expected `task.kind` \"othello\" or \"tic_tac_toe\"";
@@ -201,6 +208,7 @@ impl<'a> Instruments<'a> {
             susceptibilities,
             influences,
             trajectories,
+            head_scores,
         })
     }
 
@@ -261,6 +269,10 @@ impl<'a> Instruments<'a> {
                 Ok(measure::agent_return(expected, environment))
             }
             ObservableConfig::LegalMoves => Ok(measure::legal_moves(self.legal_moves(weights).map_err(failed)?)),
+            ObservableConfig::HeadScores(_) => {
+                let scores = self.head_scores.get_mut(&measure.name).expect("made for every file that asks for it");
+                Ok(measure::plain(&scores.measure(weights).map_err(failed)?))
+            }
             ObservableConfig::WeightNorm => Ok(measure::plain(&weight_norms(&run.model, weights).map_err(failed)?)),
             ObservableConfig::Fourier => {
                 let fourier = self.fourier.as_mut().expect("made for every file that asks for it");
@@ -421,6 +433,10 @@ impl<'a> Instruments<'a> {
             ObservableConfig::LegalMoves => {
                 let splits = run.task.splits.iter().filter(|split| split.name != "all");
                 Ok(splits.flat_map(|split| ["rate", "mass"].map(|of| format!("{}.{of}", split.name))).collect())
+            }
+            ObservableConfig::HeadScores(_) => {
+                let [heads, scores] = self.head_scores[&measure.name].labels();
+                Ok(heads.iter().flat_map(|head| scores.iter().map(move |score| format!("{head}.{score}"))).collect())
             }
             ObservableConfig::Llc(llc) => Ok(vec![llc.component()]),
             // Which pair is first at a step says nothing of the next: no series.

@@ -56,7 +56,9 @@ pub use parts::sum_of_parts;
 pub use prepare::{Run, WorkSummary};
 pub use response_config::{InfluenceConfig, SusceptibilityConfig};
 pub use run_file::{RunFile, Source};
-pub use sections::{ImportConfig, MeasureConfig, ObservableConfig, Paths, ReportConfig, StagesConfig, StepRule};
+pub use sections::{
+    HeadScoresConfig, ImportConfig, MeasureConfig, ObservableConfig, Paths, ReportConfig, StagesConfig, StepRule,
+};
 pub use series::{
     Every, MIN_FILE_POINTS, NameGlob, NameGlobError, NamedSeries, SeriesFile, SeriesFileError, SeriesSettings,
     read_series,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use ontogeny_observe::{
-    EVALUATION_VERSION, Evaluation, FOURIER_VERSION, FourierProgress, LEGAL_MOVES_VERSION, LegalMoves, Measured,
-    RETURN_VERSION, WEIGHT_NORM_VERSION,
+    EVALUATION_VERSION, Evaluation, FOURIER_VERSION, FourierProgress, HEAD_SCORES_VERSION, LEGAL_MOVES_VERSION,
+    LegalMoves, Measured, RETURN_VERSION, WEIGHT_NORM_VERSION,
 };
 use ontogeny_posterior::{Diagnostics, Estimate, Llc};
 use ontogeny_store::{Coordinate, Detail, NumberType, Outcome, RecordArray, index_labels};
@@ -54,6 +54,11 @@ impl ObservableConfig {
                 "Share of the positions of each split in which the likeliest move is legal (rate), and probability of all legal \
                  moves together (mass).",
             ),
+            Self::HeadScores(_) => (
+                "1",
+                "Attention of each head, on repeated random sequences, to the previous token, the current one, the first, the \
+                 earlier copies of the current one (duplicate) and what followed them (induction).",
+            ),
             Self::WeightNorm => ("1", "L2 norm of all weights and of each part of the network."),
             Self::Fourier => ("1", "Progress measures of modular addition (Nanda et al. 2023)."),
             Self::Llc(_) => ("1", "Local learning coefficient of the training loss, with its Monte Carlo error."),
@@ -88,6 +93,7 @@ impl ObservableConfig {
             Self::RobustLoss(_) | Self::RobustAccuracy(_) => 100 * EVALUATION_VERSION + 1,
             Self::Return => RETURN_VERSION,
             Self::LegalMoves => LEGAL_MOVES_VERSION,
+            Self::HeadScores(_) => HEAD_SCORES_VERSION,
             Self::WeightNorm => WEIGHT_NORM_VERSION,
             Self::Fourier => FOURIER_VERSION,
             Self::Llc(_) => LLC_VERSION,

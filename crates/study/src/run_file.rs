@@ -261,6 +261,7 @@ impl RunFile {
                 ObservableConfig::SubtaskLoss(config) | ObservableConfig::SubtaskAccuracy(config) => {
                     toml::Table::try_from(config).map_err(StudyError::Resolve)?
                 }
+                ObservableConfig::HeadScores(config) => toml::Table::try_from(config).map_err(StudyError::Resolve)?,
                 ObservableConfig::Trajectory(config) => toml::Table::try_from(config).map_err(StudyError::Resolve)?,
                 ObservableConfig::RobustLoss(config) | ObservableConfig::RobustAccuracy(config) => {
                     toml::Table::try_from(config).map_err(StudyError::Resolve)?

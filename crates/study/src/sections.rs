@@ -111,6 +111,8 @@ pub enum ObservableConfig {
     Return,
     /// How often a move of a game is legal.
     LegalMoves,
+    /// Where attention heads look.
+    HeadScores(HeadScoresConfig),
     /// L2 norms of the parts.
     WeightNorm,
     /// Progress measures of modular addition.
@@ -160,6 +162,20 @@ pub struct StagesConfig {
     pub fluctuations: Option<Parts>,
 }
 
+/// Settings of `observable = "head_scores"`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadScoresConfig {
+    /// How often a random sequence stands behind itself, at least 2; together they are as long as the network reads.
+    pub copies: usize,
+}
+
+impl Default for HeadScoresConfig {
+    fn default() -> Self {
+        Self { copies: 2 }
+    }
+}
+
 /// `[report]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -185,6 +201,7 @@ impl MeasureConfig {
         "robust_accuracy",
         "return",
         "legal_moves",
+        "head_scores",
         "weight_norm",
         "fourier",
         "llc",
@@ -242,6 +259,10 @@ impl MeasureConfig {
             }
             "return" => ObservableConfig::Return,
             "legal_moves" => ObservableConfig::LegalMoves,
+            "head_scores" => {
+                let config = section.read(HeadScoresConfig::deserialize)?;
+                return Ok(made(ObservableConfig::HeadScores(config)));
+            }
             "weight_norm" => ObservableConfig::WeightNorm,
             "fourier" => ObservableConfig::Fourier,
             "llc" => {
@@ -294,6 +315,7 @@ impl ObservableConfig {
             | Self::RobustAccuracy(_)
             | Self::Return
             | Self::LegalMoves
+            | Self::HeadScores(_)
             | Self::WeightNorm
             | Self::Fourier
             | Self::Trajectory(_) => None,
@@ -313,6 +335,7 @@ impl ObservableConfig {
             | Self::RobustAccuracy(_)
             | Self::Return
             | Self::LegalMoves
+            | Self::HeadScores(_)
             | Self::WeightNorm
             | Self::Fourier
             | Self::Trajectory(_) => None,
@@ -330,6 +353,7 @@ impl ObservableConfig {
             Self::RobustAccuracy(_) => "robust_accuracy",
             Self::Return => "return",
             Self::LegalMoves => "legal_moves",
+            Self::HeadScores(_) => "head_scores",
             Self::WeightNorm => "weight_norm",
             Self::Fourier => "fourier",
             Self::Llc(_) => "llc",

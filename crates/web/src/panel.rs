@@ -129,10 +129,13 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
             continue;
         }
         let series = series_of(name, observable, &view.checkpoints);
-        if (FEWEST_ROWS..=MOST_LINES).contains(&series.len()) && has_parts(observable) {
+        let is_drawn_twice = has_parts(observable) && observable.kind != "head_scores";
+        if (FEWEST_ROWS..=MOST_LINES).contains(&series.len()) && is_drawn_twice {
             maps.push(map_of_lines(panel(name, observable, series.clone(), Form::RowHeatMap)));
         }
-        if response::is_one(observable) {
+        if observable.kind == "head_scores" {
+            maps.extend(by_score(name, observable, series));
+        } else if response::is_one(observable) {
             responses.extend(response::panels(name, observable, series));
         } else if series.len() > MOST_LINES {
             maps.push(panel(name, observable, series, Form::HeatMap));
@@ -169,6 +172,26 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
 fn has_parts(observable: &Observable) -> bool {
     let is_other = |dim: &String| ["split", "quantity", "share", "policy"].contains(&dim.as_str());
     !response::is_one(observable) && !observable.dims[1..].iter().any(is_other)
+}
+
+/// A map of the heads for each score.
+fn by_score(name: &str, observable: &Observable, series: Vec<Series>) -> Vec<Panel> {
+    let mut maps: Vec<Panel> = Vec::new();
+    for mut series in series {
+        let label = series.label.clone();
+        let (head, score) = label.rsplit_once('.').unwrap_or((&label, "score"));
+        series.label = head.to_owned();
+        let id = format!("{name}-{score}");
+        match maps.iter_mut().find(|map| map.id == id) {
+            Some(map) => map.series.push(series),
+            None => {
+                let whole = panel(name, observable, vec![series], Form::HeatMap);
+                let description = if maps.is_empty() { whole.description.clone() } else { String::new() };
+                maps.push(Panel { id, title: format!("{}: {score}", whole.title), description, ..whole });
+            }
+        }
+    }
+    maps
 }
 
 /// The same lines as a map: where each stands in its own range, so that what moves together is seen.
@@ -361,6 +384,30 @@ mod tests {
             view.observables.insert(format!("llc_{part}"), own);
         }
         assert_eq!(maps(&view), ["weight_norm-map", "llc-map"]);
+    }
+
+    #[test]
+    fn heads_have_a_map_for_each_score() {
+        let mut view = sample::grokking(24, 0);
+        let mut own = view.observables["weight_norm"].clone();
+        own.kind = "head_scores".to_owned();
+        own.dims = ["step", "head", "score"].map(str::to_owned).to_vec();
+        let texts = |labels: &[&str]| labels.iter().map(|&l| ontogeny_store::Coordinate::Text(l.to_owned())).collect();
+        own.coordinates.insert("head".to_owned(), texts(&["l0h0", "l0h1"]));
+        own.coordinates.insert("score".to_owned(), texts(&["previous", "induction"]));
+        let n_steps = own.values.shape[0];
+        own.values.shape = vec![n_steps, 2, 2];
+        own.values.values = (0..4 * n_steps).map(|at| Some(at as f64 / 1e3)).collect();
+        own.standard_errors.shape = vec![n_steps, 2, 2];
+        own.standard_errors.values = vec![None; 4 * n_steps];
+        view.observables.insert("heads".to_owned(), own);
+        let maps = sections(&view).into_iter().filter(|s| s.heading == "Maps").flat_map(|s| s.panels);
+        let of_heads: Vec<(String, Vec<String>)> = maps
+            .filter(|panel| panel.kind == "head_scores")
+            .map(|panel| (panel.id, panel.series.into_iter().map(|s| s.label).collect()))
+            .collect();
+        let heads = vec!["l0h0".to_owned(), "l0h1".to_owned()];
+        assert_eq!(of_heads, [("heads-previous".to_owned(), heads.clone()), ("heads-induction".to_owned(), heads)]);
     }
 
     #[test]
