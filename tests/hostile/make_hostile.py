@@ -236,7 +236,7 @@ def runs():
         ("billion_checkpoints", "log = 5", "log = 1000000000"),
         ("modulus_of_2_40", "p = 7", "p = 1099511627776"),
         ("width_of_2_40", "d_model = 8", "d_model = 1099511627776"),
-        ("width_of_2_20", "d_model = 8", "d_model = 1048576"),
+        ("width_of_2_18", "d_model = 8", "d_model = 262144"),
         ("mlp_of_2_63", "d_mlp = 16", "d_mlp = 9223372036854775807"),
         ("billion_layers", "layers = 1", "layers = 1000000000"),
         ("heads_of_0", "heads = 2", "heads = 0"),
