@@ -94,10 +94,13 @@ fn what_cannot_be_imported_is_named_with_what_to_do() {
     let network = "[network]\nkind = \"mlp\"\nsizes = [2, 2]\nactivation = \"relu\"\n";
     let own = "[import]\nnetwork = \"net.onnx\"\n";
     for (text, says) in [
-        (format!("{SERIES}{TASK}{network}"), &["[network] says what `import.network` says"][..]),
-        (format!("[import]\nstep = 3\n{TASK}{network}"), &["missing field `checkpoints`"]),
-        (format!("{own}checkpoints = \"series/*\"\n{TASK}"), &["missing field `step`"]),
-        (format!("{own}layout = \"transformer_lens\"\n{TASK}"), &["`layout` beside `network`"]),
+        (format!("{SERIES}{TASK}{network}"), &["found [network] beside `import.network`", "remove one of them"][..]),
+        (format!("[import]\nstep = 3\n{TASK}{network}"), &["`checkpoints` is missing"]),
+        (
+            format!("[import]\nconstants = [\"a\"]\ncheckpoints = \"series/*\"\n{TASK}{network}"),
+            &["`constants` belong to a network"],
+        ),
+        (format!("{own}layout = \"transformer_lens\"\n{TASK}"), &["`layout` beside a network in ONNX"]),
         (format!("{own}{TASK}"), &["own.toml", "embed.weight missing", "Give `checkpoints`"]),
         (format!("{own}constants = [\"no.such\"]\n{TASK}"), &["initialiser `no.such`", "import.constants"]),
         (
