@@ -180,16 +180,15 @@ fn by_score(name: &str, observable: &Observable, series: Vec<Series>) -> Vec<Pan
     for mut series in series {
         let label = series.label.clone();
         let (head, score) = label.rsplit_once('.').unwrap_or((&label, "score"));
-        series.label = head.to_owned();
+        head.clone_into(&mut series.label);
         let id = format!("{name}-{score}");
-        match maps.iter_mut().find(|map| map.id == id) {
-            Some(map) => map.series.push(series),
-            None => {
-                let whole = panel(name, observable, vec![series], Form::HeatMap);
-                let description = if maps.is_empty() { whole.description.clone() } else { String::new() };
-                maps.push(Panel { id, title: format!("{}: {score}", whole.title), description, ..whole });
-            }
+        if let Some(map) = maps.iter_mut().find(|map| map.id == id) {
+            map.series.push(series);
+            continue;
         }
+        let whole = panel(name, observable, vec![series], Form::HeatMap);
+        let description = if maps.is_empty() { whole.description.clone() } else { String::new() };
+        maps.push(Panel { id, title: format!("{}: {score}", whole.title), description, ..whole });
     }
     maps
 }
