@@ -101,6 +101,7 @@ fn what_cannot_be_imported_is_named_with_what_to_do() {
             &["`constants` belong to a network"],
         ),
         (format!("{own}layout = \"transformer_lens\"\n{TASK}"), &["`layout` beside a network in ONNX"]),
+        (format!("{own}checkpoints = []\n{TASK}"), &["`checkpoints` is an empty list"]),
         (format!("{own}{TASK}"), &["own.toml", "embed.weight missing", "Give `checkpoints`"]),
         (format!("{own}constants = [\"no.such\"]\n{TASK}"), &["initialiser `no.such`", "import.constants"]),
         (

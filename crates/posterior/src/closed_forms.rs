@@ -25,8 +25,8 @@ pub struct Coefficient {
 ///
 /// ```
 /// use ontogeny_posterior::closed_forms::deep_linear;
-/// let coefficient = deep_linear(&[10, 20, 15, 8, 12], 4).unwrap();
-/// assert_eq!((coefficient.lambda, coefficient.multiplicity), (47.5, 1));
+/// let coefficient = deep_linear(&[10, 20, 15, 8, 12], 4);
+/// assert_eq!(coefficient.map(|c| (c.lambda, c.multiplicity)), Some((47.5, 1)));
 /// ```
 pub fn deep_linear(sizes: &[usize], rank: usize) -> Option<Coefficient> {
     let (first, last) = (*sizes.first()?, *sizes.last()?);

@@ -15,6 +15,9 @@ use crate::{RunFile, Source, StudyError, hub};
 /// # Errors
 /// In words: files that are not there or cannot be followed, and keys that contradict each other.
 pub(crate) fn take(config: &mut ImportConfig, folder: &Path) -> Result<Option<NetworkConfig>, String> {
+    if config.checkpoints.as_ref().is_some_and(|Paths(paths)| paths.is_empty()) {
+        return Err("`checkpoints` is an empty list".to_owned());
+    }
     if let Some(file) = config.onnx() {
         return of_onnx(config, file).map(Some);
     }
@@ -38,7 +41,6 @@ pub(crate) fn take(config: &mut ImportConfig, folder: &Path) -> Result<Option<Ne
     };
     match &config.checkpoints {
         None => Err("`checkpoints` is missing; expected a file, a folder, a glob or a list of them".to_owned()),
-        Some(Paths(paths)) if paths.is_empty() => Err("`checkpoints` is an empty list".to_owned()),
         Some(_) => Ok(network),
     }
 }
