@@ -9,6 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::attention::{ATTENTION_VERSION, AttentionSettings};
 use crate::composition::{COMPOSITION_VERSION, CompositionSettings};
 use crate::head_scores::{HEAD_SCORES_VERSION, HeadScoresSettings};
+use crate::icl_score::{ICL_SCORE_VERSION, IclScoreSettings};
+use crate::ioi::{IOI_VERSION, IoiHeadsSettings, IoiSettings};
+use crate::neuron_selectivity::{NEURON_SELECTIVITY_VERSION, NeuronSelectivitySettings};
+use crate::ngrams::{NGRAMS_VERSION, NgramsSettings};
 use crate::{Findings, ObserveError, Partner};
 
 /// What an observable is made for.
@@ -138,4 +142,22 @@ kinds! {
     /// Composition of heads.
     Composition(CompositionSettings): "composition", version COMPOSITION_VERSION, unit "1",
         says "How much of what a head writes a later one reads with its queries, keys and values (Elhage et al. 2021), minus chance.";
+    /// Learning in context.
+    IclScore(IclScoreSettings): "icl_score", version ICL_SCORE_VERSION, unit "nats",
+        says "In-context learning score: the mean loss late in a sequence minus that early in it (negative: learned in context), and both.";
+    /// Nearness to n-grams.
+    Ngrams(NgramsSettings): "ngrams", version NGRAMS_VERSION, unit "1",
+        says "Divergence of the network's predictions from those of n-grams of the text it is trained on, and how often the likeliest token \
+              is the same.";
+    /// Indirect object identification.
+    Ioi(IoiSettings): "ioi", version IOI_VERSION, unit "1",
+        says "Indirect object identification: the mean logit of the indirect object minus that of the subject, and the share of prompts in \
+              which it is positive.";
+    /// The heads of its circuit.
+    IoiHeads(IoiHeadsSettings): "ioi_heads", version IOI_VERSION, unit "1",
+        says "Attention of each head in the steps of the circuit for indirect object identification (Wang et al. 2023).";
+    /// Selectivity of neurons.
+    NeuronSelectivity(NeuronSelectivitySettings): "neuron_selectivity", version NEURON_SELECTIVITY_VERSION, unit "1",
+        says "Class selectivity of the neurons of each layer (Morcos et al. 2018): the mean, the same by chance, the share of selective \
+              neurons and of dead ones.";
 }
