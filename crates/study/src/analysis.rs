@@ -115,10 +115,15 @@ pub(crate) fn all_series(view: &RunView) -> Vec<Watched> {
                     !REPEATS.contains(&component.as_str())
                 }
                 "subtask_loss" | "head_scores" => is_of_few,
+                // The two losses, and agreement, say the same again.
+                "icl_score" => component == "icl",
+                "ngrams" => component.starts_with("divergence"),
+                "ioi" => true,
                 _ => false,
             };
             if let Some(series) = series(view, observable, at) {
-                let is_loss = observable.kind == "fourier" && component.contains("loss");
+                let is_loss = observable.kind == "fourier" && component.contains("loss")
+                    || observable.kind == "ngrams" && component.starts_with("divergence");
                 let unit = if is_loss { "nats".to_owned() } else { observable.unit.clone() };
                 let (name, label, kind) = (name.clone(), component.clone(), observable.kind.clone());
                 all.push(Watched { address, measure: name, label, kind, unit, by_default, series });

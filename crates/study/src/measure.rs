@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ontogeny_observe::{
     EVALUATION_VERSION, Evaluation, FOURIER_VERSION, Findings, FourierProgress, LEGAL_MOVES_VERSION, LegalMoves,
-    Measured, RETURN_VERSION, WEIGHT_NORM_VERSION,
+    Measured, Observed, RETURN_VERSION, WEIGHT_NORM_VERSION,
 };
 use ontogeny_posterior::{Diagnostics, Estimate, Llc};
 use ontogeny_store::{Coordinate, Detail, NumberType, Outcome, RecordArray, index_labels};
@@ -39,6 +39,8 @@ impl ObservableConfig {
     pub(crate) fn describe(&self, interface: Interface) -> (&'static str, &'static str) {
         let loss_unit = interface.loss_unit();
         match self {
+            // The loss at a position has the unit of the loss.
+            Self::Observed(own @ Observed::IclScore(_)) => (loss_unit, own.describe().1),
             Self::Observed(observed) => observed.describe(),
             Self::Loss if loss_unit == "nats" => (loss_unit, "Mean cross-entropy over each split, exact."),
             Self::Loss => (loss_unit, "Mean squared error over each split, exact."),
@@ -135,7 +137,11 @@ pub(crate) fn findings(found: Findings) -> Reading {
     if let Some(errors) = found.standard_errors {
         reading.arrays.push(array("standard_error", &Measured { values: errors, ..found.value }));
     }
-    reading.arrays.extend(found.arrays.iter().map(|(name, measured)| array(name, measured)));
+    reading.arrays.extend(found.arrays.iter().map(|(name, measured)| {
+        // Softmaxes are computed in 32 bits, and kept by the thousand.
+        let number = if *name == "pattern" { NumberType::Float32 } else { NumberType::Float64 };
+        RecordArray { number, ..array(name, measured) }
+    }));
     for (name, value) in found.details {
         insert_number(&mut reading.details, name, value);
     }

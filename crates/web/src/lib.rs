@@ -11,7 +11,9 @@
 //! # }
 //! ```
 
+mod attention;
 mod axis;
+mod by_position;
 mod calibration;
 mod changes;
 mod chart;

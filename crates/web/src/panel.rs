@@ -2,7 +2,7 @@
 
 use ontogeny_store::{Observable, RunView, Status, refused_parts};
 
-use crate::{influence, response, text, training};
+use crate::{by_position, influence, response, text, training};
 
 /// More components than this are a heat map, not lines.
 pub(crate) const MOST_LINES: usize = 12;
@@ -154,6 +154,7 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
     }
     // Loss before accuracy, whatever the names.
     losses.sort_by_key(|p: &Panel| (p.unit == "1", p.id.clone()));
+    maps.extend(by_position::panels(view));
     let llc = together(llc);
     let of_parts = llc.iter().filter(|panel| panel.series.len() >= FEWEST_ROWS).cloned();
     maps.extend(of_parts.map(map_of_lines));
@@ -333,7 +334,8 @@ fn by_family(name: &str, observable: &Observable, series: Vec<Series>) -> Vec<Pa
                 _ if family == "loss" => format!("{} losses", title(name)),
                 _ => title(&family),
             };
-            let unit = if family == "loss" { "nats".to_owned() } else { "1".to_owned() };
+            let unit =
+                if ["loss", "divergence"].contains(&family.as_str()) { "nats".to_owned() } else { "1".to_owned() };
             Panel {
                 id: format!("{}-{}", text::slug(name), text::slug(&family)),
                 title,
@@ -348,7 +350,7 @@ fn by_family(name: &str, observable: &Observable, series: Vec<Series>) -> Vec<Pa
 }
 
 /// A name as a heading: `weight_norm` becomes `Weight norm`, `n_key_frequencies` becomes `Number of key frequencies`.
-fn title(name: &str) -> String {
+pub(crate) fn title(name: &str) -> String {
     let spaced =
         name.strip_prefix("n_").map_or_else(|| name.to_owned(), |rest| format!("number_of_{rest}")).replace('_', " ");
     let mut letters = spaced.chars();
