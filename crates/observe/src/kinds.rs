@@ -7,6 +7,10 @@ use ontogeny_zoo::{Model, Task};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::head_scores::{HEAD_SCORES_VERSION, HeadScoresSettings};
+use crate::interventions::{
+    ABLATION_VERSION, AblationSettings, LOGIT_ATTRIBUTION_VERSION, LOGIT_LENS_VERSION, LogitAttributionSettings,
+    LogitLensSettings, PATCHING_VERSION, PatchingSettings,
+};
 use crate::{Findings, ObserveError, Partner};
 
 /// What an observable is made for.
@@ -111,7 +115,7 @@ macro_rules! kinds {
                 match self { $(Self::$variant(_) => $version,)+ }
             }
 
-            /// Unit, and one sentence that says what is measured.
+            /// Unit ([`LOSS`] stands for that of the task's loss), and one sentence that says what is measured.
             pub fn describe(&self) -> (&'static str, &'static str) {
                 match self { $(Self::$variant(_) => ($unit, $says),)+ }
             }
@@ -129,4 +133,22 @@ kinds! {
     HeadScores(HeadScoresSettings): "head_scores", version HEAD_SCORES_VERSION, unit "1",
         says "Attention of each head, on repeated random sequences, to the previous token, the current one, the first, the earlier \
               copies of the current one (duplicate) and what followed them (induction).";
+    /// What the loss loses without a part.
+    Ablation(AblationSettings): "ablation", version ABLATION_VERSION, unit LOSS,
+        says "Rise of the mean loss when one part of the network is ablated, with its standard error over the examples.";
+    /// What a part carries of the answer.
+    Patching(PatchingSettings): "patching", version PATCHING_VERSION, unit "logits",
+        says "Part of the difference between the logits of the right and a wrong answer that comes with the clean activation of one \
+              part, with its standard error over the examples.";
+    /// What a part writes of the answer.
+    LogitAttribution(LogitAttributionSettings): "logit_attribution", version LOGIT_ATTRIBUTION_VERSION, unit "logits",
+        says "Direct logit attribution: the share of each part in the difference between the logits of the right and a wrong \
+              answer, with its standard error over the examples; all shares sum up to the difference.";
+    /// Answers before the end.
+    LogitLens(LogitLensSettings): "logit_lens", version LOGIT_LENS_VERSION, unit "1",
+        says "Logit lens: loss and accuracy of the answers that the residual stream gives at each place, and their divergence from \
+              those at its end, in nats.";
 }
+
+/// As unit in the table: that of the task's loss.
+pub const LOSS: &str = "loss";
