@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicBool;
 use ontogeny_zoo::{Model, Task};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::attention::{ATTENTION_VERSION, AttentionSettings};
+use crate::composition::{COMPOSITION_VERSION, CompositionSettings};
 use crate::head_scores::{HEAD_SCORES_VERSION, HeadScoresSettings};
 use crate::interventions::{
     ABLATION_VERSION, AblationSettings, LOGIT_ATTRIBUTION_VERSION, LOGIT_LENS_VERSION, LogitAttributionSettings,
@@ -132,7 +134,8 @@ kinds! {
     /// Where attention heads look.
     HeadScores(HeadScoresSettings): "head_scores", version HEAD_SCORES_VERSION, unit "1",
         says "Attention of each head, on repeated random sequences, to the previous token, the current one, the first, the earlier \
-              copies of the current one (duplicate) and what followed them (induction).";
+              copies of the current one (duplicate) and what followed them (induction, prefix_matching); and how much each head copies \
+              the tokens it attends to (copying, ov_eigenvalues: -1 to 1).";
     /// What the loss loses without a part.
     Ablation(AblationSettings): "ablation", version ABLATION_VERSION, unit LOSS,
         says "Rise of the mean loss when one part of the network is ablated, with its standard error over the examples.";
@@ -148,6 +151,12 @@ kinds! {
     LogitLens(LogitLensSettings): "logit_lens", version LOGIT_LENS_VERSION, unit "1",
         says "Logit lens: loss and accuracy of the answers that the residual stream gives at each place, and their divergence from \
               those at its end, in nats.";
+    /// Attention patterns of prompts.
+    Attention(AttentionSettings): "attention", version ATTENTION_VERSION, unit "nats",
+        says "Mean entropy of each head's attention on the prompts below.";
+    /// Composition of heads.
+    Composition(CompositionSettings): "composition", version COMPOSITION_VERSION, unit "1",
+        says "How much of what a head writes a later one reads with its queries, keys and values (Elhage et al. 2021), minus chance.";
 }
 
 /// As unit in the table: that of the task's loss.

@@ -41,10 +41,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod attention;
+mod composition;
+mod copying;
 mod evaluate;
 mod fourier;
 mod fourier_basis;
 mod head_scores;
+mod head_weights;
 pub mod interventions;
 mod kinds;
 mod legal_moves;
@@ -52,8 +56,11 @@ mod measured;
 mod outputs;
 mod partner;
 mod returns;
+mod sequences;
 mod weight_norm;
 
+pub use attention::{AttentionSettings, Prompt};
+pub use composition::CompositionSettings;
 pub use evaluate::{EVALUATION_VERSION, Evaluation, Evaluator};
 pub use fourier::{FOURIER_VERSION, FourierMeasures, FourierProgress};
 pub use fourier_basis::{FourierBasis, GridData, KEY_NEURON_SHARE, KeyFrequencies};

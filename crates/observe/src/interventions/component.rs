@@ -232,16 +232,20 @@ mod tests {
 
     #[test]
     fn elements_of_heads_neurons_and_positions() {
-        let part = |unit| Component { label: String::new(), activation: String::new(), unit };
+        let elements = |unit, shape: &[usize], positions: Option<&[usize]>| {
+            let part = Component { label: String::new(), activation: String::new(), unit };
+            let ranges = part.elements(shape, positions);
+            ranges.into_iter().map(|range| [range.start, range.end]).collect::<Vec<_>>()
+        };
         // [batch, position, head, width]
         let shape = [5, 3, 2, 4];
-        assert_eq!(part(Some((2, 1))).elements(&shape, None), [4..8, 12..16, 20..24]);
-        assert_eq!(part(Some((2, 1))).elements(&shape, Some(&[1])), [12..16]);
-        assert_eq!(part(None).elements(&shape, None), [0..24]);
-        assert_eq!(part(None).elements(&shape, Some(&[0, 2])), [0..8, 16..24]);
-        assert_eq!(part(Some((3, 2))).elements(&shape, Some(&[2])), [18..19, 22..23]);
+        assert_eq!(elements(Some((2, 1)), &shape, None), [[4, 8], [12, 16], [20, 24]]);
+        assert_eq!(elements(Some((2, 1)), &shape, Some(&[1])), [[12, 16]]);
+        assert_eq!(elements(None, &shape, None), [[0, 24]]);
+        assert_eq!(elements(None, &shape, Some(&[0, 2])), [[0, 8], [16, 24]]);
+        assert_eq!(elements(Some((3, 2)), &shape, Some(&[2])), [[18, 19], [22, 23]]);
         // No positions: a layer of a perceptron.
-        assert_eq!(part(Some((1, 6))).elements(&[5, 9], Some(&[0])), [6..7]);
-        assert_eq!(part(None).elements(&[5, 9], None), [0..9]);
+        assert_eq!(elements(Some((1, 6)), &[5, 9], Some(&[0])), [[6, 7]]);
+        assert_eq!(elements(None, &[5, 9], None), [[0, 9]]);
     }
 }
