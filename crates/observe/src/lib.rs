@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`Evaluator`] | loss and accuracy on exact evaluation sets |
 //! | [`HeadScores`] | where attention heads look on repeated sequences: previous token, induction and so on |
+//! | [`interventions`] | ablation, activation, attribution and path patching, direct logit attribution, logit lens |
 //! | [`LegalMoves`] | how often a move is legal, of networks that predict the moves of a game |
 //! | [`weight_norms`] | L2 norms of the parts of a network |
 //! | [`OutputReader`] | logits or losses of fixed examples, one by one |
@@ -49,6 +50,7 @@ mod fourier_basis;
 mod head_scores;
 mod head_weights;
 mod icl_score;
+pub mod interventions;
 mod ioi;
 mod ioi_prompts;
 mod kinds;
@@ -70,7 +72,7 @@ pub use fourier_basis::{FourierBasis, GridData, KEY_NEURON_SHARE, KeyFrequencies
 pub use head_scores::{HEAD_SCORES_VERSION, HeadScores, HeadScoresSettings};
 pub use icl_score::IclScoreSettings;
 pub use ioi::{IoiHeadsSettings, IoiSettings};
-pub use kinds::{Checkpoint, Instrument, Observed, Settings, Subject};
+pub use kinds::{Checkpoint, Instrument, LOSS, Observed, Settings, Subject};
 pub use legal_moves::{LEGAL_MOVES_VERSION, LegalMoves};
 pub use measured::{Findings, Measured, ObserveError};
 pub use neuron_selectivity::{NeuronSelectivitySettings, SelectivityBy};

@@ -316,4 +316,19 @@ impl Task {
     pub fn split(&self, name: &str) -> Option<&Split> {
         self.splits.iter().find(|split| split.name == name)
     }
+
+    /// The split of that name; unless one is named `even`, else `test`, else `train`, whichever the task has.
+    ///
+    /// # Errors
+    /// In words: no such split, with those that there are.
+    pub fn evaluation_split(&self, name: Option<&str>) -> Result<&Split, String> {
+        let Some(name) = name else {
+            let first = ["even", "test", "train"].iter().find_map(|name| self.split(name));
+            return first.ok_or_else(|| "the task has no split".to_owned());
+        };
+        self.split(name).ok_or_else(|| {
+            let known: Vec<&str> = self.splits.iter().map(|split| split.name).collect();
+            format!("`split` is \"{name}\"; the task has {}", known.join(", "))
+        })
+    }
 }
