@@ -213,7 +213,7 @@ mod tests {
         from_value::<TaskConfig>(config).unwrap().prepare(0, Path::new(".")).unwrap()
     }
 
-    fn network(task: &Task, changes: Value) -> Model {
+    fn network(task: &Task, changes: &Value) -> Model {
         let mut network = json!({
             "kind": "transformer", "layers": 1, "d_model": 16, "heads": 2, "attention_only": true,
             "normalization": "none", "positions": "none",
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn a_network_by_hand_names_the_one_that_comes_once() {
         let task = prepared(json!({"kind": "toy_ioi", "length": 12, "names": 6, "fillers": 3, "train_examples": 200}));
-        let model = network(&task, json!({}));
+        let model = network(&task, &json!({}));
         let mut weights = vec![0.0; model.space().len()];
         let mut set =
             |name: &str, at: usize, value: f32| weights[model.space().find(name).unwrap().range.start + at] = value;

@@ -120,7 +120,7 @@ fn in_tokens(prompt: &IoiPrompt, task: &Task, front: &[i32], length: usize) -> O
     let is_asked = answered.len() == whole.len() + 1 && answered.last() == Some(&answer);
     let tokens = [front, &whole].concat();
     let fits = tokens.len() <= length && subject == again && subject != answer;
-    (is_asked && fits).then(|| Prompt { tokens, answer, subject, answer_at, subject_at: [first, second] })
+    (is_asked && fits).then_some(Prompt { tokens, answer, subject, answer_at, subject_at: [first, second] })
 }
 
 /// Templates of ids with A, the answer, once and B, the subject, twice; in half of the prompts the first two change places.

@@ -9,6 +9,12 @@
 //! |---|---|
 //! | [`Evaluator`] | loss and accuracy on exact evaluation sets |
 //! | [`HeadScores`] | where attention heads look on repeated sequences: previous token, induction and so on |
+//! | [`AttentionSettings`] | attention patterns of prompts |
+//! | [`CompositionSettings`] | how much of what a head writes a later one reads |
+//! | [`IclScoreSettings`] | how much lower the loss is late in a sequence |
+//! | [`NgramsSettings`] | how near predictions are to those of n-grams |
+//! | [`IoiSettings`], [`IoiHeadsSettings`] | indirect object identification, and the heads of its circuit |
+//! | [`NeuronSelectivitySettings`] | how much more active neurons are for one class |
 //! | [`interventions`] | ablation, activation, attribution and path patching, direct logit attribution, logit lens |
 //! | [`LegalMoves`] | how often a move is legal, of networks that predict the moves of a game |
 //! | [`weight_norms`] | L2 norms of the parts of a network |

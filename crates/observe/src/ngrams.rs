@@ -60,15 +60,14 @@ impl Settings for NgramsSettings {
             return Err(not_defined(OBSERVABLE, needs, "one answer for each sequence"));
         };
         let without = |name: &str| not_defined(OBSERVABLE, "sequences of tokens", format!("a split `{name}` without"));
-        let corpus: Arc<[i32]> = match &subject.task.corpus {
-            Some(corpus) => Arc::clone(corpus),
-            None => {
-                let train = split_of(subject.task, Some("train"))?;
-                tokens_of(train).ok_or_else(|| without("train"))?.into()
-            }
+        let corpus: Arc<[i32]> = if let Some(corpus) = &subject.task.corpus {
+            Arc::clone(corpus)
+        } else {
+            let train = split_of(subject.task, Some("train"))?;
+            tokens_of(train).ok_or_else(|| without("train"))?.into()
         };
         let stretch = if subject.task.corpus.is_some() { corpus.len().max(1) } else { length };
-        let predictor = NgramModel::of_sequences(corpus.chunks(stretch), PREDICTORS.len() - 1, vocabulary);
+        let predictor = NgramModel::of_sequences(&corpus.chunks(stretch), PREDICTORS.len() - 1, vocabulary);
         let split = split_of(subject.task, self.split.as_deref())?;
         let tokens = tokens_of(split).ok_or_else(|| without(split.name))?;
         let n = self.examples.unwrap_or(EXAMPLES).min(split.data.len());

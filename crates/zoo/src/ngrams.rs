@@ -53,12 +53,12 @@ struct Followers {
 impl NgramModel {
     /// Counts the n-grams of `tokens`, whose ids are below `vocabulary`.
     pub fn new(tokens: &[i32], order: usize, vocabulary: usize) -> Self {
-        Self::of_sequences(std::iter::once(tokens), order, vocabulary)
+        Self::of_sequences(&std::iter::once(tokens), order, vocabulary)
     }
 
     /// Counts the n-grams within each of the sequences, and none across their ends.
     pub fn of_sequences<'a>(
-        sequences: impl Iterator<Item = &'a [i32]> + Clone,
+        sequences: &(impl Iterator<Item = &'a [i32]> + Clone),
         order: usize,
         vocabulary: usize,
     ) -> Self {
@@ -202,7 +202,7 @@ mod tests {
             }
         }
         // Nothing follows across the end of a sequence: what ends one says nothing about the next.
-        let cut = NgramModel::of_sequences([0, 1, 0, 0].chunks(2), 1, 2);
+        let cut = NgramModel::of_sequences(&[0, 1, 0, 0].chunks(2), 1, 2);
         close(cut.probability(&[1], 0), cut.probability(&[], 0));
         close(NgramModel::new(&[0, 1, 0, 0], 1, 2).probability(&[1], 0), (1.0 + cut.probability(&[], 0)) / 2.0);
     }
