@@ -102,7 +102,7 @@ fn ablation_is_what_the_weights_without_the_part_do() {
             w[out.start + 7 * 12..out.start + 8 * 12].fill(0.0);
         }),
     ];
-    for ((found, _), expected) in found.iter().zip(expected) {
+    for (found, expected) in found.iter().map(|effect| effect.mean).zip(expected) {
         assert!((found - expected).abs() < 1e-5 && expected.abs() > 1e-4, "{found} {expected}");
     }
 }
@@ -140,12 +140,12 @@ fn a_unit_at_its_mean_is_a_bias_of_the_next_layer() {
     }
     let mut evaluator = Evaluator::new(&model).unwrap();
     let expected = evaluator.evaluate(&changed, &data).unwrap().loss - evaluator.evaluate(&own, &data).unwrap().loss;
-    let (found, error) = effect(AblateBy::Mean);
+    let ontogeny_observe::interventions::Effect { mean: found, standard_error: error } = effect(AblateBy::Mean);
     assert!((found - expected).abs() < 1e-6 && expected.abs() > 1e-5 && error > 0.0, "{found} {expected}");
     // Another example's is neither.
-    let (resampled, _) = effect(AblateBy::Resample);
+    let resampled = effect(AblateBy::Resample).mean;
     assert!((resampled - expected).abs() > 1e-6, "{resampled}");
-    assert_eq!(effect(AblateBy::Resample).0.to_bits(), resampled.to_bits());
+    assert_eq!(effect(AblateBy::Resample).mean.to_bits(), resampled.to_bits());
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn the_whole_stream_carries_the_whole_difference_and_what_is_linear_is_told_by_i
             Patching::activations(&model, parts(&["blocks.2.hook_resid_post"]), pairs.clone(), into).unwrap();
         let (effects, base) = patching.effects(&Checkpoint::alone(&own)).unwrap();
         let gap = base.clean - base.corrupted;
-        assert!((effects[0].0 - gap).abs() < 1e-4 * gap.abs().max(1.0) && gap.abs() > 1e-2, "{effects:?} {base:?}");
+        assert!((effects[0].mean - gap).abs() < 1e-4 * gap.abs().max(1.0) && gap.abs() > 1e-2, "{effects:?} {base:?}");
 
         let last = parts(&["l2h0", "l2h1"]);
         let exact =
@@ -172,7 +172,7 @@ fn the_whole_stream_carries_the_whole_difference_and_what_is_linear_is_told_by_i
         let (exact, slope) = (exact.unwrap().0, slope.unwrap().0);
         for (exact, slope) in exact.iter().zip(&slope) {
             assert!(
-                (exact.0 - slope.0).abs() < 1e-4 * exact.0.abs().max(0.1) && exact.0.abs() > 1e-4,
+                (exact.mean - slope.mean).abs() < 1e-4 * exact.mean.abs().max(0.1) && exact.mean.abs() > 1e-4,
                 "{exact:?} {slope:?}"
             );
         }
@@ -185,7 +185,7 @@ fn the_whole_stream_carries_the_whole_difference_and_what_is_linear_is_told_by_i
     let heads = parts(&["heads"]);
     let mut paths = Patching::paths(&model, heads.clone(), &[], false, pairs, PatchInto::Corrupted).unwrap();
     let (found, _) = paths.effects(&Checkpoint::alone(&own)).unwrap();
-    for (head, (found, _)) in heads.iter().zip(found) {
+    for (head, found) in heads.iter().zip(found.iter().map(|effect| effect.mean)) {
         let at = labels.iter().position(|label| *label == head.label).unwrap();
         let expected = shares[at].iter().zip(&of_corrupted[at]).map(|(a, b)| a - b).sum::<f64>() / 75.0;
         assert!((found - expected).abs() < 1e-4, "{}: {found} {expected}", head.label);
@@ -217,8 +217,8 @@ fn interventions_find_the_parts_of_a_compiled_program() {
     let (found, frozen) = (ablate(false), ablate(true));
     // An answer that does not depend on the example costs at least the entropy of 8 symbols, nearly.
     let entropy = 0.95 * 8_f64.ln();
-    assert!(found[0].0 > entropy && found[1].0 > entropy, "{found:?}");
-    assert!(frozen[0].0.abs() < 1e-6 && frozen[1].0 > entropy, "{frozen:?}");
+    assert!(found[0].mean > entropy && found[1].mean > entropy, "{found:?}");
+    assert!(frozen[0].mean.abs() < 1e-6 && frozen[1].mean > entropy, "{frozen:?}");
 
     // The first speaks to the second by its keys alone, never to the logits.
     let rows: Vec<usize> = (0..100).collect();
@@ -228,13 +228,13 @@ fn interventions_find_the_parts_of_a_compiled_program() {
         let receivers: Vec<String> = receivers.iter().map(|&own| own.to_owned()).collect();
         let mut paths =
             Patching::paths(model, first.clone(), &receivers, false, pairs.clone(), PatchInto::Clean).unwrap();
-        paths.effects(&at).unwrap().0[0].0
+        paths.effects(&at).unwrap().0[0].mean
     };
     let mut whole = Patching::activations(model, first.clone(), pairs.clone(), PatchInto::Clean).unwrap();
     let (whole, base) = whole.effects(&at).unwrap();
-    assert!((base.clean - 32.0).abs() < 1e-3 && whole[0].0 > 5.0, "{whole:?} {base:?}");
-    assert!((along(&["l1h0 k"]) - whole[0].0).abs() < 1e-3, "{}", along(&["l1h0 k"]));
-    assert!((along(&["l1h0"]) - whole[0].0).abs() < 1e-3);
+    assert!((base.clean - 32.0).abs() < 1e-3 && whole[0].mean > 5.0, "{whole:?} {base:?}");
+    assert!((along(&["l1h0 k"]) - whole[0].mean).abs() < 1e-3, "{}", along(&["l1h0 k"]));
+    assert!((along(&["l1h0"]) - whole[0].mean).abs() < 1e-3);
     for silent in [&["l1h0 q"][..], &["l1h0 v"], &[]] {
         assert!(along(silent).abs() < 1e-6, "{silent:?}: {}", along(silent));
     }

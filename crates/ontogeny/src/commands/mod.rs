@@ -4,6 +4,7 @@ mod bench;
 mod calibrate;
 mod change_points;
 mod doctor;
+mod explain;
 mod inspect;
 mod new;
 mod parts;
@@ -35,6 +36,7 @@ pub(crate) fn dispatch(arguments: &Cli) -> Result<u8, CommandError> {
         Command::New(args) => new::new(args),
         Command::Inspect(args) => inspect::inspect(args),
         Command::Calibrate(args) => calibrate::calibrate(args),
+        Command::Explain(args) => explain::explain(args),
         Command::Bench(args) => bench::bench(args),
         Command::Doctor(args) => doctor::doctor(args),
     }
