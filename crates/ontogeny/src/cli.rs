@@ -71,6 +71,13 @@ pub(crate) enum Command {
         after_long_help = EXPLAIN_HELP
     )]
     Explain(ExplainArgs),
+    /// The examples of the task that activate a head, a neuron or any part of the network most, with their text
+    #[command(after_help = "Example: ontogeny examples runs/text-77c0 --part l0n7 --part l1h2 --top 5")]
+    Examples(ExamplesArgs),
+    /// What two checkpoints, or two runs, make of each token: differences of log-probability, with the text
+    #[command(after_help = "Examples:\n  ontogeny compare runs/text-77c0 --step 200 --with-step 800\n  \
+                            ontogeny compare runs/text-77c0 --with runs/text-91ab --top 20")]
+    Compare(CompareArgs),
     /// How fast chains step on this machine, for workloads from a toy to 70 million weights
     #[command(after_help = "Example: ontogeny bench --only W2,W3 --seconds 5 --json", after_long_help = BENCH_HELP)]
     Bench(BenchArgs),
@@ -305,6 +312,53 @@ pub(crate) struct ExplainArgs {
     /// Threads of chains [default: one for each core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<std::num::NonZero<usize>>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LookArgs {
+    /// Split of the task [default: even, else test, else train]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) split: Option<String>,
+    /// Examples that are looked at, evenly spaced over the split
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) examples: usize,
+    /// Examples that are shown
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) top: usize,
+    /// Print everything as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExamplesArgs {
+    /// Folder of the run
+    pub(crate) dir: PathBuf,
+    /// A part: l0n7, l1h2, "l0 mlp", or an activation such as blocks.0.hook_resid_post; can be given several times
+    #[arg(long = "part", value_name = "PART", required = true)]
+    pub(crate) parts: Vec<String>,
+    /// Step of the checkpoint [default: the last]
+    #[arg(long, value_name = "STEP")]
+    pub(crate) step: Option<u64>,
+    #[command(flatten)]
+    pub(crate) look: LookArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Folder of the first run, whose task gives the examples
+    pub(crate) dir: PathBuf,
+    /// Step of its checkpoint [default: the last]
+    #[arg(long, value_name = "STEP")]
+    pub(crate) step: Option<u64>,
+    /// Folder of the second run, which may have another network [default: the first]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) with: Option<PathBuf>,
+    /// Step of its checkpoint [default: the last]
+    #[arg(long, value_name = "STEP")]
+    pub(crate) with_step: Option<u64>,
+    #[command(flatten)]
+    pub(crate) look: LookArgs,
 }
 
 // As above.

@@ -221,20 +221,7 @@ impl OpenedRun {
         match question {
             Question::Transition(number) => self.asked_of_transition(*number, prompts),
             Question::Behaviour { input, target, foil, against, step } => {
-                let steps = self.steps()?;
-                let last = steps
-                    .last()
-                    .copied()
-                    .ok_or_else(|| folder("the run has no checkpoints yet; continue it with `ontogeny run`"))?;
-                let step = step.unwrap_or(last);
-                if !steps.contains(&step) {
-                    let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
-                    return Err(folder(&format!(
-                        "the run has no checkpoint at step {step}; it has {}",
-                        steps.join(", ")
-                    ))
-                    .into());
-                }
+                let step = self.step_or_last(*step)?;
                 let one = |text: &str| match self.tokens(text)?.as_slice() {
                     [id] => Ok(*id),
                     many => Err(folder(&format!("the answer `{text}` is {} tokens; expected one", many.len()))),

@@ -6,6 +6,7 @@ mod change_points;
 mod doctor;
 mod explain;
 mod inspect;
+mod look;
 mod new;
 mod parts;
 mod report;
@@ -37,6 +38,8 @@ pub(crate) fn dispatch(arguments: &Cli) -> Result<u8, CommandError> {
         Command::Inspect(args) => inspect::inspect(args),
         Command::Calibrate(args) => calibrate::calibrate(args),
         Command::Explain(args) => explain::explain(args),
+        Command::Examples(args) => look::examples(args),
+        Command::Compare(args) => look::compare(args),
         Command::Bench(args) => bench::bench(args),
         Command::Doctor(args) => doctor::doctor(args),
     }
