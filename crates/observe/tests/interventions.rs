@@ -255,6 +255,70 @@ fn interventions_find_the_parts_of_a_compiled_program() {
     assert!((before[2] - 8_f64.ln()).abs() < 1e-6);
 }
 
+/// The heads of a program among others that attend, write beside it, and whisper into it.
+#[test]
+fn the_heads_of_a_program_are_told_from_heads_that_only_look_busy() {
+    let settings = json!({ "program": "induction", "length": 6, "symbols": 8, "train_examples": 200 });
+    let compiled = from_value::<CompiledConfig>(settings.clone()).unwrap().compile().unwrap();
+    let mut of_task = settings;
+    of_task["kind"] = "compiled".into();
+    let task = task(of_task);
+    let mut network = serde_json::to_value(compiled.model.network()).unwrap();
+    let (n_heads, beside) = (4, 6);
+    let d = network["d_model"].as_u64().unwrap() as usize;
+    network["heads"] = n_heads.into();
+    network["d_model"] = (d + beside).into();
+    let wide = model(&task, network);
+    let noise = wide.initial_weights(9);
+    let mut weights = vec![0.0; wide.space().len()];
+    // The program's head of each block takes this place.
+    let places = [2, 1];
+    for param in wide.space().iter() {
+        let own = compiled.model.space().find(&param.name).unwrap();
+        let place = param.name.strip_prefix("blocks.").map(|rest| places[usize::from(rest.as_bytes()[0] - b'0')]);
+        let strides =
+            |shape: &[usize]| (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect::<Vec<usize>>();
+        let (to, from) = (strides(&param.shape), strides(&own.shape));
+        for (number, at) in param.range.clone().enumerate() {
+            let index: Vec<usize> = to.iter().zip(&param.shape).map(|(stride, n)| number / stride % n).collect();
+            let is_head = place.is_some() && index.len() == 3;
+            let mut within = index.clone();
+            if is_head {
+                within[0] = 0;
+            }
+            let is_programs =
+                within.iter().zip(&own.shape).all(|(i, n)| i < n) && (!is_head || index[0] == place.unwrap());
+            weights[at] = if is_programs {
+                compiled.weights
+                    [own.range.start + within.iter().zip(&from).map(|(i, stride)| i * stride).sum::<usize>()]
+            } else if is_head && index[0] != place.unwrap() {
+                // What they write into the program's coordinates is little, beside them it is much.
+                let whispers = param.name.ends_with("W_O") && index[2] < d;
+                noise[at] * if whispers { 1e-3 } else { 3.0 }
+            } else if param.name == "embed.W_E" || param.name == "pos_embed.W_pos" {
+                noise[at] * 3.0
+            } else {
+                0.0
+            };
+        }
+    }
+    let data = data(&task, 100);
+    let accuracy = Evaluator::new(&wide).unwrap().evaluate(&weights, &data).unwrap().accuracy.unwrap();
+    assert_eq!(accuracy, 1.0, "the program still runs");
+    let rows: Vec<usize> = (0..100).collect();
+    let pairs = Pairs::of_examples(&wide, &task.split("train").unwrap().data, &rows, 1).unwrap();
+    let parts = Component::chosen(&wide, &["heads".into()]).unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(600);
+    let mut explainer = ontogeny_observe::interventions::Explainer::new(&wide, &parts, &pairs).unwrap();
+    let (evidence, clean, corrupted) = explainer.evidence(&Checkpoint::alone(&weights), until).unwrap();
+    for (part, evidence) in parts.iter().zip(&evidence) {
+        let share = evidence.needed.unwrap().mean / (clean - corrupted);
+        let is_programs = part.label == "l0h2" || part.label == "l1h1";
+        assert_eq!(is_programs, share > 0.3, "{}: {share}", part.label);
+        assert!(is_programs || share.abs() < 0.05, "{}: {share}", part.label);
+    }
+}
+
 #[test]
 fn what_cannot_be_done_says_why() {
     let task = repeated();
