@@ -17,6 +17,7 @@
 //! | [`NeuronSelectivitySettings`] | how much more active neurons are for one class |
 //! | [`interventions`] | ablation, activation, attribution and path patching, direct logit attribution, logit lens |
 //! | [`LegalMoves`] | how often a move is legal, of networks that predict the moves of a game |
+//! | [`TopExamples`] | the examples that activate a part most |
 //! | [`weight_norms`] | L2 norms of the parts of a network |
 //! | [`OutputReader`] | logits or losses of fixed examples, one by one |
 //! | [`FourierMeasures`] | progress measures of grokked modular addition, by the [`FourierBasis`] |
@@ -68,6 +69,7 @@ mod outputs;
 mod partner;
 mod returns;
 mod sequences;
+mod top_examples;
 mod weight_norm;
 
 pub use attention::{AttentionSettings, Prompt};
@@ -86,4 +88,5 @@ pub use ngrams::NgramsSettings;
 pub use outputs::{OUTPUTS_VERSION, OutputReader, Outputs};
 pub use partner::Partner;
 pub use returns::{RETURN_VERSION, expected_return};
+pub use top_examples::{TopExample, TopExamples};
 pub use weight_norm::{WEIGHT_NORM_VERSION, weight_norms};
