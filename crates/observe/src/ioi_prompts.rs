@@ -44,7 +44,13 @@ pub(crate) fn prompts(
                          `names` and `templates` of token ids";
             return Err(not_defined(OBSERVABLE, needs, "token ids without words"));
         }
-        _ => of_templates(settings, length, vocabulary, seed)?,
+        _ => {
+            let n_logits = match read {
+                Read::LastPosition { classes } => classes.min(vocabulary),
+                Read::Tokens { .. } => vocabulary,
+            };
+            of_templates(settings, length, [vocabulary, n_logits], seed)?
+        }
     };
     // Whoever predicts the last position alone must be given whole sequences.
     let is_whole = |prompt: &Prompt| prompt.tokens.len() == length;
@@ -127,7 +133,7 @@ fn in_tokens(prompt: &IoiPrompt, task: &Task, front: &[i32], length: usize) -> O
 fn of_templates(
     settings: &IoiSettings,
     length: usize,
-    vocabulary: usize,
+    [vocabulary, n_logits]: [usize; 2],
     seed: u32,
 ) -> Result<Vec<Prompt>, ObserveError> {
     let wrong = |message: String| Err(ObserveError::Setting(message));
@@ -135,11 +141,12 @@ fn of_templates(
     let mut names = settings.names.clone();
     names.sort_unstable();
     names.dedup();
-    if names.len() < 2 || !names.iter().all(is_token) {
+    let has_logit = |id: &i32| usize::try_from(*id).is_ok_and(|id| id < n_logits);
+    if names.len() < 2 || !names.iter().all(has_logit) {
         return wrong(format!(
             "`names` is {:?}; expected at least two different token ids from 0 to {}",
             settings.names,
-            vocabulary - 1
+            n_logits.saturating_sub(1)
         ));
     }
     if settings.templates.is_empty() {

@@ -69,7 +69,11 @@ impl<'a> Patterns<'a> {
             let first = prompt * heads.len() * n * n;
             (0..n).take_while(|query| last.values[first + query * n].is_finite()).count()
         };
-        let prompts = prompts.iter().enumerate().map(|(at, label)| tokens(label, length(at))).collect();
+        let prompts: Vec<Vec<String>> =
+            prompts.iter().enumerate().map(|(at, label)| tokens(label, length(at))).collect();
+        if prompts.is_empty() || heads.is_empty() || prompts.iter().any(Vec::is_empty) {
+            return None;
+        }
         let is_later = |(at, value): (usize, &f64)| at % n > at / n % n && *value > 0.0;
         let is_causal = !steps.iter().any(|(_, array)| array.values.iter().enumerate().any(is_later));
         Some(Self { prompts, heads, n, is_causal, steps })
