@@ -86,6 +86,13 @@ impl SpectralDensity {
         Ok(Self { probes })
     }
 
+    /// Nodes and weights of each probe, nodes ascending, weights adding up to one: Σ weight·f(node) estimates the mean of f over
+    /// the eigenvalues, and n times it the trace of f(A). For f = 1, λ and (from two steps on) λ² it is vᵀf(A)v of that probe
+    /// itself, to rounding.
+    pub fn nodes(&self) -> &[Vec<(f64, f64)>] {
+        &self.probes
+    }
+
     /// Mean of `f` over the eigenvalues, tr f(A)/n: multiply by n for a trace or a count. The error is that of the probes;
     /// what too few steps miss of a sharp `f` is not in it.
     pub fn mean_of(&self, f: impl Fn(f64) -> f64) -> ProbeMean {

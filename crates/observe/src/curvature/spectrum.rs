@@ -1,0 +1,198 @@
+//! What is said of a spectrum: sums over eigenvalues with their errors, effective dimensions, and counts on a fixed grid.
+
+/// A number with its standard error; 0 where there is none.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Estimate {
+    pub(super) value: f64,
+    pub(super) error: f64,
+}
+
+/// The eigenvalues of a symmetric matrix: all of them, or what random probes say about them.
+#[derive(Debug, Clone)]
+pub(super) struct Spectrum {
+    /// Nodes and weights of each probe: n·Σ weight·f(node) estimates Σ f(λ). Of known eigenvalues one probe of equal weights.
+    probes: Vec<Vec<(f64, f64)>>,
+    n: usize,
+    /// Largest |λ|.
+    radius: f64,
+}
+
+impl Spectrum {
+    /// Of all eigenvalues.
+    pub(super) fn exact(eigenvalues: &[f64]) -> Self {
+        let n = eigenvalues.len();
+        let radius = eigenvalues.iter().fold(0.0_f64, |a, x| a.max(x.abs()));
+        Self { probes: vec![eigenvalues.iter().map(|&value| (value, 1.0 / n as f64)).collect()], n, radius }
+    }
+
+    /// Of the quadratures of probes of an n × n matrix whose largest |λ| is `radius`.
+    pub(super) fn sampled(probes: Vec<Vec<(f64, f64)>>, n: usize, radius: f64) -> Self {
+        Self { probes, n, radius }
+    }
+
+    /// Σ f(λ). Its error is that between probes; none of a known spectrum.
+    pub(super) fn sum_of(&self, f: impl Fn(f64) -> f64) -> Estimate {
+        mean(&self.of_each_probe(f))
+    }
+
+    /// (Σλ)²/Σλ²; 0 of a matrix of zeros.
+    ///
+    /// E T̄² is (tr A)² plus the variance of T̄, which is taken off; the error is that of the ratio to first order in the
+    /// probes' deviations from T̄ = Σλ and S̄ = Σλ².
+    pub(super) fn participation_ratio(&self) -> Estimate {
+        let (traces, squares) = (self.of_each_probe(|x| x), self.of_each_probe(|x| x * x));
+        let (trace, square) = (mean(&traces), mean(&squares));
+        if square.value <= 0.0 {
+            return Estimate { value: 0.0, error: 0.0 };
+        }
+        let ratio = ((trace.value.powi(2) - trace.error.powi(2)) / square.value).max(0.0);
+        let deviation = |(t, s): (&f64, &f64)| {
+            (2.0 * trace.value * (t - trace.value) - ratio * (s - square.value)) / square.value
+        };
+        let deviations: Vec<f64> = traces.iter().zip(&squares).map(deviation).collect();
+        Estimate { value: ratio, error: mean(&deviations).error }
+    }
+
+    /// Σ λ⁺/(λ⁺ + α) with λ⁺ = max(λ, 0).
+    pub(super) fn mackay(&self, alpha: f64) -> Estimate {
+        self.sum_of(|x| x.max(0.0) / (x.max(0.0) + alpha))
+    }
+
+    /// Σ|λ|/max|λ|; 0 of a matrix of zeros.
+    pub(super) fn stable_rank(&self) -> Estimate {
+        if self.radius == 0.0 {
+            return Estimate { value: 0.0, error: 0.0 };
+        }
+        self.sum_of(|x| x.abs() / self.radius)
+    }
+
+    /// How many |λ| are above `threshold`·max|λ|.
+    pub(super) fn rank(&self, threshold: f64) -> Estimate {
+        self.sum_of(|x| f64::from(u8::from(x.abs() > threshold * self.radius)))
+    }
+
+    fn of_each_probe(&self, f: impl Fn(f64) -> f64) -> Vec<f64> {
+        let of = |nodes: &Vec<(f64, f64)>| self.n as f64 * nodes.iter().map(|&(node, weight)| weight * f(node)).sum::<f64>();
+        self.probes.iter().map(of).collect()
+    }
+
+    /// How many eigenvalues there are in each bin of the grid; they add up to n.
+    pub(super) fn counts(&self, grid: &Grid) -> Vec<f64> {
+        let mut counts = vec![0.0; grid.len()];
+        let share = self.n as f64 / self.probes.len() as f64;
+        for &(node, weight) in self.probes.iter().flatten() {
+            counts[grid.bin(node)] += share * weight;
+        }
+        counts
+    }
+}
+
+/// Mean and standard error over probes; a single one is no sample.
+fn mean(values: &[f64]) -> Estimate {
+    let n = values.len() as f64;
+    let value = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|x| (x - value).powi(2)).sum();
+    let error = if values.len() > 1 { (squares / (n - 1.0) / n).sqrt() } else { 0.0 };
+    Estimate { value, error }
+}
+
+/// Bins for eigenvalues, the same at every checkpoint: of equal width in log|λ| from `smallest` to `largest`, one bin about
+/// zero, and those beyond the ends in the last ones.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Grid {
+    smallest: f64,
+    /// Bins on each side of zero.
+    n_side: usize,
+    has_negative: bool,
+}
+
+/// Bins in a decade.
+const PER_DECADE: f64 = 4.0;
+
+impl Grid {
+    pub(super) fn new([smallest, largest]: [f64; 2], has_negative: bool) -> Self {
+        let n_side = (PER_DECADE * (largest / smallest).log10() - 1e-9).ceil().max(1.0) as usize;
+        Self { smallest, n_side, has_negative }
+    }
+
+    /// Number of bins.
+    pub(super) fn len(&self) -> usize {
+        self.n_side + 1 + if self.has_negative { self.n_side } else { 0 }
+    }
+
+    /// The bin of an eigenvalue, from the most negative on.
+    pub(super) fn bin(&self, value: f64) -> usize {
+        let zero = if self.has_negative { self.n_side } else { 0 };
+        if value.abs() < self.smallest {
+            return zero;
+        }
+        let place = (PER_DECADE * (value.abs() / self.smallest).log10() + 1e-9) as usize;
+        let place = place.min(self.n_side - 1) + 1;
+        if value > 0.0 {
+            zero + place
+        } else {
+            zero.saturating_sub(place)
+        }
+    }
+
+    /// The eigenvalue in the middle of each bin, in its logarithm; 0 of the one about zero.
+    pub(super) fn centres(&self) -> Vec<f64> {
+        let centre = |place: usize| self.smallest * 10_f64.powf((place as f64 + 0.5) / PER_DECADE);
+        let negative = (0..if self.has_negative { self.n_side } else { 0 }).rev().map(|place| -centre(place));
+        negative.chain([0.0]).chain((0..self.n_side).map(centre)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dimensions_of_spectra_in_closed_form() {
+        for n in [1, 3, 50] {
+            let mut values = vec![2.0; n];
+            let identity = Spectrum::exact(&values);
+            assert!((identity.participation_ratio().value - n as f64).abs() < 1e-12 * n as f64);
+            assert!((identity.stable_rank().value - n as f64).abs() < 1e-12 * n as f64);
+            assert!((identity.rank(1e-6).value - n as f64).abs() < 1e-12 * n as f64);
+            assert!((identity.mackay(2.0).value - n as f64 / 2.0).abs() < 1e-12 * n as f64);
+            // Zeros change none of them.
+            values.extend([0.0; 7]);
+            let padded = Spectrum::exact(&values);
+            assert!((padded.participation_ratio().value - n as f64).abs() < 1e-12 * n as f64);
+            assert!((padded.rank(1e-6).value - n as f64).abs() < 1e-12 * n as f64);
+            assert_eq!(padded.participation_ratio().error, 0.0);
+        }
+        let spectrum = Spectrum::exact(&[1.0, 0.5]);
+        assert!((spectrum.participation_ratio().value - 1.8).abs() < 1e-14);
+        assert!((spectrum.stable_rank().value - 1.5).abs() < 1e-14);
+        // 1/(1 + ½) + ½/(½ + ½).
+        assert!((spectrum.mackay(0.5).value - (2.0 / 3.0 + 0.5)).abs() < 1e-14);
+        let saddle = Spectrum::exact(&[3.0, -1.0, -4.0]);
+        assert!((saddle.mackay(1.0).value - 0.75).abs() < 1e-14);
+        assert!((saddle.stable_rank().value - 2.0).abs() < 1e-14);
+        let zeros = Spectrum::exact(&[0.0; 4]);
+        let found = [zeros.participation_ratio(), zeros.stable_rank(), zeros.rank(1e-6), zeros.mackay(1e-3)];
+        assert!(found.iter().all(|estimate| *estimate == Estimate { value: 0.0, error: 0.0 }));
+    }
+
+    #[test]
+    fn bins_are_where_their_centres_are_and_ends_take_what_is_beyond() {
+        for has_negative in [true, false] {
+            let grid = Grid::new([1e-3, 1e2], has_negative);
+            assert_eq!(grid.len(), if has_negative { 41 } else { 21 });
+            let centres = grid.centres();
+            assert_eq!(centres.len(), grid.len());
+            assert!(centres.windows(2).all(|pair| pair[0] < pair[1]));
+            for (at, centre) in centres.iter().enumerate() {
+                assert_eq!(grid.bin(*centre), at, "{centre}");
+            }
+            assert_eq!(grid.bin(1e9), grid.len() - 1);
+            assert_eq!(grid.bin(-1e9), 0);
+            assert_eq!(grid.bin(-1e-5), grid.bin(1e-5));
+            assert_eq!(grid.bin(1e-3), grid.bin(0.0) + 1);
+            let counts = Spectrum::exact(&[1e-3, 0.0, -2.0, 1e9]).counts(&grid);
+            assert_eq!((counts.iter().sum::<f64>(), counts[grid.bin(0.0) + 1]), (4.0, 1.0));
+        }
+    }
+}
