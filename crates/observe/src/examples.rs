@@ -18,7 +18,8 @@ pub(crate) fn examples_of(
     let not_defined = |needs: String, found: String| ObserveError::NotDefined { observable, needs, found };
     let Some(found) = task.split(split) else {
         let names: Vec<String> = task.splits.iter().map(|split| format!("`{}`", split.name)).collect();
-        let needs = format!("`split` to be one of {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+        let needs =
+            format!("`split` to be one of {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
         return Err(not_defined(needs, format!("`{split}`")));
     };
     let n_all = found.data.len();

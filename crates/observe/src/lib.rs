@@ -9,6 +9,10 @@
 //! |---|---|
 //! | [`Evaluator`] | loss and accuracy on exact evaluation sets |
 //! | [`HeadScores`] | where attention heads look on repeated sequences: previous token, induction and so on |
+//! | [`CurvatureSettings`] | curvature of the loss: largest eigenvalues, trace, density, effective dimensions |
+//! | [`WeightStatisticsSettings`] | norms, ranks and sparsity of weight matrices and of the matrices of attention heads |
+//! | [`ActivationStatisticsSettings`] | dimensions of activations, dead units, sparsity |
+//! | [`DescriptionLengthSettings`] | bits for each weight, and weights that can be 0, at a tolerated rise of the loss |
 //! | [`LegalMoves`] | how often a move is legal, of networks that predict the moves of a game |
 //! | [`weight_norms`] | L2 norms of the parts of a network |
 //! | [`OutputReader`] | logits or losses of fixed examples, one by one |
@@ -40,7 +44,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod activation_statistics;
+mod curvature;
+mod description_length;
 mod evaluate;
+mod examples;
 mod fourier;
 mod fourier_basis;
 mod head_scores;
@@ -51,7 +59,11 @@ mod outputs;
 mod partner;
 mod returns;
 mod weight_norm;
+mod weight_statistics;
 
+pub use activation_statistics::{ACTIVATION_STATISTICS_VERSION, ActivationStatisticsSettings};
+pub use curvature::{CURVATURE_VERSION, CurvatureSettings, Matrix};
+pub use description_length::{DESCRIPTION_LENGTH_VERSION, DescriptionLengthSettings};
 pub use evaluate::{EVALUATION_VERSION, Evaluation, Evaluator};
 pub use fourier::{FOURIER_VERSION, FourierMeasures, FourierProgress};
 pub use fourier_basis::{FourierBasis, GridData, KEY_NEURON_SHARE, KeyFrequencies};
@@ -63,3 +75,4 @@ pub use outputs::{OUTPUTS_VERSION, OutputReader, Outputs};
 pub use partner::Partner;
 pub use returns::{RETURN_VERSION, expected_return};
 pub use weight_norm::{WEIGHT_NORM_VERSION, weight_norms};
+pub use weight_statistics::{WEIGHT_STATISTICS_VERSION, WeightStatisticsSettings};

@@ -79,7 +79,12 @@ impl DataSetCurvature {
     ///
     /// # Errors
     /// Weights of another model, or a product that is not finite; the error names the first parameter or activation that is not.
-    pub(super) fn multiply(&mut self, weights: &[f32], vector: &[f32], product: &mut [f32]) -> Result<(), ObserveError> {
+    pub(super) fn multiply(
+        &mut self,
+        weights: &[f32],
+        vector: &[f32],
+        product: &mut [f32],
+    ) -> Result<(), ObserveError> {
         self.sum.fill(0.0);
         for part in &mut self.parts {
             for rows in &part.batches {

@@ -46,9 +46,8 @@ impl Spectrum {
             return Estimate { value: 0.0, error: 0.0 };
         }
         let ratio = ((trace.value.powi(2) - trace.error.powi(2)) / square.value).max(0.0);
-        let deviation = |(t, s): (&f64, &f64)| {
-            (2.0 * trace.value * (t - trace.value) - ratio * (s - square.value)) / square.value
-        };
+        let deviation =
+            |(t, s): (&f64, &f64)| (2.0 * trace.value * (t - trace.value) - ratio * (s - square.value)) / square.value;
         let deviations: Vec<f64> = traces.iter().zip(&squares).map(deviation).collect();
         Estimate { value: ratio, error: mean(&deviations).error }
     }
@@ -72,7 +71,8 @@ impl Spectrum {
     }
 
     fn of_each_probe(&self, f: impl Fn(f64) -> f64) -> Vec<f64> {
-        let of = |nodes: &Vec<(f64, f64)>| self.n as f64 * nodes.iter().map(|&(node, weight)| weight * f(node)).sum::<f64>();
+        let of =
+            |nodes: &Vec<(f64, f64)>| self.n as f64 * nodes.iter().map(|&(node, weight)| weight * f(node)).sum::<f64>();
         self.probes.iter().map(of).collect()
     }
 
@@ -128,11 +128,7 @@ impl Grid {
         }
         let place = (PER_DECADE * (value.abs() / self.smallest).log10() + 1e-9) as usize;
         let place = place.min(self.n_side - 1) + 1;
-        if value > 0.0 {
-            zero + place
-        } else {
-            zero.saturating_sub(place)
-        }
+        if value > 0.0 { zero + place } else { zero.saturating_sub(place) }
     }
 
     /// The eigenvalue in the middle of each bin, in its logarithm; 0 of the one about zero.

@@ -1,0 +1,336 @@
+//! Curvature of the loss at a checkpoint: largest eigenvalues, trace, density and effective dimensions.
+
+mod operator;
+mod spectrum;
+
+use ontogeny_graph::{Purpose, SpectralDensity, SpectrumError, Stream, top_eigenpairs};
+use ontogeny_stats::symmetric_eigenvalues;
+use serde::{Deserialize, Serialize};
+
+use crate::examples::examples_of;
+use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Settings, Subject};
+use operator::DataSetCurvature;
+use spectrum::{Estimate, Grid, Spectrum};
+
+/// Version of the numbers of [`CurvatureSettings`].
+pub const CURVATURE_VERSION: u32 = 1;
+
+/// Streams of [`Purpose::Probe`]: signs of the probes, and starts of the searches for eigenvalues.
+const PROBES: u64 = 1 << 40;
+const STARTS: u64 = (1 << 40) + 1;
+
+/// Most products of one search for eigenvalues (PyHessian's `maxIter`), and the residual, relative to the largest |eigenvalue|,
+/// at which it ends before (PyHessian's `tol`).
+const MAX_STEPS: usize = 100;
+const TOLERANCE: f64 = 1e-3;
+
+/// Which matrix over all weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Matrix {
+    /// Second derivatives of the mean loss.
+    #[default]
+    Hessian,
+    /// JᵀHJ of the mean loss: J the derivatives of the answers by the weights, H those of the loss by the answers (Schraudolph 2002).
+    GaussNewton,
+    /// The Fisher information of the model's own distribution over answers; that of the Gauss–Newton matrix for cross-entropies
+    /// (Martens 2020, §9).
+    Fisher,
+    /// 1/n Σ ggᵀ of the gradients of single examples at their targets.
+    EmpiricalFisher,
+}
+
+/// Settings of `observable = "curvature"`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CurvatureSettings {
+    /// Which matrix.
+    pub matrix: Matrix,
+    /// The split over whose examples the matrix is a mean.
+    pub split: String,
+    /// Examples, evenly spaced over the split; 1000, or all where there are fewer, unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub examples: Option<usize>,
+    /// Largest eigenvalues that are told.
+    pub top: usize,
+    /// Random probes, at least 2.
+    pub probes: u32,
+    /// Lanczos steps of each probe, at least 2.
+    pub steps: usize,
+    /// α of MacKay's effective number of parameters Σ λ/(λ + α), in units of the eigenvalues.
+    pub alpha: f64,
+    /// Eigenvalues above this share of the largest count for the rank.
+    pub rank_threshold: f64,
+    /// Smallest and largest |eigenvalue| between which the density has bins.
+    pub range: [f64; 2],
+}
+
+impl Default for CurvatureSettings {
+    fn default() -> Self {
+        Self {
+            matrix: Matrix::Hessian,
+            split: "train".to_owned(),
+            examples: None,
+            top: 5,
+            probes: 8,
+            steps: 50,
+            alpha: 1e-3,
+            rank_threshold: 1e-5,
+            range: [1e-5, 1e4],
+        }
+    }
+}
+
+impl Settings for CurvatureSettings {
+    fn build(&self, subject: &Subject<'_>) -> Result<Box<dyn Instrument>, ObserveError> {
+        self.check(subject.model.space().len())?;
+        let data = examples_of("curvature", subject.task, &self.split, self.examples)?;
+        let n_examples = data.len();
+        let matrix = DataSetCurvature::new(subject.model, self.matrix, data)?;
+        Ok(Box::new(CurvatureInstrument { settings: self.clone(), matrix, seed: subject.seed, n_examples }))
+    }
+}
+
+impl CurvatureSettings {
+    fn check(&self, n_weights: usize) -> Result<(), ObserveError> {
+        let wrong = |key: &str, found: String, expected: &str| {
+            Err(ObserveError::Setting(format!("`{key}` is {found}; expected {expected}")))
+        };
+        let is_above_zero = |x: f64| x > 0.0 && x.is_finite();
+        if self.top == 0 || self.top > n_weights {
+            return wrong("top", self.top.to_string(), &format!("1 to {n_weights}, the weights of the network"));
+        }
+        if self.probes < 2 {
+            return wrong("probes", self.probes.to_string(), "at least 2, between which there is an error");
+        }
+        if self.steps < 2 {
+            return wrong("steps", self.steps.to_string(), "at least 2");
+        }
+        if !is_above_zero(self.alpha) {
+            return wrong("alpha", self.alpha.to_string(), "a finite number above 0");
+        }
+        if !(self.rank_threshold > 0.0 && self.rank_threshold < 1.0) {
+            return wrong("rank_threshold", self.rank_threshold.to_string(), "a number between 0 and 1");
+        }
+        let [low, high] = self.range;
+        if !(is_above_zero(low) && high > low && high / low <= 1e30) {
+            return wrong(
+                "range",
+                format!("[{low}, {high}]"),
+                "two numbers above 0, the second larger, at most 30 decades apart",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Programs and choices of the measurement.
+#[derive(Debug)]
+struct CurvatureInstrument {
+    settings: CurvatureSettings,
+    matrix: DataSetCurvature,
+    seed: u32,
+    n_examples: usize,
+}
+
+/// What was found at the ends of the spectrum, and in it.
+struct Found {
+    top: Vec<f64>,
+    lowest: f64,
+    /// Largest residual of the eigenvalues, relative to the largest of them in magnitude.
+    residual: f64,
+    spectrum: Spectrum,
+    n_products: usize,
+}
+
+impl Instrument for CurvatureInstrument {
+    fn dims(&self) -> Vec<(&'static str, Vec<String>)> {
+        let mut labels: Vec<String> = (1..=self.settings.top).map(|at| format!("eigenvalue_{at}")).collect();
+        if self.has_negative() {
+            labels.push("eigenvalue_lowest".to_owned());
+        }
+        labels.extend(["trace", "trace_of_square"].map(str::to_owned));
+        labels.extend(["mackay", "participation_ratio", "stable_rank", "rank"].map(|of| format!("dimension_{of}")));
+        vec![("quantity", labels)]
+    }
+
+    fn measure(&mut self, checkpoint: &Checkpoint<'_>) -> Result<Findings, ObserveError> {
+        self.matrix.share_among(checkpoint.threads);
+        let n = self.matrix.n_weights();
+        // As many products as probes would take show the whole matrix.
+        let is_exact = n <= self.settings.probes as usize * self.settings.steps;
+        let found = if is_exact { self.all_eigenvalues(checkpoint)? } else { self.probed(checkpoint)? };
+        let Found { top, lowest, residual, spectrum, n_products } = found;
+        let mut estimates: Vec<Estimate> = top.iter().map(|&value| Estimate { value, error: 0.0 }).collect();
+        if self.has_negative() {
+            estimates.push(Estimate { value: lowest, error: 0.0 });
+        }
+        estimates.extend([
+            spectrum.sum_of(|x| x),
+            spectrum.sum_of(|x| x * x),
+            spectrum.mackay(self.settings.alpha),
+            spectrum.participation_ratio(),
+            spectrum.stable_rank(),
+            spectrum.rank(self.settings.rank_threshold),
+        ]);
+        let grid = Grid::new(self.settings.range, self.has_negative());
+        let bins = grid.centres().iter().map(|centre| format!("{centre:.2e}")).collect();
+        let density = Measured { unit: "1", dims: vec![("eigenvalue", bins)], values: spectrum.counts(&grid) };
+        let details = vec![
+            ("n_weights", n as f64),
+            ("n_examples", self.n_examples as f64),
+            ("n_products", n_products as f64),
+            ("is_exact", f64::from(u8::from(is_exact))),
+            ("residual", residual),
+        ];
+        Ok(Findings {
+            value: Measured { unit: "1", dims: self.dims(), values: estimates.iter().map(|e| e.value).collect() },
+            standard_errors: Some(estimates.iter().map(|e| e.error).collect()),
+            arrays: vec![("density", density)],
+            details,
+        })
+    }
+}
+
+impl CurvatureInstrument {
+    /// Whether the matrix may have negative eigenvalues that mean something.
+    fn has_negative(&self) -> bool {
+        self.settings.matrix == Matrix::Hessian
+    }
+
+    /// The whole matrix, column by column.
+    fn all_eigenvalues(&mut self, checkpoint: &Checkpoint<'_>) -> Result<Found, ObserveError> {
+        let n = self.matrix.n_weights();
+        let mut counted = Counted::new(&mut self.matrix, checkpoint, n);
+        let (mut unit, mut column) = (vec![0.0_f32; n], vec![0.0_f32; n]);
+        let mut matrix = vec![0.0_f64; n * n];
+        for i in 0..n {
+            unit[i] = 1.0;
+            counted.multiply(&unit, &mut column)?;
+            unit[i] = 0.0;
+            // Half of each side: the two triangles differ by rounding.
+            for (j, &x) in column.iter().enumerate() {
+                matrix[i * n + j] += f64::from(x) / 2.0;
+                matrix[j * n + i] += f64::from(x) / 2.0;
+            }
+        }
+        let n_products = counted.n_done;
+        let values = symmetric_eigenvalues(matrix, n).expect("products are finite, n of them with n entries");
+        Ok(Found {
+            top: values[..self.settings.top].to_vec(),
+            lowest: values[n - 1],
+            residual: 0.0,
+            spectrum: Spectrum::exact(&values),
+            n_products,
+        })
+    }
+
+    /// The ends by Lanczos iteration, the rest by stochastic Lanczos quadrature.
+    fn probed(&mut self, checkpoint: &Checkpoint<'_>) -> Result<Found, ObserveError> {
+        let n = self.matrix.n_weights();
+        let CurvatureSettings { probes, steps, top, .. } = self.settings;
+        let (seed, has_negative) = (self.seed, self.has_negative());
+        let n_expected = probes as usize * steps + MAX_STEPS / 2 * (1 + usize::from(has_negative)) + top;
+        let mut counted = Counted::new(&mut self.matrix, checkpoint, n_expected);
+        let (top, mut residual) = largest(&mut counted, n, top, seed, 1.0)?;
+        let mut lowest = 0.0;
+        if has_negative {
+            let (found, its_residual) = largest(&mut counted, n, 1, seed, -1.0)?;
+            (lowest, residual) = (-found[0], residual.max(its_residual));
+        }
+        let stream = Stream::new(seed, Purpose::Probe, PROBES);
+        let density = SpectralDensity::estimate(n, probes, steps, &stream, |v, w| counted.multiply(v, w));
+        let density = density.map_err(observed)?;
+        // Nodes are within the range of the spectrum, and may reach further than a search that has not converged.
+        let (low, high) = density.range();
+        let radius = [low, high, lowest, top[0]].into_iter().fold(0.0_f64, |a, x| a.max(x.abs()));
+        let spectrum = Spectrum::sampled(density.nodes().to_vec(), n, radius);
+        let residual = if radius > 0.0 { residual / radius } else { 0.0 };
+        Ok(Found { top, lowest, residual, spectrum, n_products: counted.n_done })
+    }
+}
+
+/// The `wanted` largest eigenvalues of `sign` times the matrix, largest first, and the largest residual among them.
+///
+/// Lanczos iteration from one start sees one vector of each eigenspace. So it is begun anew in what is orthogonal to the
+/// vectors found, until that holds nothing larger than what is told: a repeated eigenvalue then counts as often as it is one
+/// (layers that act alike on several outputs have such).
+fn largest(
+    counted: &mut Counted<'_, '_>,
+    n: usize,
+    wanted: usize,
+    seed: u32,
+    sign: f32,
+) -> Result<(Vec<f64>, f64), ObserveError> {
+    let stream = Stream::new(seed, Purpose::Probe, STARTS);
+    let (mut found, mut vectors): (Vec<(f64, f64)>, Vec<Vec<f32>>) = (Vec::new(), Vec::new());
+    for n_starts in 0.. {
+        let mut start = vec![0.0; n];
+        stream.normals(n_starts, 0, &mut start);
+        remove(&vectors, &mut start);
+        let of_rest = |v: &[f32], w: &mut [f32]| {
+            counted.multiply(v, w)?;
+            for x in w.iter_mut() {
+                *x *= sign;
+            }
+            remove(&vectors, w);
+            Ok::<(), ObserveError>(())
+        };
+        let n_missing = wanted.saturating_sub(found.len()).max(1);
+        let pairs = top_eigenpairs(&start, n_missing, MAX_STEPS, TOLERANCE, of_rest).map_err(observed)?;
+        let known = found.clone();
+        found.extend(pairs.iter().map(|pair| (pair.value, pair.residual)));
+        vectors.extend(pairs.into_iter().map(|pair| pair.vector));
+        found.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let scale = found.iter().fold(0.0_f64, |a, (value, _)| a.max(value.abs()));
+        let has_changed = (0..wanted)
+            .any(|at| known.get(at).is_none_or(|(old, _)| found[at.min(found.len() - 1)].0 > old + TOLERANCE * scale));
+        if found.len() >= n || (found.len() >= wanted && (wanted == 1 || !has_changed)) {
+            break;
+        }
+    }
+    found.truncate(wanted);
+    let residual = found.iter().fold(0.0_f64, |a, (_, residual)| a.max(*residual));
+    Ok((found.into_iter().map(|(value, _)| value).collect(), residual))
+}
+
+/// Takes off what lies along unit vectors that are orthogonal to each other, twice: rounding leaves some of it.
+fn remove(vectors: &[Vec<f32>], from: &mut [f32]) {
+    for vector in vectors.iter().chain(vectors) {
+        let along: f64 = vector.iter().zip(from.iter()).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+        from.iter_mut().zip(vector).for_each(|(x, &v)| *x -= (along * f64::from(v)) as f32);
+    }
+}
+
+/// The matrix at one checkpoint, with its products counted.
+struct Counted<'a, 'c> {
+    matrix: &'a mut DataSetCurvature,
+    checkpoint: &'a Checkpoint<'c>,
+    n_done: usize,
+    n_expected: usize,
+}
+
+impl<'a, 'c> Counted<'a, 'c> {
+    fn new(matrix: &'a mut DataSetCurvature, checkpoint: &'a Checkpoint<'c>, n_expected: usize) -> Self {
+        Self { matrix, checkpoint, n_done: 0, n_expected }
+    }
+
+    fn multiply(&mut self, vector: &[f32], product: &mut [f32]) -> Result<(), ObserveError> {
+        self.checkpoint.check_cancelled()?;
+        self.matrix.multiply(self.checkpoint.weights, vector, product)?;
+        self.n_done += 1;
+        (self.checkpoint.progress)((self.n_done as f64 / self.n_expected as f64).min(1.0));
+        Ok(())
+    }
+}
+
+fn observed(error: SpectrumError<ObserveError>) -> ObserveError {
+    match error {
+        SpectrumError::Product(error) => error,
+        // The operator has looked at its products, so that this is a vector that overflows.
+        other => ObserveError::NonFinite { node: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests;
