@@ -55,11 +55,13 @@ pub struct CurvatureSettings {
     pub top: usize,
     /// Random probes, at least 2.
     pub probes: u32,
-    /// Lanczos steps of each probe, at least 2.
+    /// Lanczos steps of each probe, at least 4. A network of at most probes·steps weights has its whole matrix computed instead.
     pub steps: usize,
-    /// α of MacKay's effective number of parameters Σ λ/(λ + α), in units of the eigenvalues.
+    /// α of MacKay's effective number of parameters Σ λ/(λ + α), in units of the eigenvalues. Of the Hessian it is told where the
+    /// whole matrix is computed, with 0 for negative λ.
     pub alpha: f64,
-    /// Eigenvalues above this share of the largest count for the rank.
+    /// Eigenvalues above this share of the largest in magnitude count for the rank, which is told where the whole matrix is
+    /// computed.
     pub rank_threshold: f64,
     /// Smallest and largest |eigenvalue| between which the density has bins.
     pub range: [f64; 2],
@@ -72,8 +74,8 @@ impl Default for CurvatureSettings {
             split: "train".to_owned(),
             examples: None,
             top: 5,
-            probes: 8,
-            steps: 50,
+            probes: 6,
+            steps: 80,
             alpha: 1e-3,
             rank_threshold: 1e-5,
             range: [1e-5, 1e4],
@@ -103,8 +105,8 @@ impl CurvatureSettings {
         if self.probes < 2 {
             return wrong("probes", self.probes.to_string(), "at least 2, between which there is an error");
         }
-        if self.steps < 2 {
-            return wrong("steps", self.steps.to_string(), "at least 2");
+        if self.steps < 4 {
+            return wrong("steps", self.steps.to_string(), "at least 4");
         }
         if !is_above_zero(self.alpha) {
             return wrong("alpha", self.alpha.to_string(), "a finite number above 0");
@@ -149,32 +151,37 @@ impl Instrument for CurvatureInstrument {
         if self.has_negative() {
             labels.push("eigenvalue_lowest".to_owned());
         }
-        labels.extend(["trace", "trace_of_square"].map(str::to_owned));
-        labels.extend(["mackay", "participation_ratio", "stable_rank", "rank"].map(|of| format!("dimension_{of}")));
+        labels.extend(["trace", "frobenius_norm"].map(str::to_owned));
+        labels.push("dimension_participation_ratio".to_owned());
+        if self.is_exact() || !self.has_negative() {
+            labels.extend(["dimension_stable_rank", "dimension_mackay"].map(str::to_owned));
+        }
+        if self.is_exact() {
+            labels.push("dimension_rank".to_owned());
+        }
         vec![("quantity", labels)]
     }
 
     fn measure(&mut self, checkpoint: &Checkpoint<'_>) -> Result<Findings, ObserveError> {
         self.matrix.share_among(checkpoint.threads);
         let n = self.matrix.n_weights();
-        // As many products as probes would take show the whole matrix.
-        let is_exact = n <= self.settings.probes as usize * self.settings.steps;
+        let is_exact = self.is_exact();
         let found = if is_exact { self.all_eigenvalues(checkpoint)? } else { self.probed(checkpoint)? };
         let Found { top, lowest, residual, spectrum, n_products } = found;
         let mut estimates: Vec<Estimate> = top.iter().map(|&value| Estimate { value, error: 0.0 }).collect();
         if self.has_negative() {
             estimates.push(Estimate { value: lowest, error: 0.0 });
         }
-        estimates.extend([
-            spectrum.sum_of(|x| x),
-            spectrum.sum_of(|x| x * x),
-            spectrum.mackay(self.settings.alpha),
-            spectrum.participation_ratio(),
-            spectrum.stable_rank(),
-            spectrum.rank(self.settings.rank_threshold),
-        ]);
+        estimates.extend([spectrum.sum_of(|x| x), spectrum.sum_of(|x| x * x), spectrum.participation_ratio()]);
+        // Quadratures know sums of |λ| and λ⁺/(λ⁺ + α) well where nothing changes its sign, and counts of small ones nowhere.
+        if is_exact || !self.has_negative() {
+            estimates.extend([spectrum.stable_rank(), spectrum.mackay(self.settings.alpha)]);
+        }
+        if is_exact {
+            estimates.push(spectrum.rank(self.settings.rank_threshold));
+        }
         let grid = Grid::new(self.settings.range, self.has_negative());
-        let bins = grid.centres().iter().map(|centre| format!("{centre:.2e}")).collect();
+        let bins = grid.centres().iter().map(|&centre| bin_label(centre)).collect();
         let density = Measured { unit: "1", dims: vec![("eigenvalue", bins)], values: spectrum.counts(&grid) };
         let details = vec![
             ("n_weights", n as f64),
@@ -196,6 +203,11 @@ impl CurvatureInstrument {
     /// Whether the matrix may have negative eigenvalues that mean something.
     fn has_negative(&self) -> bool {
         self.settings.matrix == Matrix::Hessian
+    }
+
+    /// Whether no more products than the probes would take show the whole matrix.
+    fn is_exact(&self) -> bool {
+        self.matrix.n_weights() <= self.settings.probes as usize * self.settings.steps
     }
 
     /// The whole matrix, column by column.
@@ -244,7 +256,7 @@ impl CurvatureInstrument {
         // Nodes are within the range of the spectrum, and may reach further than a search that has not converged.
         let (low, high) = density.range();
         let radius = [low, high, lowest, top[0]].into_iter().fold(0.0_f64, |a, x| a.max(x.abs()));
-        let spectrum = Spectrum::sampled(density.nodes().to_vec(), n, radius);
+        let spectrum = Spectrum::sampled(&density, n, radius);
         let residual = if radius > 0.0 { residual / radius } else { 0.0 };
         Ok(Found { top, lowest, residual, spectrum, n_products: counted.n_done })
     }
@@ -292,6 +304,11 @@ fn largest(
     found.truncate(wanted);
     let residual = found.iter().fold(0.0_f64, |a, (_, residual)| a.max(*residual));
     Ok((found.into_iter().map(|(value, _)| value).collect(), residual))
+}
+
+/// Two digits tell bins apart, of which there are four in a decade.
+fn bin_label(centre: f64) -> String {
+    if centre == 0.0 { "0".to_owned() } else { format!("{centre:.1e}") }
 }
 
 /// Takes off what lies along unit vectors that are orthogonal to each other, twice: rounding leaves some of it.

@@ -1,5 +1,7 @@
 //! What is said of a spectrum: sums over eigenvalues with their errors, effective dimensions, and counts on a fixed grid.
 
+use ontogeny_graph::SpectralDensity;
+
 /// A number with its standard error; 0 where there is none.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Estimate {
@@ -12,6 +14,8 @@ pub(super) struct Estimate {
 pub(super) struct Spectrum {
     /// Nodes and weights of each probe: n·Σ weight·f(node) estimates Σ f(λ). Of known eigenvalues one probe of equal weights.
     probes: Vec<Vec<(f64, f64)>>,
+    /// The same with a node held at zero, for bounds; none of known eigenvalues.
+    from_below: Vec<Vec<(f64, f64)>>,
     n: usize,
     /// Largest |λ|.
     radius: f64,
@@ -22,17 +26,26 @@ impl Spectrum {
     pub(super) fn exact(eigenvalues: &[f64]) -> Self {
         let n = eigenvalues.len();
         let radius = eigenvalues.iter().fold(0.0_f64, |a, x| a.max(x.abs()));
-        Self { probes: vec![eigenvalues.iter().map(|&value| (value, 1.0 / n as f64)).collect()], n, radius }
+        let probes = vec![eigenvalues.iter().map(|&value| (value, 1.0 / n as f64)).collect()];
+        Self { probes, from_below: Vec::new(), n, radius }
     }
 
     /// Of the quadratures of probes of an n × n matrix whose largest |λ| is `radius`.
-    pub(super) fn sampled(probes: Vec<Vec<(f64, f64)>>, n: usize, radius: f64) -> Self {
-        Self { probes, n, radius }
+    pub(super) fn sampled(density: &SpectralDensity, n: usize, radius: f64) -> Self {
+        Self { probes: density.nodes().to_vec(), from_below: density.nodes_from_below().to_vec(), n, radius }
     }
 
-    /// Σ f(λ). Its error is that between probes; none of a known spectrum.
+    /// Σ f(λ) for f = 1, λ, λ², which a quadrature gives exactly, or of a known spectrum, for any f. The error is that between
+    /// probes; a known spectrum has none.
     pub(super) fn sum_of(&self, f: impl Fn(f64) -> f64) -> Estimate {
-        mean(&self.of_each_probe(f))
+        mean(&self.of_each_probe(&self.probes, f))
+    }
+
+    /// √Σλ², the Frobenius norm of the matrix.
+    pub(super) fn frobenius_norm(&self) -> Estimate {
+        let square = self.sum_of(|x| x * x);
+        let value = square.value.max(0.0).sqrt();
+        Estimate { value, error: if value > 0.0 { square.error / (2.0 * value) } else { 0.0 } }
     }
 
     /// (Σλ)²/Σλ²; 0 of a matrix of zeros.
@@ -40,7 +53,7 @@ impl Spectrum {
     /// E T̄² is (tr A)² plus the variance of T̄, which is taken off; the error is that of the ratio to first order in the
     /// probes' deviations from T̄ = Σλ and S̄ = Σλ².
     pub(super) fn participation_ratio(&self) -> Estimate {
-        let (traces, squares) = (self.of_each_probe(|x| x), self.of_each_probe(|x| x * x));
+        let (traces, squares) = (self.of_each_probe(&self.probes, |x| x), self.of_each_probe(&self.probes, |x| x * x));
         let (trace, square) = (mean(&traces), mean(&squares));
         if square.value <= 0.0 {
             return Estimate { value: 0.0, error: 0.0 };
@@ -52,12 +65,22 @@ impl Spectrum {
         Estimate { value: ratio, error: mean(&deviations).error }
     }
 
-    /// Σ λ⁺/(λ⁺ + α) with λ⁺ = max(λ, 0).
+    /// Σ λ⁺/(λ⁺ + α) with λ⁺ = max(λ, 0), of a matrix without negative eigenvalues, or of a known spectrum.
+    ///
+    /// Quadratures of few nodes miss some of it where α is far below the largest eigenvalue. They are wrong to either side, so the
+    /// value is the middle between the two, and half of what lies between is part of the error.
     pub(super) fn mackay(&self, alpha: f64) -> Estimate {
-        self.sum_of(|x| x.max(0.0) / (x.max(0.0) + alpha))
+        let f = |x: f64| x.max(0.0) / (x.max(0.0) + alpha);
+        let above = self.sum_of(f);
+        if self.from_below.is_empty() {
+            return above;
+        }
+        let below = mean(&self.of_each_probe(&self.from_below, f));
+        let half = (above.value - below.value) / 2.0;
+        Estimate { value: below.value + half, error: above.error.max(below.error).hypot(half) }
     }
 
-    /// Σ|λ|/max|λ|; 0 of a matrix of zeros.
+    /// Σ|λ|/max|λ|, of a matrix without negative eigenvalues, or of a known spectrum; 0 of a matrix of zeros.
     pub(super) fn stable_rank(&self) -> Estimate {
         if self.radius == 0.0 {
             return Estimate { value: 0.0, error: 0.0 };
@@ -65,15 +88,14 @@ impl Spectrum {
         self.sum_of(|x| x.abs() / self.radius)
     }
 
-    /// How many |λ| are above `threshold`·max|λ|.
+    /// How many |λ| of a known spectrum are above `threshold`·max|λ|; quadratures put clusters of small ones anywhere near.
     pub(super) fn rank(&self, threshold: f64) -> Estimate {
         self.sum_of(|x| f64::from(u8::from(x.abs() > threshold * self.radius)))
     }
 
-    fn of_each_probe(&self, f: impl Fn(f64) -> f64) -> Vec<f64> {
-        let of =
-            |nodes: &Vec<(f64, f64)>| self.n as f64 * nodes.iter().map(|&(node, weight)| weight * f(node)).sum::<f64>();
-        self.probes.iter().map(of).collect()
+    fn of_each_probe(&self, probes: &[Vec<(f64, f64)>], f: impl Fn(f64) -> f64) -> Vec<f64> {
+        let of = |nodes: &Vec<(f64, f64)>| nodes.iter().map(|&(node, weight)| weight * f(node)).sum::<f64>();
+        probes.iter().map(|nodes| self.n as f64 * of(nodes)).collect()
     }
 
     /// How many eigenvalues there are in each bin of the grid; they add up to n.
@@ -141,7 +163,42 @@ impl Grid {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use ontogeny_graph::{Purpose, Stream};
+
     use super::*;
+
+    /// Eigenvalues spread over six decades, on a diagonal, where probes of signs have no error of their own: all there is is that
+    /// of too few steps, and it is told.
+    #[test]
+    fn what_few_steps_miss_is_in_the_error() {
+        let n = 400;
+        let values: Vec<f64> = (0..n).map(|i| 10_f64.powf(-6.0 * i as f64 / n as f64)).collect();
+        let exact = Spectrum::exact(&values);
+        let mut errors = Vec::new();
+        for steps in [8, 16, 32, 64, 128] {
+            let stream = Stream::new(1, Purpose::Probe, 0);
+            let apply = |v: &[f32], w: &mut [f32]| {
+                w.iter_mut().zip(v).zip(&values).for_each(|((w, &v), &value)| *w = (value * f64::from(v)) as f32);
+                Ok::<(), Infallible>(())
+            };
+            let density = SpectralDensity::estimate(n, 4, steps, &stream, apply).unwrap();
+            let sampled = Spectrum::sampled(&density, n, 1.0);
+            for alpha in [1e-2, 1e-4] {
+                let [found, wanted] = [&sampled, &exact].map(|spectrum| spectrum.mackay(alpha));
+                let off = (found.value - wanted.value).abs();
+                // Products in f32 move each eigenvalue by at most half an ε, and the sum by 1/α times that.
+                let rounding = n as f64 * f64::from(f32::EPSILON) / 2.0 / alpha;
+                assert!(off <= found.error + rounding, "{steps} steps, α = {alpha}: {found:?}, {wanted:?}");
+                if alpha == 1e-2 {
+                    errors.push(found.error);
+                }
+            }
+            assert!((sampled.sum_of(|x| x).value - exact.sum_of(|x| x).value).abs() < 1e-4);
+        }
+        assert!(errors.windows(2).all(|pair| pair[1] < pair[0] + 1e-3) && errors[4] < 0.1, "{errors:?}");
+    }
 
     #[test]
     fn dimensions_of_spectra_in_closed_form() {
