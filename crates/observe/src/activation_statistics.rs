@@ -5,11 +5,11 @@ use ontogeny_stats::{GramSum, Neighbours, components_for_share, entropy_rank, gi
 use ontogeny_zoo::Model;
 use serde::{Deserialize, Serialize};
 
-use crate::examples::examples_of;
+use crate::interventions::chosen_rows;
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Settings, Subject};
 
 /// Version of the numbers of [`ActivationStatisticsSettings`].
-pub const ACTIVATION_STATISTICS_VERSION: u32 = 1;
+pub(crate) const ACTIVATION_STATISTICS_VERSION: u32 = 1;
 
 /// Stream of [`Purpose::Probe`] for the rows whose neighbours are looked for.
 const POINTS: u64 = (1 << 40) + 2;
@@ -43,9 +43,8 @@ pub struct ActivationStatisticsSettings {
     pub places: Option<Vec<String>>,
     /// The split whose examples are run.
     pub split: String,
-    /// Examples, evenly spaced over the split; 1000, or all where there are fewer, unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub examples: Option<usize>,
+    /// Examples, evenly spaced over the split; all where there are fewer.
+    pub examples: usize,
     /// Rows whose nearest neighbours are looked for, drawn at random; all where there are fewer.
     pub points: usize,
     /// Neighbours of the estimate of Levina and Bickel.
@@ -54,7 +53,7 @@ pub struct ActivationStatisticsSettings {
 
 impl Default for ActivationStatisticsSettings {
     fn default() -> Self {
-        Self { places: None, split: "train".to_owned(), examples: None, points: 2000, neighbours: 10 }
+        Self { places: None, split: "train".to_owned(), examples: 1000, points: 2000, neighbours: 10 }
     }
 }
 
@@ -69,7 +68,8 @@ impl Settings for ActivationStatisticsSettings {
         if self.points <= self.neighbours {
             return wrong("points", self.points, "more than `neighbours`");
         }
-        let data = examples_of("activation_statistics", subject.task, &self.split, self.examples)?;
+        let (split, rows) = chosen_rows(subject.task, Some(&self.split), self.examples)?;
+        let data = split.data.rows(&rows);
         Ok(Box::new(ActivationStatistics::new(self, subject.model, subject.seed, data)?))
     }
 }
@@ -340,7 +340,15 @@ mod tests {
         let data = DataSet::new(n, columns).unwrap();
         let split = Split { name: "train", indices: (0..n).collect(), data, subtasks: Vec::new() };
         let interface = Interface::Vectors { inputs, outputs: 2, loss: VectorLoss::MeanSquared, image };
-        Task { interface, splits: vec![split], endless: None, subtasks: None, environment: None }
+        Task {
+            interface,
+            splits: vec![split],
+            endless: None,
+            subtasks: None,
+            environment: None,
+            corpus: None,
+            words: None,
+        }
     }
 
     fn model(task: &Task, network: Value) -> Model {
@@ -366,7 +374,7 @@ mod tests {
         }
         set("layers.0.b", 5, 1.0);
         (0..4).for_each(|i| set("layers.1.b", i, -1.0));
-        let settings = ActivationStatisticsSettings { examples: Some(n), ..ActivationStatisticsSettings::default() };
+        let settings = ActivationStatisticsSettings { examples: n, ..ActivationStatisticsSettings::default() };
         let found = measure(&settings, &task, &model, &weights);
         assert_eq!(found.dims[0].1, ["layers.0.hook_post", "layers.1.hook_post"]);
         let first = |of: &str| score(&found, "layers.0.hook_post", of);

@@ -3,11 +3,11 @@
 use ontogeny_graph::{DataSet, ParamSpace};
 use serde::{Deserialize, Serialize};
 
-use crate::examples::examples_of;
+use crate::interventions::chosen_rows;
 use crate::{Checkpoint, Evaluator, Findings, Instrument, Measured, ObserveError, Settings, Subject};
 
 /// Version of the numbers of [`DescriptionLengthSettings`].
-pub const DESCRIPTION_LENGTH_VERSION: u32 = 1;
+pub(crate) const DESCRIPTION_LENGTH_VERSION: u32 = 1;
 
 /// Widths of integers that weights are rounded to; beyond the largest they are kept as they are.
 const MAX_WIDTH: u32 = 16;
@@ -27,14 +27,13 @@ pub struct DescriptionLengthSettings {
     pub tolerance: f64,
     /// The split on whose examples the loss is taken.
     pub split: String,
-    /// Examples, evenly spaced over the split; 1000, or all where there are fewer, unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub examples: Option<usize>,
+    /// Examples, evenly spaced over the split; all where there are fewer.
+    pub examples: usize,
 }
 
 impl Default for DescriptionLengthSettings {
     fn default() -> Self {
-        Self { tolerance: 0.01, split: "train".to_owned(), examples: None }
+        Self { tolerance: 0.01, split: "train".to_owned(), examples: 1000 }
     }
 }
 
@@ -44,7 +43,8 @@ impl Settings for DescriptionLengthSettings {
             let message = format!("`tolerance` is {}; expected a finite number, at least 0", self.tolerance);
             return Err(ObserveError::Setting(message));
         }
-        let data = examples_of("description_length", subject.task, &self.split, self.examples)?;
+        let (split, rows) = chosen_rows(subject.task, Some(&self.split), self.examples)?;
+        let data = split.data.rows(&rows);
         let evaluator = Evaluator::new(subject.model)?;
         Ok(Box::new(DescriptionLength {
             tolerance: self.tolerance,
@@ -225,7 +225,15 @@ mod tests {
         ];
         let data = DataSet::new(n, columns).unwrap();
         let split = Split { name: "train", indices: (0..n).collect(), data, subtasks: Vec::new() };
-        let task = Task { interface, splits: vec![split], endless: None, subtasks: None, environment: None };
+        let task = Task {
+            interface,
+            splits: vec![split],
+            endless: None,
+            subtasks: None,
+            environment: None,
+            corpus: None,
+            words: None,
+        };
         (task, model)
     }
 

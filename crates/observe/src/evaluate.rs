@@ -264,7 +264,7 @@ pub(crate) fn ids<'a>(data: &'a DataSet, name: &str) -> Option<&'a [i32]> {
     })
 }
 
-fn floats<'a>(data: &'a DataSet, name: &str) -> Option<&'a [f32]> {
+pub(crate) fn floats<'a>(data: &'a DataSet, name: &str) -> Option<&'a [f32]> {
     data.columns().iter().find_map(|column| match &column.data {
         ColumnData::Float(floats) if column.name == name => Some(floats.as_slice()),
         _ => None,

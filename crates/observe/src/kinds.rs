@@ -7,9 +7,15 @@ use ontogeny_zoo::{Model, Task};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::activation_statistics::{ACTIVATION_STATISTICS_VERSION, ActivationStatisticsSettings};
+use crate::attention::{ATTENTION_VERSION, AttentionSettings};
+use crate::composition::{COMPOSITION_VERSION, CompositionSettings};
 use crate::curvature::{CURVATURE_VERSION, CurvatureSettings};
 use crate::description_length::{DESCRIPTION_LENGTH_VERSION, DescriptionLengthSettings};
 use crate::head_scores::{HEAD_SCORES_VERSION, HeadScoresSettings};
+use crate::interventions::{
+    ABLATION_VERSION, AblationSettings, LOGIT_ATTRIBUTION_VERSION, LOGIT_LENS_VERSION, LogitAttributionSettings,
+    LogitLensSettings, PATCHING_VERSION, PatchingSettings,
+};
 use crate::weight_statistics::{WEIGHT_STATISTICS_VERSION, WeightStatisticsSettings};
 use crate::{Findings, ObserveError, Partner};
 
@@ -115,7 +121,7 @@ macro_rules! kinds {
                 match self { $(Self::$variant(_) => $version,)+ }
             }
 
-            /// Unit, and one sentence that says what is measured.
+            /// Unit ([`LOSS`] stands for that of the task's loss), and one sentence that says what is measured.
             pub fn describe(&self) -> (&'static str, &'static str) {
                 match self { $(Self::$variant(_) => ($unit, $says),)+ }
             }
@@ -132,8 +138,29 @@ kinds! {
     /// Where attention heads look.
     HeadScores(HeadScoresSettings): "head_scores", version HEAD_SCORES_VERSION, unit "1",
         says "Attention of each head, on repeated random sequences, to the previous token, the current one, the first, the earlier \
-              copies of the current one (duplicate) and what followed them (induction).";
-
+              copies of the current one (duplicate) and what followed them (induction, prefix_matching); and how much each head copies \
+              the tokens it attends to (copying, ov_eigenvalues: -1 to 1).";
+    /// What the loss loses without a part.
+    Ablation(AblationSettings): "ablation", version ABLATION_VERSION, unit LOSS,
+        says "Rise of the mean loss when one part of the network is ablated, with its standard error over the examples.";
+    /// What a part carries of the answer.
+    Patching(PatchingSettings): "patching", version PATCHING_VERSION, unit "logits",
+        says "Part of the difference between the logits of the right and a wrong answer that comes with the clean activation of one \
+              part, with its standard error over the examples.";
+    /// What a part writes of the answer.
+    LogitAttribution(LogitAttributionSettings): "logit_attribution", version LOGIT_ATTRIBUTION_VERSION, unit "logits",
+        says "Direct logit attribution: the share of each part in the difference between the logits of the right and a wrong \
+              answer, with its standard error over the examples; all shares sum up to the difference.";
+    /// Answers before the end.
+    LogitLens(LogitLensSettings): "logit_lens", version LOGIT_LENS_VERSION, unit "1",
+        says "Logit lens: loss and accuracy of the answers that the residual stream gives at each place, and their divergence from \
+              those at its end, in nats.";
+    /// Attention patterns of prompts.
+    Attention(AttentionSettings): "attention", version ATTENTION_VERSION, unit "nats",
+        says "Mean entropy of each head's attention on the prompts below.";
+    /// Composition of heads.
+    Composition(CompositionSettings): "composition", version COMPOSITION_VERSION, unit "1",
+        says "How much of what a head writes a later one reads with its queries, keys and values (Elhage et al. 2021), minus chance.";
     /// Eigenvalues of the Hessian or another matrix of curvature, and the dimensions they have.
     Curvature(CurvatureSettings): "curvature", version CURVATURE_VERSION, unit "1",
         says "Curvature of the mean loss over all weights: largest eigenvalues, trace, and effective dimensions of the spectrum.";
@@ -150,3 +177,6 @@ kinds! {
         says "Bits for each weight, share of weights that can be 0, and the length of the weights' code in bits, at a tolerated rise of \
               the loss.";
 }
+
+/// As unit in the table: that of the task's loss.
+pub const LOSS: &str = "loss";

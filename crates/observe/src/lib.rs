@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`Evaluator`] | loss and accuracy on exact evaluation sets |
 //! | [`HeadScores`] | where attention heads look on repeated sequences: previous token, induction and so on |
+//! | [`interventions`] | ablation, activation, attribution and path patching, direct logit attribution, logit lens |
 //! | [`CurvatureSettings`] | curvature of the loss: largest eigenvalues, trace, density, effective dimensions |
 //! | [`WeightStatisticsSettings`] | norms, ranks and sparsity of weight matrices and of the matrices of attention heads |
 //! | [`ActivationStatisticsSettings`] | dimensions of activations, dead units, sparsity |
@@ -45,34 +46,41 @@
 //! ```
 
 mod activation_statistics;
+mod attention;
+mod composition;
+mod copying;
 mod curvature;
 mod description_length;
 mod evaluate;
-mod examples;
 mod fourier;
 mod fourier_basis;
 mod head_scores;
+mod head_weights;
+pub mod interventions;
 mod kinds;
 mod legal_moves;
 mod measured;
 mod outputs;
 mod partner;
 mod returns;
+mod sequences;
 mod weight_norm;
 mod weight_statistics;
 
-pub use activation_statistics::{ACTIVATION_STATISTICS_VERSION, ActivationStatisticsSettings};
-pub use curvature::{CURVATURE_VERSION, CurvatureSettings, Matrix};
-pub use description_length::{DESCRIPTION_LENGTH_VERSION, DescriptionLengthSettings};
+pub use activation_statistics::ActivationStatisticsSettings;
+pub use attention::{AttentionSettings, Prompt};
+pub use composition::CompositionSettings;
+pub use curvature::{CurvatureMatrix, CurvatureSettings};
+pub use description_length::DescriptionLengthSettings;
 pub use evaluate::{EVALUATION_VERSION, Evaluation, Evaluator};
 pub use fourier::{FOURIER_VERSION, FourierMeasures, FourierProgress};
 pub use fourier_basis::{FourierBasis, GridData, KEY_NEURON_SHARE, KeyFrequencies};
 pub use head_scores::{HEAD_SCORES_VERSION, HeadScores, HeadScoresSettings};
-pub use kinds::{Checkpoint, Instrument, Observed, Settings, Subject};
+pub use kinds::{Checkpoint, Instrument, LOSS, Observed, Settings, Subject};
 pub use legal_moves::{LEGAL_MOVES_VERSION, LegalMoves};
 pub use measured::{Findings, Measured, ObserveError};
 pub use outputs::{OUTPUTS_VERSION, OutputReader, Outputs};
 pub use partner::Partner;
 pub use returns::{RETURN_VERSION, expected_return};
 pub use weight_norm::{WEIGHT_NORM_VERSION, weight_norms};
-pub use weight_statistics::{WEIGHT_STATISTICS_VERSION, WeightStatisticsSettings};
+pub use weight_statistics::WeightStatisticsSettings;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Settings, Subject};
 
 /// Version of the numbers of [`WeightStatisticsSettings`].
-pub const WEIGHT_STATISTICS_VERSION: u32 = 1;
+pub(crate) const WEIGHT_STATISTICS_VERSION: u32 = 1;
 
 /// The numbers of a matrix, in the order of the array.
 const SCORES: [&str; 9] =

@@ -62,6 +62,7 @@ mod stage_change;
 mod array_error;
 mod eigen;
 mod essential;
+mod general_eigen;
 mod linear_system;
 mod parts;
 mod spectrum;
@@ -86,6 +87,7 @@ pub use essential::{
     TrajectoryPca, Vertex, WalkShares, coordinate_noise, curve_errors, cusps, forms, plane_curve, random_walk_shares,
     random_walk_shares_of, simulated_walk_shares, vertices,
 };
+pub use general_eigen::eigenvalues;
 pub use gram::{GramSum, squared_singular_values, squared_singular_values_of_product};
 pub use intrinsic_dimension::Neighbours;
 pub use multiple::benjamini_hochberg;

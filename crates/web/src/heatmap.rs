@@ -19,11 +19,17 @@ struct Shades {
     scale: Scale,
     low: f64,
     high: f64,
+    /// Less than `low` is left blank.
+    has_blanks: bool,
 }
+
+/// Of a map of counts, what is less than this part of one is nothing.
+const LEAST_COUNT: f64 = 0.25;
 
 /// The whole `<figure>`.
 pub(crate) fn heat_map(panel: &Panel, frame: &Frame<'_>) -> String {
-    let shades = Shades::of(&panel.series);
+    let shades =
+        if panel.form == Form::CountMap { Shades::of_counts(&panel.series) } else { Shades::of(&panel.series) };
     let height = (panel.series.len() * 12).clamp(180, 420);
     let mut html = format!("<figure id=\"{}\">{}", panel.id, figure::caption(panel));
     html.push_str(&legend(panel, &shades));
@@ -61,7 +67,19 @@ impl Shades {
         let high = values().fold(f64::NEG_INFINITY, f64::max);
         // Four decades and more are lost on a linear scale.
         let scale = if low > 0.0 && high / low >= 1e4 { Scale::Log } else { Scale::Linear };
-        Self { scale, low, high }
+        Self { scale, low, high, has_blanks: false }
+    }
+
+    /// Of expected counts, which go from parts of one to all that there are, with nothing at most places: logarithmic.
+    fn of_counts(series: &[Series]) -> Self {
+        let values = series.iter().flat_map(|s| s.measured().map(|(_, v)| v));
+        let high = values.fold(0.0, f64::max);
+        Self { scale: Scale::Log, low: LEAST_COUNT.min(high / 10.0), high, has_blanks: true }
+    }
+
+    /// The level of a cell, unless it is blank.
+    fn cell(&self, value: f64) -> Option<usize> {
+        (!self.has_blanks || (value >= self.low && value > 0.0)).then(|| self.level(value))
     }
 
     fn level(&self, value: f64) -> usize {
@@ -89,7 +107,7 @@ fn cells(panel: &Panel, frame: &Frame<'_>, shades: &Shades) -> String {
             .map(|step| {
                 let point =
                     series.points.binary_search_by(|p| p.step.total_cmp(step)).ok().map(|at| &series.points[at]);
-                point.and_then(|p| p.value).map(|v| shades.level(v))
+                point.and_then(|p| p.value).and_then(|v| shades.cell(v))
             })
             .collect();
         let mut column = 0;
@@ -232,9 +250,9 @@ mod tests {
 
     #[test]
     fn levels_cover_the_scale_and_its_ends() {
-        let shades = Shades { scale: Scale::Linear, low: -1.0, high: 3.0 };
+        let shades = Shades { scale: Scale::Linear, low: -1.0, high: 3.0, has_blanks: false };
         assert_eq!([shades.level(-1.0), shades.level(0.99), shades.level(3.0)], [0, 7, 15]);
-        let flat = Shades { scale: Scale::Linear, low: 2.0, high: 2.0 };
+        let flat = Shades { low: 2.0, high: 2.0, ..shades };
         assert_eq!(flat.level(2.0), 0);
     }
 }

@@ -17,6 +17,7 @@ mod changes;
 mod chart;
 mod csv;
 mod curves;
+mod density;
 mod figure;
 mod fluctuations;
 mod heatmap;

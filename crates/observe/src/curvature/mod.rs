@@ -7,13 +7,13 @@ use ontogeny_graph::{Purpose, SpectralDensity, SpectrumError, Stream, top_eigenp
 use ontogeny_stats::symmetric_eigenvalues;
 use serde::{Deserialize, Serialize};
 
-use crate::examples::examples_of;
+use crate::interventions::chosen_rows;
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Settings, Subject};
 use operator::DataSetCurvature;
 use spectrum::{Estimate, Grid, Spectrum};
 
 /// Version of the numbers of [`CurvatureSettings`].
-pub const CURVATURE_VERSION: u32 = 1;
+pub(crate) const CURVATURE_VERSION: u32 = 1;
 
 /// Streams of [`Purpose::Probe`]: signs of the probes, and starts of the searches for eigenvalues.
 const PROBES: u64 = 1 << 40;
@@ -27,7 +27,7 @@ const TOLERANCE: f64 = 1e-3;
 /// Which matrix over all weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Matrix {
+pub enum CurvatureMatrix {
     /// Second derivatives of the mean loss.
     #[default]
     Hessian,
@@ -45,12 +45,11 @@ pub enum Matrix {
 #[serde(deny_unknown_fields, default)]
 pub struct CurvatureSettings {
     /// Which matrix.
-    pub matrix: Matrix,
+    pub matrix: CurvatureMatrix,
     /// The split over whose examples the matrix is a mean.
     pub split: String,
-    /// Examples, evenly spaced over the split; 1000, or all where there are fewer, unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub examples: Option<usize>,
+    /// Examples, evenly spaced over the split; all where there are fewer.
+    pub examples: usize,
     /// Largest eigenvalues that are told.
     pub top: usize,
     /// Random probes, at least 2.
@@ -70,9 +69,9 @@ pub struct CurvatureSettings {
 impl Default for CurvatureSettings {
     fn default() -> Self {
         Self {
-            matrix: Matrix::Hessian,
+            matrix: CurvatureMatrix::Hessian,
             split: "train".to_owned(),
-            examples: None,
+            examples: 1000,
             top: 5,
             probes: 6,
             steps: 80,
@@ -86,7 +85,8 @@ impl Default for CurvatureSettings {
 impl Settings for CurvatureSettings {
     fn build(&self, subject: &Subject<'_>) -> Result<Box<dyn Instrument>, ObserveError> {
         self.check(subject.model.space().len())?;
-        let data = examples_of("curvature", subject.task, &self.split, self.examples)?;
+        let (split, rows) = chosen_rows(subject.task, Some(&self.split), self.examples)?;
+        let data = split.data.rows(&rows);
         let n_examples = data.len();
         let matrix = DataSetCurvature::new(subject.model, self.matrix, data)?;
         Ok(Box::new(CurvatureInstrument { settings: self.clone(), matrix, seed: subject.seed, n_examples }))
@@ -172,7 +172,7 @@ impl Instrument for CurvatureInstrument {
         if self.has_negative() {
             estimates.push(Estimate { value: lowest, error: 0.0 });
         }
-        estimates.extend([spectrum.sum_of(|x| x), spectrum.sum_of(|x| x * x), spectrum.participation_ratio()]);
+        estimates.extend([spectrum.sum_of(|x| x), spectrum.frobenius_norm(), spectrum.participation_ratio()]);
         // Quadratures know sums of |λ| and λ⁺/(λ⁺ + α) well where nothing changes its sign, and counts of small ones nowhere.
         if is_exact || !self.has_negative() {
             estimates.extend([spectrum.stable_rank(), spectrum.mackay(self.settings.alpha)]);
@@ -202,7 +202,7 @@ impl Instrument for CurvatureInstrument {
 impl CurvatureInstrument {
     /// Whether the matrix may have negative eigenvalues that mean something.
     fn has_negative(&self) -> bool {
-        self.settings.matrix == Matrix::Hessian
+        self.settings.matrix == CurvatureMatrix::Hessian
     }
 
     /// Whether no more products than the probes would take show the whole matrix.

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use ontogeny_graph::{Curvature, CurvatureProgram, DataSet, Threads, Workspace};
 use ontogeny_zoo::{Interface, Model, Read};
 
-use super::Matrix;
+use super::CurvatureMatrix;
 use crate::ObserveError;
 
 /// Examples of one execution, where memory allows.
@@ -36,7 +36,7 @@ struct Part {
 
 impl DataSetCurvature {
     /// Compiles the products for batches that fit in memory.
-    pub(super) fn new(model: &Model, matrix: Matrix, data: DataSet) -> Result<Self, ObserveError> {
+    pub(super) fn new(model: &Model, matrix: CurvatureMatrix, data: DataSet) -> Result<Self, ObserveError> {
         check(model.interface(), matrix)?;
         let n = data.len();
         let mut batch = BATCH.min(n).max(1);
@@ -104,29 +104,29 @@ impl DataSetCurvature {
     }
 }
 
-fn compile_rest(model: &Model, matrix: Matrix, n: usize) -> Result<Option<CurvatureProgram>, ObserveError> {
+fn compile_rest(model: &Model, matrix: CurvatureMatrix, n: usize) -> Result<Option<CurvatureProgram>, ObserveError> {
     (n > 0).then(|| compile(model, matrix, n)).transpose()
 }
 
-fn compile(model: &Model, matrix: Matrix, batch: usize) -> Result<CurvatureProgram, ObserveError> {
+fn compile(model: &Model, matrix: CurvatureMatrix, batch: usize) -> Result<CurvatureProgram, ObserveError> {
     let (graph, nodes) = model.graph(batch);
     let curvature = match (matrix, model.interface()) {
-        (Matrix::Hessian, _) => Curvature::Hessian { loss: nodes.loss },
+        (CurvatureMatrix::Hessian, _) => Curvature::Hessian { loss: nodes.loss },
         // Answers that count differently: the expectation over the model's own answers is taken of each, so that the Fisher matrix
         // is the Gauss–Newton matrix of the weighted loss.
-        (Matrix::GaussNewton, _)
-        | (Matrix::Fisher, Interface::Tokens { read: Read::Tokens { is_weighted: true, .. }, .. }) => {
+        (CurvatureMatrix::GaussNewton, _)
+        | (CurvatureMatrix::Fisher, Interface::Tokens { read: Read::Tokens { is_weighted: true, .. }, .. }) => {
             Curvature::GaussNewton { outputs: nodes.answers, loss: nodes.loss }
         }
-        (Matrix::Fisher, _) => Curvature::Fisher { logits: nodes.answers },
-        (Matrix::EmpiricalFisher, _) => Curvature::EmpiricalFisher { losses: nodes.example_loss },
+        (CurvatureMatrix::Fisher, _) => Curvature::Fisher { logits: nodes.answers },
+        (CurvatureMatrix::EmpiricalFisher, _) => Curvature::EmpiricalFisher { losses: nodes.example_loss },
     };
     Ok(CurvatureProgram::compile(&graph, curvature)?)
 }
 
 /// A Fisher matrix needs a distribution over answers.
-fn check(interface: Interface, matrix: Matrix) -> Result<(), ObserveError> {
-    if matrix == Matrix::Fisher && interface.loss_unit() != "nats" {
+fn check(interface: Interface, matrix: CurvatureMatrix) -> Result<(), ObserveError> {
+    if matrix == CurvatureMatrix::Fisher && interface.loss_unit() != "nats" {
         return Err(ObserveError::NotDefined {
             observable: "curvature",
             needs: "with matrix = \"fisher\" a task whose loss is a cross-entropy (of squared differences take \"gauss_newton\", \

@@ -26,7 +26,7 @@ fn vectors(x: &[f32], width: usize, y: ColumnData, outputs: usize, loss: VectorL
     let data = DataSet::new(n, columns).unwrap();
     let split = Split { name: "train", indices: (0..n).collect(), data, subtasks: Vec::new() };
     let interface = Interface::Vectors { inputs: width, outputs, loss, image: None };
-    Task { interface, splits: vec![split], endless: None, subtasks: None, environment: None }
+    Task { interface, splits: vec![split], endless: None, subtasks: None, environment: None, corpus: None, words: None }
 }
 
 fn model(task: &Task, network: Value) -> Model {
@@ -115,7 +115,7 @@ fn linear_regression_has_the_covariance_of_its_inputs() {
     }
     let of_one = symmetric_eigenvalues(covariance, width).unwrap();
     let expected: Vec<f64> = of_one.iter().flat_map(|&value| [value; 3]).collect();
-    for matrix in [Matrix::Hessian, Matrix::GaussNewton] {
+    for matrix in [CurvatureMatrix::Hessian, CurvatureMatrix::GaussNewton] {
         let settings = CurvatureSettings { matrix, top: 12, alpha: 0.5, ..CurvatureSettings::default() };
         let found = measure(&settings, &task, &model, &model.initial_weights(3));
         assert_spectrum(&found, &expected, 0.5, 0.0);
@@ -171,10 +171,10 @@ fn softmax_regression_has_its_hessian_in_closed_form() {
     let alpha = 0.1;
     let [of_hessian, of_gradients] = [hessian, of_gradients].map(|matrix| symmetric_eigenvalues(matrix, size).unwrap());
     for (matrix, expected) in [
-        (Matrix::Hessian, &of_hessian),
-        (Matrix::GaussNewton, &of_hessian),
-        (Matrix::Fisher, &of_hessian),
-        (Matrix::EmpiricalFisher, &of_gradients),
+        (CurvatureMatrix::Hessian, &of_hessian),
+        (CurvatureMatrix::GaussNewton, &of_hessian),
+        (CurvatureMatrix::Fisher, &of_hessian),
+        (CurvatureMatrix::EmpiricalFisher, &of_gradients),
     ] {
         let settings = CurvatureSettings { matrix, alpha, top: 16, ..CurvatureSettings::default() };
         let found = measure(&settings, &task, &model, &weights);
@@ -190,7 +190,7 @@ fn probes_agree_with_the_whole_matrix() {
     let (task, model) = modular(&tiny_transformer());
     let weights = model.initial_weights(1);
     let n = model.space().len();
-    for matrix in [Matrix::Hessian, Matrix::GaussNewton, Matrix::EmpiricalFisher] {
+    for matrix in [CurvatureMatrix::Hessian, CurvatureMatrix::GaussNewton, CurvatureMatrix::EmpiricalFisher] {
         let alpha = 0.01;
         let whole = CurvatureSettings { matrix, alpha, top: 6, steps: n, ..CurvatureSettings::default() };
         let mut instrument = DataSetCurvature::new(&model, matrix, task.splits[0].data.clone()).unwrap();
@@ -206,7 +206,7 @@ fn probes_agree_with_the_whole_matrix() {
         let exact = measure(&whole, &task, &model, &weights);
         assert_eq!(exact.details[3], ("is_exact", 1.0));
         assert_spectrum(&exact, &expected, alpha, 0.0);
-        if matrix == Matrix::Hessian {
+        if matrix == CurvatureMatrix::Hessian {
             assert!((value(&exact, "eigenvalue_lowest") - expected[n - 1]).abs() < 1e-5 * expected[0]);
             assert!(expected[n - 1] < -1e-3 * expected[0], "a saddle, so that negative ones are seen");
         }
@@ -215,11 +215,11 @@ fn probes_agree_with_the_whole_matrix() {
         let sampled = measure(&CurvatureSettings { probes: 12, steps: 15, ..whole }, &task, &model, &weights);
         assert_eq!(sampled.details[3], ("is_exact", 0.0));
         assert_spectrum(&sampled, &expected, alpha, 4.0);
-        assert_eq!(sampled.value.get("dimension_mackay").is_some(), matrix != Matrix::Hessian);
+        assert_eq!(sampled.value.get("dimension_mackay").is_some(), matrix != CurvatureMatrix::Hessian);
         let density = |found: &Findings| found.arrays[0].1.values.clone();
         assert!((density(&sampled).iter().sum::<f64>() - n as f64).abs() < 1e-6 * n as f64);
         assert_eq!(density(&sampled).len(), density(&exact).len());
-        if matrix == Matrix::Hessian {
+        if matrix == CurvatureMatrix::Hessian {
             assert!((value(&sampled, "eigenvalue_lowest") - expected[n - 1]).abs() < TOLERANCE * expected[0]);
         }
     }
@@ -234,7 +234,7 @@ fn fisher_and_gauss_newton_are_one_for_cross_entropies_of_tokens() {
     let task = config.prepare(1, Path::new(".")).unwrap();
     let model = model(&task, tiny_transformer());
     let weights = model.initial_weights(4);
-    let [fisher, gauss_newton] = [Matrix::Fisher, Matrix::GaussNewton].map(|matrix| {
+    let [fisher, gauss_newton] = [CurvatureMatrix::Fisher, CurvatureMatrix::GaussNewton].map(|matrix| {
         measure(
             &CurvatureSettings { matrix, probes: 3, steps: 8, ..CurvatureSettings::default() },
             &task,
@@ -262,7 +262,12 @@ fn scales_before_a_layer_norm_are_flat_directions() {
         direction[range.clone()].copy_from_slice(&weights[range]);
     }
     let square: f64 = direction.iter().map(|&x| f64::from(x).powi(2)).sum();
-    for matrix in [Matrix::Hessian, Matrix::GaussNewton, Matrix::Fisher, Matrix::EmpiricalFisher] {
+    for matrix in [
+        CurvatureMatrix::Hessian,
+        CurvatureMatrix::GaussNewton,
+        CurvatureMatrix::Fisher,
+        CurvatureMatrix::EmpiricalFisher,
+    ] {
         let mut of_data = DataSetCurvature::new(&model, matrix, task.splits[0].data.clone()).unwrap();
         let mut product = vec![0.0; weights.len()];
         of_data.multiply(&weights, &direction, &mut product).unwrap();
@@ -270,7 +275,7 @@ fn scales_before_a_layer_norm_are_flat_directions() {
         let settings = CurvatureSettings { matrix, top: 1, ..CurvatureSettings::default() };
         let scale = value(&measure(&settings, &task, &model, &weights), "eigenvalue_1");
         assert!(bent.abs() < 1e-6 * scale * square, "{matrix:?}: {bent}, {scale}");
-        if matrix != Matrix::Hessian {
+        if matrix != CurvatureMatrix::Hessian {
             let length = product.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
             assert!(length < 1e-5 * scale * square.sqrt(), "{matrix:?}: {length}, {scale}");
         }
@@ -336,11 +341,8 @@ fn settings_that_cannot_be_are_named() {
         assert_eq!(refused(settings), message);
     }
     for (settings, part) in [
-        (json!({"split": "test", "top": 1}), "needs `split` to be one of `train`; this run has `test`"),
-        (
-            json!({"examples": 21, "top": 1}),
-            "needs `examples` from 1 to 20, those of the split `train`; this run has 21",
-        ),
+        (json!({"split": "test", "top": 1}), "`split` is \"test\"; the task has train"),
+        (json!({"examples": 0, "top": 1}), "`examples` is 0"),
         (json!({"matrix": "fisher", "top": 1}), "a task whose loss is a cross-entropy"),
     ] {
         let found = refused(settings);
