@@ -49,11 +49,16 @@ fn numbers_that_must_hold_hold_at_every_checkpoint() {
     let view = here.show("r");
     for step in 0..3 {
         let hessian = |quantity: &str| series(&view, "curvature", &[quantity])(step);
-        assert!(hessian("eigenvalue_1") >= hessian("eigenvalue_2") && hessian("eigenvalue_2") >= hessian("eigenvalue_3"));
+        assert!(
+            hessian("eigenvalue_1") >= hessian("eigenvalue_2") && hessian("eigenvalue_2") >= hessian("eigenvalue_3")
+        );
         assert!(hessian("eigenvalue_lowest") < hessian("eigenvalue_3"));
         // The Gauss–Newton and the Fisher matrix of a cross-entropy are one: the same probes see the same, to rounding.
         let [gauss_newton, fisher] = ["gauss_newton", "fisher"].map(|name| {
-            labels(&view, name, "quantity").iter().map(|label| series(&view, name, &[label])(step)).collect::<Vec<f64>>()
+            labels(&view, name, "quantity")
+                .iter()
+                .map(|label| series(&view, name, &[label])(step))
+                .collect::<Vec<f64>>()
         });
         for (a, b) in gauss_newton.iter().zip(&fisher) {
             assert!((a - b).abs() <= 1e-3 * b.abs(), "step {step}: {gauss_newton:?} {fisher:?}");
@@ -61,14 +66,22 @@ fn numbers_that_must_hold_hold_at_every_checkpoint() {
         // Squared norms of matrices add up to those of the parts, where these are nothing else: attention has no biases.
         let of_part = |part: &str| series(&view, "weight_norm", &[part])(step).powi(2);
         let of_matrix = |part: &str| series(&view, "weight_statistics", &[part, "l2"])(step).powi(2);
-        let attention: f64 = ["W_Q", "W_K", "W_V", "W_O"].iter().map(|w| of_matrix(&format!("blocks.0.attn.{w}"))).sum();
+        let attention: f64 =
+            ["W_Q", "W_K", "W_V", "W_O"].iter().map(|w| of_matrix(&format!("blocks.0.attn.{w}"))).sum();
         assert!((attention - of_part("attn")).abs() < 1e-9 * attention);
         assert!((of_matrix("embed.W_E") - of_part("embed")).abs() < 1e-9 * of_part("embed"));
         for part in labels(&view, "weight_statistics", "part") {
             let score = |score: &str| series(&view, "weight_statistics", &[&part, score])(step);
             let ranks = ["stable_rank", "participation_ratio", "entropy_rank"].map(score);
-            assert!(1.0 - 1e-9 <= ranks[0] && ranks[0] <= ranks[1] + 1e-9 && ranks[1] <= ranks[2] + 1e-9, "{part}: {ranks:?}");
-            assert!(score("linf") <= score("l2") && score("l2") <= score("l1") && score("spectral_norm") <= score("l2") + 1e-9);
+            assert!(
+                1.0 - 1e-9 <= ranks[0] && ranks[0] <= ranks[1] + 1e-9 && ranks[1] <= ranks[2] + 1e-9,
+                "{part}: {ranks:?}"
+            );
+            assert!(
+                score("linf") <= score("l2")
+                    && score("l2") <= score("l1")
+                    && score("spectral_norm") <= score("l2") + 1e-9
+            );
         }
         for place in labels(&view, "activation_statistics", "place") {
             let score = |score: &str| series(&view, "activation_statistics", &[&place, score])(step);
@@ -89,7 +102,9 @@ fn numbers_that_must_hold_hold_at_every_checkpoint() {
     shown.expect(0, &[]);
     assert!(shown.stdout.contains("curvature"), "{}", shown.stdout);
     let report = fs_err::read_to_string(here.path("r/report.html")).unwrap();
-    assert!(report.contains("Curvature: eigenvalues of each size") && report.contains("Weight statistics: stable_rank"));
+    assert!(
+        report.contains("Curvature: eigenvalues of each size") && report.contains("Weight statistics: stable_rank")
+    );
     // Any of them can be looked at for transitions.
     here.call(&["stages", "r", "--series", "curvature.eigenvalue_1", "--json"]).expect(0, &[]);
 }
@@ -100,7 +115,10 @@ fn settings_and_networks_that_do_not_fit_are_named() {
     here.write("asking.toml", asking());
     for (change, parts) in [
         ("measure.curvature.matrix=\"jacobian\"", &["jacobian", "gauss_newton"][..]),
-        ("measure.curvature.top=0", &["measure.curvature", "`top` is 0; expected 1 to 688, the weights of the network"]),
+        (
+            "measure.curvature.top=0",
+            &["measure.curvature", "`top` is 0; expected 1 to 688, the weights of the network"],
+        ),
         ("measure.curvature.split=\"dev\"", &["`split` is \"dev\"; the task has"]),
         ("measure.activation_statistics.places=[\"blocks.0.hook_resid_pos\"]", &["`blocks.0.hook_resid_post`"]),
         ("measure.description_length.tolerance=-0.5", &["`tolerance` is -0.5; expected a finite number, at least 0"]),

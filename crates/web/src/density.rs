@@ -42,3 +42,58 @@ pub(crate) fn map(name: &str, observable: &Observable, checkpoints: &[u64]) -> O
         form: Form::CountMap,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use ontogeny_store::{Coordinate, NumberType, RecordArray};
+
+    use super::*;
+    use crate::sample;
+
+    fn density(labels: &[&str], values: &[f64]) -> RecordArray {
+        let coordinates = labels.iter().map(|&label| Coordinate::Text(label.to_owned())).collect();
+        RecordArray {
+            name: "density".to_owned(),
+            unit: "1".to_owned(),
+            dims: vec!["eigenvalue".to_owned()],
+            coordinates: BTreeMap::from([("eigenvalue".to_owned(), coordinates)]),
+            number: NumberType::default(),
+            values: values.to_vec(),
+        }
+    }
+
+    #[test]
+    fn rows_are_bins_from_the_largest_down_and_columns_the_steps_that_have_them() {
+        let mut view = sample::grokking(4, 0);
+        let mut own = view.observables["fourier"].clone();
+        let bins = ["-1.0e-1", "0", "1.0e-1"];
+        own.shown.insert(
+            "density".to_owned(),
+            vec![
+                (0, density(&bins, &[1.0, 2.0, 3.0])),
+                (1, density(&["0", "1"], &[9.0, 9.0])),
+                (3, density(&bins, &[4.0, 5.0, 6.0])),
+            ],
+        );
+        view.observables.insert("curvature".to_owned(), own);
+        let panel = map("curvature", &view.observables["curvature"], &view.checkpoints).unwrap();
+        assert_eq!((panel.id.as_str(), panel.form), ("curvature-density", Form::CountMap));
+        assert_eq!(panel.title, "Curvature: eigenvalues of each size");
+        let labels: Vec<&str> = panel.series.iter().map(|series| series.label.as_str()).collect();
+        assert_eq!(labels, ["1.0e-1", "0", "-1.0e-1"]);
+        let steps = [view.checkpoints[0], view.checkpoints[3]];
+        for (series, values) in panel.series.iter().zip([[3.0, 6.0], [2.0, 5.0], [1.0, 4.0]]) {
+            let points: Vec<(u64, Option<f64>)> = series.points.iter().map(|p| (p.step as u64, p.value)).collect();
+            assert_eq!(points, [(steps[0], Some(values[0])), (steps[1], Some(values[1]))]);
+        }
+        assert!(map("loss", &view.observables["loss"], &view.checkpoints).is_none());
+        let report = crate::report(&view);
+        assert_eq!(
+            report.matches("Curvature: eigenvalues of each size").count(),
+            2,
+            "as a caption and for who cannot see it"
+        );
+    }
+}

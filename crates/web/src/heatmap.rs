@@ -14,6 +14,9 @@ const LEVELS: usize = 16;
 /// Labels of rows that fit beside the map.
 const MOST_LABELS: usize = 16;
 
+/// Letters of such a label.
+const MOST_LETTERS: usize = 7;
+
 /// The range of colours of one map.
 struct Shades {
     scale: Scale,
@@ -140,14 +143,22 @@ fn row_labels(panel: &Panel) -> String {
     let mut svg = String::new();
     for (row, series) in panel.series.iter().enumerate().step_by(every) {
         let at = round(100.0 * (row as f64 + 0.5) / panel.series.len() as f64);
-        let label: String = if series.label.chars().count() > 7 {
-            series.label.chars().take(6).chain(['…']).collect()
-        } else {
-            series.label.clone()
-        };
+        let label = short(&series.label);
         let _ = write!(svg, "<text x=\"-7\" y=\"{at}%\" dy=\".35em\" text-anchor=\"end\">{}</text>", escape(&label));
     }
     svg
+}
+
+/// What fits beside a row: of a name in several pieces the end, which tells neighbours apart, of others the beginning.
+fn short(label: &str) -> String {
+    let n = label.chars().count();
+    if n <= MOST_LETTERS {
+        return label.to_owned();
+    }
+    match label.rsplit_once('.') {
+        Some((_, last)) if last.chars().count() < MOST_LETTERS => format!("…{last}"),
+        _ => label.chars().take(MOST_LETTERS - 1).chain(['…']).collect(),
+    }
 }
 
 /// The colour scale, and the largest component at the cursor.
@@ -246,6 +257,35 @@ mod tests {
         let html = heat_map(&sections(&view)[4].panels[0], &Frame::of(&view).unwrap());
         let step = view.checkpoints[2];
         assert!(html.contains(&format!("fourier_power at step {step} refused: not a number, in blocks.0")), "{html}");
+    }
+
+    #[test]
+    fn labels_keep_what_tells_them_apart() {
+        let cases = [
+            ("l0h1.QK", "l0h1.QK"),
+            ("blocks.0.attn.W_Q", "…W_Q"),
+            ("unembed.W_U", "…W_U"),
+            ("bracket counts", "bracke…"),
+        ];
+        for (label, shown) in cases {
+            assert_eq!(short(label), shown);
+        }
+        assert_eq!(short("blocks.0.hook_resid_post"), "blocks…");
+    }
+
+    #[test]
+    fn counts_have_shades_of_their_logarithm_and_blanks() {
+        let mut view = sample::grokking(4, 0);
+        let power = view.observables.get_mut("fourier_power").unwrap();
+        power.values.values.fill(Some(0.0));
+        power.values.values[0] = Some(1000.0);
+        power.values.values[26] = Some(0.3);
+        let mut panel = sections(&view)[4].panels[0].clone();
+        panel.form = Form::CountMap;
+        let html = heat_map(&panel, &Frame::of(&view).unwrap());
+        assert_eq!(html.matches("<path class=\"h").count(), 2, "two cells hold something");
+        assert!(html.contains("<path class=\"h15\"") && html.contains("<path class=\"h0\""));
+        assert!(html.contains("logarithmic"));
     }
 
     #[test]

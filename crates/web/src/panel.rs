@@ -337,7 +337,14 @@ fn by_family(name: &str, observable: &Observable, series: Vec<Series>) -> Vec<Pa
                 _ if family == "loss" => format!("{} losses", title(name)),
                 _ => title(&family),
             };
-            let unit = if family == "loss" { "nats".to_owned() } else { "1".to_owned() };
+            // Words that several measurements may share say whose they are.
+            let title = if observable.kind == "fourier" { title } else { whose(name, &title) };
+            let unit = match family.as_str() {
+                "loss" => "nats",
+                "bits" | "length" => "bits",
+                _ => "1",
+            };
+            let unit = unit.to_owned();
             Panel {
                 id: format!("{}-{}", text::slug(name), text::slug(&family)),
                 title,
@@ -349,6 +356,13 @@ fn by_family(name: &str, observable: &Observable, series: Vec<Series>) -> Vec<Pa
             }
         })
         .collect()
+}
+
+/// A figure's title behind the name of its measurement.
+fn whose(name: &str, of: &str) -> String {
+    let mut letters = of.chars();
+    let small: String = letters.next().into_iter().flat_map(char::to_lowercase).chain(letters).collect();
+    format!("{}: {small}", title(name))
 }
 
 /// A name as a heading: `weight_norm` becomes `Weight norm`, `n_key_frequencies` becomes `Number of key frequencies`.

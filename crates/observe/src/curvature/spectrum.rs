@@ -72,7 +72,7 @@ impl Spectrum {
     pub(super) fn mackay(&self, alpha: f64) -> Estimate {
         let f = |x: f64| x.max(0.0) / (x.max(0.0) + alpha);
         let above = self.sum_of(f);
-        if self.from_below.is_empty() {
+        if self.is_known() {
             return above;
         }
         let below = mean(&self.of_each_probe(&self.from_below, f));
@@ -99,13 +99,43 @@ impl Spectrum {
     }
 
     /// How many eigenvalues there are in each bin of the grid; they add up to n.
+    ///
+    /// A node of a quadrature stands for all eigenvalues that are nearer to it than to the next: what it counts is spread evenly
+    /// over the bins half-way to its neighbours. (Left at one place, the bulk would be a few spikes between which there is nothing.)
     pub(super) fn counts(&self, grid: &Grid) -> Vec<f64> {
         let mut counts = vec![0.0; grid.len()];
         let share = self.n as f64 / self.probes.len() as f64;
-        for &(node, weight) in self.probes.iter().flatten() {
-            counts[grid.bin(node)] += share * weight;
+        for nodes in &self.probes {
+            let places: Vec<f64> = nodes.iter().map(|(node, _)| grid.place(*node)).collect();
+            for (at, &(_, weight)) in nodes.iter().enumerate() {
+                let own = places[at];
+                let half_way =
+                    |other: Option<&f64>| other.filter(|_| !self.is_known()).map_or(own, |&p| f64::midpoint(own, p));
+                let [low, high] =
+                    [half_way(at.checked_sub(1).map(|before| &places[before])), half_way(places.get(at + 1))];
+                spread(share * weight, low, high, &mut counts);
+            }
         }
         counts
+    }
+
+    /// Whether all eigenvalues are known.
+    fn is_known(&self) -> bool {
+        self.from_below.is_empty()
+    }
+}
+
+/// Adds `count` evenly to the bins between two places.
+fn spread(count: f64, low: f64, high: f64, counts: &mut [f64]) {
+    let last = counts.len() - 1;
+    let bin = |place: f64| (place as usize).min(last);
+    if high - low < 1e-9 {
+        counts[bin(low)] += count;
+        return;
+    }
+    for (at, own) in counts.iter_mut().enumerate().take(bin(high) + 1).skip(bin(low)) {
+        let end = if at == last { f64::INFINITY } else { at as f64 + 1.0 };
+        *own += count * (high.min(end) - low.max(at as f64)).max(0.0) / (high - low);
     }
 }
 
@@ -142,15 +172,18 @@ impl Grid {
         self.n_side + 1 + if self.has_negative { self.n_side } else { 0 }
     }
 
-    /// The bin of an eigenvalue, from the most negative on.
-    pub(super) fn bin(&self, value: f64) -> usize {
-        let zero = if self.has_negative { self.n_side } else { 0 };
-        if value.abs() < self.smallest {
-            return zero;
+    /// Where an eigenvalue is, in bins from the most negative on: bin i is from i to i + 1.
+    fn place(&self, value: f64) -> f64 {
+        let (zero, n_side) = (if self.has_negative { self.n_side as f64 } else { 0.0 }, self.n_side as f64);
+        // Rounding must not put the end of a bin into its neighbour.
+        let decades = (value.abs() / self.smallest).log10();
+        let beyond = (PER_DECADE * decades + 1e-9).min(n_side);
+        match (decades < 0.0, value > 0.0) {
+            (true, _) if self.has_negative => zero + f64::midpoint(1.0, value / self.smallest),
+            (true, _) => (value / self.smallest).max(0.0),
+            (false, true) => zero + 1.0 + beyond,
+            (false, false) => (zero - beyond).max(0.0),
         }
-        let place = (PER_DECADE * (value.abs() / self.smallest).log10() + 1e-9) as usize;
-        let place = place.min(self.n_side - 1) + 1;
-        if value > 0.0 { zero + place } else { zero.saturating_sub(place) }
     }
 
     /// The eigenvalue in the middle of each bin, in its logarithm; 0 of the one about zero.
@@ -235,17 +268,29 @@ mod tests {
             let grid = Grid::new([1e-3, 1e2], has_negative);
             assert_eq!(grid.len(), if has_negative { 41 } else { 21 });
             let centres = grid.centres();
+            let bin = |value: f64| (grid.place(value) as usize).min(grid.len() - 1);
             assert_eq!(centres.len(), grid.len());
             assert!(centres.windows(2).all(|pair| pair[0] < pair[1]));
             for (at, centre) in centres.iter().enumerate() {
-                assert_eq!(grid.bin(*centre), at, "{centre}");
+                assert_eq!(bin(*centre), at, "{centre}");
             }
-            assert_eq!(grid.bin(1e9), grid.len() - 1);
-            assert_eq!(grid.bin(-1e9), 0);
-            assert_eq!(grid.bin(-1e-5), grid.bin(1e-5));
-            assert_eq!(grid.bin(1e-3), grid.bin(0.0) + 1);
+            assert_eq!([bin(1e9), bin(-1e9)], [grid.len() - 1, 0]);
+            assert_eq!([bin(-1e-5), bin(1e-5)], [bin(0.0); 2]);
+            assert_eq!(bin(1e-3), bin(0.0) + 1);
             let counts = Spectrum::exact(&[1e-3, 0.0, -2.0, 1e9]).counts(&grid);
-            assert_eq!((counts.iter().sum::<f64>(), counts[grid.bin(0.0) + 1]), (4.0, 1.0));
+            assert_eq!((counts.iter().sum::<f64>(), counts[bin(0.0) + 1]), (4.0, 1.0));
         }
+    }
+
+    #[test]
+    fn counts_are_spread_evenly_and_none_is_lost() {
+        let mut counts = [0.0; 4];
+        spread(2.0, 0.5, 2.5, &mut counts);
+        assert_eq!(counts, [0.5, 1.0, 0.5, 0.0]);
+        spread(1.0, 3.2, 3.2, &mut counts);
+        // Beyond the end is in the last bin.
+        spread(1.0, 4.0, 4.0, &mut counts);
+        spread(4.0, 2.0, 4.0, &mut counts);
+        assert_eq!(counts, [0.5, 1.0, 2.5, 4.0]);
     }
 }
