@@ -15,6 +15,7 @@
 //! | [`ActivationStatisticsSettings`] | dimensions of activations, dead units, sparsity |
 //! | [`DescriptionLengthSettings`] | bits for each weight, and weights that can be 0, at a tolerated rise of the loss |
 //! | [`LegalMoves`] | how often a move is legal, of networks that predict the moves of a game |
+//! | [`TopExamples`] | the examples that activate a part most |
 //! | [`weight_norms`] | L2 norms of the parts of a network |
 //! | [`OutputReader`] | logits or losses of fixed examples, one by one |
 //! | [`FourierMeasures`] | progress measures of grokked modular addition, by the [`FourierBasis`] |
@@ -64,6 +65,7 @@ mod outputs;
 mod partner;
 mod returns;
 mod sequences;
+mod top_examples;
 mod weight_norm;
 mod weight_statistics;
 
@@ -82,5 +84,6 @@ pub use measured::{Findings, Measured, ObserveError};
 pub use outputs::{OUTPUTS_VERSION, OutputReader, Outputs};
 pub use partner::Partner;
 pub use returns::{RETURN_VERSION, expected_return};
+pub use top_examples::{TopExample, TopExamples};
 pub use weight_norm::{WEIGHT_NORM_VERSION, weight_norms};
 pub use weight_statistics::WeightStatisticsSettings;
