@@ -20,9 +20,11 @@ const PROBES: u64 = 1 << 40;
 const STARTS: u64 = (1 << 40) + 1;
 
 /// Most products of one search for eigenvalues (PyHessian's `maxIter`), and the residual, relative to the largest |eigenvalue|,
-/// at which it ends before (PyHessian's `tol`).
+/// at which it ends before (PyHessian's `tol`). The most negative may be far smaller than the largest; products in f32 tell it
+/// no better than that.
 const MAX_STEPS: usize = 100;
 const TOLERANCE: f64 = 1e-3;
+const LOWEST_TOLERANCE: f64 = 1e-6;
 
 /// Which matrix over all weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -77,7 +79,7 @@ impl Default for CurvatureSettings {
             steps: 80,
             alpha: 1e-3,
             rank_threshold: 1e-5,
-            range: [1e-5, 1e4],
+            range: [1e-5, 1e3],
         }
     }
 }
@@ -135,12 +137,10 @@ struct CurvatureInstrument {
     n_examples: usize,
 }
 
-/// What was found at the ends of the spectrum, and in it.
+/// What was found at the ends of the spectrum, and in it. The error of an end is its residual: an eigenvalue lies within it.
 struct Found {
-    top: Vec<f64>,
-    lowest: f64,
-    /// Largest residual of the eigenvalues, relative to the largest of them in magnitude.
-    residual: f64,
+    top: Vec<Estimate>,
+    lowest: Estimate,
     spectrum: Spectrum,
     n_products: usize,
 }
@@ -167,10 +167,9 @@ impl Instrument for CurvatureInstrument {
         let n = self.matrix.n_weights();
         let is_exact = self.is_exact();
         let found = if is_exact { self.all_eigenvalues(checkpoint)? } else { self.probed(checkpoint)? };
-        let Found { top, lowest, residual, spectrum, n_products } = found;
-        let mut estimates: Vec<Estimate> = top.iter().map(|&value| Estimate { value, error: 0.0 }).collect();
+        let Found { top: mut estimates, lowest, spectrum, n_products } = found;
         if self.has_negative() {
-            estimates.push(Estimate { value: lowest, error: 0.0 });
+            estimates.push(lowest);
         }
         estimates.extend([spectrum.sum_of(|x| x), spectrum.frobenius_norm(), spectrum.participation_ratio()]);
         // Quadratures know sums of |λ| and λ⁺/(λ⁺ + α) well where nothing changes its sign, and counts of small ones nowhere.
@@ -188,7 +187,6 @@ impl Instrument for CurvatureInstrument {
             ("n_examples", self.n_examples as f64),
             ("n_products", n_products as f64),
             ("is_exact", f64::from(u8::from(is_exact))),
-            ("residual", residual),
         ];
         Ok(Findings {
             value: Measured { unit: "1", dims: self.dims(), values: estimates.iter().map(|e| e.value).collect() },
@@ -228,10 +226,10 @@ impl CurvatureInstrument {
         }
         let n_products = counted.n_done;
         let values = symmetric_eigenvalues(matrix, n).expect("products are finite, n of them with n entries");
+        let known = |&value: &f64| Estimate { value, error: 0.0 };
         Ok(Found {
-            top: values[..self.settings.top].to_vec(),
-            lowest: values[n - 1],
-            residual: 0.0,
+            top: values[..self.settings.top].iter().map(known).collect(),
+            lowest: known(&values[n - 1]),
             spectrum: Spectrum::exact(&values),
             n_products,
         })
@@ -242,27 +240,26 @@ impl CurvatureInstrument {
         let n = self.matrix.n_weights();
         let CurvatureSettings { probes, steps, top, .. } = self.settings;
         let (seed, has_negative) = (self.seed, self.has_negative());
-        let n_expected = probes as usize * steps + MAX_STEPS / 2 * (1 + usize::from(has_negative)) + top;
+        let n_expected = probes as usize * steps + MAX_STEPS / 2 + top + MAX_STEPS * usize::from(has_negative);
         let mut counted = Counted::new(&mut self.matrix, checkpoint, n_expected);
-        let (top, mut residual) = largest(&mut counted, n, top, seed, 1.0)?;
-        let mut lowest = 0.0;
-        if has_negative {
-            let (found, its_residual) = largest(&mut counted, n, 1, seed, -1.0)?;
-            (lowest, residual) = (-found[0], residual.max(its_residual));
-        }
+        let top = largest(&mut counted, n, top, seed, 1.0)?;
         let stream = Stream::new(seed, Purpose::Probe, PROBES);
         let density = SpectralDensity::estimate(n, probes, steps, &stream, |v, w| counted.multiply(v, w));
         let density = density.map_err(observed)?;
-        // Nodes are within the range of the spectrum, and may reach further than a search that has not converged.
         let (low, high) = density.range();
-        let radius = [low, high, lowest, top[0]].into_iter().fold(0.0_f64, |a, x| a.max(x.abs()));
+        let mut lowest = Estimate { value: 0.0, error: 0.0 };
+        if has_negative {
+            let found = largest(&mut counted, n, 1, seed, -1.0)?[0];
+            // Nodes are within the range of the spectrum, and may reach further.
+            lowest = Estimate { value: low.min(-found.value), ..found };
+        }
+        let radius = [low, high, lowest.value, top[0].value].into_iter().fold(0.0_f64, |a, x| a.max(x.abs()));
         let spectrum = Spectrum::sampled(&density, n, radius);
-        let residual = if radius > 0.0 { residual / radius } else { 0.0 };
-        Ok(Found { top, lowest, residual, spectrum, n_products: counted.n_done })
+        Ok(Found { top, lowest, spectrum, n_products: counted.n_done })
     }
 }
 
-/// The `wanted` largest eigenvalues of `sign` times the matrix, largest first, and the largest residual among them.
+/// The `wanted` largest eigenvalues of `sign` times the matrix, largest first, with their residuals.
 ///
 /// Lanczos iteration from one start sees one vector of each eigenspace. So it is begun anew in what is orthogonal to the
 /// vectors found, until that holds nothing larger than what is told: a repeated eigenvalue then counts as often as it is one
@@ -273,7 +270,7 @@ fn largest(
     wanted: usize,
     seed: u32,
     sign: f32,
-) -> Result<(Vec<f64>, f64), ObserveError> {
+) -> Result<Vec<Estimate>, ObserveError> {
     let stream = Stream::new(seed, Purpose::Probe, STARTS);
     let (mut found, mut vectors): (Vec<(f64, f64)>, Vec<Vec<f32>>) = (Vec::new(), Vec::new());
     for n_starts in 0.. {
@@ -289,7 +286,8 @@ fn largest(
             Ok::<(), ObserveError>(())
         };
         let n_missing = wanted.saturating_sub(found.len()).max(1);
-        let pairs = top_eigenpairs(&start, n_missing, MAX_STEPS, TOLERANCE, of_rest).map_err(observed)?;
+        let tolerance = if sign > 0.0 { TOLERANCE } else { LOWEST_TOLERANCE };
+        let pairs = top_eigenpairs(&start, n_missing, MAX_STEPS, tolerance, of_rest).map_err(observed)?;
         let known = found.clone();
         found.extend(pairs.iter().map(|pair| (pair.value, pair.residual)));
         vectors.extend(pairs.into_iter().map(|pair| pair.vector));
@@ -302,8 +300,7 @@ fn largest(
         }
     }
     found.truncate(wanted);
-    let residual = found.iter().fold(0.0_f64, |a, (_, residual)| a.max(*residual));
-    Ok((found.into_iter().map(|(value, _)| value).collect(), residual))
+    Ok(found.into_iter().map(|(value, error)| Estimate { value, error }).collect())
 }
 
 /// Two digits tell bins apart, of which there are four in a decade.

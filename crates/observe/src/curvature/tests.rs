@@ -225,6 +225,46 @@ fn probes_agree_with_the_whole_matrix() {
     }
 }
 
+/// Near a perfect fit of a deep linear network the most negative eigenvalue is far smaller than the largest, and found all the same.
+#[test]
+fn the_most_negative_eigenvalue_is_found_beside_far_larger_ones() {
+    let (width, hidden, outputs) = (4, 8, 3);
+    let x = inputs(3, 100, width);
+    let mut teacher = vec![0.0; width * outputs];
+    Stream::new(4, Purpose::Data, 0).normals(0, 0, &mut teacher);
+    let y: Vec<f32> = x
+        .chunks_exact(width)
+        .flat_map(|row| {
+            let teacher = &teacher;
+            (0..outputs).map(move |o| (0..width).map(|i| row[i] * teacher[i * outputs + o]).sum())
+        })
+        .collect();
+    let task = vectors(&x, width, ColumnData::Float(y), outputs, VectorLoss::MeanSquared);
+    let model = model(&task, json!({"kind": "mlp", "sizes": [4, 8, 3], "activation": "identity", "biases": false}));
+    // The teacher through the first four hidden units, and a little beside it.
+    let mut weights = vec![0.0; model.space().len()];
+    Stream::new(5, Purpose::Data, 0).normals(0, 0, &mut weights);
+    weights.iter_mut().for_each(|w| *w *= 1e-3);
+    for i in 0..width {
+        weights[i * hidden + i] += 1.0;
+        for o in 0..outputs {
+            weights[width * hidden + i * outputs + o] += teacher[i * outputs + o];
+        }
+    }
+    let whole = measure(&CurvatureSettings::default(), &task, &model, &weights);
+    let (lowest, scale) = (value(&whole, "eigenvalue_lowest"), value(&whole, "eigenvalue_1"));
+    assert!(lowest < 0.0 && lowest > -TOLERANCE * scale, "{lowest} {scale}");
+    let settings = CurvatureSettings { probes: 2, steps: 5, ..CurvatureSettings::default() };
+    let sampled = measure(&settings, &task, &model, &weights);
+    let rounding = f64::from(f32::EPSILON) * scale;
+    let found = value(&sampled, "eigenvalue_lowest");
+    assert!(
+        (found - lowest).abs() <= error(&sampled, "eigenvalue_lowest") + 4.0 * rounding,
+        "{found}, {lowest}, {scale}"
+    );
+    assert!(error(&sampled, "eigenvalue_lowest") < 0.1 * lowest.abs());
+}
+
 #[test]
 fn fisher_and_gauss_newton_are_one_for_cross_entropies_of_tokens() {
     let config: TaskConfig = from_value(
