@@ -244,7 +244,9 @@ fn the_most_negative_eigenvalue_is_found_beside_far_larger_ones() {
     // The teacher through the first four hidden units, and a little beside it.
     let mut weights = vec![0.0; model.space().len()];
     Stream::new(5, Purpose::Data, 0).normals(0, 0, &mut weights);
-    weights.iter_mut().for_each(|w| *w *= 1e-3);
+    for w in &mut weights {
+        *w *= 1e-3;
+    }
     for i in 0..width {
         weights[i * hidden + i] += 1.0;
         for o in 0..outputs {
