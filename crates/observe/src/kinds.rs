@@ -6,8 +6,11 @@ use std::sync::atomic::AtomicBool;
 use ontogeny_zoo::{Model, Task};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::activation_statistics::{ACTIVATION_STATISTICS_VERSION, ActivationStatisticsSettings};
 use crate::attention::{ATTENTION_VERSION, AttentionSettings};
 use crate::composition::{COMPOSITION_VERSION, CompositionSettings};
+use crate::curvature::{CURVATURE_VERSION, CurvatureSettings};
+use crate::description_length::{DESCRIPTION_LENGTH_VERSION, DescriptionLengthSettings};
 use crate::head_scores::{HEAD_SCORES_VERSION, HeadScoresSettings};
 use crate::icl_score::{ICL_SCORE_VERSION, IclScoreSettings};
 use crate::interventions::{
@@ -17,6 +20,7 @@ use crate::interventions::{
 use crate::ioi::{IOI_VERSION, IoiHeadsSettings, IoiSettings};
 use crate::neuron_selectivity::{NEURON_SELECTIVITY_VERSION, NeuronSelectivitySettings};
 use crate::ngrams::{NGRAMS_VERSION, NgramsSettings};
+use crate::weight_statistics::{WEIGHT_STATISTICS_VERSION, WeightStatisticsSettings};
 use crate::{Findings, ObserveError, Partner};
 
 /// What an observable is made for.
@@ -179,6 +183,21 @@ kinds! {
     NeuronSelectivity(NeuronSelectivitySettings): "neuron_selectivity", version NEURON_SELECTIVITY_VERSION, unit "1",
         says "Class selectivity of the neurons of each layer (Morcos et al. 2018): the mean, the same by chance, the share of selective \
               neurons and of dead ones.";
+    /// Eigenvalues of the Hessian or another matrix of curvature, and the dimensions they have.
+    Curvature(CurvatureSettings): "curvature", version CURVATURE_VERSION, unit "1",
+        says "Curvature of the mean loss over all weights: largest eigenvalues, trace, and effective dimensions of the spectrum.";
+    /// Norms, ranks and sparsity of weight matrices.
+    WeightStatistics(WeightStatisticsSettings): "weight_statistics", version WEIGHT_STATISTICS_VERSION, unit "1",
+        says "Norms of the entries, spectral norm, effective ranks of the singular values and sparsity of each weight matrix, and of the \
+              Q, K, V, O, QK and OV matrices of each attention head.";
+    /// Dimension, dead units and sparsity of activations.
+    ActivationStatistics(ActivationStatisticsSettings): "activation_statistics", version ACTIVATION_STATISTICS_VERSION, unit "1",
+        says "Dimensions of the activations over examples (of their covariance, and from nearest neighbours), the share of units that \
+              never vary, and how few units carry an activation.";
+    /// How few bits describe the weights at a tolerated loss.
+    DescriptionLength(DescriptionLengthSettings): "description_length", version DESCRIPTION_LENGTH_VERSION, unit "1",
+        says "Bits for each weight, share of weights that can be 0, and the length of the weights' code in bits, at a tolerated rise of \
+              the loss.";
 }
 
 /// As unit in the table: that of the task's loss.

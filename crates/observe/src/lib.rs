@@ -16,6 +16,10 @@
 //! | [`IoiSettings`], [`IoiHeadsSettings`] | indirect object identification, and the heads of its circuit |
 //! | [`NeuronSelectivitySettings`] | how much more active neurons are for one class |
 //! | [`interventions`] | ablation, activation, attribution and path patching, direct logit attribution, logit lens |
+//! | [`CurvatureSettings`] | curvature of the loss: largest eigenvalues, trace, density, effective dimensions |
+//! | [`WeightStatisticsSettings`] | norms, ranks and sparsity of weight matrices and of the matrices of attention heads |
+//! | [`ActivationStatisticsSettings`] | dimensions of activations, dead units, sparsity |
+//! | [`DescriptionLengthSettings`] | bits for each weight, and weights that can be 0, at a tolerated rise of the loss |
 //! | [`LegalMoves`] | how often a move is legal, of networks that predict the moves of a game |
 //! | [`TopExamples`] | the examples that activate a part most |
 //! | [`weight_norms`] | L2 norms of the parts of a network |
@@ -48,9 +52,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod activation_statistics;
 mod attention;
 mod composition;
 mod copying;
+mod curvature;
+mod description_length;
 mod evaluate;
 mod fourier;
 mod fourier_basis;
@@ -71,9 +78,13 @@ mod returns;
 mod sequences;
 mod top_examples;
 mod weight_norm;
+mod weight_statistics;
 
+pub use activation_statistics::ActivationStatisticsSettings;
 pub use attention::{AttentionSettings, Prompt};
 pub use composition::CompositionSettings;
+pub use curvature::{CurvatureMatrix, CurvatureSettings};
+pub use description_length::DescriptionLengthSettings;
 pub use evaluate::{EVALUATION_VERSION, Evaluation, Evaluator};
 pub use fourier::{FOURIER_VERSION, FourierMeasures, FourierProgress};
 pub use fourier_basis::{FourierBasis, GridData, KEY_NEURON_SHARE, KeyFrequencies};
@@ -90,3 +101,4 @@ pub use partner::Partner;
 pub use returns::{RETURN_VERSION, expected_return};
 pub use top_examples::{TopExample, TopExamples};
 pub use weight_norm::{WEIGHT_NORM_VERSION, weight_norms};
+pub use weight_statistics::WeightStatisticsSettings;

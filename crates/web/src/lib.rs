@@ -19,6 +19,7 @@ mod changes;
 mod chart;
 mod csv;
 mod curves;
+mod density;
 mod figure;
 mod fluctuations;
 mod heatmap;
