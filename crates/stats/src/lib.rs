@@ -18,6 +18,9 @@
 //! | How does that curve bend, and around which points does it turn? | [`plane_curve`], [`forms`] |
 //! | Do fluctuations announce a transition, and in which direction? | [`early_warnings`], [`window_modes`], [`marker_index`] |
 //! | How long before a transition, at how many false alarms? | [`alarm_rates`] |
+//! | How alike are two sets of activations? | [`kernel_alignment`], [`canonical_correlations`], [`singular_vector_correlation`] |
+//! | What can a linear map read from activations, and what is left when that is erased? | [`probe()`], [`Eraser`] |
+//! | Which pairs are best put together, which things form groups? | [`best_assignment`], [`SpectralClustering`], [`adjusted_rand_index`] |
 //! | Which sharp transitions add up to this smooth curve? | [`sigmoid_sum`], [`component_shares`], [`log_log_fit`] |
 //!
 //! Training steps are `f64` in their original unit everywhere; the analyses work in
@@ -64,6 +67,10 @@ mod parts;
 mod spectrum;
 mod warning;
 
+mod clustering;
+mod linear;
+mod representation;
+
 mod gini;
 mod order;
 mod random;
@@ -71,6 +78,7 @@ mod special;
 
 pub use array_error::ArrayError;
 pub use chains::{ChainError, Chains, MIN_DRAWS};
+pub use clustering::{SpectralClustering, adjusted_rand_index};
 pub use consensus::{ConsensusBoundary, consensus, weighted_consensus};
 pub use drift::Drift;
 pub use essential::{
@@ -79,12 +87,17 @@ pub use essential::{
     random_walk_shares_of, simulated_walk_shares, vertices,
 };
 pub use gini::gini;
+pub use linear::{Matrix, best_assignment};
 pub use multiple::benjamini_hochberg;
 pub use order::{median, quantile};
 pub use partition::{Partition, SegmentCount, SegmentShape, partition};
 pub use parts::{
     ComponentShare, LogLogFit, MIN_COMPONENT_POINTS, Sigmoid, SigmoidSum, SigmoidSumSettings, component_shares,
     half_time, log_log_fit, quantisation_exponents, sigmoid_sum, unlearned_mass, zipf_frequencies,
+};
+pub use representation::{
+    CanonicalCorrelations, Eraser, KernelAlignment, LogisticFit, Probe, ProbeScore, Question, RidgeFit,
+    canonical_correlations, kernel_alignment, logistic, probe, ridge, singular_vector_correlation,
 };
 pub use series::{Series, SeriesError};
 pub use special::{normal_cdf, normal_quantile};
