@@ -114,9 +114,9 @@ mod tests {
         assert!((found.correlations[0] - 0.8).abs() < 4.0 * 0.36 / (n as f64).sqrt(), "{found:?}");
         assert_eq!(found.correlations.len(), 1);
         let (x, both) = (normal(7, n, 2), normal(8, n, 2));
-        let rows = |f: fn((&[f64], &[f64])) -> [f64; 2]| {
-            Matrix::new(n, 2, x.rows().zip(both.rows()).flat_map(f).collect()).unwrap()
-        };
+        type Pair<'a> = (&'a [f64], &'a [f64]);
+        let rows =
+            |f: fn(Pair<'_>) -> [f64; 2]| Matrix::new(n, 2, x.rows().zip(both.rows()).flat_map(f).collect()).unwrap();
         let found = canonical_correlations(&rows(|(x, _)| [x[0], 10.0 * x[1]]), &rows(|(x, e)| [x[0], e[1]])).unwrap();
         // Correlations 1 and about 0 with weights 1 and 10.
         assert!((found.mean - 0.5).abs() < 0.05 && found.projection_weighted < 0.2, "{found:?}");
