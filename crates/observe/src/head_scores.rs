@@ -2,8 +2,9 @@
 
 use ontogeny_graph::{Gradient, Program, Purpose, Stream, Workspace};
 use ontogeny_zoo::{Interface, Model};
+use serde::{Deserialize, Serialize};
 
-use crate::{Measured, ObserveError};
+use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Settings, Subject};
 
 /// Version of the numbers of [`HeadScores`].
 pub const HEAD_SCORES_VERSION: u32 = 1;
@@ -16,6 +17,37 @@ const MAX_PATTERN: usize = 1 << 24;
 
 /// The scores of a head, in the order of the array.
 const SCORES: [&str; 5] = ["previous", "current", "first", "duplicate", "induction"];
+
+/// Settings of `observable = "head_scores"`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadScoresSettings {
+    /// How often a random sequence stands behind itself, at least 2; together they are as long as the network reads.
+    pub copies: usize,
+}
+
+impl Default for HeadScoresSettings {
+    fn default() -> Self {
+        Self { copies: 2 }
+    }
+}
+
+impl Settings for HeadScoresSettings {
+    fn build(&self, subject: &Subject<'_>) -> Result<Box<dyn Instrument>, ObserveError> {
+        Ok(Box::new(HeadScores::new(subject.model, subject.seed, self.copies)?))
+    }
+}
+
+impl Instrument for HeadScores {
+    fn dims(&self) -> Vec<(&'static str, Vec<String>)> {
+        let [heads, scores] = self.labels();
+        vec![("head", heads), ("score", scores)]
+    }
+
+    fn measure(&mut self, checkpoint: &Checkpoint<'_>) -> Result<Findings, ObserveError> {
+        Ok(self.scores(checkpoint.weights)?.into())
+    }
+}
 
 /// Measures where every attention head looks, as means over the positions of random sequences that are copied after
 /// one another.
@@ -105,7 +137,7 @@ impl HeadScores {
     ///
     /// # Errors
     /// Weights of another model, or attention that is not finite; the error names the first parameter or activation that is not.
-    pub fn measure(&mut self, weights: &[f32]) -> Result<Measured, ObserveError> {
+    pub fn scores(&mut self, weights: &[f32]) -> Result<Measured, ObserveError> {
         let [heads, scores] = self.labels();
         let mut sums = vec![Sums::default(); heads.len()];
         let Self { program, workspace, length, .. } = self;
@@ -235,7 +267,7 @@ mod tests {
             from_value(json!({"program": "induction", "length": 8, "symbols": 12, "held_examples": 10})).unwrap();
         let compiled = config.compile().unwrap();
         let mut heads = HeadScores::new(&compiled.model, 3, 2).unwrap();
-        let found = heads.measure(&compiled.weights).unwrap();
+        let found = heads.scores(&compiled.weights).unwrap();
         assert_eq!(found.dims[0], ("head", vec!["l0h0".to_owned(), "l1h0".to_owned()]));
         let [previous, .., induction] = [found.values[0], found.values[1], found.values[9]];
         // Attention of a compiled head is exact but for what its margin leaves to other places.

@@ -1,6 +1,7 @@
 //! Observables that need a network: what a checkpoint does and is, as named arrays.
 //!
-//! An observable takes flat weights and gives a [`Measured`] array. It knows no files and no training; where its numbers
+//! An observable takes flat weights and gives a [`Measured`] array. Those of [`Observed`] are settings of a run file that build an
+//! [`Instrument`]; a new one is a file with both, and an entry in the table of `kinds.rs`. It knows no files and no training; where its numbers
 //! are kept, and on which checkpoints it runs, is decided elsewhere. Each states an algorithm version: results of
 //! another version are measured again. A value that is not finite is refused with the name of its origin, never kept.
 //!
@@ -43,18 +44,22 @@ mod evaluate;
 mod fourier;
 mod fourier_basis;
 mod head_scores;
+mod kinds;
 mod legal_moves;
 mod measured;
 mod outputs;
+mod partner;
 mod returns;
 mod weight_norm;
 
 pub use evaluate::{EVALUATION_VERSION, Evaluation, Evaluator};
 pub use fourier::{FOURIER_VERSION, FourierMeasures, FourierProgress};
 pub use fourier_basis::{FourierBasis, GridData, KEY_NEURON_SHARE, KeyFrequencies};
-pub use head_scores::{HEAD_SCORES_VERSION, HeadScores};
+pub use head_scores::{HEAD_SCORES_VERSION, HeadScores, HeadScoresSettings};
+pub use kinds::{Checkpoint, Instrument, Observed, Settings, Subject};
 pub use legal_moves::{LEGAL_MOVES_VERSION, LegalMoves};
-pub use measured::{Measured, ObserveError};
+pub use measured::{Findings, Measured, ObserveError};
 pub use outputs::{OUTPUTS_VERSION, OutputReader, Outputs};
+pub use partner::Partner;
 pub use returns::{RETURN_VERSION, expected_return};
 pub use weight_norm::{WEIGHT_NORM_VERSION, weight_norms};

@@ -31,6 +31,25 @@ impl Measured {
     }
 }
 
+/// What an instrument finds at one checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Findings {
+    /// What is followed over the run.
+    pub value: Measured,
+    /// Standard errors in the layout of the value, where it has them.
+    pub standard_errors: Option<Vec<f64>>,
+    /// Further arrays by name, kept with it.
+    pub arrays: Vec<(&'static str, Measured)>,
+    /// Further numbers by name, for tables.
+    pub details: Vec<(&'static str, f64)>,
+}
+
+impl From<Measured> for Findings {
+    fn from(value: Measured) -> Self {
+        Self { value, standard_errors: None, arrays: Vec::new(), details: Vec::new() }
+    }
+}
+
 /// Why an observable could not be measured.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
@@ -53,6 +72,12 @@ pub enum ObserveError {
         /// What there is.
         found: String,
     },
+    /// A setting out of range, or what the data do not allow; the message says what is expected.
+    #[error("{0}")]
+    Setting(String),
+    /// Somebody asked for the end of it.
+    #[error("the measurement was cancelled")]
+    Cancelled,
     /// A value that is not finite.
     #[error("non-finite value, first at `{node}`; expected finite weights and activations")]
     NonFinite {

@@ -296,7 +296,7 @@ fn induction_heads_of_the_published_model_are_found() {
     let weights = model.weights_from(&path, weights).unwrap();
     // Four copies of 22 tokens, three of 29: the heads match any period.
     for copies in [3, 4] {
-        let found = HeadScores::new(&model, 0, copies).unwrap().measure(&weights).unwrap();
+        let found = HeadScores::new(&model, 0, copies).unwrap().scores(&weights).unwrap();
         let induction: Vec<f64> = found.values.chunks(5).map(|scores| scores[4]).collect();
         println!("{copies} copies: {induction:.3?}");
         assert!(induction[5..8].iter().all(|score| *score > 0.2) && induction[4] < 0.1, "{induction:?}");

@@ -84,6 +84,7 @@ mod results;
 mod seal;
 mod sealed;
 mod shelf;
+mod shown;
 mod state;
 mod tensor;
 mod tensor_file;

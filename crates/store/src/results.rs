@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Calibration, ChangePoints, Fluctuations, MeasureLabels, SumOfParts, TrainingLog, Trajectory, Warnings,
+    Calibration, ChangePoints, Fluctuations, MeasureLabels, RecordArray, SumOfParts, TrainingLog, Trajectory, Warnings,
     series_addresses,
 };
 
@@ -92,6 +92,9 @@ pub struct Observable {
     pub status: Vec<Status>,
     /// Further numbers and words of each estimate at each step (R̂, ESS, verdict, …), for tables.
     pub details: Vec<BTreeMap<String, Detail>>,
+    /// Further arrays that a report draws, by name: the index of the step and the array. Not in JSON.
+    #[serde(skip)]
+    pub shown: BTreeMap<String, Vec<(usize, RecordArray)>>,
 }
 
 /// An array with its shape; JSON shows it as nested lists.
@@ -396,6 +399,7 @@ mod tests {
                 ]),
                 BTreeMap::new(),
             ],
+            shown: BTreeMap::new(),
         }
     }
 

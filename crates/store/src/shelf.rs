@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::generation::{self, Entry, Generation};
 use crate::record_files::{self, Loose, Read};
-use crate::{Lookup, MissingReason, Place, Record, RecordError, RecordKey};
+use crate::{Lookup, MissingReason, Place, Record, RecordError, RecordKey, shown};
 
 /// The newest sealed generation that was read, kept for the next look.
 pub(crate) type Cache = Arc<Mutex<Option<Arc<Generation>>>>;
@@ -29,12 +29,22 @@ pub(crate) enum Wanted {
     All,
     /// `value` and `standard_error`.
     Estimates,
+    /// Those, and what a report draws.
+    Shown,
 }
 
 impl Wanted {
     pub(crate) fn includes(self, array: &str) -> bool {
-        self == Self::All || array == "value" || array == "standard_error"
+        match self {
+            Self::All => true,
+            Self::Estimates => is_estimate(array),
+            Self::Shown => is_estimate(array) || shown::ARRAYS.contains(&array),
+        }
     }
+}
+
+fn is_estimate(array: &str) -> bool {
+    array == "value" || array == "standard_error"
 }
 
 /// Between a look that was outdated and the next.

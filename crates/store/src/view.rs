@@ -9,7 +9,7 @@ use crate::measures::Plans;
 use crate::shelf::{Shelf, Wanted};
 use crate::{
     Coordinate, Lookup, MeasurePlan, MissingReason, Nested, Observable, Outcome, Record, RecordArray, RecordError,
-    RunFolder, RunInfo, RunView, SealedError, Status, WorkItem,
+    RunFolder, RunInfo, RunView, SealedError, Status, WorkItem, shown,
 };
 
 /// A run as its results show it.
@@ -104,11 +104,14 @@ impl Measured {
 }
 
 /// Reads the records of the planned measurements.
-pub(crate) fn load(folder: &RunFolder) -> Result<(BTreeMap<String, Measured>, Vec<Problem>), ViewError> {
+pub(crate) fn load(
+    folder: &RunFolder,
+    arrays: Wanted,
+) -> Result<(BTreeMap<String, Measured>, Vec<Problem>), ViewError> {
     let plans = folder.measures()?;
     loop {
         let shelf = folder.shelf()?;
-        if let Some(measured) = load_from(&shelf, &plans, Wanted::Estimates)? {
+        if let Some(measured) = load_from(&shelf, &plans, arrays)? {
             let mut problems = problems(&measured);
             let whole = |reason: &MissingReason| Problem { measure: String::new(), step: 0, reason: reason.clone() };
             problems.extend(shelf.problems().iter().map(whole));
@@ -177,14 +180,14 @@ fn missing(measured: &BTreeMap<String, Measured>) -> impl Iterator<Item = (&str,
 
 /// Everything planned that has no record yet, by measurement, then by step.
 pub(crate) fn work_list(folder: &RunFolder) -> Result<Vec<WorkItem>, ViewError> {
-    Ok(missing(&load(folder)?.0)
+    Ok(missing(&load(folder, Wanted::Estimates)?.0)
         .map(|(measure, step, reason)| WorkItem { measure: measure.to_owned(), step, reason: reason.clone() })
         .collect())
 }
 
 /// Reads a run together.
 pub(crate) fn assemble(folder: &RunFolder) -> Result<View, ViewError> {
-    let (measured, problems) = load(folder)?;
+    let (measured, problems) = load(folder, Wanted::Shown)?;
     let mut checkpoints = folder.checkpoint_steps()?;
     checkpoints.extend(folder.imported()?.iter().map(|imported| imported.step));
     checkpoints.sort_unstable();
@@ -262,5 +265,6 @@ fn observable(measured: &Measured) -> Option<Observable> {
         standard_errors,
         status: measured.status(),
         details: details.collect(),
+        shown: shown::of(measured),
     })
 }

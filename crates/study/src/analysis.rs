@@ -177,6 +177,7 @@ mod tests {
             standard_errors: nested(errors),
             status: vec![Status::Done; 30],
             details: vec![BTreeMap::new(); 30],
+            shown: BTreeMap::new(),
         };
         let observables = BTreeMap::from([("llc".to_owned(), observable)]);
         let run = RunInfo {

@@ -32,6 +32,8 @@ pub(crate) struct Board<'a> {
     n_done: usize,
     /// The weights used last.
     weights: Option<(u64, Vec<f32>)>,
+    /// Those of the partner used last, by its hash.
+    partner: Option<(String, Vec<f32>)>,
 }
 
 /// One measurement at one checkpoint.
@@ -70,6 +72,7 @@ impl<'a> Board<'a> {
             n_total: 0,
             n_done: 0,
             weights: None,
+            partner: None,
         };
         board.find_steps(writer)?;
         board.look_closely(writer, options)?;
@@ -171,7 +174,10 @@ impl<'a> Board<'a> {
     pub(crate) fn learn(&mut self, writer: &RunWriter, step: u64) -> Result<(), StudyError> {
         self.checkpoints.insert(step, writer.folder().checkpoint_header(step)?.hash);
         let n_measures = self.run.file.measures.len();
-        if let Ok(step_idx) = self.steps.binary_search(&step) {
+        if self.run.file.measures.iter().any(|measure| measure.observable.partner().is_some()) {
+            // Others may have waited for this one.
+            self.find_keys(self.first..self.units.len());
+        } else if let Ok(step_idx) = self.steps.binary_search(&step) {
             self.find_keys(step_idx * n_measures..(step_idx + 1) * n_measures);
         }
         Ok(())
@@ -201,8 +207,8 @@ impl<'a> Board<'a> {
             self.next_step += 1;
         }
         for unit in self.units[units].iter_mut().filter(|unit| unit.key.is_none()) {
-            let hash = self.checkpoints.get(&unit.step);
-            unit.key = hash.map(|hash| self.run.key(&self.run.file.measures[unit.measure], hash));
+            let measure = &self.run.file.measures[unit.measure];
+            unit.key = self.run.key_at(measure, unit.step, &self.steps, &self.checkpoints);
         }
     }
 
@@ -250,6 +256,15 @@ impl<'a> Board<'a> {
             self.weights = Some((step, weights_at(run, writer, step)?));
         }
         let weights = self.weights.as_ref().map(|(_, weights)| &weights[..]).unwrap_or_default();
+        if let Some(place) = run.partner(measure, step, &self.steps) {
+            let hash = place.hash(&self.checkpoints).unwrap_or_default();
+            if self.partner.as_ref().is_none_or(|(of, _)| of != hash) {
+                self.partner = Some((hash.to_owned(), place.weights(run, writer)?));
+            }
+        } else {
+            self.partner = None;
+        }
+        let weights = (weights, self.partner.as_ref().map(|(_, weights)| &weights[..]));
         let (n_done, n_total) = (self.n_done, self.n_total);
         let progress = |share: f64| {
             (options.observer)(&Event::Measuring { measure: measure.name.clone(), step, n_done, n_total, share });

@@ -5,7 +5,8 @@ use std::num::NonZero;
 use std::sync::atomic::AtomicBool;
 
 use ontogeny_observe::{
-    Evaluation, Evaluator, FourierMeasures, HeadScores, LegalMoves, Measured, expected_return, weight_norms,
+    Checkpoint, Evaluation, Evaluator, FourierMeasures, Instrument, LegalMoves, Measured, ObserveError, Subject,
+    expected_return, weight_norms,
 };
 use ontogeny_posterior::{Execution, Llc, LlcError, Objective, Progress, ResponseError};
 use ontogeny_store::{MeasureLabels, series_addresses};
@@ -102,7 +103,7 @@ pub(crate) struct Instruments<'a> {
     susceptibilities: BTreeMap<String, SusceptibilityProbes>,
     influences: BTreeMap<String, InfluenceProbes>,
     trajectories: BTreeMap<String, TrajectoryProbe>,
-    head_scores: BTreeMap<String, HeadScores>,
+    observed: BTreeMap<String, Box<dyn Instrument>>,
 }
 
 impl<'a> Instruments<'a> {
@@ -143,7 +144,7 @@ impl<'a> Instruments<'a> {
         };
         let (mut llcs, mut kept) = (BTreeMap::new(), BTreeMap::new());
         let (mut susceptibilities, mut influences) = (BTreeMap::new(), BTreeMap::new());
-        let (mut trajectories, mut head_scores) = (BTreeMap::new(), BTreeMap::new());
+        let (mut trajectories, mut observed) = (BTreeMap::new(), BTreeMap::new());
         for measure in measures {
             let (task, failed) = (run.task_of(measure).0, |message| failed(measure, message));
             match &measure.observable {
@@ -157,9 +158,10 @@ impl<'a> Instruments<'a> {
                     let probe = TrajectoryProbe::new(config, &run.model, task, run.steps.len()).map_err(failed)?;
                     trajectories.insert(measure.name.clone(), probe);
                 }
-                ObservableConfig::HeadScores(config) => {
-                    let scores = HeadScores::new(&run.model, run.file.seed, config.copies);
-                    head_scores.insert(measure.name.clone(), scores.map_err(|error| failed(error.to_string()))?);
+                ObservableConfig::Observed(settings) => {
+                    let subject = Subject { model: &run.model, task, seed: run.file.seed };
+                    let instrument = settings.settings().build(&subject).map_err(|error| failed(error.to_string()))?;
+                    observed.insert(measure.name.clone(), instrument);
                 }
                 ObservableConfig::LegalMoves if run.file.task.game().is_none() => {
                     let expected = "expected `task.kind` \"othello\" or \"tic_tac_toe\"";
@@ -208,11 +210,11 @@ impl<'a> Instruments<'a> {
             susceptibilities,
             influences,
             trajectories,
-            head_scores,
+            observed,
         })
     }
 
-    /// Measures one observable of one checkpoint.
+    /// Measures one observable of one checkpoint, given with its partner where the observable compares two.
     ///
     /// # Errors
     /// Weights that are not finite, or an interruption. A refused estimate is no error.
@@ -220,7 +222,7 @@ impl<'a> Instruments<'a> {
         &mut self,
         measure: &MeasureConfig,
         step: u64,
-        weights: &[f32],
+        (weights, partner): (&[f32], Option<&[f32]>),
         threads: NonZero<usize>,
         progress: &(dyn Fn(f64) + Sync),
         cancel: &AtomicBool,
@@ -269,9 +271,14 @@ impl<'a> Instruments<'a> {
                 Ok(measure::agent_return(expected, environment))
             }
             ObservableConfig::LegalMoves => Ok(measure::legal_moves(self.legal_moves(weights).map_err(failed)?)),
-            ObservableConfig::HeadScores(_) => {
-                let scores = self.head_scores.get_mut(&measure.name).expect("made for every file that asks for it");
-                Ok(measure::plain(&scores.measure(weights).map_err(failed)?))
+            ObservableConfig::Observed(_) => {
+                let instrument = self.observed.get_mut(&measure.name).expect("made for every file that asks for it");
+                let checkpoint = Checkpoint { weights, partner, threads, progress, cancel };
+                match instrument.measure(&checkpoint) {
+                    Ok(found) => Ok(measure::findings(found)),
+                    Err(ObserveError::Cancelled) => Err(StudyError::Interrupted),
+                    Err(error) => Err(failed(error)),
+                }
             }
             ObservableConfig::WeightNorm => Ok(measure::plain(&weight_norms(&run.model, weights).map_err(failed)?)),
             ObservableConfig::Fourier => {
@@ -315,7 +322,7 @@ impl<'a> Instruments<'a> {
         task: &Task,
         weights: &[f32],
         attack: Option<&AttackConfig>,
-    ) -> Result<Vec<(String, Evaluation)>, ontogeny_observe::ObserveError> {
+    ) -> Result<Vec<(String, Evaluation)>, ObserveError> {
         let attack = attack.map(AttackConfig::attack).transpose().map_err(AttackError::from)?;
         let evaluator = self.evaluator.as_mut().expect("made for every file that asks for it");
         let mut evaluations = Vec::new();
@@ -342,7 +349,7 @@ impl<'a> Instruments<'a> {
     }
 
     /// The shares of legal moves in each split but `all`, which is the others together.
-    fn legal_moves(&mut self, weights: &[f32]) -> Result<Vec<(String, LegalMoves)>, ontogeny_observe::ObserveError> {
+    fn legal_moves(&mut self, weights: &[f32]) -> Result<Vec<(String, LegalMoves)>, ObserveError> {
         let game = self.run.file.task.game().expect("checked when the instruments were made");
         let evaluator = self.evaluator.as_mut().expect("made for every file that asks for it");
         let splits = self.run.task.splits.iter().filter(|split| split.name != "all");
@@ -356,7 +363,7 @@ impl<'a> Instruments<'a> {
         config: &SubtaskConfig,
         weights: &[f32],
         of: impl Fn(&Evaluation) -> Option<f64>,
-    ) -> Result<Vec<(String, f64)>, ontogeny_observe::ObserveError> {
+    ) -> Result<Vec<(String, f64)>, ObserveError> {
         let (subtasks, split) = subtasks_of(task, config).expect("checked when the instruments were made");
         let evaluator = self.evaluator.as_mut().expect("made for every file that asks for it");
         let evaluations = evaluator.evaluate_subtasks(weights, split, subtasks)?;
@@ -415,7 +422,7 @@ impl<'a> Instruments<'a> {
     }
 
     /// What an observable gives at each step, by measuring the initial weights where only that tells.
-    fn labels(&mut self, measure: &MeasureConfig) -> Result<Vec<String>, ontogeny_observe::ObserveError> {
+    fn labels(&mut self, measure: &MeasureConfig) -> Result<Vec<String>, ObserveError> {
         let run = self.run;
         let task = run.task_of(measure).0;
         let along = |measured: &Measured| measured.dims.iter().flat_map(|(_, labels)| labels.clone()).collect();
@@ -434,9 +441,13 @@ impl<'a> Instruments<'a> {
                 let splits = run.task.splits.iter().filter(|split| split.name != "all");
                 Ok(splits.flat_map(|split| ["rate", "mass"].map(|of| format!("{}.{of}", split.name))).collect())
             }
-            ObservableConfig::HeadScores(_) => {
-                let [heads, scores] = self.head_scores[&measure.name].labels();
-                Ok(heads.iter().flat_map(|head| scores.iter().map(move |score| format!("{head}.{score}"))).collect())
+            ObservableConfig::Observed(_) => {
+                let dims = self.observed[&measure.name].dims();
+                Ok(dims.into_iter().fold(vec![String::new()], |outer, (_, labels)| {
+                    let join =
+                        |of: &str, label: &str| if of.is_empty() { label.to_owned() } else { format!("{of}.{label}") };
+                    outer.iter().flat_map(|of| labels.iter().map(move |label| join(of, label))).collect()
+                }))
             }
             ObservableConfig::Llc(llc) => Ok(vec![llc.component()]),
             // Which pair is first at a step says nothing of the next: no series.

@@ -28,6 +28,7 @@ mod known_network;
 mod llc_config;
 mod measure;
 mod opened;
+mod partner;
 mod parts;
 mod prepare;
 mod response_config;
@@ -56,9 +57,7 @@ pub use parts::sum_of_parts;
 pub use prepare::{Run, WorkSummary};
 pub use response_config::{InfluenceConfig, SusceptibilityConfig};
 pub use run_file::{RunFile, Source};
-pub use sections::{
-    HeadScoresConfig, ImportConfig, MeasureConfig, ObservableConfig, Paths, ReportConfig, StagesConfig, StepRule,
-};
+pub use sections::{ImportConfig, MeasureConfig, ObservableConfig, Paths, ReportConfig, StagesConfig, StepRule};
 pub use series::{
     Every, MIN_FILE_POINTS, NameGlob, NameGlobError, NamedSeries, SeriesFile, SeriesFileError, SeriesSettings,
     read_series,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use ontogeny_observe::{
-    EVALUATION_VERSION, Evaluation, FOURIER_VERSION, FourierProgress, HEAD_SCORES_VERSION, LEGAL_MOVES_VERSION,
-    LegalMoves, Measured, RETURN_VERSION, WEIGHT_NORM_VERSION,
+    EVALUATION_VERSION, Evaluation, FOURIER_VERSION, Findings, FourierProgress, LEGAL_MOVES_VERSION, LegalMoves,
+    Measured, RETURN_VERSION, WEIGHT_NORM_VERSION,
 };
 use ontogeny_posterior::{Diagnostics, Estimate, Llc};
 use ontogeny_store::{Coordinate, Detail, NumberType, Outcome, RecordArray, index_labels};
@@ -39,6 +39,7 @@ impl ObservableConfig {
     pub(crate) fn describe(&self, interface: Interface) -> (&'static str, &'static str) {
         let loss_unit = interface.loss_unit();
         match self {
+            Self::Observed(observed) => observed.describe(),
             Self::Loss if loss_unit == "nats" => (loss_unit, "Mean cross-entropy over each split, exact."),
             Self::Loss => (loss_unit, "Mean squared error over each split, exact."),
             Self::Accuracy => ("1", "Share of each split whose largest logit is the target's."),
@@ -53,11 +54,6 @@ impl ObservableConfig {
                 "1",
                 "Share of the positions of each split in which the likeliest move is legal (rate), and probability of all legal \
                  moves together (mass).",
-            ),
-            Self::HeadScores(_) => (
-                "1",
-                "Attention of each head, on repeated random sequences, to the previous token, the current one, the first, the \
-                 earlier copies of the current one (duplicate) and what followed them (induction).",
             ),
             Self::WeightNorm => ("1", "L2 norm of all weights and of each part of the network."),
             Self::Fourier => ("1", "Progress measures of modular addition (Nanda et al. 2023)."),
@@ -93,7 +89,7 @@ impl ObservableConfig {
             Self::RobustLoss(_) | Self::RobustAccuracy(_) => 100 * EVALUATION_VERSION + 1,
             Self::Return => RETURN_VERSION,
             Self::LegalMoves => LEGAL_MOVES_VERSION,
-            Self::HeadScores(_) => HEAD_SCORES_VERSION,
+            Self::Observed(observed) => observed.version(),
             Self::WeightNorm => WEIGHT_NORM_VERSION,
             Self::Fourier => FOURIER_VERSION,
             Self::Llc(_) => LLC_VERSION,
@@ -131,6 +127,19 @@ pub(crate) fn legal_moves(found: Vec<(String, LegalMoves)>) -> Reading {
     let splits = found.into_iter().map(|(split, _)| split).collect();
     let shares = ["rate", "mass"].map(str::to_owned).to_vec();
     plain(&Measured { unit: "1", dims: vec![("split", splits), ("share", shares)], values })
+}
+
+/// What an instrument found.
+pub(crate) fn findings(found: Findings) -> Reading {
+    let mut reading = plain(&found.value);
+    if let Some(errors) = found.standard_errors {
+        reading.arrays.push(array("standard_error", &Measured { values: errors, ..found.value }));
+    }
+    reading.arrays.extend(found.arrays.iter().map(|(name, measured)| array(name, measured)));
+    for (name, value) in found.details {
+        insert_number(&mut reading.details, name, value);
+    }
+    reading
 }
 
 /// A measurement that is exact and always succeeds.

@@ -1,5 +1,6 @@
 //! A finished or unfinished run, opened for questions of one's own: its network, its loss, its checkpoints.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use ontogeny_posterior::{Execution, LlcError, Objective};
@@ -74,6 +75,17 @@ impl OpenedRun {
         match self.file.source {
             Source::Train(_) => self.folder.checkpoint_steps().map_err(StudyError::Io),
             Source::Import(_) => Ok(self.folder.imported()?.iter().map(|checkpoint| checkpoint.step).collect()),
+        }
+    }
+
+    /// Hash of the tensors of every checkpoint.
+    pub(crate) fn hashes(&self) -> Result<BTreeMap<u64, String>, StudyError> {
+        match self.file.source {
+            Source::Train(_) => {
+                let steps = self.folder.checkpoint_steps().map_err(StudyError::Io)?;
+                steps.into_iter().map(|step| Ok((step, self.folder.checkpoint_header(step)?.hash))).collect()
+            }
+            Source::Import(_) => Ok(self.folder.imported()?.into_iter().map(|c| (c.step, c.blake3)).collect()),
         }
     }
 

@@ -9,7 +9,8 @@ use ontogeny_store::{Imported, KeyParts, Manifest, ManifestError, MeasurePlan, P
 use ontogeny_zoo::{Model, Stage, Task, TaskConfig, TaskTrainer};
 
 use crate::instruments::Instruments;
-use crate::sections::MeasureConfig;
+use crate::partner::OtherRun;
+use crate::sections::{MeasureConfig, ObservableConfig};
 use crate::start::StartWeights;
 use crate::{RunFile, Source, StudyError, import, training};
 
@@ -32,6 +33,8 @@ pub struct Run {
     /// Weights to start from, if not those that the seed gives.
     pub(crate) start: Option<StartWeights>,
     data_hash: String,
+    /// Other runs that are compared with, by measurement.
+    pub(crate) others: Arc<BTreeMap<String, OtherRun>>,
 }
 
 /// A task that is trained before that of the file.
@@ -108,7 +111,20 @@ impl Run {
         let data_hash = hash_data(&task, &file.task);
         let configuration = file.resolved()?;
         let manifest = manifest(&file, &imported, start.as_ref(), configuration, (&data_hash, &earlier), command)?;
-        let run = Self { file, task: Arc::new(task), earlier, model, steps, imported, manifest, start, data_hash };
+        let mut run = Self {
+            file,
+            task: Arc::new(task),
+            earlier,
+            model,
+            steps,
+            imported,
+            manifest,
+            start,
+            data_hash,
+            others: Arc::default(),
+        };
+        run.check_partners()?;
+        run.others = Arc::new(OtherRun::all_of(&run)?);
         Instruments::new(&run)?.check_stages()?;
         Ok(run)
     }
@@ -206,8 +222,8 @@ impl Run {
         for measure in &self.file.measures {
             // Without settings there is nothing that a record could depend on.
             let is_open = measure.observable.awaits_calibration();
-            let key = |step: &u64| tensors.get(step).filter(|_| !is_open).map(|hash| self.key(measure, hash));
-            let keyed = |&step: &u64| (step, key(&step));
+            let key = |step| (!is_open).then(|| self.key_at(measure, step, &planned, &tensors)).flatten();
+            let keyed = |&step: &u64| (step, key(step));
             let steps = planned.iter().map(keyed).collect();
             let (unit, description) = measure.observable.describe(self.model.interface());
             let kind = measure.observable.kind().to_owned();
@@ -275,11 +291,27 @@ impl Run {
         blake3::hash(text.as_bytes()).to_hex().to_string()
     }
 
+    /// The key of a record at a step; `None` before its checkpoint, or the one it is compared with, exists. `planned` are the
+    /// steps of all checkpoints, `tensors` the hashes of those that exist.
+    pub(crate) fn key_at(
+        &self,
+        measure: &MeasureConfig,
+        step: u64,
+        planned: &[u64],
+        tensors: &BTreeMap<u64, String>,
+    ) -> Option<RecordKey> {
+        let own = tensors.get(&step)?;
+        let Some(partner) = self.partner(measure, step, planned) else { return Some(self.key(measure, own, None)) };
+        Some(self.key(measure, own, Some(partner.hash(tensors)?)))
+    }
+
     /// Hash of everything a measurement of one checkpoint depends on.
-    pub(crate) fn key(&self, measure: &MeasureConfig, tensors: &str) -> RecordKey {
+    fn key(&self, measure: &MeasureConfig, tensors: &str, partner: Option<&str>) -> RecordKey {
         // The sampler's noise depends on the seed; what reads weights alone does not.
-        let seed = measure.observable.chains().map(|_| self.file.seed);
-        let configuration = serde_json::json!({
+        let is_drawn =
+            measure.observable.chains().is_some() || matches!(measure.observable, ObservableConfig::Observed(_));
+        let seed = is_drawn.then_some(self.file.seed);
+        let mut configuration = serde_json::json!({
             "observable": measure.observable,
             "network": self.file.network,
             "layout": match &self.file.source {
@@ -288,6 +320,9 @@ impl Run {
             },
             "seed": seed,
         });
+        if let Some(partner) = partner {
+            configuration["partner"] = partner.into();
+        }
         RecordKey::new(&KeyParts {
             tensors,
             data: self.task_of(measure).1,
@@ -420,7 +455,7 @@ draws = 40
     fn key(text: &str, tensors: &str) -> RecordKey {
         let file = RunFile::parse(Path::new("tiny.toml"), text, &Overrides::default()).unwrap();
         let run = Run::prepare(file, "a test").unwrap();
-        run.key(&run.file.measures[0], tensors)
+        run.key(&run.file.measures[0], tensors, None)
     }
 
     #[test]

@@ -261,7 +261,14 @@ impl RunFile {
                 ObservableConfig::SubtaskLoss(config) | ObservableConfig::SubtaskAccuracy(config) => {
                     toml::Table::try_from(config).map_err(StudyError::Resolve)?
                 }
-                ObservableConfig::HeadScores(config) => toml::Table::try_from(config).map_err(StudyError::Resolve)?,
+                // An enum is a table of its kind's name.
+                ObservableConfig::Observed(observed) => {
+                    let mut named = toml::Table::try_from(observed).map_err(StudyError::Resolve)?;
+                    match named.remove(observed.kind()) {
+                        Some(toml::Value::Table(settings)) => settings,
+                        _ => toml::Table::new(),
+                    }
+                }
                 ObservableConfig::Trajectory(config) => toml::Table::try_from(config).map_err(StudyError::Resolve)?,
                 ObservableConfig::RobustLoss(config) | ObservableConfig::RobustAccuracy(config) => {
                     toml::Table::try_from(config).map_err(StudyError::Resolve)?

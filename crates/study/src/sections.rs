@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use ontogeny_observe::{Observed, Partner};
 use ontogeny_zoo::{AttackConfig, Layout};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -111,8 +112,6 @@ pub enum ObservableConfig {
     Return,
     /// How often a move of a game is legal.
     LegalMoves,
-    /// Where attention heads look.
-    HeadScores(HeadScoresConfig),
     /// L2 norms of the parts.
     WeightNorm,
     /// Progress measures of modular addition.
@@ -125,6 +124,9 @@ pub enum ObservableConfig {
     Influence(Box<InfluenceConfig>),
     /// Where the checkpoint stands in the space of functions or of weights.
     Trajectory(TrajectoryConfig),
+    /// Any of those that are settings and an instrument.
+    #[serde(untagged)]
+    Observed(Observed),
 }
 
 /// `observable = "subtask_loss"` and `"subtask_accuracy"`.
@@ -162,20 +164,6 @@ pub struct StagesConfig {
     pub fluctuations: Option<Parts>,
 }
 
-/// Settings of `observable = "head_scores"`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HeadScoresConfig {
-    /// How often a random sequence stands behind itself, at least 2; together they are as long as the network reads.
-    pub copies: usize,
-}
-
-impl Default for HeadScoresConfig {
-    fn default() -> Self {
-        Self { copies: 2 }
-    }
-}
-
 /// `[report]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -191,8 +179,8 @@ impl Default for ReportConfig {
 }
 
 impl MeasureConfig {
-    /// The observables a run file may name.
-    pub const KINDS: &'static [&'static str] = &[
+    /// The observables a run file may name, beside those of [`Observed`].
+    const KINDS: &'static [&'static str] = &[
         "loss",
         "accuracy",
         "subtask_loss",
@@ -201,7 +189,6 @@ impl MeasureConfig {
         "robust_accuracy",
         "return",
         "legal_moves",
-        "head_scores",
         "weight_norm",
         "fourier",
         "llc",
@@ -259,10 +246,6 @@ impl MeasureConfig {
             }
             "return" => ObservableConfig::Return,
             "legal_moves" => ObservableConfig::LegalMoves,
-            "head_scores" => {
-                let config = section.read(HeadScoresConfig::deserialize)?;
-                return Ok(made(ObservableConfig::HeadScores(config)));
-            }
             "weight_norm" => ObservableConfig::WeightNorm,
             "fourier" => ObservableConfig::Fourier,
             "llc" => {
@@ -281,12 +264,17 @@ impl MeasureConfig {
                 let config = section.read(TrajectoryConfig::deserialize)?;
                 return Ok(made(ObservableConfig::Trajectory(config)));
             }
+            other if Observed::KINDS.contains(&other) => {
+                let observed = section.read(|settings| Observed::deserialize_kind(other, settings))?;
+                return Ok(made(ObservableConfig::Observed(observed)));
+            }
             other => {
-                let hint = crate::toml_source::nearest(other, Self::KINDS.iter().copied()).map_or_else(
+                let known = [Self::KINDS, Observed::KINDS].concat();
+                let hint = crate::toml_source::nearest(other, known.iter().copied()).map_or_else(
                     || "name it by `observable = \"…\"` when the table has a name of its own".to_owned(),
                     |k| format!("did you mean `{k}`?"),
                 );
-                let message = format!("no observable is named `{other}`; expected one of {}", Self::KINDS.join(", "));
+                let message = format!("no observable is named `{other}`; expected one of {}", known.join(", "));
                 return Err(section.error(message, Some(hint)));
             }
         };
@@ -315,10 +303,10 @@ impl ObservableConfig {
             | Self::RobustAccuracy(_)
             | Self::Return
             | Self::LegalMoves
-            | Self::HeadScores(_)
             | Self::WeightNorm
             | Self::Fourier
-            | Self::Trajectory(_) => None,
+            | Self::Trajectory(_)
+            | Self::Observed(_) => None,
         }
     }
 
@@ -335,10 +323,18 @@ impl ObservableConfig {
             | Self::RobustAccuracy(_)
             | Self::Return
             | Self::LegalMoves
-            | Self::HeadScores(_)
             | Self::WeightNorm
             | Self::Fourier
-            | Self::Trajectory(_) => None,
+            | Self::Trajectory(_)
+            | Self::Observed(_) => None,
+        }
+    }
+
+    /// The checkpoint that each one is compared with, where it is.
+    pub(crate) fn partner(&self) -> Option<&Partner> {
+        match self {
+            Self::Observed(observed) => observed.settings().partner(),
+            _ => None,
         }
     }
 
@@ -353,13 +349,13 @@ impl ObservableConfig {
             Self::RobustAccuracy(_) => "robust_accuracy",
             Self::Return => "return",
             Self::LegalMoves => "legal_moves",
-            Self::HeadScores(_) => "head_scores",
             Self::WeightNorm => "weight_norm",
             Self::Fourier => "fourier",
             Self::Llc(_) => "llc",
             Self::Susceptibility(_) => "susceptibility",
             Self::Influence(_) => "influence",
             Self::Trajectory(_) => "trajectory",
+            Self::Observed(observed) => observed.kind(),
         }
     }
 }

@@ -129,12 +129,15 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
             continue;
         }
         let series = series_of(name, observable, &view.checkpoints);
-        let is_drawn_twice = has_parts(observable) && observable.kind != "head_scores";
+        let has_scores = observable.dims.len() > 2 && observable.dims.last().is_some_and(|dim| dim == "score");
+        let is_drawn_twice = has_parts(observable) && !has_scores;
         if (FEWEST_ROWS..=MOST_LINES).contains(&series.len()) && is_drawn_twice {
             maps.push(map_of_lines(panel(name, observable, series.clone(), Form::RowHeatMap)));
         }
-        if observable.kind == "head_scores" {
-            maps.extend(by_score(name, observable, series));
+        if has_scores {
+            let figures = by_score(name, observable, series);
+            let is_map = figures.iter().any(|figure| figure.form == Form::HeatMap);
+            if is_map { maps.extend(figures) } else { progress.extend(figures) }
         } else if response::is_one(observable) {
             responses.extend(response::panels(name, observable, series));
         } else if series.len() > MOST_LINES {
@@ -174,23 +177,28 @@ fn has_parts(observable: &Observable) -> bool {
     !response::is_one(observable) && !observable.dims[1..].iter().any(is_other)
 }
 
-/// A map of the heads for each score.
+/// A figure of all parts for each score: a map, or lines where the parts are few.
 fn by_score(name: &str, observable: &Observable, series: Vec<Series>) -> Vec<Panel> {
-    let mut maps: Vec<Panel> = Vec::new();
+    let mut figures: Vec<Panel> = Vec::new();
     for mut series in series {
         let label = series.label.clone();
-        let (head, score) = label.rsplit_once('.').unwrap_or((&label, "score"));
-        head.clone_into(&mut series.label);
-        let id = format!("{name}-{score}");
-        if let Some(map) = maps.iter_mut().find(|map| map.id == id) {
-            map.series.push(series);
+        let (part, score) = label.rsplit_once('.').unwrap_or((&label, "score"));
+        part.clone_into(&mut series.label);
+        let id = format!("{}-{}", text::slug(name), text::slug(score));
+        if let Some(figure) = figures.iter_mut().find(|figure| figure.id == id) {
+            figure.series.push(series);
             continue;
         }
         let whole = panel(name, observable, vec![series], Form::HeatMap);
-        let description = if maps.is_empty() { whole.description.clone() } else { String::new() };
-        maps.push(Panel { id, title: format!("{}: {score}", whole.title), description, ..whole });
+        let description = if figures.is_empty() { whole.description.clone() } else { String::new() };
+        figures.push(Panel { id, title: format!("{}: {score}", whole.title), description, ..whole });
     }
-    maps
+    if figures.first().is_some_and(|figure| figure.series.len() < FEWEST_ROWS) {
+        for figure in &mut figures {
+            figure.form = Form::SmallLines;
+        }
+    }
+    figures
 }
 
 /// The same lines as a map: where each stands in its own range, so that what moves together is seen.
@@ -392,20 +400,20 @@ mod tests {
         own.kind = "head_scores".to_owned();
         own.dims = ["step", "head", "score"].map(str::to_owned).to_vec();
         let texts = |labels: &[&str]| labels.iter().map(|&l| ontogeny_store::Coordinate::Text(l.to_owned())).collect();
-        own.coordinates.insert("head".to_owned(), texts(&["l0h0", "l0h1"]));
+        own.coordinates.insert("head".to_owned(), texts(&["l0h0", "l0h1", "l0h2", "l0h3"]));
         own.coordinates.insert("score".to_owned(), texts(&["previous", "induction"]));
         let n_steps = own.values.shape[0];
-        own.values.shape = vec![n_steps, 2, 2];
-        own.values.values = (0..4 * n_steps).map(|at| Some(at as f64 / 1e3)).collect();
-        own.standard_errors.shape = vec![n_steps, 2, 2];
-        own.standard_errors.values = vec![None; 4 * n_steps];
+        own.values.shape = vec![n_steps, 4, 2];
+        own.values.values = (0..8 * n_steps).map(|at| Some(at as f64 / 1e3)).collect();
+        own.standard_errors.shape = vec![n_steps, 4, 2];
+        own.standard_errors.values = vec![None; 8 * n_steps];
         view.observables.insert("heads".to_owned(), own);
         let maps = sections(&view).into_iter().filter(|s| s.heading == "Maps").flat_map(|s| s.panels);
         let of_heads: Vec<(String, Vec<String>)> = maps
             .filter(|panel| panel.kind == "head_scores")
             .map(|panel| (panel.id, panel.series.into_iter().map(|s| s.label).collect()))
             .collect();
-        let heads = vec!["l0h0".to_owned(), "l0h1".to_owned()];
+        let heads = ["l0h0", "l0h1", "l0h2", "l0h3"].map(str::to_owned).to_vec();
         assert_eq!(of_heads, [("heads-previous".to_owned(), heads.clone()), ("heads-induction".to_owned(), heads)]);
     }
 

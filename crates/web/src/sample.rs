@@ -296,6 +296,7 @@ fn plain(
         standard_errors: Nested { shape: vec![steps.len(), width], values: vec![None; steps.len() * width] },
         status: vec![Status::Done; steps.len()],
         details: vec![BTreeMap::new(); steps.len()],
+        shown: BTreeMap::new(),
     }
 }
 

@@ -1,0 +1,19 @@
+//! Arrays beside the values that a report draws.
+
+use std::collections::BTreeMap;
+
+use crate::RecordArray;
+use crate::view::Measured;
+
+/// Their names in records: eigenvalues, their density, attention patterns, and what is known by position.
+pub(crate) const ARRAYS: [&str; 4] = ["spectrum", "density", "pattern", "by_position"];
+
+/// Each of them by its name, with the index of its step, where it was measured and counts.
+pub(crate) fn of(measured: &Measured) -> BTreeMap<String, Vec<(usize, RecordArray)>> {
+    let one = |name: &&str| {
+        let counted = measured.arrays(name).filter(|(_, counts, _)| *counts);
+        let found: Vec<(usize, RecordArray)> = counted.map(|(at, _, array)| (at, array.clone())).collect();
+        (!found.is_empty()).then(|| ((*name).to_owned(), found))
+    };
+    ARRAYS.iter().filter_map(one).collect()
+}
