@@ -12,6 +12,13 @@
 //! | [`LegalMoves`] | how often a move is legal, of networks that predict the moves of a game |
 //! | [`weight_norms`] | L2 norms of the parts of a network |
 //! | [`OutputReader`] | logits or losses of fixed examples, one by one |
+//! | [`SimilaritySettings`] | how alike the activations of two checkpoints are: kernel alignment, canonical correlations |
+//! | [`LinearProbeSettings`] | what a linear map reads from activations, cross-validated, with controls |
+//! | [`ErasureSettings`] | what probe and network lose when that is erased |
+//! | [`ModeConnectivitySettings`] | the loss on the straight line between two checkpoints |
+//! | [`WeightMatchingSettings`] | the same when the units of one are put in the order of the other's |
+//! | [`MaskOverlapSettings`] | whether the largest weights are those of another checkpoint, and what they do alone |
+//! | [`QuantaSettings`] | groups of examples with parallel gradients |
 //! | [`FourierMeasures`] | progress measures of grokked modular addition, by the [`FourierBasis`] |
 //!
 //! ```
@@ -40,26 +47,45 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod activations;
+mod erasure;
 mod evaluate;
 mod fourier;
 mod fourier_basis;
 mod head_scores;
 mod kinds;
 mod legal_moves;
+mod linear_probe;
+mod mask_overlap;
+mod matching;
 mod measured;
+mod mode_connectivity;
 mod outputs;
 mod partner;
+mod probe_labels;
+mod quanta;
 mod returns;
+mod samples;
+mod similarity;
+mod weight_matching;
 mod weight_norm;
 
+pub use erasure::{ERASURE_VERSION, ErasureMethod, ErasureSettings};
 pub use evaluate::{EVALUATION_VERSION, Evaluation, Evaluator};
 pub use fourier::{FOURIER_VERSION, FourierMeasures, FourierProgress};
 pub use fourier_basis::{FourierBasis, GridData, KEY_NEURON_SHARE, KeyFrequencies};
 pub use head_scores::{HEAD_SCORES_VERSION, HeadScores, HeadScoresSettings};
 pub use kinds::{Checkpoint, Instrument, Observed, Settings, Subject};
 pub use legal_moves::{LEGAL_MOVES_VERSION, LegalMoves};
+pub use linear_probe::{LINEAR_PROBE_VERSION, LinearProbeSettings, ProbeControl, ProbeMethod};
+pub use mask_overlap::{MASK_OVERLAP_VERSION, MaskOverlapSettings};
 pub use measured::{Findings, Measured, ObserveError};
+pub use mode_connectivity::{MODE_CONNECTIVITY_VERSION, ModeConnectivitySettings};
 pub use outputs::{OUTPUTS_VERSION, OutputReader, Outputs};
 pub use partner::Partner;
+pub use probe_labels::ProbeTarget;
+pub use quanta::{QUANTA_VERSION, QuantaSettings};
 pub use returns::{RETURN_VERSION, expected_return};
+pub use similarity::{SIMILARITY_VERSION, SimilaritySettings};
+pub use weight_matching::{WEIGHT_MATCHING_VERSION, WeightMatchingSettings};
 pub use weight_norm::{WEIGHT_NORM_VERSION, weight_norms};

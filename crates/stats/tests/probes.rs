@@ -7,13 +7,13 @@ use serde_json::Value;
 const FIXTURE: &str = include_str!("../../../tests/fixtures/stats/probes.json");
 
 fn matrix(rows: &Value) -> Matrix {
-    let rows = rows.as_array().unwrap();
-    let n_columns = rows[0].as_array().unwrap().len();
-    Matrix::new(rows.len(), n_columns, rows.iter().flat_map(numbers).collect()).unwrap()
+    let rows = rows.as_array().expect("rows");
+    let n_columns = rows[0].as_array().expect("a row").len();
+    Matrix::new(rows.len(), n_columns, rows.iter().flat_map(numbers).collect()).expect("rows of one width")
 }
 
 fn numbers(row: &Value) -> Vec<f64> {
-    row.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+    row.as_array().expect("a list").iter().map(|v| v.as_f64().expect("a number")).collect()
 }
 
 fn labels(row: &Value) -> Vec<u32> {

@@ -65,9 +65,9 @@ impl Matrix {
         &mut self.values[row * self.n_columns..(row + 1) * self.n_columns]
     }
 
-    /// All rows in order; none of a matrix without columns.
+    /// All rows in order.
     pub fn rows(&self) -> impl Iterator<Item = &[f64]> {
-        self.values.chunks_exact(self.n_columns.max(1))
+        (0..self.n_rows).map(|row| self.row(row))
     }
 
     /// The rows of these numbers, in that order.
@@ -117,6 +117,9 @@ impl Matrix {
     pub fn transposed_product(&self, other: &Self) -> Self {
         debug_assert_eq!(self.n_rows, other.n_rows);
         let mut found = Self::zeros(self.n_columns, other.n_columns);
+        if found.values.is_empty() {
+            return found;
+        }
         let blocks =
             self.values.chunks(ROWS * self.n_columns.max(1)).zip(other.values.chunks(ROWS * other.n_columns.max(1)));
         for (a, b) in blocks {

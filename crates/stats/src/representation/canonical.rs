@@ -79,6 +79,8 @@ mod tests {
     use super::*;
     use crate::random::Stream;
 
+    type Pair<'a> = (&'a [f64], &'a [f64]);
+
     fn normal(seed: u64, n: usize, d: usize) -> Matrix {
         let mut stream = Stream::new(seed, 1, d as u64);
         Matrix::new(n, d, (0..n * d).map(|_| stream.normal()).collect()).unwrap()
@@ -114,7 +116,6 @@ mod tests {
         assert!((found.correlations[0] - 0.8).abs() < 4.0 * 0.36 / (n as f64).sqrt(), "{found:?}");
         assert_eq!(found.correlations.len(), 1);
         let (x, both) = (normal(7, n, 2), normal(8, n, 2));
-        type Pair<'a> = (&'a [f64], &'a [f64]);
         let rows =
             |f: fn(Pair<'_>) -> [f64; 2]| Matrix::new(n, 2, x.rows().zip(both.rows()).flat_map(f).collect()).unwrap();
         let found = canonical_correlations(&rows(|(x, _)| [x[0], 10.0 * x[1]]), &rows(|(x, e)| [x[0], e[1]])).unwrap();

@@ -18,6 +18,9 @@ pub struct Eraser {
 /// Singular values below this share of the largest are rounding: one-hot labels of k classes have rank k − 1.
 const SMALL: f64 = 1e-10;
 
+/// What is left of a feature that was erased as a whole, as a share of it.
+const ROUNDING: f64 = 1e-10;
+
 impl Eraser {
     /// The map that removes all linear information about `z` from `x` and otherwise moves `x` least, by mean squares in every
     /// norm at once: LEACE (Belrose et al. 2023, theorem 4.3). `x` is (examples, features), `z` (examples, concepts), such as
@@ -80,8 +83,15 @@ impl Eraser {
         length("the features to erase from", x.n_columns(), self.mean.len())?;
         let along = x.clone().less(&self.mean).product_transposed(&self.right);
         let parts = along.product_transposed(&self.left);
-        let values = x.values().iter().zip(parts.values()).map(|(x, part)| x - part).collect();
-        Matrix::new(x.n_rows(), x.n_columns(), values)
+        let mut left = Matrix::new(x.n_rows(), x.n_columns(), parts.into_values())?;
+        for row in 0..x.n_rows() {
+            for ((value, x), mean) in left.row_mut(row).iter_mut().zip(x.row(row)).zip(&self.mean) {
+                let kept = x - *value;
+                // A difference from the mean that is rounding would tell a probe, which knows no scale, what was erased.
+                *value = if (kept - mean).abs() <= ROUNDING * (x.abs() + mean.abs()) { *mean } else { kept };
+            }
+        }
+        Ok(left)
     }
 }
 
@@ -208,6 +218,13 @@ mod tests {
         let error = (0.25_f64 / 1000.0).sqrt();
         assert!((after.accuracy - after.majority).abs() < 4.0 * error * std::f64::consts::SQRT_2, "{after:?}");
         assert!(eraser.apply(&Matrix::zeros(3, 4)).is_err());
+        // Features that are a function of the label alone are erased to their mean, and no rounding tells them apart.
+        let values = labels.iter().flat_map(|&label| [f64::from(label) / 3.0, 7.1 - f64::from(label)]);
+        let all = Matrix::new(2000, 2, values.collect()).unwrap();
+        let eraser = Eraser::leace(&all, &Matrix::one_hot(&labels, 2)).unwrap();
+        let erased = eraser.apply(&all.select(&half(1000))).unwrap();
+        let after = probe(&erased, &question, &folds, Probe::Ridge).unwrap()[0];
+        assert_eq!(after.accuracy, after.majority);
         assert_eq!(
             Eraser::leace(&Matrix::zeros(9, 3), &Matrix::one_hot(&[0, 1, 0, 1, 0, 1, 0, 1, 1], 2)).unwrap().rank(),
             0
