@@ -130,6 +130,29 @@ impl DataSet {
     /// An input the program does not have, one with rows that no column fills, a column of another width than its input's rows,
     /// more rows than the program's batch or none, or a row beyond the data set.
     pub fn fill(&self, program: &Program, workspace: &mut Workspace, rows: &[usize]) -> Result<(), RunError> {
+        self.fill_columns(program, workspace, rows)?;
+        // An input that nobody fills would keep the rows of an earlier batch. Scalars have no rows: they are settings;
+        // the direction of a curvature product comes with the product.
+        let has_rows = |name: &&str| {
+            *name != crate::curvature::DIRECTION && program.input_shape(name).is_some_and(|shape| !shape.is_empty())
+        };
+        let is_column = |name: &str| self.columns.iter().any(|column| column.name == name);
+        if let Some(name) = program.input_names().filter(has_rows).find(|name| !is_column(name)) {
+            let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+            return Err(RunError::Input {
+                name: name.to_owned(),
+                expected: "a column of that name".to_owned(),
+                found: format!("the columns {}", names.join(", ")),
+            });
+        }
+        Ok(())
+    }
+
+    /// As [`DataSet::fill`], where other inputs are filled by somebody else.
+    ///
+    /// # Errors
+    /// As for [`DataSet::fill`], but for inputs that no column fills.
+    pub fn fill_columns(&self, program: &Program, workspace: &mut Workspace, rows: &[usize]) -> Result<(), RunError> {
         for column in &self.columns {
             if let Some([_, row @ ..]) = program.input_shape(&column.name)
                 && row.iter().product::<usize>() != column.width
@@ -148,20 +171,6 @@ impl DataSet {
                     copy_rows(&column.name, values, column.width, rows, workspace.floats_mut(program, &column.name)?)?;
                 }
             }
-        }
-        // An input that nobody fills would keep the rows of an earlier batch. Scalars have no rows: they are settings;
-        // the direction of a curvature product comes with the product.
-        let has_rows = |name: &&str| {
-            *name != crate::curvature::DIRECTION && program.input_shape(name).is_some_and(|shape| !shape.is_empty())
-        };
-        let is_column = |name: &str| self.columns.iter().any(|column| column.name == name);
-        if let Some(name) = program.input_names().filter(has_rows).find(|name| !is_column(name)) {
-            let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
-            return Err(RunError::Input {
-                name: name.to_owned(),
-                expected: "a column of that name".to_owned(),
-                found: format!("the columns {}", names.join(", ")),
-            });
         }
         Ok(())
     }

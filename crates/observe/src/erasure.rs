@@ -14,7 +14,7 @@ use crate::samples::split_of;
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Settings, Subject};
 
 /// Version of the numbers.
-pub const ERASURE_VERSION: u32 = 1;
+pub(crate) const ERASURE_VERSION: u32 = 1;
 
 /// Settings of `observable = "erasure"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

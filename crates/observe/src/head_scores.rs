@@ -1,13 +1,17 @@
 //! Where attention heads look: scores of the usual kinds of heads on sequences that repeat themselves.
 
 use ontogeny_graph::{Gradient, Program, Purpose, Stream, Workspace};
-use ontogeny_zoo::{Interface, Model};
+use ontogeny_zoo::{Interface, Model, NetworkConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::copying::{COPYING_SCORES, Copying};
+use crate::sequences::{
+    AttentionLayer, SequenceReader, attention_layers, head_labels, not_defined, split_of, tokens_of,
+};
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Settings, Subject};
 
 /// Version of the numbers of [`HeadScores`].
-pub const HEAD_SCORES_VERSION: u32 = 1;
+pub const HEAD_SCORES_VERSION: u32 = 2;
 
 /// Sequences that are looked at.
 const SEQUENCES: usize = 64;
@@ -18,36 +22,113 @@ const MAX_PATTERN: usize = 1 << 24;
 /// The scores of a head, in the order of the array.
 const SCORES: [&str; 5] = ["previous", "current", "first", "duplicate", "induction"];
 
-/// Settings of `observable = "head_scores"`.
+/// Settings of `observable = "head_scores"`: those of [`HeadScores`]; of transformers also the prefix matching and copying of Olsson et
+/// al. (2022), as `prefix_matching`, `copying` and `ov_eigenvalues`; and `text_previous`, where it is asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeadScoresSettings {
     /// How often a random sequence stands behind itself, at least 2; together they are as long as the network reads.
     pub copies: usize,
+    /// Whether `text_previous` is measured: the mean attention to the previous token on the task's own sequences (the first 64 of the
+    /// split `test`, or else `train`), as Olsson et al. look for previous-token heads.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub text: bool,
 }
 
 impl Default for HeadScoresSettings {
     fn default() -> Self {
-        Self { copies: 2 }
+        Self { copies: 2, text: false }
     }
 }
 
 impl Settings for HeadScoresSettings {
     fn build(&self, subject: &Subject<'_>) -> Result<Box<dyn Instrument>, ObserveError> {
-        Ok(Box::new(HeadScores::new(subject.model, subject.seed, self.copies)?))
+        let looks = HeadScores::new(subject.model, subject.seed, self.copies)?;
+        let copying = match subject.model.network() {
+            NetworkConfig::Transformer(_) => Some(Copying::new(subject.model, subject.task, subject.seed, OBSERVABLE)?),
+            _ => None,
+        };
+        let text = if self.text { Some(OnText::new(subject)?) } else { None };
+        Ok(Box::new(AllScores { looks, copying, text }))
     }
 }
 
-impl Instrument for HeadScores {
+/// All scores of the settings.
+struct AllScores {
+    looks: HeadScores,
+    copying: Option<Copying>,
+    text: Option<OnText>,
+}
+
+impl Instrument for AllScores {
     fn dims(&self) -> Vec<(&'static str, Vec<String>)> {
-        let [heads, scores] = self.labels();
+        let [heads, mut scores] = self.looks.labels();
+        if self.copying.is_some() {
+            scores.extend(COPYING_SCORES.map(str::to_owned));
+        }
+        scores.extend(self.text.is_some().then(|| "text_previous".to_owned()));
         vec![("head", heads), ("score", scores)]
     }
 
     fn measure(&mut self, checkpoint: &Checkpoint<'_>) -> Result<Findings, ObserveError> {
-        Ok(self.scores(checkpoint.weights)?.into())
+        let looks = self.looks.scores(checkpoint.weights)?;
+        let copying = self.copying.as_mut().map(|copying| copying.measure(checkpoint)).transpose()?;
+        let text = self.text.as_mut().map(|text| text.measure(checkpoint)).transpose()?;
+        let mut values = Vec::new();
+        for (head, looks) in looks.values.chunks_exact(SCORES.len()).enumerate() {
+            values.extend_from_slice(looks);
+            values.extend(copying.iter().flat_map(|scores| scores[head]));
+            values.extend(text.iter().map(|scores| scores[head]));
+        }
+        Ok(Measured { unit: "1", dims: self.dims(), values }.into())
     }
 }
+
+/// Attention to the previous token on the task's own sequences.
+struct OnText {
+    reader: SequenceReader,
+    layers: Vec<AttentionLayer>,
+    sequences: Vec<i32>,
+    length: usize,
+}
+
+impl OnText {
+    fn new(subject: &Subject<'_>) -> Result<Self, ObserveError> {
+        let name = ["test", "train"].into_iter().find(|name| subject.task.split(name).is_some());
+        let split = split_of(subject.task, name)?;
+        let found = || format!("a split `{}` without", split.name);
+        let tokens =
+            tokens_of(split).ok_or_else(|| not_defined(OBSERVABLE, "sequences of tokens for `text`", found()))?;
+        let (graph, _) = subject.model.graph(1);
+        let layers = attention_layers(&graph, OBSERVABLE)?;
+        let length = tokens.len() / split.data.len();
+        let sequences = tokens[..tokens.len().min(SEQUENCES * length)].to_vec();
+        let reader = SequenceReader::new(subject.model, OBSERVABLE, SEQUENCES, |graph| {
+            layers.iter().map(|own| Ok((own.pattern.clone(), graph.find(&own.pattern)?))).collect()
+        })?;
+        Ok(Self { reader, layers, sequences, length })
+    }
+
+    fn measure(&mut self, checkpoint: &Checkpoint<'_>) -> Result<Vec<f64>, ObserveError> {
+        let Self { reader, layers, sequences, length } = self;
+        let n = *length;
+        let mut sums = vec![0.0; layers.iter().map(|own| own.n_heads).sum()];
+        reader.each(checkpoint, sequences, |_, output| {
+            let patterns = layers.iter().flat_map(|own| output(&own.pattern).chunks_exact(n * n));
+            let mut all = 0.0;
+            for (sum, pattern) in sums.iter_mut().zip(patterns) {
+                let own: f64 = (1..n).map(|i| f64::from(pattern[i * n + i - 1])).sum();
+                *sum += own;
+                all += own;
+            }
+            all
+        })?;
+        let n_places = (sequences.len() / n * (n - 1)) as f64;
+        Ok(sums.into_iter().map(|sum| sum / n_places).collect())
+    }
+}
+
+const OBSERVABLE: &str = "head_scores";
 
 /// Measures where every attention head looks, as means over the positions of random sequences that are copied after
 /// one another.
@@ -72,8 +153,7 @@ pub struct HeadScores {
     sequences: Vec<i32>,
     length: usize,
     batch: usize,
-    /// Output of each layer with attention, and its heads.
-    layers: Vec<(usize, String, usize)>,
+    layers: Vec<AttentionLayer>,
 }
 
 impl HeadScores {
@@ -83,42 +163,22 @@ impl HeadScores {
     /// # Errors
     /// A network that reads no tokens or has no attention, or copies that do not fit.
     pub fn new(model: &Model, seed: u32, copies: usize) -> Result<Self, ObserveError> {
-        let not_defined = |needs: &str, found: String| ObserveError::NotDefined {
-            observable: "head_scores",
-            needs: needs.to_owned(),
-            found,
-        };
         let Interface::Tokens { vocabulary, length, .. } = model.interface() else {
-            return Err(not_defined("a network that reads sequences of tokens", "other inputs".to_owned()));
+            return Err(not_defined(OBSERVABLE, "a network that reads sequences of tokens", "other inputs"));
         };
         if copies < 2 || length < 2 * copies {
             return Err(not_defined(
+                OBSERVABLE,
                 "`copies` of at least 2 tokens each, at least 2 of them",
                 format!("copies = {copies} in sequences of {length} tokens"),
             ));
         }
-        let pattern = |layer: usize| format!("blocks.{layer}.attn.hook_pattern");
         let (graph, _) = model.graph(1);
-        let layers: Vec<(usize, String, usize)> = (0..)
-            .map_while(|layer| {
-                // Blocks without attention may stand between others.
-                graph.names().any(|(name, _)| name.starts_with(&format!("blocks.{layer}."))).then_some(layer)
-            })
-            .filter_map(|layer| {
-                let name = pattern(layer);
-                let node = graph.find(&name).ok()?;
-                let heads = graph.shape(node)[1];
-                Some((layer, name, heads))
-            })
-            .collect();
-        let n_heads: usize = layers.iter().map(|(_, _, heads)| heads).sum();
-        if n_heads == 0 {
-            let needs = "attention, as activations `blocks.N.attn.hook_pattern` [batch, heads, query, key]";
-            return Err(not_defined(needs, "none".to_owned()));
-        }
+        let layers = attention_layers(&graph, OBSERVABLE)?;
+        let n_heads: usize = layers.iter().map(|own| own.n_heads).sum();
         let batch = (MAX_PATTERN / (n_heads * length * length)).clamp(1, SEQUENCES);
         let (graph, _) = model.graph(batch);
-        let nodes = layers.iter().map(|(_, name, _)| Ok((name.as_str(), graph.find(name)?)));
+        let nodes = layers.iter().map(|own| Ok((own.pattern.as_str(), graph.find(&own.pattern)?)));
         let outputs = nodes.collect::<Result<Vec<_>, ObserveError>>()?;
         let program = Program::compile(&graph, &outputs, Gradient::None)?;
         let workspace = Workspace::new(&program);
@@ -128,9 +188,7 @@ impl HeadScores {
 
     /// The names of the heads, `l0h0` and so on, and of their scores.
     pub fn labels(&self) -> [Vec<String>; 2] {
-        let heads =
-            self.layers.iter().flat_map(|(layer, _, heads)| (0..*heads).map(move |head| format!("l{layer}h{head}")));
-        [heads.collect(), SCORES.map(str::to_owned).to_vec()]
+        [head_labels(&self.layers), SCORES.map(str::to_owned).to_vec()]
     }
 
     /// The scores of the flat `weights`: `[head, score]`, each 0 to 1.
@@ -147,8 +205,8 @@ impl HeadScores {
             tokens[..sequences.len()].copy_from_slice(sequences);
             program.run(workspace, weights)?;
             let mut first = 0;
-            for (_, name, n_heads) in &self.layers {
-                let patterns = workspace.output(program, name);
+            for AttentionLayer { pattern, n_heads, .. } in &self.layers {
+                let patterns = workspace.output(program, pattern);
                 let per_sequence = patterns.chunks_exact(n_heads * length * length);
                 for (tokens, patterns) in sequences.chunks_exact(length).zip(per_sequence) {
                     for (sum, pattern) in sums[first..].iter_mut().zip(patterns.chunks_exact(length * length)) {

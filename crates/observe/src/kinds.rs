@@ -6,8 +6,14 @@ use std::sync::atomic::AtomicBool;
 use ontogeny_zoo::{Model, Task};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::attention::{ATTENTION_VERSION, AttentionSettings};
+use crate::composition::{COMPOSITION_VERSION, CompositionSettings};
 use crate::erasure::{ERASURE_VERSION, ErasureSettings};
 use crate::head_scores::{HEAD_SCORES_VERSION, HeadScoresSettings};
+use crate::interventions::{
+    ABLATION_VERSION, AblationSettings, LOGIT_ATTRIBUTION_VERSION, LOGIT_LENS_VERSION, LogitAttributionSettings,
+    LogitLensSettings, PATCHING_VERSION, PatchingSettings,
+};
 use crate::linear_probe::{LINEAR_PROBE_VERSION, LinearProbeSettings};
 use crate::mask_overlap::{MASK_OVERLAP_VERSION, MaskOverlapSettings};
 use crate::mode_connectivity::{MODE_CONNECTIVITY_VERSION, ModeConnectivitySettings};
@@ -118,7 +124,7 @@ macro_rules! kinds {
                 match self { $(Self::$variant(_) => $version,)+ }
             }
 
-            /// Unit, and one sentence that says what is measured.
+            /// Unit ([`LOSS`] stands for that of the task's loss), and one sentence that says what is measured.
             pub fn describe(&self) -> (&'static str, &'static str) {
                 match self { $(Self::$variant(_) => ($unit, $says),)+ }
             }
@@ -135,7 +141,29 @@ kinds! {
     /// Where attention heads look.
     HeadScores(HeadScoresSettings): "head_scores", version HEAD_SCORES_VERSION, unit "1",
         says "Attention of each head, on repeated random sequences, to the previous token, the current one, the first, the earlier \
-              copies of the current one (duplicate) and what followed them (induction).";
+              copies of the current one (duplicate) and what followed them (induction, prefix_matching); and how much each head copies \
+              the tokens it attends to (copying, ov_eigenvalues: -1 to 1).";
+    /// What the loss loses without a part.
+    Ablation(AblationSettings): "ablation", version ABLATION_VERSION, unit LOSS,
+        says "Rise of the mean loss when one part of the network is ablated, with its standard error over the examples.";
+    /// What a part carries of the answer.
+    Patching(PatchingSettings): "patching", version PATCHING_VERSION, unit "logits",
+        says "Part of the difference between the logits of the right and a wrong answer that comes with the clean activation of one \
+              part, with its standard error over the examples.";
+    /// What a part writes of the answer.
+    LogitAttribution(LogitAttributionSettings): "logit_attribution", version LOGIT_ATTRIBUTION_VERSION, unit "logits",
+        says "Direct logit attribution: the share of each part in the difference between the logits of the right and a wrong \
+              answer, with its standard error over the examples; all shares sum up to the difference.";
+    /// Answers before the end.
+    LogitLens(LogitLensSettings): "logit_lens", version LOGIT_LENS_VERSION, unit "1",
+        says "Logit lens: loss and accuracy of the answers that the residual stream gives at each place, and their divergence from \
+              those at its end, in nats.";
+    /// Attention patterns of prompts.
+    Attention(AttentionSettings): "attention", version ATTENTION_VERSION, unit "nats",
+        says "Mean entropy of each head's attention on the prompts below.";
+    /// Composition of heads.
+    Composition(CompositionSettings): "composition", version COMPOSITION_VERSION, unit "1",
+        says "How much of what a head writes a later one reads with its queries, keys and values (Elhage et al. 2021), minus chance.";
     /// How alike the activations are.
     Similarity(SimilaritySettings): "similarity", version SIMILARITY_VERSION, unit "1",
         says "Similarity of the activations at each place with those of the partner: linear kernel alignment (plain and debiased), mean \
@@ -165,3 +193,6 @@ kinds! {
         says "Clusters of examples by the angles between their gradients: share of the largest, slope of sizes against ranks, and agreement \
               with the task's sub-tasks.";
 }
+
+/// As unit in the table: that of the task's loss.
+pub const LOSS: &str = "loss";

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`Evaluator`] | loss and accuracy on exact evaluation sets |
 //! | [`HeadScores`] | where attention heads look on repeated sequences: previous token, induction and so on |
+//! | [`interventions`] | ablation, activation, attribution and path patching, direct logit attribution, logit lens |
 //! | [`LegalMoves`] | how often a move is legal, of networks that predict the moves of a game |
 //! | [`weight_norms`] | L2 norms of the parts of a network |
 //! | [`OutputReader`] | logits or losses of fixed examples, one by one |
@@ -48,11 +49,16 @@
 //! ```
 
 mod activations;
+mod attention;
+mod composition;
+mod copying;
 mod erasure;
 mod evaluate;
 mod fourier;
 mod fourier_basis;
 mod head_scores;
+mod head_weights;
+pub mod interventions;
 mod kinds;
 mod legal_moves;
 mod linear_probe;
@@ -66,26 +72,29 @@ mod probe_labels;
 mod quanta;
 mod returns;
 mod samples;
+mod sequences;
 mod similarity;
 mod weight_matching;
 mod weight_norm;
 
-pub use erasure::{ERASURE_VERSION, ErasureMethod, ErasureSettings};
+pub use attention::{AttentionSettings, Prompt};
+pub use composition::CompositionSettings;
+pub use erasure::{ErasureMethod, ErasureSettings};
 pub use evaluate::{EVALUATION_VERSION, Evaluation, Evaluator};
 pub use fourier::{FOURIER_VERSION, FourierMeasures, FourierProgress};
 pub use fourier_basis::{FourierBasis, GridData, KEY_NEURON_SHARE, KeyFrequencies};
 pub use head_scores::{HEAD_SCORES_VERSION, HeadScores, HeadScoresSettings};
-pub use kinds::{Checkpoint, Instrument, Observed, Settings, Subject};
+pub use kinds::{Checkpoint, Instrument, LOSS, Observed, Settings, Subject};
 pub use legal_moves::{LEGAL_MOVES_VERSION, LegalMoves};
-pub use linear_probe::{LINEAR_PROBE_VERSION, LinearProbeSettings, ProbeControl, ProbeMethod};
-pub use mask_overlap::{MASK_OVERLAP_VERSION, MaskOverlapSettings};
+pub use linear_probe::{LinearProbeSettings, ProbeControl, ProbeMethod};
+pub use mask_overlap::MaskOverlapSettings;
 pub use measured::{Findings, Measured, ObserveError};
-pub use mode_connectivity::{MODE_CONNECTIVITY_VERSION, ModeConnectivitySettings};
+pub use mode_connectivity::ModeConnectivitySettings;
 pub use outputs::{OUTPUTS_VERSION, OutputReader, Outputs};
 pub use partner::Partner;
 pub use probe_labels::ProbeTarget;
-pub use quanta::{QUANTA_VERSION, QuantaSettings};
+pub use quanta::QuantaSettings;
 pub use returns::{RETURN_VERSION, expected_return};
-pub use similarity::{SIMILARITY_VERSION, SimilaritySettings};
-pub use weight_matching::{WEIGHT_MATCHING_VERSION, WeightMatchingSettings};
+pub use similarity::SimilaritySettings;
+pub use weight_matching::WeightMatchingSettings;
 pub use weight_norm::{WEIGHT_NORM_VERSION, weight_norms};

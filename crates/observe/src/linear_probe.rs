@@ -9,7 +9,7 @@ use crate::samples::split_of;
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Settings, Subject};
 
 /// Version of the numbers.
-pub const LINEAR_PROBE_VERSION: u32 = 1;
+pub(crate) const LINEAR_PROBE_VERSION: u32 = 1;
 
 /// Settings of `observable = "linear_probe"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

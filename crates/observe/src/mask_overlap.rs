@@ -9,7 +9,7 @@ use crate::samples::{split_of, spread};
 use crate::{Checkpoint, Evaluator, Findings, Instrument, Measured, ObserveError, Partner, Settings, Subject};
 
 /// Version of the numbers.
-pub const MASK_OVERLAP_VERSION: u32 = 1;
+pub(crate) const MASK_OVERLAP_VERSION: u32 = 1;
 
 /// Settings of `observable = "mask_overlap"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

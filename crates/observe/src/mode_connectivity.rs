@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Version of the numbers.
-pub const MODE_CONNECTIVITY_VERSION: u32 = 1;
+pub(crate) const MODE_CONNECTIVITY_VERSION: u32 = 1;
 
 /// Settings of `observable = "mode_connectivity"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use crate::samples::{PositionsOf, Samples, split_of};
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Settings, Subject};
 
 /// Version of the numbers.
-pub const QUANTA_VERSION: u32 = 1;
+pub(crate) const QUANTA_VERSION: u32 = 1;
 
 /// Settings of `observable = "quanta"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

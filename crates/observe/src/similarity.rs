@@ -8,7 +8,7 @@ use crate::samples::{PositionsOf, Samples, split_of};
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Partner, Settings, Subject};
 
 /// Version of the numbers.
-pub const SIMILARITY_VERSION: u32 = 1;
+pub(crate) const SIMILARITY_VERSION: u32 = 1;
 
 /// Settings of `observable = "similarity"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

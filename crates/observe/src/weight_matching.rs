@@ -9,7 +9,7 @@ use crate::mode_connectivity::{EXAMPLES, Line, POINTS, barrier, excess};
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Partner, Settings, Subject};
 
 /// Version of the numbers.
-pub const WEIGHT_MATCHING_VERSION: u32 = 1;
+pub(crate) const WEIGHT_MATCHING_VERSION: u32 = 1;
 
 /// Settings of `observable = "weight_matching"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,9 +32,11 @@ impl Default for WeightMatchingSettings {
     }
 }
 
-/// Scores, in the order of the array.
-const SCORES: [&str; 7] =
-    ["barrier", "barrier_matched", "excess", "excess_matched", "distance", "distance_matched", "fixed"];
+/// The partner as it is, and with its units in their new order.
+const ORDERS: [&str; 2] = ["as_is", "matched"];
+
+/// Scores of each order, in the order of the array.
+const SCORES: [&str; 4] = ["barrier", "excess", "distance", "in_place"];
 
 const NAME: &str = "weight_matching";
 
@@ -66,7 +68,7 @@ struct WeightMatching {
 
 impl Instrument for WeightMatching {
     fn dims(&self) -> Vec<(&'static str, Vec<String>)> {
-        vec![("score", SCORES.map(str::to_owned).to_vec())]
+        vec![("order", ORDERS.map(str::to_owned).to_vec()), ("score", SCORES.map(str::to_owned).to_vec())]
     }
 
     fn measure(&mut self, checkpoint: &Checkpoint<'_>) -> Result<Findings, ObserveError> {
@@ -80,12 +82,13 @@ impl Instrument for WeightMatching {
         let fixed: usize = found.orders.iter().map(is_fixed).sum();
         let values = vec![
             barrier(&before),
-            barrier(&after),
             excess(&before),
-            excess(&after),
             distance(weights, partner),
-            distance(weights, &found.weights),
             fixed as f64 / n_units as f64,
+            barrier(&after),
+            excess(&after),
+            distance(weights, &found.weights),
+            1.0,
         ];
         let labels =
             self.groups.iter().flat_map(|group| (0..group.n_units).map(move |unit| format!("{}.{unit}", group.name)));
@@ -95,7 +98,7 @@ impl Instrument for WeightMatching {
             values: found.orders.concat().into_iter().map(|unit| unit as f64).collect(),
         };
         let losses = |curve: &[crate::Evaluation]| curve.iter().map(|e| e.loss).collect();
-        let curves = vec![("as it is".to_owned(), losses(&before)), ("matched".to_owned(), losses(&after))];
+        let curves = vec![(ORDERS[0].to_owned(), losses(&before)), (ORDERS[1].to_owned(), losses(&after))];
         Ok(Findings {
             value: Measured { unit: "1", dims: self.dims(), values },
             standard_errors: None,
@@ -145,10 +148,9 @@ mod tests {
             instrument.measure(&Checkpoint { partner: Some(partner), ..Checkpoint::alone(&weights) }).unwrap()
         };
         let found = measure(&copy);
-        let at = |name: &str| found.value.get(name).unwrap();
-        assert!(at("distance") > 1.0, "{:?}", found.value);
-        assert_eq!([at("barrier_matched"), at("excess_matched"), at("distance_matched")], [0.0; 3]);
-        assert!(at("fixed") < 0.3);
+        let values = &found.value.values;
+        assert!(values[2] > 1.0 && values[3] < 0.3, "{values:?}");
+        assert_eq!(values[4..], [0.0, 0.0, 0.0, 1.0]);
         // Where each unit of the copy went.
         let order = &found.arrays[1].1.values;
         let expected = Stream::new(1, Purpose::Probe, 0).permutation(32, 0);
@@ -159,8 +161,8 @@ mod tests {
         // Half-way between both orders lies another function.
         assert!((line[12] - line[0]).abs() > 0.01 && line[37] == line[25], "{line:?}");
         let own = measure(&weights);
-        assert_eq!(own.value.values, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+        assert_eq!(own.value.values, [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
         let other = measure(&model.initial_weights(2));
-        assert!(other.value.get("distance_matched") < other.value.get("distance"));
+        assert!(other.value.values[6] < other.value.values[2]);
     }
 }

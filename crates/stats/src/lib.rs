@@ -62,6 +62,7 @@ mod stage_change;
 mod array_error;
 mod eigen;
 mod essential;
+mod general_eigen;
 mod linear_system;
 mod parts;
 mod spectrum;
@@ -86,6 +87,7 @@ pub use essential::{
     TrajectoryPca, Vertex, WalkShares, coordinate_noise, curve_errors, cusps, forms, plane_curve, random_walk_shares,
     random_walk_shares_of, simulated_walk_shares, vertices,
 };
+pub use general_eigen::eigenvalues;
 pub use gini::gini;
 pub use linear::{Matrix, best_assignment};
 pub use multiple::benjamini_hochberg;

@@ -67,22 +67,7 @@ fn check_kind(task: &Task, observable: &ObservableConfig) -> Result<(), String> 
 /// In words: a task without sub-tasks, or no such split.
 fn subtasks_of<'a>(task: &'a Task, config: &SubtaskConfig) -> Result<(&'a Subtasks, &'a Split), String> {
     let subtasks = task.subtasks.as_ref().ok_or("the task has no sub-tasks; measure its `loss` instead")?;
-    Ok((subtasks, split_of(task, config.split.as_deref())?))
-}
-
-/// The split of that name; unless one is named `even`, else `test`, else `train`, whichever the task has.
-///
-/// # Errors
-/// In words: no such split, with those that there are.
-pub(crate) fn split_of<'a>(task: &'a Task, name: Option<&str>) -> Result<&'a Split, String> {
-    let Some(name) = name else {
-        let first = ["even", "test", "train"].iter().find_map(|name| task.split(name));
-        return first.ok_or_else(|| "the task has no split".to_owned());
-    };
-    task.split(name).ok_or_else(|| {
-        let known: Vec<&str> = task.splits.iter().map(|split| split.name).collect();
-        format!("`split` is \"{name}\"; the task has {}", known.join(", "))
-    })
+    Ok((subtasks, task.evaluation_split(config.split.as_deref())?))
 }
 
 /// Whether all examples of a task can be attacked.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ontogeny_observe::{
-    EVALUATION_VERSION, Evaluation, FOURIER_VERSION, Findings, FourierProgress, LEGAL_MOVES_VERSION, LegalMoves,
+    EVALUATION_VERSION, Evaluation, FOURIER_VERSION, Findings, FourierProgress, LEGAL_MOVES_VERSION, LOSS, LegalMoves,
     Measured, RETURN_VERSION, WEIGHT_NORM_VERSION,
 };
 use ontogeny_posterior::{Diagnostics, Estimate, Llc};
@@ -39,7 +39,10 @@ impl ObservableConfig {
     pub(crate) fn describe(&self, interface: Interface) -> (&'static str, &'static str) {
         let loss_unit = interface.loss_unit();
         match self {
-            Self::Observed(observed) => observed.describe(),
+            Self::Observed(observed) => match observed.describe() {
+                (LOSS, says) => (loss_unit, says),
+                own => own,
+            },
             Self::Loss if loss_unit == "nats" => (loss_unit, "Mean cross-entropy over each split, exact."),
             Self::Loss => (loss_unit, "Mean squared error over each split, exact."),
             Self::Accuracy => ("1", "Share of each split whose largest logit is the target's."),

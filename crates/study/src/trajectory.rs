@@ -7,7 +7,6 @@ use ontogeny_store::{Detail, NumberType, Outcome, RecordArray, index_labels};
 use ontogeny_zoo::{Model, Task};
 use serde::{Deserialize, Serialize};
 
-use crate::instruments::split_of;
 use crate::measure::{Reading, insert_number};
 
 /// Version of what is kept.
@@ -98,7 +97,7 @@ impl TrajectoryProbe {
                 return check_size(n, n_steps, "the network has too many weights").map(|()| Self::Weights);
             }
         };
-        let split = split_of(task, config.split.as_deref())?;
+        let split = task.evaluation_split(config.split.as_deref())?;
         let n_all = split.data.len();
         let n = config.examples.unwrap_or(EXAMPLES.min(n_all));
         if n == 0 || n > n_all {

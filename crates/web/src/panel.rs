@@ -2,7 +2,7 @@
 
 use ontogeny_store::{Observable, RunView, Status, refused_parts};
 
-use crate::{influence, response, text, training};
+use crate::{influence, line, response, text, training};
 
 /// More components than this are a heat map, not lines.
 pub(crate) const MOST_LINES: usize = 12;
@@ -129,6 +129,7 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
             continue;
         }
         let series = series_of(name, observable, &view.checkpoints);
+        maps.extend(line::panels(name, &title(name), observable, &view.checkpoints));
         let has_scores = observable.dims.len() > 2 && observable.dims.last().is_some_and(|dim| dim == "score");
         let is_drawn_twice = has_parts(observable) && !has_scores;
         if (FEWEST_ROWS..=MOST_LINES).contains(&series.len()) && is_drawn_twice {

@@ -98,9 +98,9 @@ pub use tasks::{
     PositionError, PredictTokens, Prediction, RepeatedTokensConfig, SkipTrigramsConfig, SortingConfig,
     SparseParityConfig, Split, Square, SubtaskBy, Subtasks, SuperpositionConfig, Task, TaskConfig, TaskError,
     TextConfig, TextSource, TextWindows, TicTacToeBoard, TicTacToeConfig, TicTacToeGames, Tokenizer, TokensConfig,
-    ToyIoiConfig, TranslationConfig, Trigger, WordSortingConfig, WordUnit, dmmse_predictions, ioi_prompts,
-    ioi_vocabulary, one_hot_population_loss, othello_square, othello_states, othello_token, ridge_predictions,
-    skill_loss, skill_strength, squared_errors_by_position, tic_tac_toe_states, word_list,
+    ToyIoiConfig, TranslationConfig, Trigger, UnknownWord, WordSortingConfig, WordUnit, Words, dmmse_predictions,
+    ioi_prompts, ioi_vocabulary, one_hot_population_loss, othello_square, othello_states, othello_token,
+    ridge_predictions, skill_loss, skill_strength, squared_errors_by_position, tic_tac_toe_states, word_list,
 };
 pub use train::{
     Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, PolicyTrainer, RateSchedule, ResumeError, Spacing,

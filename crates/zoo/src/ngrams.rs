@@ -38,32 +38,55 @@ pub struct NgramModel<'a> {
     order: usize,
     vocabulary: usize,
     /// By length of the context.
-    levels: Vec<Level<'a>>,
+    levels: Vec<HashMap<&'a [i32], Followers>>,
 }
 
-/// Counts of contexts of one length.
+/// What was seen after a context h.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Level<'a> {
-    /// c(h w), by context and token.
-    stretches: HashMap<&'a [i32], u32>,
-    /// c(h) and T(h).
-    contexts: HashMap<&'a [i32], (u32, u32)>,
+struct Followers {
+    /// c(h).
+    occurrences: u32,
+    /// c(h w) of each of the T(h) tokens w, sorted by token.
+    counts: Vec<(i32, u32)>,
 }
 
 impl<'a> NgramModel<'a> {
     /// Counts the n-grams of `tokens`, whose ids are below `vocabulary`.
     pub fn new(tokens: &'a [i32], order: usize, vocabulary: usize) -> Self {
-        let mut levels = vec![Level::default(); order + 1];
-        for (length, level) in levels.iter_mut().enumerate() {
-            for stretch in tokens.windows(length + 1) {
-                let count = level.stretches.entry(stretch).or_default();
-                let (occurrences, types) = level.contexts.entry(&stretch[..length]).or_default();
-                *types += u32::from(*count == 0);
-                *count += 1;
-                *occurrences += 1;
+        Self::of_sequences(std::iter::once(tokens), order, vocabulary)
+    }
+
+    /// Counts the n-grams within each of the sequences, and none across their ends.
+    pub fn of_sequences(sequences: impl Iterator<Item = &'a [i32]> + Clone, order: usize, vocabulary: usize) -> Self {
+        let level = |length: usize| {
+            let mut stretches: Vec<&[i32]> = sequences.clone().flat_map(|tokens| tokens.windows(length + 1)).collect();
+            stretches.sort_unstable();
+            let of_context = stretches.chunk_by(|a, b| a[..length] == b[..length]).map(|own| {
+                let counts =
+                    own.chunk_by(|a, b| a[length] == b[length]).map(|equal| (equal[0][length], equal.len() as u32));
+                (&own[0][..length], Followers { occurrences: own.len() as u32, counts: counts.collect() })
+            });
+            of_context.collect()
+        };
+        Self { order, vocabulary, levels: (0..=order).map(level).collect() }
+    }
+
+    /// Probabilities of all tokens after `context`, of which the last `order` tokens count.
+    pub fn distribution(&self, context: &[i32]) -> Vec<f64> {
+        let context = &context[context.len().saturating_sub(self.order)..];
+        let mut probabilities = vec![1.0 / self.vocabulary as f64; self.vocabulary];
+        for (length, level) in self.levels.iter().enumerate().take(context.len() + 1) {
+            let Some(followers) = level.get(&context[context.len() - length..]) else { break };
+            let types = followers.counts.len() as f64;
+            let total = f64::from(followers.occurrences) + types;
+            for probability in &mut probabilities {
+                *probability *= types / total;
+            }
+            for &(token, count) in &followers.counts {
+                probabilities[token as usize] += f64::from(count) / total;
             }
         }
-        Self { order, vocabulary, levels }
+        probabilities
     }
 
     /// Probability of `token` after `context`, of which the last `order` tokens count.
@@ -86,10 +109,11 @@ impl<'a> NgramModel<'a> {
         for (length, level) in self.levels.iter().enumerate().take(n_context + 1) {
             let stretch = &stretch[n_context - length..];
             // Where a context never occurred, no longer one did either.
-            let Some(&(occurrences, types)) = level.contexts.get(&stretch[..length]) else { break };
-            let count = f64::from(level.stretches.get(stretch).copied().unwrap_or(0));
-            let types = f64::from(types);
-            probability = (count + types * probability) / (f64::from(occurrences) + types);
+            let Some(followers) = level.get(&stretch[..length]) else { break };
+            let place = followers.counts.binary_search_by_key(&stretch[length], |&(token, _)| token);
+            let count = place.map_or(0.0, |at| f64::from(followers.counts[at].1));
+            let types = followers.counts.len() as f64;
+            probability = (count + types * probability) / (f64::from(followers.occurrences) + types);
         }
         probability
     }
@@ -139,11 +163,18 @@ mod tests {
         let trigrams = NgramModel::new(&tokens, 2, 8);
         for context in [&[0, 1][..], &[4, 4], &[7], &[]] {
             close((0..8).map(|token| trigrams.probability(context, token)).sum(), 1.0);
+            for (token, probability) in (0..).zip(trigrams.distribution(context)) {
+                close(probability, trigrams.probability(context, token));
+            }
         }
         let by_hand: f64 =
             tokens.iter().enumerate().map(|(at, &token)| -trigrams.probability(&tokens[..at], token).ln()).sum();
         close(trigrams.cross_entropy(&tokens).unwrap(), by_hand / 300.0);
         assert_eq!(trigrams.cross_entropy(&[]), None);
+        // Nothing follows across the end of a sequence: what ends one says nothing about the next.
+        let cut = NgramModel::of_sequences([0, 1, 0, 0].chunks(2), 1, 2);
+        close(cut.probability(&[1], 0), cut.probability(&[], 0));
+        close(NgramModel::new(&[0, 1, 0, 0], 1, 2).probability(&[1], 0), (1.0 + cut.probability(&[], 0)) / 2.0);
     }
 
     /// Two states, left with probabilities a and b: the stationary weights are b/(a + b) and a/(a + b), and the entropy of a

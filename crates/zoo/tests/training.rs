@@ -439,7 +439,15 @@ fn regression() -> (Model, Task) {
         |name: &str, phase| Column { name: name.to_owned(), width: 2, data: ColumnData::Float(numbers(phase)) };
     let data = DataSet::new(40, vec![column("x", 1.3), column("y", 0.7)]).unwrap();
     let train = Split { name: "train", indices: (0..40).collect(), data, subtasks: Vec::new() };
-    let task = Task { interface, splits: vec![train], endless: None, subtasks: None, environment: None };
+    let task = Task {
+        interface,
+        splits: vec![train],
+        endless: None,
+        subtasks: None,
+        words: None,
+        corpus: None,
+        environment: None,
+    };
     (Model::new(network.unwrap(), interface).unwrap(), task)
 }
 
@@ -569,7 +577,15 @@ fn kfac_is_its_formula() {
         ],
     );
     let train = Split { name: "train", indices: (0..N).collect(), data: data.unwrap(), subtasks: Vec::new() };
-    let task = Task { interface, splits: vec![train], endless: None, subtasks: None, environment: None };
+    let task = Task {
+        interface,
+        splits: vec![train],
+        endless: None,
+        subtasks: None,
+        words: None,
+        corpus: None,
+        environment: None,
+    };
     let damping = 0.05_f64;
     let text =
         "optimizer = \"kfac\"\nlearning_rate = 0.5\ndamping = 0.05\nbatch = \"full\"\nsteps = 40\ncheckpoints = []";

@@ -10,7 +10,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::data_file::{DataFileError, Mismatch, read_data_file};
 use super::tokenizer::Tokens;
-use super::wrong;
+use super::{Words, wrong};
 use crate::SettingError;
 
 /// Most tokens to learn: beyond the vocabularies of today's language models.
@@ -18,15 +18,24 @@ const MAX_VOCABULARY: usize = 1 << 19;
 
 /// The tokens of a text under a `tokenizer.json`, without the special tokens of documents.
 pub(super) fn encode_with(text: &str, file: &Path) -> Result<Tokens, DataFileError> {
-    let wrong = |error: tokenizers::Error| {
-        let expected = "a tokenizer.json as the library `tokenizers` of Hugging Face writes it";
-        Mismatch::new(format!("no tokenizer that can be used ({error})"), expected).of(file)
-    };
-    let tokenizer = match merges_beside(file) {
-        Some(merges) => gpt2(file, &merges)?,
-        None => Tokenizer::from_bytes(read_data_file(file)?).map_err(wrong)?,
-    };
-    encode(&tokenizer, text).map_err(wrong)
+    encode(read(file)?, text).map_err(|error| unusable(&error).of(file))
+}
+
+/// The words of a file of byte pairs.
+pub(super) fn words_of(file: &Path) -> Result<Words, DataFileError> {
+    Ok(Words::pairs(read(file)?))
+}
+
+fn read(file: &Path) -> Result<Tokenizer, DataFileError> {
+    match merges_beside(file) {
+        Some(merges) => gpt2(file, &merges),
+        None => Tokenizer::from_bytes(read_data_file(file)?).map_err(|error| unusable(&error).of(file)),
+    }
+}
+
+fn unusable(error: &tokenizers::Error) -> Mismatch {
+    let expected = "a tokenizer.json as the library `tokenizers` of Hugging Face writes it";
+    Mismatch::new(format!("no tokenizer that can be used ({error})"), expected)
 }
 
 /// GPT-2's own format: the ids of all tokens in one file, and beside it the pairs in the order in which they are joined.
@@ -78,7 +87,7 @@ pub(super) fn learn_and_encode(text: &str, vocabulary: usize) -> Result<Tokens, 
         let expected = format!("at most {learned}, all that this text gives");
         return Err(wrong("vocabulary", vocabulary, &expected));
     }
-    encode(&tokenizer, text).map_err(failed)
+    encode(tokenizer, text).map_err(failed)
 }
 
 fn learn(text: &str, vocabulary: usize) -> Result<Tokenizer, tokenizers::Error> {
@@ -95,11 +104,12 @@ fn learn(text: &str, vocabulary: usize) -> Result<Tokenizer, tokenizers::Error> 
     Ok(tokenizer)
 }
 
-fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Tokens, tokenizers::Error> {
+fn encode(tokenizer: Tokenizer, text: &str) -> Result<Tokens, tokenizers::Error> {
     let encoding = tokenizer.encode_fast(text, false)?;
     let ids: Vec<i32> = encoding.get_ids().iter().map(|&id| i32::try_from(id)).collect::<Result<_, _>>()?;
     let highest = ids.iter().max().map_or(0, |&id| id as usize + 1);
-    Ok(Tokens { ids, vocabulary: tokenizer.get_vocab_size(true).max(highest) })
+    let vocabulary = tokenizer.get_vocab_size(true).max(highest);
+    Ok(Tokens { ids, vocabulary, words: Words::pairs(tokenizer) })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ioi_prompts::{IoiOrder, draw, longest, vocabulary};
 use super::sampled::{Counts, Distribution, Example, Numbers};
-use super::{SubtaskBy, Subtasks, Task, wrong};
+use super::{SubtaskBy, Subtasks, Task, Words, wrong};
 use crate::{Interface, Read, SettingError};
 
 /// Settings of indirect object identification in words: "Interpretability in the Wild: a Circuit for Indirect Object
@@ -93,7 +93,9 @@ impl IoiConfig {
         let ids: BTreeMap<&str, i32> = words.iter().copied().zip(0..).collect();
         let prompts = |is_abc| Arc::new(Prompts { ids: ids.clone(), n_names, length: longest(), is_abc });
         let seed = self.data_seed.unwrap_or(run_seed);
-        Ok(Task::sampled(prompts(false), counts, seed).with_other_split("abc", prompts(true), counts.held, seed))
+        let task =
+            Task::sampled(prompts(false), counts, seed).with_other_split("abc", prompts(true), counts.held, seed);
+        Ok(Task { words: Some(Words::list(ioi_vocabulary())), ..task })
     }
 }
 

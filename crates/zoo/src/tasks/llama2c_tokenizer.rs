@@ -9,7 +9,7 @@ use super::data_file::{Mismatch, read_data_file};
 
 /// Pieces of text by their ids, as `tokenizer.bin` of llama2.c has them: 0 stands for what is unknown, 1 and 2 for beginning
 /// and end of a text, 3 to 258 for single bytes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Llama2cTokenizer {
     pieces: Vec<Vec<u8>>,
     scores: Vec<f32>,

@@ -30,6 +30,7 @@ mod superposition;
 mod superposition_points;
 mod translation;
 mod word_sorting;
+mod words;
 mod zipf;
 
 pub use compiled::CompiledConfig;
@@ -71,9 +72,11 @@ pub use tokenizer::Tokenizer;
 pub use tokens::TokensConfig;
 pub use translation::TranslationConfig;
 pub use word_sorting::{WordSortingConfig, WordUnit, word_list};
+pub use words::{UnknownWord, Words};
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -149,6 +152,10 @@ pub struct Task {
     pub endless: Option<Endless>,
     /// Named parts with losses of their own, where the task has some.
     pub subtasks: Option<Subtasks>,
+    /// What its tokens read as, where they are those of a text.
+    pub words: Option<Words>,
+    /// The whole text to train on, in tokens, where the examples of `train` are windows of it.
+    pub corpus: Option<Arc<[i32]>>,
     /// What an agent acts in; such a task has no examples, and what there is to be measured is the return.
     pub environment: Option<TaskEnvironment>,
 }
@@ -296,16 +303,32 @@ fn wrong(key: &'static str, found: impl fmt::Display, expected: &str) -> Setting
 impl Task {
     /// A task of examples that were all made beforehand.
     pub(crate) fn of_splits(interface: Interface, splits: Vec<Split>, subtasks: Option<Subtasks>) -> Self {
-        Self { interface, splits, endless: None, subtasks, environment: None }
+        Self { interface, splits, endless: None, subtasks, words: None, corpus: None, environment: None }
     }
 
     fn of_environment(environment: TaskEnvironment) -> Self {
         let interface = environment.interface();
-        Self { interface, splits: Vec::new(), endless: None, subtasks: None, environment: Some(environment) }
+        let environment = Some(environment);
+        Self { environment, ..Self::of_splits(interface, Vec::new(), None) }
     }
 
     /// The split of that name.
     pub fn split(&self, name: &str) -> Option<&Split> {
         self.splits.iter().find(|split| split.name == name)
+    }
+
+    /// The split of that name; unless one is named `even`, else `test`, else `train`, whichever the task has.
+    ///
+    /// # Errors
+    /// In words: no such split, with those that there are.
+    pub fn evaluation_split(&self, name: Option<&str>) -> Result<&Split, String> {
+        let Some(name) = name else {
+            let first = ["even", "test", "train"].iter().find_map(|name| self.split(name));
+            return first.ok_or_else(|| "the task has no split".to_owned());
+        };
+        self.split(name).ok_or_else(|| {
+            let known: Vec<&str> = self.splits.iter().map(|split| split.name).collect();
+            format!("`split` is \"{name}\"; the task has {}", known.join(", "))
+        })
     }
 }

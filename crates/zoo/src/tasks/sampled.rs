@@ -187,7 +187,7 @@ impl Task {
             splits.push(Split { name: "even", ..endless.split(Which::Even, counts.each * names.len()) });
         }
         let endless = counts.train.is_none().then_some(endless);
-        Self { interface, splits, endless, subtasks, environment: None }
+        Self { endless, ..Self::of_splits(interface, splits, subtasks) }
     }
 
     /// With one more split: `n` examples of another distribution over the same interface.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::data_file::{Mismatch, read_data_file, unpack_embedded};
 use super::sampled::{Counts, Distribution, Example, Numbers};
 use super::tokenizer::Tokenizer;
-use super::{Split, Task, TaskError, count_of_share, wrong};
+use super::{Split, Task, TaskError, Words, count_of_share, wrong};
 use crate::{Interface, Read, SettingError};
 
 /// Settings of language modelling on a text.
@@ -86,7 +86,7 @@ pub enum TextWindows {
 }
 
 /// A text in tokens, cut in two.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Corpus {
     /// Ids are below this.
     pub vocabulary: usize,
@@ -94,6 +94,8 @@ pub struct Corpus {
     pub train: Vec<i32>,
     /// The part held out, which follows it.
     pub test: Vec<i32>,
+    /// What the ids read as.
+    pub words: Words,
 }
 
 /// Longest window.
@@ -114,7 +116,8 @@ impl TextConfig {
             return Err(wrong("context", self.context, &format!("2 to {MAX_CONTEXT} tokens")).into());
         }
         let corpus = self.corpus(run_seed, folder)?;
-        let Corpus { vocabulary, train, test } = corpus;
+        let Corpus { vocabulary, train, test, words } = corpus;
+        let train: Arc<[i32]> = train.into();
         for (part, n) in [("to train on", train.len()), ("held out", test.len())] {
             if n < self.context {
                 let expected = format!("at most the {n} tokens {part}: a longer text, or another train_fraction");
@@ -134,11 +137,12 @@ impl TextConfig {
             }
             TextWindows::Random => {
                 let held = self.held_examples.unwrap_or_else(super::default_held_examples);
-                let windows = RandomWindows { tokens: train, interface, length: self.context };
+                let windows = RandomWindows { tokens: Arc::clone(&train), interface, length: self.context };
                 Task::sampled(Arc::new(windows), Counts::new(None, held)?, self.data_seed.unwrap_or(run_seed))
             }
         };
         task.splits.push(test);
+        (task.words, task.corpus) = (Some(words), Some(train));
         Ok(task)
     }
 
@@ -161,7 +165,7 @@ impl TextConfig {
         }
         let mut train = tokens.ids;
         let test = train.split_off(n_train);
-        Ok(Corpus { vocabulary: tokens.vocabulary, train, test })
+        Ok(Corpus { vocabulary: tokens.vocabulary, train, test, words: tokens.words })
     }
 
     fn text(&self, folder: &Path) -> Result<String, TaskError> {
@@ -222,7 +226,7 @@ fn windows(name: &'static str, tokens: &[i32], first: usize, starts: &[usize], l
 
 #[derive(Debug)]
 struct RandomWindows {
-    tokens: Vec<i32>,
+    tokens: Arc<[i32]>,
     interface: Interface,
     length: usize,
 }

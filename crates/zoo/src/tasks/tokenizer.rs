@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::llama2c_tokenizer::Llama2cTokenizer;
-use super::{TaskError, wrong};
+use super::{TaskError, Words, wrong};
 
 /// What the tokens of a text are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,14 +53,24 @@ impl<'de> Deserialize<'de> for Tokenizer {
 }
 
 /// A text in tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tokens {
     pub(super) ids: Vec<i32>,
     /// Ids are below this.
     pub(super) vocabulary: usize,
+    /// What they read as.
+    pub(super) words: Words,
 }
 
 impl Tokenizer {
+    /// The words of a tokenizer's file.
+    pub(super) fn words_of(path: &Path) -> Result<Words, TaskError> {
+        if path.extension().is_some_and(|extension| extension == "bin") {
+            return Ok(Words::llama2c(Llama2cTokenizer::read(path)?));
+        }
+        words_of_pairs(path)
+    }
+
     /// The tokens of a text. `file` and `vocabulary` are settings of `bpe`, and refused beside the others; relative paths start
     /// at `folder`.
     pub(super) fn encode(
@@ -84,7 +94,8 @@ impl Tokenizer {
             Self::Byte => Ok(encode_bytes(text)),
             Self::File(path) if path.extension().is_some_and(|extension| extension == "bin") => {
                 let tokenizer = Llama2cTokenizer::read(folder.join(path))?;
-                Ok(Tokens { ids: tokenizer.encode(text), vocabulary: tokenizer.vocabulary() })
+                let (ids, vocabulary) = (tokenizer.encode(text), tokenizer.vocabulary());
+                Ok(Tokens { ids, vocabulary, words: Words::llama2c(tokenizer) })
             }
             Self::File(path) => encode_pairs(text, Some(&folder.join(path)), None),
             Self::Char | Self::Bpe => Ok(encode_characters(text)),
@@ -93,7 +104,7 @@ impl Tokenizer {
 }
 
 fn encode_bytes(text: &str) -> Tokens {
-    Tokens { ids: text.bytes().map(i32::from).collect(), vocabulary: 256 }
+    Tokens { ids: text.bytes().map(i32::from).collect(), vocabulary: 256, words: Words::bytes() }
 }
 
 fn encode_characters(text: &str) -> Tokens {
@@ -105,7 +116,8 @@ fn encode_characters(text: &str) -> Tokens {
         }
     }
     let id = |character| known.binary_search(&character).expect("every character of the text was put there") as i32;
-    Tokens { ids: text.chars().map(id).collect(), vocabulary: known.len() }
+    let ids = text.chars().map(id).collect();
+    Tokens { ids, vocabulary: known.len(), words: Words::characters(known) }
 }
 
 #[cfg(feature = "tokenizers")]
@@ -120,6 +132,21 @@ fn encode_pairs(text: &str, file: Option<&Path>, vocabulary: Option<usize>) -> R
             Err(wrong("vocabulary", "missing", expected).into())
         }
     }
+}
+
+#[cfg(feature = "tokenizers")]
+fn words_of_pairs(file: &Path) -> Result<Words, TaskError> {
+    Ok(super::byte_pairs::words_of(file)?)
+}
+
+#[cfg(not(feature = "tokenizers"))]
+fn words_of_pairs(_: &Path) -> Result<Words, TaskError> {
+    Err(wrong(
+        "tokenizer",
+        "a file of byte pairs",
+        "a .bin of llama2.c, or ontogeny built with `--features tokenizers`",
+    )
+    .into())
 }
 
 #[cfg(not(feature = "tokenizers"))]

@@ -6,6 +6,7 @@ use ontogeny_graph::{Column, ColumnData, DataSet, Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
 use super::data_file::{Mismatch, read_data_file};
+use super::tokenizer::Tokenizer;
 use super::{Split, Task, TaskError, count_of_share, wrong};
 use crate::{Interface, Read, SettingError, memory, read_tensors};
 
@@ -25,6 +26,10 @@ pub struct TokensConfig {
     /// Ids are below this; one more than the largest of the file unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<usize>,
+    /// What the ids read as, for prompts and labels: a `tokenizer.json` or a `vocab.json` (with the feature `tokenizers`), or a
+    /// tokenizer of llama2.c, `.bin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
     /// Share of the sequences in `train`, above 0 and below 1, rounded down, drawn without replacement; the others are `test`.
     /// All are `train` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,7 +79,8 @@ impl TokensConfig {
             splits.push(Split::new("test", test, &all));
         }
         let interface = Interface::Tokens { vocabulary, length, read: Read::NEXT_TOKEN };
-        Ok(Task::of_splits(interface, splits, None))
+        let words = self.tokenizer.as_ref().map(|file| Tokenizer::words_of(&folder.join(file))).transpose()?;
+        Ok(Task { words, ..Task::of_splits(interface, splits, None) })
     }
 
     fn read(&self, path: &Path) -> Result<Sequences, TaskError> {

@@ -1,0 +1,80 @@
+//! Interventions: what a network does when a part of it is taken out, exchanged or held.
+//!
+//! An intervention is an edit of the graph ([`ontogeny_graph::Graph::replace`]), not a hook at run time. An [`Editor`] holds the network with a switch at every
+//! activation that may be replaced; [`Ablation`] and [`Patching`] only decide what is put there.
+//! [`LogitAttribution`] divides a difference of logits among the parts that write into the residual stream, [`LogitLens`] reads it before its
+//! end. Each is an observable of a run, over all its checkpoints.
+
+mod ablation;
+mod component;
+mod editor;
+mod logit_attribution;
+mod logit_lens;
+mod pairs;
+mod patching;
+
+pub use ablation::{ABLATION_VERSION, AblateBy, Ablation, AblationSettings};
+pub use component::Component;
+pub use editor::{Editor, Replacement};
+pub use logit_attribution::{LOGIT_ATTRIBUTION_VERSION, LogitAttribution, LogitAttributionSettings};
+pub use logit_lens::{LOGIT_LENS_VERSION, LogitLens, LogitLensSettings};
+pub use pairs::Pairs;
+pub use patching::{Baselines, PATCHING_VERSION, PatchInto, PatchMethod, Patching, PatchingSettings};
+
+use ontogeny_zoo::{Model, Split, Task};
+
+use crate::ObserveError;
+
+/// A split and `examples` of its rows, evenly spaced; all where there are fewer.
+pub(crate) fn chosen_rows<'a>(
+    task: &'a Task,
+    split: Option<&str>,
+    examples: usize,
+) -> Result<(&'a Split, Vec<usize>), ObserveError> {
+    let split = task.evaluation_split(split).map_err(ObserveError::Setting)?;
+    let n = split.data.len();
+    if examples == 0 || n == 0 {
+        return Err(ObserveError::Setting(format!(
+            "`examples` is {examples} of the {n} of the split `{}`; expected at least 1",
+            split.name
+        )));
+    }
+    let taken = examples.min(n);
+    Ok((split, (0..taken).map(|i| i * n / taken).collect()))
+}
+
+/// The activations of parts, each once, in their order.
+fn activations<'a>(parts: impl IntoIterator<Item = &'a Component>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for part in parts {
+        if !names.contains(&part.activation) {
+            names.push(part.activation.clone());
+        }
+    }
+    names
+}
+
+/// All attention patterns.
+fn patterns(model: &Model) -> Result<Vec<Component>, ObserveError> {
+    let (graph, _) = model.graph(1);
+    let names = (0..component::n_blocks(&graph)).map(|layer| format!("blocks.{layer}.attn.hook_pattern"));
+    let found: Vec<Component> = names
+        .filter(|name| graph.find(name).is_ok())
+        .map(|name| Component { label: name.clone(), activation: name, unit: None })
+        .collect();
+    if found.is_empty() {
+        return Err(ObserveError::Setting(
+            "`freeze_patterns` is true, and the network has no attention, as activations `blocks.N.attn.hook_pattern`; remove it".to_owned(),
+        ));
+    }
+    Ok(found)
+}
+
+/// Mean, and standard error of the mean of independent examples; that of a single one is 0, because there is nothing it could be
+/// known from.
+fn mean_and_error(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
+    (mean, if values.len() > 1 { (squares / (n - 1.0) / n).sqrt() } else { 0.0 })
+}
