@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use ontogeny_graph::{DataSet, Gradient, Graph, Node, Program, Workspace};
-use ontogeny_stats::{Eraser, Matrix, Probe, Question, probe};
+use ontogeny_stats::{ArrayError, Eraser, Matrix, Probe, Question, probe, probe_erased};
 use ontogeny_zoo::Model;
 use serde::{Deserialize, Serialize};
 
 use crate::activations::{ActivationReader, Layout, Place};
-use crate::linear_probe::{FOLDS, SAMPLES};
+use crate::linear_probe::{FOLDS, SAMPLES, check_folds};
 use crate::probe_labels::{Labelled, ProbeTarget};
 use crate::samples::split_of;
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Settings, Subject};
@@ -30,7 +30,7 @@ pub struct ErasureSettings {
     /// Split of the task; `test` unless given, or else `train`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
-    /// Examples, or positions of sequences; half of them fit the eraser, the others are probed.
+    /// Examples, or positions of sequences, that the eraser is fitted to and that are probed.
     pub samples: usize,
 }
 
@@ -52,13 +52,13 @@ impl Default for ErasureSettings {
             method: ErasureMethod::default(),
             places: Vec::new(),
             split: None,
-            samples: 2 * SAMPLES,
+            samples: SAMPLES,
         }
     }
 }
 
 /// Scores of a place, in the order of the array.
-const SCORES: [&str; 5] = ["accuracy", "accuracy_erased", "majority", "loss_increase", "rank"];
+const SCORES: [&str; 5] = ["accuracy", "accuracy_erased", "accuracy_unseen", "majority", "loss_increase"];
 
 const NAME: &str = "erasure";
 
@@ -72,18 +72,12 @@ impl Settings for ErasureSettings {
         let split = split_of(subject.task, self.split.as_deref(), NAME)?;
         let labelled = Labelled::choose(subject, split, self.samples, self.target, NAME)?;
         let reader = ActivationReader::new(subject.model, &self.places, split, &labelled.samples, NAME)?;
-        // Even folds fit, odd ones are probed: examples are dealt out in their random order.
-        let folds = labelled.samples.folds(2 * FOLDS);
-        let of = |remainder: usize| (0..folds.len()).filter(|&i| folds[i] % 2 == remainder).collect::<Vec<usize>>();
-        let (fitted, probed) = (of(0), of(1));
-        let probe_folds: Vec<usize> = probed.iter().map(|&row| folds[row] / 2).collect();
-        if fitted.len() < 2 || (0..FOLDS).any(|fold| !probe_folds.contains(&fold)) {
-            let message = format!("{} samples are too few; expected at least {} examples", folds.len(), 2 * FOLDS);
-            return Err(ObserveError::Setting(message));
-        }
+        check_folds(2 * FOLDS, &labelled)?;
+        let halves = labelled.samples.folds(2 * FOLDS);
+        let folds = labelled.samples.folds(FOLDS);
         let model = subject.model.clone();
         let question = labelled.questions.into_iter().next().expect("one question, of targets other than boards");
-        Ok(Box::new(Erasure { model, reader, question, fitted, probed, folds: probe_folds, method: self.method }))
+        Ok(Box::new(Erasure { model, reader, question, folds, halves, method: self.method }))
     }
 }
 
@@ -91,10 +85,40 @@ struct Erasure {
     model: Model,
     reader: ActivationReader,
     question: Question,
-    fitted: Vec<usize>,
-    probed: Vec<usize>,
     folds: Vec<usize>,
+    /// Twice as many folds: even ones are one half of the samples.
+    halves: Vec<usize>,
     method: ErasureMethod,
+}
+
+impl ErasureMethod {
+    fn fit(self, x: &Matrix, z: &Matrix) -> Result<Eraser, ArrayError> {
+        match self {
+            Self::Leace => Eraser::leace(x, z),
+            Self::MeanDifference => Eraser::mean_difference(x, z),
+        }
+    }
+}
+
+impl Erasure {
+    fn one_hot(&self, rows: &[usize]) -> Matrix {
+        Matrix::one_hot(
+            &rows.iter().map(|&row| self.question.labels[row]).collect::<Vec<u32>>(),
+            self.question.n_classes,
+        )
+    }
+
+    /// Accuracy and its error on one half of the samples when the other has fitted the eraser.
+    fn unseen(&self, x: &Matrix) -> Result<(f64, f64), ObserveError> {
+        let of = |half: usize| (0..self.halves.len()).filter(|&i| self.halves[i] % 2 == half).collect::<Vec<usize>>();
+        let (fitted, probed) = (of(0), of(1));
+        let eraser = self.method.fit(&x.select(&fitted), &self.one_hot(&fitted))?;
+        let labels = probed.iter().map(|&row| self.question.labels[row]).collect();
+        let question = Question { n_classes: self.question.n_classes, labels };
+        let folds: Vec<usize> = probed.iter().map(|&row| self.halves[row] / 2).collect();
+        let found = probe(&eraser.apply(&x.select(&probed))?, &[question], &folds, Probe::Ridge)?[0];
+        Ok((found.accuracy, found.standard_error))
+    }
 }
 
 impl Instrument for Erasure {
@@ -104,35 +128,48 @@ impl Instrument for Erasure {
 
     fn measure(&mut self, checkpoint: &Checkpoint<'_>) -> Result<Findings, ObserveError> {
         let activations = self.reader.read(checkpoint.weights, checkpoint)?;
-        let own = |rows: &[usize]| rows.iter().map(|&row| self.question.labels[row]).collect::<Vec<u32>>();
-        let wanted = Matrix::one_hot(&own(&self.fitted), self.question.n_classes);
-        let asked = [Question { n_classes: self.question.n_classes, labels: own(&self.probed) }];
+        let all: Vec<usize> = (0..self.folds.len()).collect();
+        let wanted = self.one_hot(&all);
         let (graph, _) = self.model.graph(EXAMPLES.min(self.reader.data().len()));
-        let whole = mean_loss(&graph, self.reader.data(), checkpoint)?;
-        let (mut values, mut errors) = (Vec::new(), Vec::new());
+        let whole = losses(&graph, self.reader.data(), checkpoint)?;
+        let (mut values, mut errors, mut ranks) = (Vec::new(), Vec::new(), Vec::new());
         for (at, (place, x)) in self.reader.places().iter().zip(&activations).enumerate() {
             checkpoint.check_cancelled()?;
-            let fitted = x.select(&self.fitted);
-            let eraser = match self.method {
-                ErasureMethod::Leace => Eraser::leace(&fitted, &wanted)?,
-                ErasureMethod::MeanDifference => Eraser::mean_difference(&fitted, &wanted)?,
-            };
-            let probed = x.select(&self.probed);
-            let before = probe(&probed, &asked, &self.folds, Probe::Ridge)?[0];
-            let after = probe(&eraser.apply(&probed)?, &asked, &self.folds, Probe::Ridge)?[0];
-            let edited = erased(&graph, place, &eraser)?;
-            let increase = mean_loss(&edited, self.reader.data(), checkpoint)? - whole;
-            values.extend([before.accuracy, after.accuracy, before.majority, increase, eraser.rank() as f64]);
-            errors.extend([before.standard_error, after.standard_error, 0.0, 0.0, 0.0]);
+            let before = probe(x, std::slice::from_ref(&self.question), &self.folds, Probe::Ridge)?[0];
+            let after = probe_erased(x, &self.question, &self.folds, |x, z| self.method.fit(x, z))?;
+            let (unseen, unseen_error) = self.unseen(x)?;
+            let eraser = self.method.fit(x, &wanted)?;
+            let edited = losses(&erased(&graph, place, &eraser)?, self.reader.data(), checkpoint)?;
+            let (increase, increase_error) = mean_difference(&edited, &whole);
+            values.extend([before.accuracy, after.accuracy, unseen, before.majority, increase]);
+            errors.extend([
+                before.standard_error,
+                after.standard_error,
+                unseen_error,
+                before.majority_error,
+                increase_error,
+            ]);
+            ranks.push((place.name.clone(), eraser.rank() as f64));
             (checkpoint.progress)((at + 1) as f64 / activations.len() as f64);
         }
         Ok(Findings {
             value: Measured { unit: "1", dims: self.dims(), values },
             standard_errors: Some(errors),
-            arrays: Vec::new(),
-            details: vec![("loss", whole), ("samples", activations.first().map_or(0, Matrix::n_rows) as f64)],
+            arrays: vec![("rank", Measured::along("place", "1", ranks))],
+            details: vec![
+                ("loss", whole.iter().sum::<f64>() / whole.len().max(1) as f64),
+                ("samples", self.folds.len() as f64),
+            ],
         })
     }
+}
+
+/// Mean of a − b over the examples, with its standard error.
+fn mean_difference(a: &[f64], b: &[f64]) -> (f64, f64) {
+    let n = a.len() as f64;
+    let mean = a.iter().zip(b).map(|(a, b)| a - b).sum::<f64>() / n;
+    let square: f64 = a.iter().zip(b).map(|(a, b)| (a - b - mean).powi(2)).sum();
+    (mean, (square / (n - 1.0).max(1.0) / n).sqrt())
 }
 
 /// Examples of one execution.
@@ -174,25 +211,27 @@ fn remove(graph: &mut Graph, x: Node, eraser: &Eraser) -> Node {
     graph.sub(x, part)
 }
 
-/// Mean of the examples' losses.
-fn mean_loss(graph: &Graph, data: &DataSet, checkpoint: &Checkpoint<'_>) -> Result<f64, ObserveError> {
+/// The loss of each example.
+fn losses(graph: &Graph, data: &DataSet, checkpoint: &Checkpoint<'_>) -> Result<Vec<f64>, ObserveError> {
     const LOSS: &str = "example_loss";
     let program = Program::compile(graph, &[(LOSS, graph.find(LOSS)?)], Gradient::None)?;
     let mut workspace = Workspace::new(&program);
     let batch = workspace.output(&program, LOSS).len();
     let rows: Vec<usize> = (0..data.len()).collect();
-    let mut sum = 0.0;
+    let mut found = Vec::with_capacity(rows.len());
     for rows in rows.chunks(batch) {
         checkpoint.check_cancelled()?;
         data.fill(&program, &mut workspace, rows)?;
         program.run(&mut workspace, checkpoint.weights)?;
-        sum += workspace.output(&program, LOSS)[..rows.len()].iter().map(|&loss| f64::from(loss)).sum::<f64>();
-        if !sum.is_finite() {
+        let losses = &workspace.output(&program, LOSS)[..rows.len()];
+        let are_finite = losses.iter().all(|loss| loss.is_finite());
+        found.extend(losses.iter().map(|&loss| f64::from(loss)));
+        if !are_finite {
             let node = program.first_non_finite(&mut workspace, checkpoint.weights)?;
             return Err(ObserveError::non_finite(node, "the loss"));
         }
     }
-    Ok(sum / data.len() as f64)
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -238,11 +277,11 @@ mod tests {
         weights[45] = 2.0;
         for method in ["leace", "mean_difference"] {
             let found = find(&model, &task, &weights, json!({"target": "subtask", "samples": 4000, "method": method}));
-            let [before, after, majority, increase, rank] = found.value.values[..] else { panic!("one place") };
-            assert_eq!((before, rank), (1.0, 2.0), "{:?}", found.value);
+            let [before, after, unseen, majority, increase] = found.value.values[..] else { panic!("one place") };
+            assert_eq!((before, after, found.arrays[0].1.values[0]), (1.0, majority, 2.0), "{:?}", found.value);
             // The binomial error of 2000, and as much again for the other half, which the eraser was fitted to.
             let error = (majority * (1.0 - majority) / 2000.0_f64).sqrt() * std::f64::consts::SQRT_2;
-            assert!((after - majority).abs() < 4.0 * error, "{method} {:?}", found.value);
+            assert!((unseen - majority).abs() < 4.0 * error, "{method} {:?}", found.value);
             // Logits (2, 0) of the first task and (0, 0) of others become (2m, 0), m the share of the first task.
             let split = task.split("test").unwrap();
             let classes = crate::evaluate::ids(&split.data, "y").unwrap();
@@ -255,9 +294,8 @@ mod tests {
                 .map(|(&subtask, &class)| loss(2.0 * share, class) - loss(if subtask == 0 { 2.0 } else { 0.0 }, class))
                 .sum::<f64>()
                 / 4000.0;
-            // The eraser has the share of its own 2000; the loss has the slope 2·(σ(2m) − ½) < 0.33 in it.
-            let error = 0.33 * (2.0 / 9.0 / 2000.0_f64).sqrt();
-            assert!((increase - expected).abs() < 4.0 * error, "{increase} {expected}");
+            // By chance the neurons of bits know the task to a correlation of 1/√n; its square enters the mean.
+            assert!((increase - expected).abs() < 4.0 / 4000.0, "{increase} {expected}");
         }
     }
 
@@ -271,14 +309,17 @@ mod tests {
         let found = find(&model, &task, &weights, json!({"samples": 300}));
         assert_eq!(found.value.dims[0].1, ["conv.0.hook_post", "dense.0.hook_post"]);
         // Ten classes span nine directions, or as many as there are live features.
-        assert!((1.0..=3.0).contains(&found.value.values[4]) && (1.0..=6.0).contains(&found.value.values[9]));
+        let ranks = &found.arrays[0].1.values;
+        assert!((1.0..=3.0).contains(&ranks[0]) && (1.0..=6.0).contains(&ranks[1]), "{ranks:?}");
         let split = task.split("test").unwrap();
         let (graph, _) = model.graph(7);
         let place = Place { name: "conv.0.hook_post".to_owned(), layout: Layout::Image { places: 64 }, width: 3 };
         let none = Eraser { mean: vec![0.0; 3], left: Matrix::zeros(3, 0), right: Matrix::zeros(0, 3) };
         let checkpoint = Checkpoint::alone(&weights);
-        let loss =
-            |eraser: &Eraser| mean_loss(&erased(&graph, &place, eraser).unwrap(), &split.data, &checkpoint).unwrap();
+        let loss = |eraser: &Eraser| {
+            let found = losses(&erased(&graph, &place, eraser).unwrap(), &split.data, &checkpoint).unwrap();
+            found.iter().sum::<f64>() / found.len() as f64
+        };
         let expected = Evaluator::new(&model).unwrap().evaluate(&weights, &split.data).unwrap().loss;
         assert!((loss(&none) - expected).abs() < 1e-6);
         // All channels replaced by one value: every image is the same to what follows.
@@ -303,8 +344,9 @@ mod tests {
         let places = json!(["hook_embed", "blocks.0.attn.hook_z"]);
         let found = find(&model, &task, &weights, json!({"target": "token", "places": places, "split": "train"}));
         let values = &found.value.values;
-        // Embeddings of tokens are erased down to their mean.
-        assert!(values[0] > 0.99 && values[1] < 0.3 && values[4] == 7.0 && values[3].abs() > 1e-4, "{values:?}");
+        // Embeddings of tokens are erased down to their mean, for new samples too.
+        assert!(values[0] > 0.99 && values[1] == values[3] && values[4].abs() > 1e-4, "{values:?}");
+        assert!((values[2] - values[3]).abs() < 0.05 && found.arrays[0].1.values[0] == 7.0, "{values:?}");
         let subject = Subject { model: &model, task: &task, seed: 1 };
         let board = ErasureSettings { target: ProbeTarget::Board, ..ErasureSettings::default() };
         assert!(board.build(&subject).err().unwrap().to_string().contains("expected a single class"));

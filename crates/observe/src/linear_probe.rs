@@ -145,7 +145,8 @@ impl Instrument for LinearProbe {
             // Squares of one board are wrong together: their errors are not averaged away.
             let [error, control_error] = [own, control].map(|scores| mean(scores, |score| score.standard_error));
             values.extend([accuracy, control_accuracy, accuracy - control_accuracy, mean(own, |score| score.majority)]);
-            errors.extend([error, control_error, error.hypot(control_error), 0.0]);
+            let majority_error = mean(own, |score| score.majority_error);
+            errors.extend([error, control_error, error.hypot(control_error), majority_error]);
             single.extend(own.iter().map(|score| score.accuracy));
             (checkpoint.progress)((at + 1) as f64 / activations.len() as f64);
         }

@@ -173,7 +173,10 @@ fn accuracy_drop(curve: &[Evaluation]) -> f64 {
 fn above_chord(values: &[f64]) -> f64 {
     let (first, last) = (values[0], values[values.len() - 1]);
     let chord = |at: usize| first + (last - first) * at as f64 / (values.len() - 1) as f64;
-    values.iter().enumerate().map(|(at, v)| v - chord(at)).fold(0.0, f64::max)
+    let most = values.iter().enumerate().map(|(at, v)| v - chord(at)).fold(0.0, f64::max);
+    let scale = values.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
+    // The chord itself is rounded.
+    if most <= 4.0 * f64::EPSILON * scale { 0.0 } else { most }
 }
 
 #[cfg(test)]

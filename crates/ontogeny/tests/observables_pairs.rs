@@ -92,13 +92,12 @@ fn checkpoints_are_compared_with_the_last_the_first_and_those_of_another_run() {
             "{scores:?}"
         );
     }
-    // Erased from a half, digits are at the majority of the other: 200 samples, and as many that the eraser is fitted to.
+    // Erased from what a probe is fitted to, digits are at the majority; of samples that the eraser has not seen something is left.
     for scores in values(&view, "erasure") {
-        let error = (scores[2] * (1.0 - scores[2]) / 200.0).sqrt() * std::f64::consts::SQRT_2;
-        assert!(scores[0] > scores[1] && (scores[1] - scores[2]).abs() < 4.0 * error, "{scores:?}");
+        assert!(scores[0] > 0.5 && scores[1] == scores[3] && scores[2] < scores[0] - 0.2, "{scores:?}");
     }
     // Without its digits the trained network is wrong where it was right.
-    assert!(values(&view, "erasure")[2][3] > 1.0, "{:?}", values(&view, "erasure"));
+    assert!(values(&view, "erasure")[2][4] > 1.0, "{:?}", values(&view, "erasure"));
     // Three clusters of 60 have one of at least 20; with ten, the gradients of the trained network go by the class.
     for scores in values(&view, "quanta") {
         assert!(scores[0] >= 1.0 / 3.0 && scores[3] >= 0.1 && scores[1] <= 0.0 && scores[4] <= 0.0, "{scores:?}");
@@ -158,7 +157,7 @@ samples = 400
         assert!(scores[0] > 0.9, "{scores:?}");
     }
     for scores in values(&view, "erasure") {
-        assert_eq!(scores[4], 2.0);
+        assert_eq!(scores[1], scores[3]);
     }
 }
 

@@ -99,7 +99,7 @@ pub use parts::{
 };
 pub use representation::{
     CanonicalCorrelations, Eraser, KernelAlignment, LogisticFit, Probe, ProbeScore, Question, RidgeFit,
-    canonical_correlations, kernel_alignment, logistic, probe, ridge, singular_vector_correlation,
+    canonical_correlations, kernel_alignment, logistic, probe, probe_erased, ridge, singular_vector_correlation,
 };
 pub use series::{Series, SeriesError};
 pub use special::{normal_cdf, normal_quantile};

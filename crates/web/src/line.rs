@@ -79,7 +79,7 @@ mod tests {
             dims: vec!["step".to_owned()],
             coordinates: BTreeMap::new(),
             values: Nested { shape: vec![2], values: vec![Some(0.5), Some(0.0)] },
-            standard_errors: None,
+            standard_errors: Nested { shape: vec![2], values: vec![None, None] },
             status: vec![Status::Done; 2],
             details: vec![BTreeMap::new(); 2],
             shown: BTreeMap::from([(

@@ -113,7 +113,7 @@ fn basis_of(m: &Matrix) -> Matrix {
 mod tests {
     use super::*;
     use crate::random::Stream;
-    use crate::representation::{Probe, Question, logistic, probe};
+    use crate::representation::{Probe, Question, logistic, probe, probe_erased};
 
     /// Labels of k classes, and features of unequal variance that know them.
     fn known(seed: u64, n: usize, d: usize, k: u32) -> (Matrix, Vec<u32>) {
@@ -218,6 +218,11 @@ mod tests {
         let error = (0.25_f64 / 1000.0).sqrt();
         assert!((after.accuracy - after.majority).abs() < 4.0 * error * std::f64::consts::SQRT_2, "{after:?}");
         assert!(eraser.apply(&Matrix::zeros(3, 4)).is_err());
+        // Fitted to what the probe is fitted to, it leaves the majority and nothing else.
+        for erase in [Eraser::leace, Eraser::mean_difference] {
+            let after = probe_erased(&other, &question[0], &folds, erase).unwrap();
+            assert_eq!(after.accuracy, after.majority);
+        }
         // Features that are a function of the label alone are erased to their mean, and no rounding tells them apart.
         let values = labels.iter().flat_map(|&label| [f64::from(label) / 3.0, 7.1 - f64::from(label)]);
         let all = Matrix::new(2000, 2, values.collect()).unwrap();

@@ -14,5 +14,5 @@ pub use canonical::{CanonicalCorrelations, canonical_correlations, singular_vect
 pub use erasure::Eraser;
 pub use kernel_alignment::{KernelAlignment, kernel_alignment};
 pub use logistic::{LogisticFit, logistic};
-pub use probe::{Probe, ProbeScore, Question, probe};
+pub use probe::{Probe, ProbeScore, Question, probe, probe_erased};
 pub use ridge::{RidgeFit, ridge};

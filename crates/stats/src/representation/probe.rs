@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{LogisticFit, logistic, ridge};
+use super::{Eraser, LogisticFit, logistic, ridge};
 use crate::array_error::{ArrayError, enough, length};
 use crate::linear::Matrix;
 
@@ -35,6 +35,8 @@ pub struct ProbeScore {
     pub standard_error: f64,
     /// The same of answering with the commonest class of the examples that the probe is fitted to: what a probe of nothing reaches.
     pub majority: f64,
+    /// Standard error of that, likewise.
+    pub majority_error: f64,
 }
 
 /// Cross-validated accuracy of a probe from `x` (examples, features) for each question. `folds` says in which fold each example is
@@ -54,9 +56,44 @@ pub struct ProbeScore {
 /// Fewer than two folds (three for logistic regression) or a fold without examples, numbers of labels or folds that are not that of
 /// the examples, or labels beyond the classes.
 pub fn probe(x: &Matrix, questions: &[Question], folds: &[usize], kind: Probe) -> Result<Vec<ProbeScore>, ArrayError> {
-    length("the folds", folds.len(), x.n_rows())?;
     let n_folds = folds.iter().max().map_or(0, |last| last + 1);
     enough("folds", n_folds, if kind == Probe::Logistic { 3 } else { 2 })?;
+    scores(x, questions, folds, |fold, fitted, held| match kind {
+        Probe::Ridge => by_ridge(x, questions, fitted, held),
+        Probe::Logistic => by_logistic(x, questions, folds, fold, n_folds),
+    })
+}
+
+/// Accuracy of a ridge probe after `erase` has been fitted, for each fold, to the same examples as the probe: features and one-hot classes.
+/// Where no cross-covariance is left, it is the majority's.
+///
+/// # Errors
+/// As for [`probe()`], and those of `erase`.
+pub fn probe_erased(
+    x: &Matrix,
+    question: &Question,
+    folds: &[usize],
+    erase: impl Fn(&Matrix, &Matrix) -> Result<Eraser, ArrayError>,
+) -> Result<ProbeScore, ArrayError> {
+    let questions = std::slice::from_ref(question);
+    let found = scores(x, questions, folds, |_, fitted, held| {
+        let labels: Vec<u32> = fitted.iter().map(|&row| question.labels[row]).collect();
+        let eraser = erase(&x.select(fitted), &Matrix::one_hot(&labels, question.n_classes))?;
+        by_ridge(&eraser.apply(x)?, questions, fitted, held)
+    })?;
+    Ok(found[0])
+}
+
+/// The scores of what `answer` says to the held-out examples of each fold: (fold, fitted examples, held-out ones).
+fn scores(
+    x: &Matrix,
+    questions: &[Question],
+    folds: &[usize],
+    answer: impl Fn(usize, &[usize], &[usize]) -> Result<Vec<Vec<u32>>, ArrayError>,
+) -> Result<Vec<ProbeScore>, ArrayError> {
+    length("the folds", folds.len(), x.n_rows())?;
+    let n_folds = folds.iter().max().map_or(0, |last| last + 1);
+    enough("folds", n_folds, 2)?;
     for fold in 0..n_folds {
         enough("examples of a fold", folds.iter().filter(|own| **own == fold).count(), 1)?;
     }
@@ -67,14 +104,11 @@ pub fn probe(x: &Matrix, questions: &[Question], folds: &[usize], kind: Probe) -
         enough("classes", question.n_classes, largest)?;
     }
     let mut shares = vec![Vec::with_capacity(n_folds); questions.len()];
-    let mut common = vec![0.0; questions.len()];
+    let mut common = shares.clone();
     for fold in 0..n_folds {
         let of = |is_held: bool| (0..folds.len()).filter(|&i| (folds[i] == fold) == is_held).collect::<Vec<usize>>();
         let (fitted, held) = (of(false), of(true));
-        let answers = match kind {
-            Probe::Ridge => by_ridge(x, questions, &fitted, &held)?,
-            Probe::Logistic => by_logistic(x, questions, folds, fold, n_folds)?,
-        };
+        let answers = answer(fold, &fitted, &held)?;
         for (at, (question, answers)) in questions.iter().zip(&answers).enumerate() {
             let share = |is_right: &dyn Fn(usize, u32) -> bool| {
                 let right = held.iter().enumerate().filter(|&(place, &row)| is_right(place, question.labels[row]));
@@ -82,16 +116,22 @@ pub fn probe(x: &Matrix, questions: &[Question], folds: &[usize], kind: Probe) -
             };
             shares[at].push(share(&|place, label| answers[place] == label));
             let majority = commonest(question, &fitted);
-            common[at] += share(&|_, label| label == majority) / n_folds as f64;
+            common[at].push(share(&|_, label| label == majority));
         }
     }
-    let score = |(shares, majority): (Vec<f64>, f64)| {
-        let n = n_folds as f64;
-        let accuracy = shares.iter().sum::<f64>() / n;
-        let variance = shares.iter().map(|share| (share - accuracy).powi(2)).sum::<f64>() / (n - 1.0);
-        ProbeScore { accuracy, standard_error: (variance / n).sqrt(), majority }
+    let score = |(shares, common): (&Vec<f64>, &Vec<f64>)| {
+        let (accuracy, standard_error) = mean_and_error(shares);
+        let (majority, majority_error) = mean_and_error(common);
+        ProbeScore { accuracy, standard_error, majority, majority_error }
     };
-    Ok(shares.into_iter().zip(common).map(score).collect())
+    Ok(shares.iter().zip(&common).map(score).collect())
+}
+
+fn mean_and_error(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    (mean, (variance / n).sqrt())
 }
 
 /// The commonest class of the chosen examples, of equally common ones the first.
