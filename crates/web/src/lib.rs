@@ -24,6 +24,7 @@ mod figure;
 mod fluctuations;
 mod heatmap;
 mod influence;
+mod line;
 mod number;
 mod page;
 mod panel;

@@ -2,7 +2,7 @@
 
 use ontogeny_store::{Observable, RunView, Status, refused_parts};
 
-use crate::{by_position, density, influence, response, text, training};
+use crate::{by_position, density, influence, line, response, text, training};
 
 /// More components than this are a heat map, not lines.
 pub(crate) const MOST_LINES: usize = 12;
@@ -132,6 +132,7 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
         }
         maps.extend(density::map(name, observable, &view.checkpoints));
         let series = series_of(name, observable, &view.checkpoints);
+        maps.extend(line::panels(name, &title(name), observable, &view.checkpoints));
         let has_scores = observable.dims.len() > 2 && observable.dims.last().is_some_and(|dim| dim == "score");
         let has_quantities = observable.dims.iter().any(|dim| dim == "quantity");
         let is_drawn_twice = has_parts(observable) && !has_scores;
