@@ -16,7 +16,7 @@ use crate::head_scores::{HEAD_SCORES_VERSION, HeadScoresSettings};
 use crate::icl_score::{ICL_SCORE_VERSION, IclScoreSettings};
 use crate::interventions::{
     ABLATION_VERSION, AblationSettings, LOGIT_ATTRIBUTION_VERSION, LOGIT_LENS_VERSION, LogitAttributionSettings,
-    LogitLensSettings, PATCHING_VERSION, PatchingSettings,
+    LogitLensSettings, PATCHING_VERSION, PatchingSettings, RESIDUAL_STREAM_VERSION, ResidualStreamSettings,
 };
 use crate::ioi::{IOI_VERSION, IoiHeadsSettings, IoiSettings};
 use crate::linear_probe::{LINEAR_PROBE_VERSION, LinearProbeSettings};
@@ -162,6 +162,10 @@ kinds! {
     LogitAttribution(LogitAttributionSettings): "logit_attribution", version LOGIT_ATTRIBUTION_VERSION, unit "logits",
         says "Direct logit attribution: the share of each part in the difference between the logits of the right and a wrong \
               answer, with its standard error over the examples; all shares sum up to the difference.";
+    /// What was written into the residual stream.
+    ResidualStream(ResidualStreamSettings): "residual_stream", version RESIDUAL_STREAM_VERSION, unit "1",
+        says "The residual stream before the last norm as the sum of its parts: the size of each (norm), and its share of the whole, which \
+              sum up to 1.";
     /// Answers before the end.
     LogitLens(LogitLensSettings): "logit_lens", version LOGIT_LENS_VERSION, unit "1",
         says "Logit lens: loss and accuracy of the answers that the residual stream gives at each place, and their divergence from \

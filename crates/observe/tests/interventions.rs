@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ontogeny_graph::DataSet;
 use ontogeny_observe::interventions::{
-    AblateBy, Ablation, Component, LogitAttribution, LogitLens, Pairs, PatchInto, Patching,
+    AblateBy, Ablation, Component, Editor, LogitAttribution, LogitLens, Pairs, PatchInto, Patching, ResidualStream,
 };
 use ontogeny_observe::{Checkpoint, Evaluator, Subject};
 use ontogeny_zoo::{CompiledConfig, Model, NetworkConfig, Task, TaskConfig};
@@ -67,6 +67,39 @@ fn shares_of_the_logit_difference_sum_up_to_it() {
         }
         assert!(largest > 0.05, "{network}: the logits hardly differ");
         assert_eq!(shares.len(), attribution.labels().len());
+    }
+}
+
+/// What is written sums up to the stream; the output of a head by hand, from z and its matrix.
+#[test]
+fn the_residual_stream_is_the_sum_of_its_parts() {
+    let task = repeated();
+    for network in NETWORKS {
+        let model = model(&task, serde_json::from_str(network).unwrap());
+        let (weights, data) = (weights(&model), data(&task, 50));
+        let mut stream = ResidualStream::new(&model, data.clone()).unwrap();
+        let parts = stream.parts(&weights).unwrap();
+        let sum: f64 = parts.iter().map(|[_, share]| share).sum();
+        assert!((sum - 1.0).abs() < 1e-5, "{network}: {sum}");
+        let dims = ontogeny_observe::Instrument::dims(&stream);
+        let at = dims[0].1.iter().position(|label| label == "l0h1").unwrap();
+        let z = "blocks.0.attn.hook_z".to_owned();
+        let mut editor = Editor::new(&model, std::slice::from_ref(&z), 50, false).unwrap();
+        editor.load(&data, &(0..50).collect::<Vec<_>>()).unwrap();
+        editor.run(&weights).unwrap();
+        let [_, length, heads, e] = editor.shape(&z).try_into().unwrap();
+        let out = model.space().find("blocks.0.attn.W_O").unwrap();
+        let d = out.shape[2];
+        let matrix = &weights[out.range.start + e * d..out.range.start + 2 * e * d];
+        let mut square = 0.0;
+        for row in editor.activation(&z).chunks(heads * e) {
+            for column in 0..d {
+                let sum: f64 = (0..e).map(|i| f64::from(row[e + i]) * f64::from(matrix[i * d + column])).sum();
+                square += sum * sum;
+            }
+        }
+        let expected = (square / (50 * length) as f64).sqrt();
+        assert!((parts[at][0] - expected).abs() < 1e-5 * expected, "{network}: {} {expected}", parts[at][0]);
     }
 }
 

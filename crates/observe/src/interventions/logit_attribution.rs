@@ -178,49 +178,72 @@ pub(super) fn stream_end(graph: &Graph) -> Result<String, ObserveError> {
 }
 
 /// The share `[batch]` of everything that is written into the stream, along its slope `[batch, position, d]`.
-fn written(graph: &mut Graph, slope: Node) -> Result<Vec<(String, Node)>, ObserveError> {
+pub(super) fn written(graph: &mut Graph, slope: Node) -> Result<Vec<(String, Node)>, ObserveError> {
     let mut shares = Vec::new();
-    let whole = |graph: &mut Graph, name: &str| -> Result<Node, GraphError> {
-        let value = graph.find(name)?;
-        let product = graph.mul(value, slope);
-        Ok(graph.sum(product, &[1, 2]))
-    };
-    shares.push(("embed".to_owned(), whole(graph, "hook_embed")?));
-    if is_in_stream(graph, "hook_pos_embed") {
-        shares.push(("pos_embed".to_owned(), whole(graph, "hook_pos_embed")?));
-    }
-    for layer in 0..n_blocks(graph) {
-        let name = format!("blocks.{layer}");
-        if let (Ok(z), Ok(out)) = (graph.find(&format!("{name}.attn.hook_z")), graph.find(&format!("{name}.attn.W_O")))
-        {
-            // z·W_O·slope, head by head, without the outputs of the heads ever standing there.
-            let back = graph.einsum("bqd,hed->bqhe", slope, out);
-            let product = graph.mul(z, back);
-            let of_heads = graph.sum(product, &[1, 3]);
-            for head in 0..graph.shape(of_heads)[1] {
-                shares.push((format!("l{layer}h{head}"), graph.select_index(of_heads, 1, head)));
+    for (label, source) in sources(graph) {
+        match source {
+            Source::Whole(value) => {
+                let product = graph.mul(value, slope);
+                shares.push((label, graph.sum(product, &[1, 2])));
             }
-            if let Ok(bias) = graph.find(&format!("{name}.attn.b_O")) {
+            Source::Bias(bias) => {
                 let shape = graph.shape(slope).to_vec();
                 let bias = graph.broadcast(bias, &shape);
                 let product = graph.mul(bias, slope);
-                shares.push((format!("l{layer} attn bias"), graph.sum(product, &[1, 2])));
+                shares.push((label, graph.sum(product, &[1, 2])));
             }
-        }
-        let mlp = format!("{name}.hook_mlp_out");
-        if graph.find(&mlp).is_ok() {
-            shares.push((format!("l{layer} mlp"), whole(graph, &mlp)?));
+            Source::Heads { z, out } => {
+                // z·W_O·slope, head by head, without the outputs of the heads ever standing there.
+                let back = graph.einsum("bqd,hed->bqhe", slope, out);
+                let product = graph.mul(z, back);
+                let of_heads = graph.sum(product, &[1, 3]);
+                for head in 0..graph.shape(of_heads)[1] {
+                    shares.push((format!("{label}h{head}"), graph.select_index(of_heads, 1, head)));
+                }
+            }
         }
     }
     graph.check()?;
     Ok(shares)
 }
 
-/// Whether the embeddings of positions are there and added to the stream: Shortformer's go elsewhere, so that its first block reads
+/// What writes into the residual stream.
+pub(super) enum Source {
+    /// A vector at every position: `[batch, position, d]`.
+    Whole(Node),
+    /// The same vector everywhere: `[d]`.
+    Bias(Node),
+    /// All heads of a block: `[batch, position, head, e]` and `[head, e, d]`.
+    Heads {
+        /// Before the output matrix.
+        z: Node,
+        /// The output matrix.
+        out: Node,
+    },
+}
+
+/// Everything that writes into the stream, in the order of the computation; the heads of a block are called `l0`.
+pub(super) fn sources(graph: &Graph) -> Vec<(String, Source)> {
+    let find = |name: String| graph.find(&name).ok();
+    let mut found = Vec::new();
+    let mut push = |label: String, source: Option<Source>| found.extend(source.map(|source| (label, source)));
+    push("embed".to_owned(), find("hook_embed".to_owned()).map(Source::Whole));
+    let positions = find("hook_pos_embed".to_owned()).filter(|_| is_in_stream(graph));
+    push("pos_embed".to_owned(), positions.map(Source::Whole));
+    for layer in 0..n_blocks(graph) {
+        let name = format!("blocks.{layer}");
+        let (z, out) = (find(format!("{name}.attn.hook_z")), find(format!("{name}.attn.W_O")));
+        push(format!("l{layer}"), z.zip(out).map(|(z, out)| Source::Heads { z, out }));
+        push(format!("l{layer} attn bias"), find(format!("{name}.attn.b_O")).map(Source::Bias));
+        push(format!("l{layer} mlp"), find(format!("{name}.hook_mlp_out")).map(Source::Whole));
+    }
+    found
+}
+
+/// Whether the embeddings of positions are added to the stream: Shortformer's go elsewhere, so that its first block reads
 /// the embedding of tokens itself.
-fn is_in_stream(graph: &Graph, name: &str) -> bool {
-    let is_token_embedding = graph.find("blocks.0.hook_resid_pre").ok() == graph.find("hook_embed").ok();
-    graph.find(name).is_ok() && !is_token_embedding
+fn is_in_stream(graph: &Graph) -> bool {
+    graph.find("blocks.0.hook_resid_pre").ok() != graph.find("hook_embed").ok()
 }
 
 impl Instrument for LogitAttribution {

@@ -2,7 +2,7 @@
 //!
 //! An intervention is an edit of the graph ([`ontogeny_graph::Graph::replace`]), not a hook at run time. An [`Editor`] holds the network with a switch at every
 //! activation that may be replaced; [`Ablation`] and [`Patching`] only decide what is put there.
-//! [`LogitAttribution`] divides a difference of logits among the parts that write into the residual stream, [`LogitLens`] reads it before its
+//! [`LogitAttribution`] divides a difference of logits among the parts that write into the residual stream, [`ResidualStream`] the stream itself, [`LogitLens`] reads it before its
 //! end. Each is an observable of a run, over all its checkpoints.
 
 mod ablation;
@@ -14,6 +14,7 @@ mod logit_lens;
 mod pairs;
 mod patching;
 mod prompt;
+mod residual_stream;
 
 pub use ablation::{ABLATION_VERSION, AblateBy, Ablation, AblationSettings};
 pub use component::Component;
@@ -24,6 +25,7 @@ pub use logit_lens::{LOGIT_LENS_VERSION, LogitLens, LogitLensSettings};
 pub use pairs::Pairs;
 pub use patching::{Baselines, PATCHING_VERSION, PatchInto, PatchMethod, Patching, PatchingSettings};
 pub use prompt::Behaviour;
+pub use residual_stream::{RESIDUAL_STREAM_VERSION, ResidualStream, ResidualStreamSettings};
 
 use ontogeny_zoo::{Model, Split, Task};
 
