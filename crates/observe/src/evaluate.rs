@@ -185,16 +185,17 @@ pub(crate) struct Results<'a> {
 }
 
 /// Where the right classes stand in a data set.
-struct Targets<'a> {
+pub(crate) struct Targets<'a> {
     ids: Cow<'a, [i32]>,
-    n_classes: usize,
+    pub(crate) n_classes: usize,
     width: usize,
     from: usize,
     every: usize,
 }
 
 impl<'a> Targets<'a> {
-    fn new(interface: Interface, data: &'a DataSet) -> Option<Self> {
+    /// `None` unless an answer is one of several classes.
+    pub(crate) fn new(interface: Interface, data: &'a DataSet) -> Option<Self> {
         if let Interface::Vectors { outputs, loss: VectorLoss::MeanSquared | VectorLoss::Squared { .. }, .. } =
             interface
         {
@@ -212,7 +213,7 @@ impl<'a> Targets<'a> {
         Some(Self { ids: Cow::Borrowed(ids(data, column)?), n_classes, width, from, every })
     }
 
-    fn of(&self, example: usize, answer: usize) -> usize {
+    pub(crate) fn of(&self, example: usize, answer: usize) -> usize {
         self.ids[example * self.width + self.from + answer * self.every] as usize
     }
 }
@@ -227,7 +228,7 @@ fn one_hot(rows: &[f32], width: usize) -> Option<Vec<i32>> {
 }
 
 /// Classes that an answer is one of.
-fn n_classes(interface: Interface) -> Option<usize> {
+pub(crate) fn n_classes(interface: Interface) -> Option<usize> {
     match interface {
         Interface::Tokens { read: Read::LastPosition { classes }, .. } | Interface::LabelledItems { classes, .. } => {
             Some(classes)
@@ -264,6 +265,7 @@ pub(crate) fn ids<'a>(data: &'a DataSet, name: &str) -> Option<&'a [i32]> {
     })
 }
 
+/// The column of numbers of that name.
 pub(crate) fn floats<'a>(data: &'a DataSet, name: &str) -> Option<&'a [f32]> {
     data.columns().iter().find_map(|column| match &column.data {
         ColumnData::Float(floats) if column.name == name => Some(floats.as_slice()),

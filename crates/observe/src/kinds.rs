@@ -6,8 +6,12 @@ use std::sync::atomic::AtomicBool;
 use ontogeny_zoo::{Model, Task};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::activation_statistics::{ACTIVATION_STATISTICS_VERSION, ActivationStatisticsSettings};
 use crate::attention::{ATTENTION_VERSION, AttentionSettings};
 use crate::composition::{COMPOSITION_VERSION, CompositionSettings};
+use crate::curvature::{CURVATURE_VERSION, CurvatureSettings};
+use crate::description_length::{DESCRIPTION_LENGTH_VERSION, DescriptionLengthSettings};
+use crate::erasure::{ERASURE_VERSION, ErasureSettings};
 use crate::head_scores::{HEAD_SCORES_VERSION, HeadScoresSettings};
 use crate::icl_score::{ICL_SCORE_VERSION, IclScoreSettings};
 use crate::interventions::{
@@ -15,8 +19,15 @@ use crate::interventions::{
     LogitLensSettings, PATCHING_VERSION, PatchingSettings,
 };
 use crate::ioi::{IOI_VERSION, IoiHeadsSettings, IoiSettings};
+use crate::linear_probe::{LINEAR_PROBE_VERSION, LinearProbeSettings};
+use crate::mask_overlap::{MASK_OVERLAP_VERSION, MaskOverlapSettings};
+use crate::mode_connectivity::{MODE_CONNECTIVITY_VERSION, ModeConnectivitySettings};
 use crate::neuron_selectivity::{NEURON_SELECTIVITY_VERSION, NeuronSelectivitySettings};
 use crate::ngrams::{NGRAMS_VERSION, NgramsSettings};
+use crate::quanta::{QUANTA_VERSION, QuantaSettings};
+use crate::similarity::{SIMILARITY_VERSION, SimilaritySettings};
+use crate::weight_matching::{WEIGHT_MATCHING_VERSION, WeightMatchingSettings};
+use crate::weight_statistics::{WEIGHT_STATISTICS_VERSION, WeightStatisticsSettings};
 use crate::{Findings, ObserveError, Partner};
 
 /// What an observable is made for.
@@ -179,6 +190,49 @@ kinds! {
     NeuronSelectivity(NeuronSelectivitySettings): "neuron_selectivity", version NEURON_SELECTIVITY_VERSION, unit "1",
         says "Class selectivity of the neurons of each layer (Morcos et al. 2018): the mean, the same by chance, the share of selective \
               neurons and of dead ones.";
+    /// Eigenvalues of the Hessian or another matrix of curvature, and the dimensions they have.
+    Curvature(CurvatureSettings): "curvature", version CURVATURE_VERSION, unit "1",
+        says "Curvature of the mean loss over all weights: largest eigenvalues, trace, and effective dimensions of the spectrum.";
+    /// Norms, ranks and sparsity of weight matrices.
+    WeightStatistics(WeightStatisticsSettings): "weight_statistics", version WEIGHT_STATISTICS_VERSION, unit "1",
+        says "Norms of the entries, spectral norm, effective ranks of the singular values and sparsity of each weight matrix, and of the \
+              Q, K, V, O, QK and OV matrices of each attention head.";
+    /// Dimension, dead units and sparsity of activations.
+    ActivationStatistics(ActivationStatisticsSettings): "activation_statistics", version ACTIVATION_STATISTICS_VERSION, unit "1",
+        says "Dimensions of the activations over examples (of their covariance, and from nearest neighbours), the share of units that \
+              never vary, and how few units carry an activation.";
+    /// How few bits describe the weights at a tolerated loss.
+    DescriptionLength(DescriptionLengthSettings): "description_length", version DESCRIPTION_LENGTH_VERSION, unit "1",
+        says "Bits for each weight, share of weights that can be 0, and the length of the weights' code in bits, at a tolerated rise of \
+              the loss.";
+    /// How alike the activations are.
+    Similarity(SimilaritySettings): "similarity", version SIMILARITY_VERSION, unit "1",
+        says "Similarity of the activations at each place with those of the partner: linear kernel alignment (plain and debiased), mean \
+              canonical correlation, the same weighted by projections (PWCCA) and of the leading directions (SVCCA).";
+    /// What a linear map reads from activations.
+    LinearProbe(LinearProbeSettings): "linear_probe", version LINEAR_PROBE_VERSION, unit "1",
+        says "Held-out accuracy of a linear probe at each place, of the same probe on a control task, their difference (selectivity), \
+              and of answering with the commonest class (majority).";
+    /// What is lost with what a linear map reads.
+    Erasure(ErasureSettings): "erasure", version ERASURE_VERSION, unit "1",
+        says "Accuracy of a linear probe at each place before and after its target is erased there, beside that of the commonest class, and \
+              by how much the erasure raises the network's loss.";
+    /// The loss between two checkpoints.
+    ModeConnectivity(ModeConnectivitySettings): "mode_connectivity", version MODE_CONNECTIVITY_VERSION, unit "1",
+        says "Loss on the straight line to the partner: its maximum above the mean of the ends (barrier), its height above the chord \
+              (excess), and the accuracy lost against the chord.";
+    /// The same network but for the order of its units?
+    WeightMatching(WeightMatchingSettings): "weight_matching", version WEIGHT_MATCHING_VERSION, unit "1",
+        says "Barrier and distance to the partner as it is and with its units in the order of this checkpoint's (Git Re-Basin), and the share \
+              of units that stay in place.";
+    /// Whether the largest weights stay the same.
+    MaskOverlap(MaskOverlapSettings): "mask_overlap", version MASK_OVERLAP_VERSION, unit "1",
+        says "Share of the largest weights of each matrix that are the partner's too, what chance gives, and the loss when only these, or only \
+              the partner's, are kept.";
+    /// Examples with parallel gradients.
+    Quanta(QuantaSettings): "quanta", version QUANTA_VERSION, unit "1",
+        says "Clusters of examples by the angles between their gradients: share of the largest, slope of sizes against ranks, and agreement \
+              with the task's sub-tasks.";
 }
 
 /// As unit in the table: that of the task's loss.

@@ -1,6 +1,7 @@
 //! What an observable gives back, and why it may not.
 
 use ontogeny_graph::{GraphError, RunError};
+use ontogeny_stats::ArrayError;
 use ontogeny_zoo::AttackError;
 
 /// A dense array with named dimensions and a unit, row-major.
@@ -75,6 +76,9 @@ pub enum ObserveError {
     /// A setting out of range, or what the data do not allow; the message says what is expected.
     #[error("{0}")]
     Setting(String),
+    /// Arrays that an analysis cannot begin with.
+    #[error(transparent)]
+    Array(#[from] ArrayError),
     /// Somebody asked for the end of it.
     #[error("the measurement was cancelled")]
     Cancelled,

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use crate::RecordArray;
 use crate::view::Measured;
 
-/// Their names in records: eigenvalues, their density, attention patterns, and what is known by position.
-pub(crate) const ARRAYS: [&str; 4] = ["spectrum", "density", "pattern", "by_position"];
+/// Their names in records: eigenvalues, their density, attention patterns, what is known by position, and what
+/// lies on the line between two checkpoints.
+pub(crate) const ARRAYS: [&str; 5] = ["spectrum", "density", "pattern", "by_position", "line"];
 
 /// Each of them by its name, with the index of its step, where it was measured and counts.
 pub(crate) fn of(measured: &Measured) -> BTreeMap<String, Vec<(usize, RecordArray)>> {

@@ -49,7 +49,7 @@ pub fn report(view: &RunView) -> String {
             for panel in &section.panels {
                 html.push_str(&match panel.form {
                     Form::Lines | Form::SmallLines => figure::lines(panel, &frame),
-                    Form::HeatMap | Form::RowHeatMap => heatmap::heat_map(panel, &frame),
+                    Form::HeatMap | Form::RowHeatMap | Form::CountMap => heatmap::heat_map(panel, &frame),
                 });
             }
             if section.heading == response::HEADING {

@@ -60,6 +60,7 @@ mod programs;
 mod setting;
 mod tasks;
 mod train;
+mod unit_groups;
 
 pub use adversarial::{Adversary, Attack, AttackConfig, AttackError, AttackNorm};
 pub use agents::{
@@ -106,3 +107,4 @@ pub use train::{
     Stage, StopBelow, TaskTrainer, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer,
     TrainerError, density, policy_interface, prune_smallest, rewind, ticket,
 };
+pub use unit_groups::{UnitGroup, unit_groups};
