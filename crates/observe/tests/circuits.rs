@@ -21,29 +21,28 @@ fn published() -> Option<(Model, Task, Vec<f32>)> {
         return None;
     }
     let task = json!({"kind": "repeated_tokens", "vocabulary": 127, "block": 16, "repeats": 3, "length": 84, "bos": true, "train_examples": 200});
-    let task = from_value::<TaskConfig>(task).unwrap().prepare(0, Path::new(".")).unwrap();
+    let task = from_value::<TaskConfig>(task).expect("a task").prepare(0, Path::new(".")).expect("data");
     let network: NetworkConfig = from_value(json!({
         "kind": "transformer", "layers": 2, "d_model": 48, "heads": 4, "context": 85, "attention_only": true,
         "normalization": "none", "positions": "learned",
     }))
-    .unwrap();
+    .expect("a network");
     let interface = Interface::Tokens { vocabulary: 128, length: 85, read: Read::NEXT_TOKEN };
-    let model = Model::new(network, interface).unwrap();
-    let file = read_tensors(&path).unwrap();
-    let weights = to_canonical(&file, Layout::detect(&file).unwrap(), &NameMap::default()).unwrap();
-    let weights = model.weights_from(&path, weights).unwrap();
+    let model = Model::new(network, interface).expect("a model");
+    let file = read_tensors(&path).expect("tensors");
+    let weights = to_canonical(&file, Layout::detect(&file).expect("a layout"), &NameMap::default()).expect("names");
+    let weights = model.weights_from(&path, weights).expect("all weights");
     Some((model, task, weights))
 }
 
 fn measured(settings: &dyn Settings, (model, task, weights): &(Model, Task, Vec<f32>)) -> Findings {
-    let mut instrument = settings.build(&Subject { model, task, seed: 0 }).unwrap();
-    let found = instrument.measure(&Checkpoint::alone(weights)).unwrap();
+    let mut instrument = settings.build(&Subject { model, task, seed: 0 }).expect("an instrument");
+    let found = instrument.measure(&Checkpoint::alone(weights)).expect("findings");
     assert_eq!(found.value.dims, instrument.dims());
     found
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the figures are of interest")]
 fn induction_heads_match_prefixes_copy_and_read_the_previous_token_head() {
     let Some(published) = published() else { return };
     let found = measured(&HeadScoresSettings { copies: 3, text: true }, &published).value;
