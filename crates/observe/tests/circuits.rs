@@ -1,6 +1,5 @@
 //! Heads of a published network: what it copies and composes is what its authors found in it. Skipped where the shared data are not there.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 #![expect(clippy::print_stdout, reason = "the figures are of interest, and a skipped test says why")]
 
 use std::path::Path;
