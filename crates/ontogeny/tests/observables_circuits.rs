@@ -1,6 +1,5 @@
 //! Observables of language models and their heads, through the binary: on a compiled program whose parts are known, on text, on a toy.
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 
 mod common;
 
@@ -13,8 +12,8 @@ use serde_json::{Value, json};
 /// The program of induction as the start of a run that hardly moves it.
 fn compiled_induction() -> String {
     let settings = json!({"program": "induction", "length": 8, "symbols": 12, "held_examples": 60});
-    let config: CompiledConfig = serde_json::from_value(settings).unwrap();
-    let compiled = config.compile().unwrap();
+    let config: CompiledConfig = serde_json::from_value(settings).expect("settings");
+    let compiled = config.compile().expect("a program");
     let NetworkConfig::Transformer(network) = compiled.model.network() else { panic!("programs are transformers") };
     assert!(network.attention_only, "two heads and no neurons");
     let mut text = String::from(
@@ -36,9 +35,9 @@ fn compiled_induction() -> String {
 /// The value of an observable at the last step at the labels, which name one place along each dimension.
 fn at(view: &Value, measure: &str, labels: &[&str]) -> f64 {
     let observable = &view["observables"][measure];
-    let mut value = observable["values"].as_array().unwrap().last().unwrap();
-    for (dim, label) in observable["dims"].as_array().unwrap()[1..].iter().zip(labels) {
-        let own = observable["coordinates"][dim.as_str().unwrap()].as_array().unwrap();
+    let mut value = observable["values"].as_array().and_then(|steps| steps.last()).expect("a step");
+    for (dim, label) in observable["dims"].as_array().expect("dims")[1..].iter().zip(labels) {
+        let own = observable["coordinates"][dim.as_str().expect("a name")].as_array().expect("labels");
         let place = own.iter().position(|own| own == label).unwrap_or_else(|| panic!("{label} in {own:?}"));
         value = &value[place];
     }
