@@ -141,6 +141,26 @@ impl Lanczos {
         nodes.into_iter().zip(first[0].iter().map(|x| x * x)).collect()
     }
 
+    /// The quadrature of Gauss and Radau with one more node, held just below all others and below zero: for an operator without
+    /// negative eigenvalues it is wrong to the other side than [`Lanczos::quadrature`] for every f whose derivatives have signs
+    /// that alternate, such as 1/(λ + α) (Golub & Meurant 2010, §6.2.1).
+    pub(crate) fn quadrature_from_below(&self) -> Vec<(f64, f64)> {
+        let (n, nodes) = (self.n_steps(), self.quadrature());
+        let largest = nodes.iter().fold(0.0_f64, |a, (node, _)| a.max(node.abs()));
+        // Products in f32 move eigenvalues by about that much.
+        let held = nodes[0].0.min(0.0) - 1e-6 * largest;
+        // Last pivot of the elimination of T − held, which is positive definite.
+        let mut pivot = self.diagonal[0] - held;
+        for j in 1..n {
+            pivot = self.diagonal[j] - held - self.off_diagonal[j - 1].powi(2) / pivot;
+        }
+        let last = if pivot > 0.0 { held + self.off_diagonal[n - 1].powi(2) / pivot } else { held };
+        let diagonal = [&self.diagonal[..], &[last]].concat();
+        let mut first = vec![(0..=n).map(|j| f64::from(j == 0)).collect()];
+        let nodes = eigenvalues(&diagonal, &self.off_diagonal, &mut first);
+        nodes.into_iter().zip(first[0].iter().map(|x: &f64| x * x)).collect()
+    }
+
     /// Vectors of the largest Ritz values, largest first.
     fn ritz_vectors(&self, n_pairs: usize) -> Vec<Vec<f32>> {
         let n = self.n_steps();

@@ -56,6 +56,8 @@ pub fn hutchinson_trace<E: Error + 'static>(
 pub struct SpectralDensity {
     /// (node, weight) of each probe; weights of a probe add up to one.
     probes: Vec<Vec<(f64, f64)>>,
+    /// The same with a node held at the lower end.
+    from_below: Vec<Vec<(f64, f64)>>,
 }
 
 impl SpectralDensity {
@@ -76,14 +78,29 @@ impl SpectralDensity {
             return Err(SpectrumError::Empty { expected: "at least one step" });
         }
         let mut probe = vec![0.0; n];
-        let mut probes = Vec::new();
+        let (mut probes, mut from_below) = (Vec::new(), Vec::new());
         for i in 0..n_probes {
             stream.signs(i, &mut probe);
             let mut lanczos = Lanczos::new(&probe)?;
             while lanczos.step(&mut apply)? && lanczos.n_steps() < n_steps {}
             probes.push(lanczos.quadrature());
+            from_below.push(lanczos.quadrature_from_below());
         }
-        Ok(Self { probes })
+        Ok(Self { probes, from_below })
+    }
+
+    /// Nodes and weights of each probe, nodes ascending, weights adding up to one: Σ weight·f(node) estimates the mean of f over
+    /// the eigenvalues, and n times it the trace of f(A). For f = 1, λ and (from two steps on) λ² it is vᵀf(A)v of that probe
+    /// itself, to rounding.
+    pub fn nodes(&self) -> &[Vec<(f64, f64)>] {
+        &self.probes
+    }
+
+    /// Nodes and weights of the quadratures of Gauss and Radau, with one node more, held below zero and all others. Of an operator
+    /// without negative eigenvalues, and for f such as 1/(λ + α), whose derivatives have signs that alternate, they are too large
+    /// where [`SpectralDensity::nodes`] are too small: the two are bounds of each probe's vᵀf(A)v (Golub & Meurant 2010, §6.2.1).
+    pub fn nodes_from_below(&self) -> &[Vec<(f64, f64)>] {
+        &self.from_below
     }
 
     /// Mean of `f` over the eigenvalues, tr f(A)/n: multiply by n for a trace or a count. The error is that of the probes;

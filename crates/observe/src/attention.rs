@@ -166,6 +166,9 @@ impl Settings for AttentionSettings {
         let (vocabulary, length) = token_interface(subject.model, OBSERVABLE)?;
         let (graph, _) = subject.model.graph(1);
         let layers = attention_layers(&graph, OBSERVABLE)?;
+        if length < 2 {
+            return Err(not_defined(OBSERVABLE, "sequences of at least 2 tokens", format!("{length}")));
+        }
         let prompts = self.prompts(subject.task, vocabulary, length)?;
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
         let heads = head_labels(&layers);

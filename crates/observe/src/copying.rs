@@ -61,7 +61,8 @@ impl Copying {
         };
         let (graph, _) = model.graph(1);
         let layers = attention_layers(&graph, observable)?;
-        let front = beginning(task, length);
+        // Short sequences have room for two copies of two tokens, and nothing else.
+        let front = beginning(task, length).filter(|_| length > 2 * 2);
         let first = usize::from(front.is_some());
         let n_tokens = ((length - first) / COPIES).clamp(2, TOKENS.min(n_logits).max(2));
         let n_shown = first + n_tokens * ((length - first) / n_tokens).min(COPIES);

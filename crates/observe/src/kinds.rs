@@ -6,20 +6,28 @@ use std::sync::atomic::AtomicBool;
 use ontogeny_zoo::{Model, Task};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::activation_statistics::{ACTIVATION_STATISTICS_VERSION, ActivationStatisticsSettings};
 use crate::attention::{ATTENTION_VERSION, AttentionSettings};
 use crate::composition::{COMPOSITION_VERSION, CompositionSettings};
+use crate::curvature::{CURVATURE_VERSION, CurvatureSettings};
+use crate::description_length::{DESCRIPTION_LENGTH_VERSION, DescriptionLengthSettings};
 use crate::erasure::{ERASURE_VERSION, ErasureSettings};
 use crate::head_scores::{HEAD_SCORES_VERSION, HeadScoresSettings};
+use crate::icl_score::{ICL_SCORE_VERSION, IclScoreSettings};
 use crate::interventions::{
     ABLATION_VERSION, AblationSettings, LOGIT_ATTRIBUTION_VERSION, LOGIT_LENS_VERSION, LogitAttributionSettings,
     LogitLensSettings, PATCHING_VERSION, PatchingSettings,
 };
+use crate::ioi::{IOI_VERSION, IoiHeadsSettings, IoiSettings};
 use crate::linear_probe::{LINEAR_PROBE_VERSION, LinearProbeSettings};
 use crate::mask_overlap::{MASK_OVERLAP_VERSION, MaskOverlapSettings};
 use crate::mode_connectivity::{MODE_CONNECTIVITY_VERSION, ModeConnectivitySettings};
+use crate::neuron_selectivity::{NEURON_SELECTIVITY_VERSION, NeuronSelectivitySettings};
+use crate::ngrams::{NGRAMS_VERSION, NgramsSettings};
 use crate::quanta::{QUANTA_VERSION, QuantaSettings};
 use crate::similarity::{SIMILARITY_VERSION, SimilaritySettings};
 use crate::weight_matching::{WEIGHT_MATCHING_VERSION, WeightMatchingSettings};
+use crate::weight_statistics::{WEIGHT_STATISTICS_VERSION, WeightStatisticsSettings};
 use crate::{Findings, ObserveError, Partner};
 
 /// What an observable is made for.
@@ -164,6 +172,39 @@ kinds! {
     /// Composition of heads.
     Composition(CompositionSettings): "composition", version COMPOSITION_VERSION, unit "1",
         says "How much of what a head writes a later one reads with its queries, keys and values (Elhage et al. 2021), minus chance.";
+    /// Learning in context.
+    IclScore(IclScoreSettings): "icl_score", version ICL_SCORE_VERSION, unit LOSS,
+        says "In-context learning score: the mean loss late in a sequence minus that early in it (negative: learned in context), and both.";
+    /// Nearness to n-grams.
+    Ngrams(NgramsSettings): "ngrams", version NGRAMS_VERSION, unit "1",
+        says "Divergence of the network's predictions from those of n-grams of the text it is trained on, and how often the likeliest token \
+              is the same.";
+    /// Indirect object identification.
+    Ioi(IoiSettings): "ioi", version IOI_VERSION, unit "1",
+        says "Indirect object identification: the mean logit of the indirect object minus that of the subject, and the share of prompts in \
+              which it is positive.";
+    /// The heads of its circuit.
+    IoiHeads(IoiHeadsSettings): "ioi_heads", version IOI_VERSION, unit "1",
+        says "Attention of each head in the steps of the circuit for indirect object identification (Wang et al. 2023).";
+    /// Selectivity of neurons.
+    NeuronSelectivity(NeuronSelectivitySettings): "neuron_selectivity", version NEURON_SELECTIVITY_VERSION, unit "1",
+        says "Class selectivity of the neurons of each layer (Morcos et al. 2018): the mean, the same by chance, the share of selective \
+              neurons and of dead ones.";
+    /// Eigenvalues of the Hessian or another matrix of curvature, and the dimensions they have.
+    Curvature(CurvatureSettings): "curvature", version CURVATURE_VERSION, unit "1",
+        says "Curvature of the mean loss over all weights: largest eigenvalues, trace, and effective dimensions of the spectrum.";
+    /// Norms, ranks and sparsity of weight matrices.
+    WeightStatistics(WeightStatisticsSettings): "weight_statistics", version WEIGHT_STATISTICS_VERSION, unit "1",
+        says "Norms of the entries, spectral norm, effective ranks of the singular values and sparsity of each weight matrix, and of the \
+              Q, K, V, O, QK and OV matrices of each attention head.";
+    /// Dimension, dead units and sparsity of activations.
+    ActivationStatistics(ActivationStatisticsSettings): "activation_statistics", version ACTIVATION_STATISTICS_VERSION, unit "1",
+        says "Dimensions of the activations over examples (of their covariance, and from nearest neighbours), the share of units that \
+              never vary, and how few units carry an activation.";
+    /// How few bits describe the weights at a tolerated loss.
+    DescriptionLength(DescriptionLengthSettings): "description_length", version DESCRIPTION_LENGTH_VERSION, unit "1",
+        says "Bits for each weight, share of weights that can be 0, and the length of the weights' code in bits, at a tolerated rise of \
+              the loss.";
     /// How alike the activations are.
     Similarity(SimilaritySettings): "similarity", version SIMILARITY_VERSION, unit "1",
         says "Similarity of the activations at each place with those of the partner: linear kernel alignment (plain and debiased), mean \

@@ -9,8 +9,19 @@
 //! |---|---|
 //! | [`Evaluator`] | loss and accuracy on exact evaluation sets |
 //! | [`HeadScores`] | where attention heads look on repeated sequences: previous token, induction and so on |
+//! | [`AttentionSettings`] | attention patterns of prompts |
+//! | [`CompositionSettings`] | how much of what a head writes a later one reads |
+//! | [`IclScoreSettings`] | how much lower the loss is late in a sequence |
+//! | [`NgramsSettings`] | how near predictions are to those of n-grams |
+//! | [`IoiSettings`], [`IoiHeadsSettings`] | indirect object identification, and the heads of its circuit |
+//! | [`NeuronSelectivitySettings`] | how much more active neurons are for one class |
 //! | [`interventions`] | ablation, activation, attribution and path patching, direct logit attribution, logit lens |
+//! | [`CurvatureSettings`] | curvature of the loss: largest eigenvalues, trace, density, effective dimensions |
+//! | [`WeightStatisticsSettings`] | norms, ranks and sparsity of weight matrices and of the matrices of attention heads |
+//! | [`ActivationStatisticsSettings`] | dimensions of activations, dead units, sparsity |
+//! | [`DescriptionLengthSettings`] | bits for each weight, and weights that can be 0, at a tolerated rise of the loss |
 //! | [`LegalMoves`] | how often a move is legal, of networks that predict the moves of a game |
+//! | [`TopExamples`] | the examples that activate a part most |
 //! | [`weight_norms`] | L2 norms of the parts of a network |
 //! | [`OutputReader`] | logits or losses of fixed examples, one by one |
 //! | [`SimilaritySettings`] | how alike the activations of two checkpoints are: kernel alignment, canonical correlations |
@@ -48,17 +59,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod activation_statistics;
 mod activations;
 mod attention;
 mod composition;
 mod copying;
+mod curvature;
+mod description_length;
 mod erasure;
 mod evaluate;
 mod fourier;
 mod fourier_basis;
 mod head_scores;
 mod head_weights;
+mod icl_score;
 pub mod interventions;
+mod ioi;
+mod ioi_prompts;
 mod kinds;
 mod legal_moves;
 mod linear_probe;
@@ -66,6 +83,8 @@ mod mask_overlap;
 mod matching;
 mod measured;
 mod mode_connectivity;
+mod neuron_selectivity;
+mod ngrams;
 mod outputs;
 mod partner;
 mod probe_labels;
@@ -74,27 +93,38 @@ mod returns;
 mod samples;
 mod sequences;
 mod similarity;
+mod top_examples;
 mod weight_matching;
 mod weight_norm;
+mod weight_statistics;
 
+pub use activation_statistics::ActivationStatisticsSettings;
 pub use attention::{AttentionSettings, Prompt};
 pub use composition::CompositionSettings;
+pub use curvature::{CurvatureMatrix, CurvatureSettings};
+pub use description_length::DescriptionLengthSettings;
 pub use erasure::{ErasureMethod, ErasureSettings};
 pub use evaluate::{EVALUATION_VERSION, Evaluation, Evaluator};
 pub use fourier::{FOURIER_VERSION, FourierMeasures, FourierProgress};
 pub use fourier_basis::{FourierBasis, GridData, KEY_NEURON_SHARE, KeyFrequencies};
 pub use head_scores::{HEAD_SCORES_VERSION, HeadScores, HeadScoresSettings};
+pub use icl_score::IclScoreSettings;
+pub use ioi::{IoiHeadsSettings, IoiSettings};
 pub use kinds::{Checkpoint, Instrument, LOSS, Observed, Settings, Subject};
 pub use legal_moves::{LEGAL_MOVES_VERSION, LegalMoves};
 pub use linear_probe::{LinearProbeSettings, ProbeControl, ProbeMethod};
 pub use mask_overlap::MaskOverlapSettings;
 pub use measured::{Findings, Measured, ObserveError};
 pub use mode_connectivity::ModeConnectivitySettings;
+pub use neuron_selectivity::{NeuronSelectivitySettings, SelectivityBy};
+pub use ngrams::NgramsSettings;
 pub use outputs::{OUTPUTS_VERSION, OutputReader, Outputs};
 pub use partner::Partner;
 pub use probe_labels::ProbeTarget;
 pub use quanta::QuantaSettings;
 pub use returns::{RETURN_VERSION, expected_return};
 pub use similarity::SimilaritySettings;
+pub use top_examples::{TopExample, TopExamples};
 pub use weight_matching::WeightMatchingSettings;
 pub use weight_norm::{WEIGHT_NORM_VERSION, weight_norms};
+pub use weight_statistics::WeightStatisticsSettings;

@@ -102,7 +102,7 @@ fn ablation_is_what_the_weights_without_the_part_do() {
             w[out.start + 7 * 12..out.start + 8 * 12].fill(0.0);
         }),
     ];
-    for ((found, _), expected) in found.iter().zip(expected) {
+    for (found, expected) in found.iter().map(|effect| effect.mean).zip(expected) {
         assert!((found - expected).abs() < 1e-5 && expected.abs() > 1e-4, "{found} {expected}");
     }
 }
@@ -140,12 +140,12 @@ fn a_unit_at_its_mean_is_a_bias_of_the_next_layer() {
     }
     let mut evaluator = Evaluator::new(&model).unwrap();
     let expected = evaluator.evaluate(&changed, &data).unwrap().loss - evaluator.evaluate(&own, &data).unwrap().loss;
-    let (found, error) = effect(AblateBy::Mean);
+    let ontogeny_observe::interventions::Effect { mean: found, standard_error: error } = effect(AblateBy::Mean);
     assert!((found - expected).abs() < 1e-6 && expected.abs() > 1e-5 && error > 0.0, "{found} {expected}");
     // Another example's is neither.
-    let (resampled, _) = effect(AblateBy::Resample);
+    let resampled = effect(AblateBy::Resample).mean;
     assert!((resampled - expected).abs() > 1e-6, "{resampled}");
-    assert_eq!(effect(AblateBy::Resample).0.to_bits(), resampled.to_bits());
+    assert_eq!(effect(AblateBy::Resample).mean.to_bits(), resampled.to_bits());
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn the_whole_stream_carries_the_whole_difference_and_what_is_linear_is_told_by_i
             Patching::activations(&model, parts(&["blocks.2.hook_resid_post"]), pairs.clone(), into).unwrap();
         let (effects, base) = patching.effects(&Checkpoint::alone(&own)).unwrap();
         let gap = base.clean - base.corrupted;
-        assert!((effects[0].0 - gap).abs() < 1e-4 * gap.abs().max(1.0) && gap.abs() > 1e-2, "{effects:?} {base:?}");
+        assert!((effects[0].mean - gap).abs() < 1e-4 * gap.abs().max(1.0) && gap.abs() > 1e-2, "{effects:?} {base:?}");
 
         let last = parts(&["l2h0", "l2h1"]);
         let exact =
@@ -172,7 +172,7 @@ fn the_whole_stream_carries_the_whole_difference_and_what_is_linear_is_told_by_i
         let (exact, slope) = (exact.unwrap().0, slope.unwrap().0);
         for (exact, slope) in exact.iter().zip(&slope) {
             assert!(
-                (exact.0 - slope.0).abs() < 1e-4 * exact.0.abs().max(0.1) && exact.0.abs() > 1e-4,
+                (exact.mean - slope.mean).abs() < 1e-4 * exact.mean.abs().max(0.1) && exact.mean.abs() > 1e-4,
                 "{exact:?} {slope:?}"
             );
         }
@@ -185,7 +185,7 @@ fn the_whole_stream_carries_the_whole_difference_and_what_is_linear_is_told_by_i
     let heads = parts(&["heads"]);
     let mut paths = Patching::paths(&model, heads.clone(), &[], false, pairs, PatchInto::Corrupted).unwrap();
     let (found, _) = paths.effects(&Checkpoint::alone(&own)).unwrap();
-    for (head, (found, _)) in heads.iter().zip(found) {
+    for (head, found) in heads.iter().zip(found.iter().map(|effect| effect.mean)) {
         let at = labels.iter().position(|label| *label == head.label).unwrap();
         let expected = shares[at].iter().zip(&of_corrupted[at]).map(|(a, b)| a - b).sum::<f64>() / 75.0;
         assert!((found - expected).abs() < 1e-4, "{}: {found} {expected}", head.label);
@@ -217,8 +217,8 @@ fn interventions_find_the_parts_of_a_compiled_program() {
     let (found, frozen) = (ablate(false), ablate(true));
     // An answer that does not depend on the example costs at least the entropy of 8 symbols, nearly.
     let entropy = 0.95 * 8_f64.ln();
-    assert!(found[0].0 > entropy && found[1].0 > entropy, "{found:?}");
-    assert!(frozen[0].0.abs() < 1e-6 && frozen[1].0 > entropy, "{frozen:?}");
+    assert!(found[0].mean > entropy && found[1].mean > entropy, "{found:?}");
+    assert!(frozen[0].mean.abs() < 1e-6 && frozen[1].mean > entropy, "{frozen:?}");
 
     // The first speaks to the second by its keys alone, never to the logits.
     let rows: Vec<usize> = (0..100).collect();
@@ -228,13 +228,13 @@ fn interventions_find_the_parts_of_a_compiled_program() {
         let receivers: Vec<String> = receivers.iter().map(|&own| own.to_owned()).collect();
         let mut paths =
             Patching::paths(model, first.clone(), &receivers, false, pairs.clone(), PatchInto::Clean).unwrap();
-        paths.effects(&at).unwrap().0[0].0
+        paths.effects(&at).unwrap().0[0].mean
     };
     let mut whole = Patching::activations(model, first.clone(), pairs.clone(), PatchInto::Clean).unwrap();
     let (whole, base) = whole.effects(&at).unwrap();
-    assert!((base.clean - 32.0).abs() < 1e-3 && whole[0].0 > 5.0, "{whole:?} {base:?}");
-    assert!((along(&["l1h0 k"]) - whole[0].0).abs() < 1e-3, "{}", along(&["l1h0 k"]));
-    assert!((along(&["l1h0"]) - whole[0].0).abs() < 1e-3);
+    assert!((base.clean - 32.0).abs() < 1e-3 && whole[0].mean > 5.0, "{whole:?} {base:?}");
+    assert!((along(&["l1h0 k"]) - whole[0].mean).abs() < 1e-3, "{}", along(&["l1h0 k"]));
+    assert!((along(&["l1h0"]) - whole[0].mean).abs() < 1e-3);
     for silent in [&["l1h0 q"][..], &["l1h0 v"], &[]] {
         assert!(along(silent).abs() < 1e-6, "{silent:?}: {}", along(silent));
     }
@@ -253,6 +253,70 @@ fn interventions_find_the_parts_of_a_compiled_program() {
     assert!((before[0] - 8_f64.ln()).abs() < 1e-6 && (end[0] - loss).abs() < 1e-6, "{scores:?}");
     assert_eq!((end[1], end[2]), (1.0, 0.0));
     assert!((before[2] - 8_f64.ln()).abs() < 1e-6);
+}
+
+/// The heads of a program among others that attend, write beside it, and whisper into it.
+#[test]
+fn the_heads_of_a_program_are_told_from_heads_that_only_look_busy() {
+    let settings = json!({ "program": "induction", "length": 6, "symbols": 8, "train_examples": 200 });
+    let compiled = from_value::<CompiledConfig>(settings.clone()).unwrap().compile().unwrap();
+    let mut of_task = settings;
+    of_task["kind"] = "compiled".into();
+    let task = task(of_task);
+    let mut network = serde_json::to_value(compiled.model.network()).unwrap();
+    let (n_heads, beside) = (4, 6);
+    let d = network["d_model"].as_u64().unwrap() as usize;
+    network["heads"] = n_heads.into();
+    network["d_model"] = (d + beside).into();
+    let wide = model(&task, network);
+    let noise = wide.initial_weights(9);
+    let mut weights = vec![0.0; wide.space().len()];
+    // The program's head of each block takes this place.
+    let places = [2, 1];
+    for param in wide.space().iter() {
+        let own = compiled.model.space().find(&param.name).unwrap();
+        let place = param.name.strip_prefix("blocks.").map(|rest| places[usize::from(rest.as_bytes()[0] - b'0')]);
+        let strides =
+            |shape: &[usize]| (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect::<Vec<usize>>();
+        let (to, from) = (strides(&param.shape), strides(&own.shape));
+        for (number, at) in param.range.clone().enumerate() {
+            let index: Vec<usize> = to.iter().zip(&param.shape).map(|(stride, n)| number / stride % n).collect();
+            let is_head = place.is_some() && index.len() == 3;
+            let mut within = index.clone();
+            if is_head {
+                within[0] = 0;
+            }
+            let is_programs =
+                within.iter().zip(&own.shape).all(|(i, n)| i < n) && (!is_head || index[0] == place.unwrap());
+            weights[at] = if is_programs {
+                compiled.weights
+                    [own.range.start + within.iter().zip(&from).map(|(i, stride)| i * stride).sum::<usize>()]
+            } else if is_head && index[0] != place.unwrap() {
+                // What they write into the program's coordinates is little, beside them it is much.
+                let whispers = param.name.ends_with("W_O") && index[2] < d;
+                noise[at] * if whispers { 1e-3 } else { 3.0 }
+            } else if param.name == "embed.W_E" || param.name == "pos_embed.W_pos" {
+                noise[at] * 3.0
+            } else {
+                0.0
+            };
+        }
+    }
+    let data = data(&task, 100);
+    let accuracy = Evaluator::new(&wide).unwrap().evaluate(&weights, &data).unwrap().accuracy.unwrap();
+    assert_eq!(accuracy, 1.0, "the program still runs");
+    let rows: Vec<usize> = (0..100).collect();
+    let pairs = Pairs::of_examples(&wide, &task.split("train").unwrap().data, &rows, 1).unwrap();
+    let parts = Component::chosen(&wide, &["heads".into()]).unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(600);
+    let mut explainer = ontogeny_observe::interventions::Explainer::new(&wide, &parts, &pairs).unwrap();
+    let (evidence, clean, corrupted) = explainer.evidence(&Checkpoint::alone(&weights), until).unwrap();
+    for (part, evidence) in parts.iter().zip(&evidence) {
+        let share = evidence.needed.unwrap().mean / (clean - corrupted);
+        let is_programs = part.label == "l0h2" || part.label == "l1h1";
+        assert_eq!(is_programs, share > 0.3, "{}: {share}", part.label);
+        assert!(is_programs || share.abs() < 0.05, "{}: {share}", part.label);
+    }
 }
 
 #[test]

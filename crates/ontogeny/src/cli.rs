@@ -65,6 +65,19 @@ pub(crate) enum Command {
         after_long_help = CALIBRATE_HELP
     )]
     Calibrate(CalibrateArgs),
+    /// Which parts of the network are responsible for a transition, or for an answer
+    #[command(
+        after_help = "Example: ontogeny explain runs/induction-3f9a --transition 1",
+        after_long_help = EXPLAIN_HELP
+    )]
+    Explain(ExplainArgs),
+    /// The examples of the task that activate a head, a neuron or any part of the network most, with their text
+    #[command(after_help = "Example: ontogeny examples runs/text-77c0 --part l0n7 --part l1h2 --top 5")]
+    Examples(ExamplesArgs),
+    /// What two checkpoints, or two runs, make of each token: differences of log-probability, with the text
+    #[command(after_help = "Examples:\n  ontogeny compare runs/text-77c0 --step 200 --with-step 800\n  \
+                            ontogeny compare runs/text-77c0 --with runs/text-91ab --top 20")]
+    Compare(CompareArgs),
     /// How fast chains step on this machine, for workloads from a toy to 70 million weights
     #[command(after_help = "Example: ontogeny bench --only W2,W3 --seconds 5 --json", after_long_help = BENCH_HELP)]
     Bench(BenchArgs),
@@ -245,6 +258,107 @@ pub(crate) struct CalibrateArgs {
     /// Threads [default: one for each core]; the result does not depend on them
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<std::num::NonZero<usize>>,
+}
+
+// As above.
+const EXPLAIN_HELP: &str = "\
+Of each part (heads and MLPs, or hidden layers, unless --parts names others) the table has: `needed`, what the difference between \
+the logits of the right and a wrong answer loses when the part is that of a corrupted example; its `share` of the difference between \
+clean and corrupted examples; `suffices`, what a corrupted example wins with the part of the clean one; `attribution`, `needed` to \
+first order; `direct`, what the part itself writes into the difference. Of a transition all are differences between the checkpoints \
+after and before it, and there is `ablation`, the rise of the loss with the part at its mean, `rewind`, the rise of the loss with the \
+weights it had before, `moved`, how far its weights went, relative to their norm, and the change of the learning coefficient restricted to it, \
+where the run measures one. Errors are 95 % intervals over the examples.
+
+A part with * is held responsible: `needed` is told from 0 at 5 % over all parts together, and is a twentieth of the whole or more. \
+First come the effects to first order, from one gradient; the others follow in the order of their sizes while the budget lasts.
+
+Examples:
+  ontogeny explain runs/induction-3f9a --transition 1
+  ontogeny explain runs/induction-3f9a --behaviour '3 1 4 7 3 1,4' --budget-prompts 32
+  ontogeny explain runs/text-77c0 --behaviour 'Once upon a, time' --foil ' day' --json";
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Folder of the run
+    pub(crate) dir: PathBuf,
+    /// A transition of the run, counted from 1 as `ontogeny show` lists them
+    #[arg(long, value_name = "K", conflicts_with = "behaviour")]
+    pub(crate) transition: Option<usize>,
+    /// A prompt and its answer, with a comma between them: text where the task has words, else ids between spaces
+    #[arg(long, value_name = "INPUT,TARGET", allow_hyphen_values = true)]
+    pub(crate) behaviour: Option<String>,
+    /// The answer to compare with [default: what follows in the examples that are compared with]
+    #[arg(long, value_name = "TOKEN", requires = "behaviour")]
+    pub(crate) foil: Option<String>,
+    /// The prompt to compare with [default: examples of the task]
+    #[arg(long, value_name = "INPUT", requires = "behaviour")]
+    pub(crate) against: Option<String>,
+    /// Step of the checkpoint [default: the last]
+    #[arg(long, value_name = "STEP", requires = "behaviour")]
+    pub(crate) step: Option<u64>,
+    /// Parts that come into question, separated by commas: l0h2, "l0 mlp", heads, mlps, neurons, or activations
+    #[arg(long, value_name = "PARTS", value_delimiter = ',')]
+    pub(crate) parts: Vec<String>,
+    /// Examples at most
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) budget_prompts: usize,
+    /// Seconds after which nothing new is begun
+    #[arg(long, value_name = "S", default_value_t = 60.0)]
+    pub(crate) budget_seconds: f64,
+    /// Print everything as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Threads of chains [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<std::num::NonZero<usize>>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LookArgs {
+    /// Split of the task [default: even, else test, else train]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) split: Option<String>,
+    /// Examples that are looked at, evenly spaced over the split
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) examples: usize,
+    /// Examples that are shown
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) top: usize,
+    /// Print everything as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExamplesArgs {
+    /// Folder of the run
+    pub(crate) dir: PathBuf,
+    /// A part: l0n7, l1h2, "l0 mlp", or an activation such as blocks.0.hook_resid_post; can be given several times
+    #[arg(long = "part", value_name = "PART", required = true)]
+    pub(crate) parts: Vec<String>,
+    /// Step of the checkpoint [default: the last]
+    #[arg(long, value_name = "STEP")]
+    pub(crate) step: Option<u64>,
+    #[command(flatten)]
+    pub(crate) look: LookArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Folder of the first run, whose task gives the examples
+    pub(crate) dir: PathBuf,
+    /// Step of its checkpoint [default: the last]
+    #[arg(long, value_name = "STEP")]
+    pub(crate) step: Option<u64>,
+    /// Folder of the second run, which may have another network [default: the first]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) with: Option<PathBuf>,
+    /// Step of its checkpoint [default: the last]
+    #[arg(long, value_name = "STEP")]
+    pub(crate) with_step: Option<u64>,
+    #[command(flatten)]
+    pub(crate) look: LookArgs,
 }
 
 // As above.

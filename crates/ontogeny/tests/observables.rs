@@ -139,11 +139,21 @@ fn head_scores_are_measured_at_every_step_and_followed() {
     let scores = &view["observables"]["head_scores"];
     assert_eq!(scores["dims"], serde_json::json!(["step", "head", "score"]));
     assert_eq!(scores["coordinates"]["head"].as_array().unwrap().len(), 8);
-    // Shares of attention: of the current token, the previous one and the first, which are different places from the second on.
+    // Shares of attention are 0 to 1; what a head copies is −1 to 1.
+    let copies: Vec<bool> = scores["coordinates"]["score"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|score| ["copying", "ov_eigenvalues"].contains(&score.as_str().unwrap()))
+        .collect();
+    assert_eq!(copies.iter().filter(|copies| **copies).count(), 2);
     let values = scores["values"].as_array().unwrap();
     assert_eq!(values.len(), view["checkpoints"].as_array().unwrap().len());
-    for value in values.iter().flat_map(|step| step.as_array().unwrap()).flat_map(|head| head.as_array().unwrap()) {
-        assert!((0.0..=1.0 + 1e-6).contains(&value.as_f64().unwrap()), "{value}");
+    for head in values.iter().flat_map(|step| step.as_array().unwrap()) {
+        for (value, copies) in head.as_array().unwrap().iter().zip(&copies) {
+            let least = if *copies { -1.0 } else { 0.0 };
+            assert!((least - 1e-6..=1.0 + 1e-6).contains(&value.as_f64().unwrap()), "{value}");
+        }
     }
     let wrong =
         here.call(&["run", "heads.toml", "--out", "w", "--scale", "small", "--set", "measure.head_scores.copies=21"]);

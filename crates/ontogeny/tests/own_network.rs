@@ -45,6 +45,24 @@ fn losses(shown: &Value) -> Vec<(u64, f64)> {
     steps.zip(loss["values"].as_array().unwrap()).map(|(step, row)| (step, row[0].as_f64().unwrap())).collect()
 }
 
+/// Its activations have names of their own: they are told, and can be parts.
+#[test]
+fn parts_of_an_onnx_network_are_its_activations() {
+    let here = with_a_decoder();
+    here.write("own.toml", format!("{SERIES}{TASK}[measure.ablation]\n[measure.patching]\nexamples = 2\n"));
+    let told = here.call(&["run", "own.toml", "--out", "own"]);
+    told.expect(2, &["name the parts: `parts = [\"NAME\"]`, of "]);
+    let (_, names) = told.stderr.split_once("of ").unwrap();
+    let first = names.rsplit_once("]`, of ").unwrap().1.split([',', ' ']).next().unwrap();
+    let parts = format!("parts = [\"{first}\"]");
+    let patching = format!("[measure.ablation]\n{parts}\n[measure.patching]\n{parts}\nexamples = 2\n");
+    here.write("own.toml", format!("{SERIES}{TASK}{patching}"));
+    here.call(&["run", "own.toml", "--out", "own"]).expect(0, &[]);
+    let shown = here.show("own");
+    assert_eq!(shown["observables"]["ablation"]["coordinates"]["part"][0], first);
+    assert!(shown["observables"]["patching"]["values"][1][0].is_number());
+}
+
 #[test]
 fn an_onnx_network_is_measured_over_its_checkpoints() {
     let here = with_a_decoder();

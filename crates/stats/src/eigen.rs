@@ -1,5 +1,7 @@
 //! Eigenvalues and eigenvectors of symmetric matrices: Householder tridiagonalisation, then implicit QR steps.
 
+use crate::ArrayError;
+
 /// Eigenvalues in descending order, and the unit eigenvectors of the first of them.
 #[derive(Debug, Clone)]
 pub(crate) struct SymmetricEigen {
@@ -30,6 +32,22 @@ pub(crate) fn symmetric_eigen(mut matrix: Vec<f64>, n: usize, n_vectors: usize) 
     order.sort_by(|&i, &j| diagonal[j].total_cmp(&diagonal[i]));
     let vectors = order.iter().take(n_vectors).map(|&k| transform_back(&reflectors, std::mem::take(&mut rows[k])));
     SymmetricEigen { vectors: vectors.collect(), values: order.iter().map(|&k| scale * diagonal[k]).collect() }
+}
+
+/// Eigenvalues, descending, of the symmetric `n`×`n` matrix (row-major, in the full square), of which the lower triangle is
+/// read. Their errors are a small multiple of n·ε·‖A‖; the work grows as n³.
+///
+/// # Errors
+/// An array that is not n² long, or an entry that is not finite.
+pub fn symmetric_eigenvalues(matrix: Vec<f64>, n: usize) -> Result<Vec<f64>, ArrayError> {
+    let what = "the matrix";
+    if matrix.len() != n * n {
+        return Err(ArrayError::Length { what, found: matrix.len(), expected: n * n });
+    }
+    if let Some(at) = matrix.iter().position(|x| !x.is_finite()) {
+        return Err(ArrayError::NotFinite { what, row: at / n, column: at % n });
+    }
+    Ok(symmetric_eigen(matrix, n, 0).values)
 }
 
 /// Eigenvalues, descending, of the symmetric tridiagonal matrix.
@@ -235,6 +253,14 @@ mod tests {
             let sum: f64 = found.values.iter().sum();
             assert!((trace - sum).abs() <= 1e-13 * n as f64 * found.values[0].abs().max(1.0));
         }
+    }
+
+    #[test]
+    fn arrays_that_are_no_finite_square_are_errors() {
+        assert_eq!(symmetric_eigenvalues(vec![2.0, 0.0, 0.0, 3.0], 2), Ok(vec![3.0, 2.0]));
+        assert!(symmetric_eigenvalues(vec![1.0; 3], 2).unwrap_err().to_string().contains("expected 4"));
+        let error = symmetric_eigenvalues(vec![1.0, 0.0, f64::NAN, 1.0], 2).unwrap_err().to_string();
+        assert!(error.contains("row 1, column 0"), "{error}");
     }
 
     #[test]

@@ -13,7 +13,10 @@
 //! | Where does one stage end and the next begin? | [`stage_boundaries`] |
 //! | How much does this series change in each stage? | [`stage_changes`] |
 //! | On which boundaries do several observables agree? | [`consensus`], [`weighted_consensus`] |
-//! | How few components carry this vector? | [`gini`] |
+//! | How few components carry this vector? | [`gini`], [`hoyer`] |
+//! | How many dimensions has this spectrum? | [`participation_ratio`], [`entropy_rank`], [`stable_rank`], [`components_for_share`] |
+//! | What are the singular values of this matrix, the variances of these rows? | [`squared_singular_values`], [`GramSum`] |
+//! | On how many dimensions do these points lie? | [`Neighbours`] |
 //! | In which plane do the outputs move over training? | [`TrajectoryGram`], [`RandomisedPca`] |
 //! | How does that curve bend, and around which points does it turn? | [`plane_curve`], [`forms`] |
 //! | Do fluctuations announce a transition, and in which direction? | [`early_warnings`], [`window_modes`], [`marker_index`] |
@@ -72,9 +75,12 @@ mod clustering;
 mod linear;
 mod representation;
 
-mod gini;
+mod effective_rank;
+mod gram;
+mod intrinsic_dimension;
 mod order;
 mod random;
+mod sparsity;
 mod special;
 
 pub use array_error::ArrayError;
@@ -82,13 +88,16 @@ pub use chains::{ChainError, Chains, MIN_DRAWS};
 pub use clustering::{SpectralClustering, adjusted_rand_index};
 pub use consensus::{ConsensusBoundary, consensus, weighted_consensus};
 pub use drift::Drift;
+pub use effective_rank::{components_for_share, entropy_rank, participation_ratio, stable_rank};
+pub use eigen::symmetric_eigenvalues;
 pub use essential::{
     CurveError, CurvePoint, Form, FormPair, FormSettings, ProjectedPoint, RandomisedPca, Smoother, TrajectoryGram,
     TrajectoryPca, Vertex, WalkShares, coordinate_noise, curve_errors, cusps, forms, plane_curve, random_walk_shares,
     random_walk_shares_of, simulated_walk_shares, vertices,
 };
 pub use general_eigen::eigenvalues;
-pub use gini::gini;
+pub use gram::{GramSum, squared_singular_values, squared_singular_values_of_product};
+pub use intrinsic_dimension::Neighbours;
 pub use linear::{Matrix, best_assignment};
 pub use multiple::benjamini_hochberg;
 pub use order::{median, quantile};
@@ -102,6 +111,7 @@ pub use representation::{
     canonical_correlations, kernel_alignment, logistic, probe, probe_erased, ridge, singular_vector_correlation,
 };
 pub use series::{Series, SeriesError};
+pub use sparsity::{gini, hoyer};
 pub use special::{normal_cdf, normal_quantile};
 pub use stage::{Boundary, BoundaryKind, MIN_STAGE_POINTS, StageSettings, stage_boundaries};
 pub use stage_change::{StageChange, stage_changes};

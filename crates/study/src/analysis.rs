@@ -18,6 +18,9 @@ const REPEATS: [&str; 5] =
 /// Where there are more sub-tasks, their losses are looked at only by those who name them.
 const MAX_SUBTASKS: usize = 32;
 
+/// Likewise the scores of more heads.
+const MAX_HEADS: usize = 6;
+
 /// A series of a run by its address.
 pub(crate) struct Watched {
     pub(crate) address: String,
@@ -114,11 +117,17 @@ pub(crate) fn all_series(view: &RunView) -> Vec<Watched> {
                 "loss" | "accuracy" | "return" | "robust_loss" | "robust_accuracy" | "llc" | "fourier" => {
                     !REPEATS.contains(&component.as_str())
                 }
-                "subtask_loss" | "head_scores" => is_of_few,
+                "subtask_loss" => is_of_few,
+                "head_scores" => observable.coordinates.get("head").is_some_and(|heads| heads.len() <= MAX_HEADS),
+                // The two losses, and agreement, say the same again.
+                "icl_score" => component == "icl",
+                "ngrams" => component.starts_with("divergence"),
+                "ioi" => true,
                 _ => false,
             };
             if let Some(series) = series(view, observable, at) {
-                let is_loss = observable.kind == "fourier" && component.contains("loss");
+                let is_loss = observable.kind == "fourier" && component.contains("loss")
+                    || observable.kind == "ngrams" && component.starts_with("divergence");
                 let unit = if is_loss { "nats".to_owned() } else { observable.unit.clone() };
                 let (name, label, kind) = (name.clone(), component.clone(), observable.kind.clone());
                 all.push(Watched { address, measure: name, label, kind, unit, by_default, series });

@@ -138,7 +138,11 @@ pub(crate) fn findings(found: Findings) -> Reading {
     if let Some(errors) = found.standard_errors {
         reading.arrays.push(array("standard_error", &Measured { values: errors, ..found.value }));
     }
-    reading.arrays.extend(found.arrays.iter().map(|(name, measured)| array(name, measured)));
+    reading.arrays.extend(found.arrays.iter().map(|(name, measured)| {
+        // Softmaxes are computed in 32 bits, and kept by the thousand.
+        let number = if *name == "pattern" { NumberType::Float32 } else { NumberType::Float64 };
+        RecordArray { number, ..array(name, measured) }
+    }));
     for (name, value) in found.details {
         insert_number(&mut reading.details, name, value);
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ontogeny_posterior::{Execution, LlcError, Objective};
-use ontogeny_store::{Calibration, RunFolder};
+use ontogeny_store::{Calibration, RunFolder, Transition};
 use ontogeny_zoo::{Model, Task};
 
 use crate::instruments::training_objective;
 use crate::llc_config::{Calibrate, LlcConfig};
-use crate::sections::ObservableConfig;
+use crate::sections::{MeasureConfig, ObservableConfig};
 use crate::{RunFile, Source, StudyError, calibrate, import};
 
 /// A run on disk with its task and network made ready.
@@ -46,6 +46,21 @@ impl OpenedRun {
     /// The task with its splits.
     pub fn task(&self) -> &Task {
         &self.task
+    }
+
+    /// Seed of the run.
+    pub(crate) fn seed(&self) -> u32 {
+        self.file.seed
+    }
+
+    /// What the run measures.
+    pub(crate) fn measures(&self) -> &[MeasureConfig] {
+        &self.file.measures
+    }
+
+    /// The transitions that were found in the run.
+    pub(crate) fn transitions(&self) -> Result<Vec<Transition>, StudyError> {
+        Ok(self.folder.analysis()?.transitions)
     }
 
     /// The loss on a split (`train`, `test` or `all`), to sample around a checkpoint; of an agent `train` is its regret.

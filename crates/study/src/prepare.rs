@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ontogeny_graph::{ENGINE_VERSION, Isa};
 use ontogeny_store::{Imported, KeyParts, Manifest, ManifestError, MeasurePlan, Place, RecordKey, RunFolder};
-use ontogeny_zoo::{Model, Stage, Task, TaskConfig, TaskTrainer};
+use ontogeny_zoo::{Interface, Model, Stage, Task, TaskConfig, TaskTrainer, TokensConfig};
 
 use crate::instruments::Instruments;
 use crate::partner::OtherRun;
@@ -339,6 +339,14 @@ fn hash_data(task: &Task, settings: &TaskConfig) -> String {
     for split in &task.splits {
         hasher.update(split.name.as_bytes());
         hasher.update(split.content_hash().as_bytes());
+    }
+    if let (TaskConfig::Tokens(TokensConfig { tokenizer: Some(_), .. }), Some(words)) = (settings, &task.words) {
+        // Prompts in words depend on it, and the ids do not.
+        let vocabulary = match task.interface {
+            Interface::Tokens { vocabulary, .. } => vocabulary,
+            _ => 0,
+        };
+        hasher.update(words.content_hash(vocabulary).as_bytes());
     }
     if task.environment.is_some() {
         // What an agent acts in takes the place of data.

@@ -14,16 +14,25 @@ const LEVELS: usize = 16;
 /// Labels of rows that fit beside the map.
 const MOST_LABELS: usize = 16;
 
+/// Letters of such a label.
+const MOST_LETTERS: usize = 7;
+
 /// The range of colours of one map.
 struct Shades {
     scale: Scale,
     low: f64,
     high: f64,
+    /// Less than `low` is left blank.
+    has_blanks: bool,
 }
+
+/// Of a map of counts, what is less than this part of one is nothing.
+const LEAST_COUNT: f64 = 0.25;
 
 /// The whole `<figure>`.
 pub(crate) fn heat_map(panel: &Panel, frame: &Frame<'_>) -> String {
-    let shades = Shades::of(&panel.series);
+    let shades =
+        if panel.form == Form::CountMap { Shades::of_counts(&panel.series) } else { Shades::of(&panel.series) };
     let height = (panel.series.len() * 12).clamp(180, 420);
     let mut html = format!("<figure id=\"{}\">{}", panel.id, figure::caption(panel));
     html.push_str(&legend(panel, &shades));
@@ -61,7 +70,19 @@ impl Shades {
         let high = values().fold(f64::NEG_INFINITY, f64::max);
         // Four decades and more are lost on a linear scale.
         let scale = if low > 0.0 && high / low >= 1e4 { Scale::Log } else { Scale::Linear };
-        Self { scale, low, high }
+        Self { scale, low, high, has_blanks: false }
+    }
+
+    /// Of expected counts, which go from parts of one to all that there are, with nothing at most places: logarithmic.
+    fn of_counts(series: &[Series]) -> Self {
+        let values = series.iter().flat_map(|s| s.measured().map(|(_, v)| v));
+        let high = values.fold(0.0, f64::max);
+        Self { scale: Scale::Log, low: LEAST_COUNT.min(high / 10.0), high, has_blanks: true }
+    }
+
+    /// The level of a cell, unless it is blank.
+    fn cell(&self, value: f64) -> Option<usize> {
+        (!self.has_blanks || (value >= self.low && value > 0.0)).then(|| self.level(value))
     }
 
     fn level(&self, value: f64) -> usize {
@@ -89,7 +110,7 @@ fn cells(panel: &Panel, frame: &Frame<'_>, shades: &Shades) -> String {
             .map(|step| {
                 let point =
                     series.points.binary_search_by(|p| p.step.total_cmp(step)).ok().map(|at| &series.points[at]);
-                point.and_then(|p| p.value).map(|v| shades.level(v))
+                point.and_then(|p| p.value).and_then(|v| shades.cell(v))
             })
             .collect();
         let mut column = 0;
@@ -122,14 +143,22 @@ fn row_labels(panel: &Panel) -> String {
     let mut svg = String::new();
     for (row, series) in panel.series.iter().enumerate().step_by(every) {
         let at = round(100.0 * (row as f64 + 0.5) / panel.series.len() as f64);
-        let label: String = if series.label.chars().count() > 7 {
-            series.label.chars().take(6).chain(['…']).collect()
-        } else {
-            series.label.clone()
-        };
+        let label = short(&series.label);
         let _ = write!(svg, "<text x=\"-7\" y=\"{at}%\" dy=\".35em\" text-anchor=\"end\">{}</text>", escape(&label));
     }
     svg
+}
+
+/// What fits beside a row: of a name in several pieces the end, which tells neighbours apart, of others the beginning.
+fn short(label: &str) -> String {
+    let n = label.chars().count();
+    if n <= MOST_LETTERS {
+        return label.to_owned();
+    }
+    match label.rsplit_once('.') {
+        Some((_, last)) if last.chars().count() < MOST_LETTERS => format!("…{last}"),
+        _ => label.chars().take(MOST_LETTERS - 1).chain(['…']).collect(),
+    }
 }
 
 /// The colour scale, and the largest component at the cursor.
@@ -231,10 +260,39 @@ mod tests {
     }
 
     #[test]
+    fn labels_keep_what_tells_them_apart() {
+        let cases = [
+            ("l0h1.QK", "l0h1.QK"),
+            ("blocks.0.attn.W_Q", "…W_Q"),
+            ("unembed.W_U", "…W_U"),
+            ("bracket counts", "bracke…"),
+        ];
+        for (label, shown) in cases {
+            assert_eq!(short(label), shown);
+        }
+        assert_eq!(short("blocks.0.hook_resid_post"), "blocks…");
+    }
+
+    #[test]
+    fn counts_have_shades_of_their_logarithm_and_blanks() {
+        let mut view = sample::grokking(4, 0);
+        let power = view.observables.get_mut("fourier_power").unwrap();
+        power.values.values.fill(Some(0.0));
+        power.values.values[0] = Some(1000.0);
+        power.values.values[26] = Some(0.3);
+        let mut panel = sections(&view)[4].panels[0].clone();
+        panel.form = Form::CountMap;
+        let html = heat_map(&panel, &Frame::of(&view).unwrap());
+        assert_eq!(html.matches("<path class=\"h").count(), 2, "two cells hold something");
+        assert!(html.contains("<path class=\"h15\"") && html.contains("<path class=\"h0\""));
+        assert!(html.contains("logarithmic"));
+    }
+
+    #[test]
     fn levels_cover_the_scale_and_its_ends() {
-        let shades = Shades { scale: Scale::Linear, low: -1.0, high: 3.0 };
+        let shades = Shades { scale: Scale::Linear, low: -1.0, high: 3.0, has_blanks: false };
         assert_eq!([shades.level(-1.0), shades.level(0.99), shades.level(3.0)], [0, 7, 15]);
-        let flat = Shades { scale: Scale::Linear, low: 2.0, high: 2.0 };
+        let flat = Shades { low: 2.0, high: 2.0, ..shades };
         assert_eq!(flat.level(2.0), 0);
     }
 }

@@ -11,12 +11,15 @@
 //! # }
 //! ```
 
+mod attention;
 mod axis;
+mod by_position;
 mod calibration;
 mod changes;
 mod chart;
 mod csv;
 mod curves;
+mod density;
 mod figure;
 mod fluctuations;
 mod heatmap;

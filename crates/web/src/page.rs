@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use ontogeny_store::{Calibration, RunView};
 
+use crate::attention;
 use crate::calibration;
 use crate::changes;
 use crate::chart::Frame;
@@ -23,7 +24,7 @@ use crate::trajectory;
 use crate::warnings;
 
 const STYLE: &str = concat!(include_str!("palette.css"), include_str!("figure.css"), include_str!("style.css"));
-const SCRIPT: &str = include_str!("script.js");
+const SCRIPT: &str = concat!(include_str!("script.js"), include_str!("attention.js"));
 /// Where the table of transitions would stand.
 const NOT_RECORDED: &str =
     "No transition is recorded: either the run was not searched for any, or none was significant.";
@@ -48,7 +49,7 @@ pub fn report(view: &RunView) -> String {
             for panel in &section.panels {
                 html.push_str(&match panel.form {
                     Form::Lines | Form::SmallLines => figure::lines(panel, &frame),
-                    Form::HeatMap | Form::RowHeatMap => heatmap::heat_map(panel, &frame),
+                    Form::HeatMap | Form::RowHeatMap | Form::CountMap => heatmap::heat_map(panel, &frame),
                 });
             }
             if section.heading == response::HEADING {
@@ -56,6 +57,7 @@ pub fn report(view: &RunView) -> String {
             }
             html.push_str("</section>");
         }
+        html.push_str(&attention::section(view));
         html.push_str(&influence::section(view));
         html.push_str(&parts::sections(view, &frame));
         html.push_str(&trajectory::section(view, &frame));

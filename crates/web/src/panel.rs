@@ -2,7 +2,7 @@
 
 use ontogeny_store::{Observable, RunView, Status, refused_parts};
 
-use crate::{influence, line, response, text, training};
+use crate::{by_position, density, influence, line, response, text, training};
 
 /// More components than this are a heat map, not lines.
 pub(crate) const MOST_LINES: usize = 12;
@@ -43,6 +43,8 @@ pub(crate) enum Form {
     HeatMap,
     /// As a heat map, but the rows share no unit: each has its own shades.
     RowHeatMap,
+    /// As a heat map of how many there are, in logarithmic shades; where there are none it is blank.
+    CountMap,
 }
 
 /// One component of one observable over the run.
@@ -128,9 +130,11 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
         if observable.dims.first().is_none_or(|dim| dim != "step") || influence::is_one(observable) {
             continue;
         }
+        maps.extend(density::map(name, observable, &view.checkpoints));
         let series = series_of(name, observable, &view.checkpoints);
         maps.extend(line::panels(name, &title(name), observable, &view.checkpoints));
         let has_scores = observable.dims.len() > 2 && observable.dims.last().is_some_and(|dim| dim == "score");
+        let has_quantities = observable.dims.iter().any(|dim| dim == "quantity");
         let is_drawn_twice = has_parts(observable) && !has_scores;
         if (FEWEST_ROWS..=MOST_LINES).contains(&series.len()) && is_drawn_twice {
             maps.push(map_of_lines(panel(name, observable, series.clone(), Form::RowHeatMap)));
@@ -141,13 +145,13 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
             if is_map { maps.extend(figures) } else { progress.extend(figures) }
         } else if response::is_one(observable) {
             responses.extend(response::panels(name, observable, series));
-        } else if series.len() > MOST_LINES {
+        } else if series.len() > MOST_LINES && !has_quantities {
             maps.push(panel(name, observable, series, Form::HeatMap));
         } else if observable.kind == "llc" {
             llc.push((name, observable, series));
         } else if observable.kind == "loss" || observable.kind == "accuracy" {
             losses.push(panel(name, observable, series, Form::Lines));
-        } else if observable.dims.iter().any(|dim| dim == "quantity") {
+        } else if has_quantities {
             progress.extend(by_family(name, observable, series));
         } else {
             progress.push(panel(name, observable, series, Form::Lines));
@@ -155,6 +159,7 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
     }
     // Loss before accuracy, whatever the names.
     losses.sort_by_key(|p: &Panel| (p.unit == "1", p.id.clone()));
+    maps.extend(by_position::panels(view));
     let llc = together(llc);
     let of_parts = llc.iter().filter(|panel| panel.series.len() >= FEWEST_ROWS).cloned();
     maps.extend(of_parts.map(map_of_lines));
@@ -334,7 +339,14 @@ fn by_family(name: &str, observable: &Observable, series: Vec<Series>) -> Vec<Pa
                 _ if family == "loss" => format!("{} losses", title(name)),
                 _ => title(&family),
             };
-            let unit = if family == "loss" { "nats".to_owned() } else { "1".to_owned() };
+            // Words that several measurements may share say whose they are.
+            let title = if observable.kind == "fourier" { title } else { whose(name, &title) };
+            let unit = match family.as_str() {
+                "loss" | "divergence" => "nats",
+                "bits" | "length" => "bits",
+                _ => "1",
+            };
+            let unit = unit.to_owned();
             Panel {
                 id: format!("{}-{}", text::slug(name), text::slug(&family)),
                 title,
@@ -348,8 +360,15 @@ fn by_family(name: &str, observable: &Observable, series: Vec<Series>) -> Vec<Pa
         .collect()
 }
 
+/// A figure's title behind the name of its measurement.
+fn whose(name: &str, of: &str) -> String {
+    let mut letters = of.chars();
+    let small: String = letters.next().into_iter().flat_map(char::to_lowercase).chain(letters).collect();
+    format!("{}: {small}", title(name))
+}
+
 /// A name as a heading: `weight_norm` becomes `Weight norm`, `n_key_frequencies` becomes `Number of key frequencies`.
-fn title(name: &str) -> String {
+pub(crate) fn title(name: &str) -> String {
     let spaced =
         name.strip_prefix("n_").map_or_else(|| name.to_owned(), |rest| format!("number_of_{rest}")).replace('_', " ");
     let mut letters = spaced.chars();

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use ontogeny_store::{
     Boundary, CalibratedSettings, Calibration, CalibrationTrial, Change, ChangePoint, ChangePoints, Coordinate, Detail,
-    FluctuationGroup, FluctuationMode, Fluctuations, Form, Group, Indicators, Nested, Observable, Part, PartFit,
-    PartSigmoid, PenaltyRange, Plane, RunInfo, RunView, SeriesChanges, SeriesWarning, Stage, Status, SumOfParts,
-    Together, Trajectory, Transition, Warnings, Window,
+    FluctuationGroup, FluctuationMode, Fluctuations, Form, Group, Indicators, Nested, NumberType, Observable, Part,
+    PartFit, PartSigmoid, PenaltyRange, Plane, RecordArray, RunInfo, RunView, SeriesChanges, SeriesWarning, Stage,
+    Status, SumOfParts, Together, Trajectory, Transition, Warnings, Window,
 };
 
 /// A run of 3,000 steps with `n_checkpoints` checkpoints, of which the first `n_refused` have no learning coefficient.
@@ -259,6 +259,49 @@ fn schedule(n: usize) -> Vec<u64> {
         steps.push(spaced.max(next));
     }
     steps
+}
+
+/// Adds patterns of `n_prompts` prompts, the first of `n` tokens and each next one shorter: heads that look evenly, and that come to look
+/// at the token before.
+#[allow(dead_code, reason = "not every program that shares this file draws it")]
+pub(crate) fn add_attention(view: &mut RunView, n_prompts: usize, n: usize, n_heads: usize) {
+    let heads: Vec<String> = (0..n_heads).map(|head| format!("l{}h{}", head / 4, head % 4)).collect();
+    let labels: Vec<&str> = heads.iter().map(String::as_str).collect();
+    let steps = view.checkpoints.clone();
+    let formed = |t: f64, head: usize| logistic((t + 1.0).ln() - 200f64.ln(), 0.3) * head as f64 / n_heads as f64;
+    let entropy = |t: f64, head: usize| 2.5 * (1.0 - formed(t, head));
+    let mut own =
+        plain("attention", "nats", "Mean entropy of each head's attention.", "head", &labels, &steps, entropy);
+    let texts = |labels: Vec<String>| labels.into_iter().map(Coordinate::Text).collect::<Vec<_>>();
+    let words = ["The", " cat", " sat", " on", " the", " rather", " uncomfortable", " mat", ",", "\n"];
+    let prompt = |at: usize| {
+        let tokens: Vec<String> = (0..n - at).map(|i| format!("{:?}", words[(i + at) % words.len()])).collect();
+        format!("[{}]", tokens.join(","))
+    };
+    let places = || texts((0..n).map(|at| at.to_string()).collect());
+    let pattern = |t: f64| {
+        let cell = |at: usize| {
+            let [prompt, head, query, key] = [at / (n_heads * n * n), at / (n * n) % n_heads, at / n % n, at % n];
+            let even = if key <= query { 1.0 / (query + 1) as f64 } else { 0.0 };
+            let before = f64::from(u8::from(key == query.saturating_sub(1)));
+            let value = even + formed(t, head) * (before - even);
+            if query.max(key) < n - prompt { value } else { f64::NAN }
+        };
+        (0..n_prompts * n_heads * n * n).map(cell).collect()
+    };
+    let array = |(at, step): (usize, &u64)| {
+        let coordinates = BTreeMap::from([
+            ("prompt".to_owned(), texts((0..n_prompts).map(prompt).collect())),
+            ("head".to_owned(), texts(heads.clone())),
+            ("query".to_owned(), places()),
+            ("key".to_owned(), places()),
+        ]);
+        let dims = ["prompt", "head", "query", "key"].map(str::to_owned).to_vec();
+        let (name, unit, number) = ("pattern".to_owned(), "1".to_owned(), NumberType::Float32);
+        (at, RecordArray { name, unit, dims, coordinates, number, values: pattern(*step as f64) })
+    };
+    own.shown.insert("pattern".to_owned(), steps.iter().enumerate().map(array).collect());
+    view.observables.insert("attention".to_owned(), own);
 }
 
 fn logistic(x: f64, width: f64) -> f64 {

@@ -94,6 +94,7 @@
   const moveTo = (index) => {
     current = Math.max(0, Math.min(steps.length - 1, index));
     const step = steps[current];
+    main.dispatchEvent(new CustomEvent("moved", { detail: step }));
     main.classList.add("pointing");
     for (const { key, header, rows, cursors } of figures) {
       for (const cursor of cursors) {
@@ -114,7 +115,11 @@
     });
     return best;
   };
+  // The slider of attention patterns.
+  main.addEventListener("pick", (event) => moveTo(steps.indexOf(event.detail)));
   for (const { plot, key } of figures) {
+    // Planes have no step axis.
+    if (!plot) continue;
     const point = (event) => {
       const chart = [...plot.querySelectorAll(".chart")].find((svg) => svg.getBoundingClientRect().width > 0);
       const box = chart.getBoundingClientRect();

@@ -356,3 +356,82 @@ fn hostile_words_run_nothing() {
     assert_eq!([&seen["images"], &seen["scripts"]], [&serde_json::json!(0), &serde_json::json!(1)]);
     assert_eq!(seen["title"], "waiting");
 }
+
+/// The viewer of attention patterns, driven as a reader would: what the page has drawn, what the script draws anew, and what follows
+/// the slider, the prompt, the head, the keys and the cursor of the other figures.
+#[test]
+fn attention_patterns_follow_slider_prompt_and_head() {
+    let mut view = sample::grokking(24, 0);
+    sample::add_attention(&mut view, 3, 12, 4);
+    let check = r##"
+        const viewer = doc.querySelector(".viewer");
+        const of = (svg) => [svg.getAttribute("viewBox"), [...svg.querySelectorAll("path:not(.row)")].map((p) => [p.getAttribute("class"), p.getAttribute("d")])];
+        const small = () => [...viewer.querySelectorAll(".heads svg")].map(of);
+        const large = () => of(viewer.querySelector(".large .cells"));
+        const tokens = () => [...viewer.querySelectorAll(".tokens span")].map((s) => [s.textContent, s.className]);
+        const [select, slider, output] = ["select", "input", "output"].map((name) => viewer.querySelector(name));
+        const change = (element, value, type) => { element.value = value; element.dispatchEvent(new win.Event(type, { bubbles: true })); };
+        const at = () => doc.querySelector("#loss .key .at b").textContent;
+        const drawn = { small: small(), large: large(), tokens: tokens() };
+        change(slider, 0, "input");
+        const first = { small: small(), step: output.textContent, cursor: at(), said: slider.getAttribute("aria-valuetext") };
+        change(slider, slider.max, "input");
+        const again = { small: small(), large: large(), tokens: tokens() };
+        viewer.querySelectorAll(".heads button")[3].click();
+        const chosen = { large: large(), pressed: [...viewer.querySelectorAll(".heads button")].map((b) => b.getAttribute("aria-pressed")), reading: viewer.querySelector(".reading").textContent };
+        const line = viewer.querySelector(".tokens");
+        const key = (name) => line.dispatchEvent(new win.KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
+        key("Home"); key("ArrowRight"); key("ArrowRight");
+        const second = viewer.querySelector(".reading").textContent;
+        change(select, 1, "change");
+        const other = { tokens: tokens().map(([text]) => text), box: large()[0] };
+        const plot = doc.querySelector("#loss .plot");
+        plot.dispatchEvent(new win.KeyboardEvent("keydown", { key: "Home", bubbles: true, cancelable: true }));
+        return { drawn, first, again, chosen, second, other, followed: output.textContent };"##;
+    let Some(seen) = in_browser(&report(&view), 800, check) else {
+        return;
+    };
+    assert_eq!(seen["drawn"], seen["again"], "the script and the page must draw alike");
+    // Before anything is learned all heads look evenly; at the end the last looks at the token before.
+    assert_eq!(seen["first"]["small"][0], seen["first"]["small"][3]);
+    assert_ne!(seen["again"]["small"][0], seen["again"]["small"][3]);
+    assert_eq!(
+        (&seen["first"]["step"], &seen["first"]["cursor"], &seen["first"]["said"]),
+        (&serde_json::json!("0"), &serde_json::json!("0"), &serde_json::json!("step 0"))
+    );
+    assert_eq!(seen["chosen"]["large"], seen["again"]["small"][3]);
+    assert_eq!(seen["chosen"]["pressed"], serde_json::json!(["false", "false", "false", "true"]));
+    let reading = seen["chosen"]["reading"].as_str().unwrap();
+    assert!(reading.starts_with("l0h3 from “·cat” (11): “The” (10) 0."), "{reading}");
+    let second = seen["second"].as_str().unwrap();
+    assert!(second.starts_with("l0h3 from “·sat” (2): “·cat” (1) 0."), "{second}");
+    // The second prompt is one token shorter, and begins with the next word.
+    assert_eq!(seen["other"]["box"], "0 0 11 11");
+    assert_eq!(seen["other"]["tokens"][0], "·cat");
+    assert_eq!(seen["followed"], "0");
+}
+
+#[test]
+fn attention_patterns_fit_every_window_and_sheet() {
+    let mut view = sample::grokking(8, 0);
+    sample::add_attention(&mut view, 2, 64, 12);
+    let page = report(&view);
+    for width in [360, 860] {
+        let Some(seen) = in_browser(&page, width, UNREADABLE) else {
+            return;
+        };
+        assert_eq!(seen, serde_json::json!([]), "{width} px");
+    }
+    let paper = page.replace("@media print", "@media all").replace("@media screen", "@media not all");
+    let check = r#"
+        const height = (e) => e.getBoundingClientRect().height;
+        return {
+            wide: [...doc.querySelectorAll(".viewer *")].filter((e) => e.getBoundingClientRect().right > doc.documentElement.clientWidth).length,
+            controls: height(doc.querySelector(".viewer .controls")),
+            tall: [...doc.querySelectorAll(".viewer > div")].filter((e) => height(e) > 247 * 96 / 25.4).length,
+        };"#;
+    let Some(seen) = in_browser(&paper, 680, check) else {
+        return;
+    };
+    assert_eq!(seen, serde_json::json!({ "wide": 0, "controls": 0, "tall": 0 }));
+}

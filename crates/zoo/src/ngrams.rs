@@ -34,11 +34,11 @@ pub fn ngram_entropy(tokens: &[i32], order: usize) -> Option<f64> {
 /// down to 1/vocabulary below the unigrams; of a context that never occurred, P(w|h) = P(w|h′). Nothing is added to counts,
 /// there is nothing to tune, all probabilities of a context sum to 1, and with more text they go to the frequencies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NgramModel<'a> {
+pub struct NgramModel {
     order: usize,
     vocabulary: usize,
     /// By length of the context.
-    levels: Vec<HashMap<&'a [i32], Followers>>,
+    levels: Vec<HashMap<Box<[i32]>, Followers>>,
 }
 
 /// What was seen after a context h.
@@ -50,21 +50,25 @@ struct Followers {
     counts: Vec<(i32, u32)>,
 }
 
-impl<'a> NgramModel<'a> {
+impl NgramModel {
     /// Counts the n-grams of `tokens`, whose ids are below `vocabulary`.
-    pub fn new(tokens: &'a [i32], order: usize, vocabulary: usize) -> Self {
-        Self::of_sequences(std::iter::once(tokens), order, vocabulary)
+    pub fn new(tokens: &[i32], order: usize, vocabulary: usize) -> Self {
+        Self::of_sequences(&std::iter::once(tokens), order, vocabulary)
     }
 
     /// Counts the n-grams within each of the sequences, and none across their ends.
-    pub fn of_sequences(sequences: impl Iterator<Item = &'a [i32]> + Clone, order: usize, vocabulary: usize) -> Self {
+    pub fn of_sequences<'a>(
+        sequences: &(impl Iterator<Item = &'a [i32]> + Clone),
+        order: usize,
+        vocabulary: usize,
+    ) -> Self {
         let level = |length: usize| {
             let mut stretches: Vec<&[i32]> = sequences.clone().flat_map(|tokens| tokens.windows(length + 1)).collect();
             stretches.sort_unstable();
             let of_context = stretches.chunk_by(|a, b| a[..length] == b[..length]).map(|own| {
                 let counts =
                     own.chunk_by(|a, b| a[length] == b[length]).map(|equal| (equal[0][length], equal.len() as u32));
-                (&own[0][..length], Followers { occurrences: own.len() as u32, counts: counts.collect() })
+                (own[0][..length].into(), Followers { occurrences: own.len() as u32, counts: counts.collect() })
             });
             of_context.collect()
         };
@@ -87,6 +91,24 @@ impl<'a> NgramModel<'a> {
             }
         }
         probabilities
+    }
+
+    /// The expectation of `value` of the next token after `context`, for each predictor that sees 0, 1, … `order` of its last
+    /// tokens.
+    pub fn expectations(&self, context: &[i32], value: impl Fn(usize) -> f64) -> Vec<f64> {
+        // Below the unigrams all tokens are alike; each level mixes what it has seen with the one before.
+        let mut expectation = (0..self.vocabulary).map(&value).sum::<f64>() / self.vocabulary as f64;
+        let mut expectations = Vec::with_capacity(self.order + 1);
+        for (length, level) in self.levels.iter().enumerate() {
+            let followers = context.len().checked_sub(length).and_then(|first| level.get(&context[first..]));
+            if let Some(followers) = followers {
+                let types = followers.counts.len() as f64;
+                let seen: f64 = followers.counts.iter().map(|&(w, count)| f64::from(count) * value(w as usize)).sum();
+                expectation = (seen + types * expectation) / (f64::from(followers.occurrences) + types);
+            }
+            expectations.push(expectation);
+        }
+        expectations
     }
 
     /// Probability of `token` after `context`, of which the last `order` tokens count.
@@ -171,8 +193,16 @@ mod tests {
             tokens.iter().enumerate().map(|(at, &token)| -trigrams.probability(&tokens[..at], token).ln()).sum();
         close(trigrams.cross_entropy(&tokens).unwrap(), by_hand / 300.0);
         assert_eq!(trigrams.cross_entropy(&[]), None);
+        for context in [&[0, 1][..], &[4, 4], &[7]] {
+            let found = trigrams.expectations(context, |token| (token as f64).sqrt());
+            for (order, found) in found.into_iter().enumerate() {
+                let seen = &context[context.len().saturating_sub(order)..];
+                let p = trigrams.distribution(seen);
+                close(found, p.iter().enumerate().map(|(token, p)| p * (token as f64).sqrt()).sum());
+            }
+        }
         // Nothing follows across the end of a sequence: what ends one says nothing about the next.
-        let cut = NgramModel::of_sequences([0, 1, 0, 0].chunks(2), 1, 2);
+        let cut = NgramModel::of_sequences(&[0, 1, 0, 0].chunks(2), 1, 2);
         close(cut.probability(&[1], 0), cut.probability(&[], 0));
         close(NgramModel::new(&[0, 1, 0, 0], 1, 2).probability(&[1], 0), (1.0 + cut.probability(&[], 0)) / 2.0);
     }

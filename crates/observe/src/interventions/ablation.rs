@@ -3,7 +3,7 @@
 use ontogeny_graph::{DataSet, Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
-use super::{Component, Editor, Replacement, chosen_rows, mean_and_error};
+use super::{Component, Editor, Effect, Limits, Replacement, chosen_rows, is_over, order_of};
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Settings, Subject};
 
 /// Version of the numbers of [`AblationSettings`].
@@ -93,7 +93,21 @@ impl Ablation {
     ///
     /// # Errors
     /// Weights of another model, or numbers that are not finite.
-    pub fn effects(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(Vec<(f64, f64)>, f64), ObserveError> {
+    pub fn effects(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(Vec<Effect>, f64), ObserveError> {
+        let (effects, loss) = self.effects_within(checkpoint, None)?;
+        Ok((effects.into_iter().flatten().collect(), loss))
+    }
+
+    /// As [`Ablation::effects`], within limits; of each part that was reached.
+    ///
+    /// # Errors
+    /// As for [`Ablation::effects`].
+    pub fn effects_within(
+        &mut self,
+        checkpoint: &Checkpoint<'_>,
+        limits: Option<Limits<'_>>,
+    ) -> Result<(Vec<Option<Effect>>, f64), ObserveError> {
+        let order = order_of(limits, self.parts.len());
         let weights = checkpoint.weights;
         let n = self.data.len();
         let all: Vec<usize> = (0..n).collect();
@@ -117,8 +131,12 @@ impl Ablation {
             let losses: Vec<f64> = self.losses(weights, rows.len())?;
             let patterns: Vec<Vec<f32>> =
                 self.patterns.iter().map(|own| self.editor.activation(&own.activation).to_vec()).collect();
-            for (part, changes) in self.parts.iter().zip(&mut changes) {
+            for &at in &order {
                 checkpoint.check_cancelled()?;
+                if is_over(limits) {
+                    break;
+                }
+                let (part, changes) = (&self.parts[at], &mut changes[at]);
                 self.editor.clear();
                 for (pattern, values) in self.patterns.iter().zip(&patterns) {
                     self.editor.replace(pattern, None, Replacement::Each(values));
@@ -135,13 +153,21 @@ impl Ablation {
                 changes.extend(ablated.iter().zip(&losses).map(|(&ablated, clean)| f64::from(ablated) - clean));
             }
             clean.extend(losses);
+            if is_over(limits) {
+                break;
+            }
             (checkpoint.progress)(clean.len() as f64 / n as f64);
         }
-        let effects: Vec<(f64, f64)> = changes.iter().map(|changes| mean_and_error(changes)).collect();
-        if effects.iter().any(|(mean, _)| !mean.is_finite()) {
+        let effects: Vec<Option<Effect>> = changes.iter().map(|changes| Effect::of(changes)).collect();
+        if effects.iter().flatten().any(|effect| !effect.mean.is_finite()) {
             return Err(self.editor.non_finite(weights, "the loss of an ablated network"));
         }
-        Ok((effects, clean.iter().sum::<f64>() / n as f64))
+        Ok((effects, clean.iter().sum::<f64>() / clean.len() as f64))
+    }
+
+    /// Examples that went forward so far, each run of an example counted.
+    pub fn n_forward(&self) -> u64 {
+        self.editor.n_forward()
     }
 
     fn losses(&mut self, weights: &[f32], n: usize) -> Result<Vec<f64>, ObserveError> {
@@ -190,7 +216,7 @@ impl Instrument for Ablation {
 
     fn measure(&mut self, checkpoint: &Checkpoint<'_>) -> Result<Findings, ObserveError> {
         let (effects, loss) = self.effects(checkpoint)?;
-        let (values, errors) = effects.into_iter().unzip();
+        let (values, errors) = effects.iter().map(|effect| (effect.mean, effect.standard_error)).unzip();
         Ok(Findings {
             value: Measured { unit: self.unit, dims: self.dims(), values },
             standard_errors: Some(errors),

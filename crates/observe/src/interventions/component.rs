@@ -66,11 +66,10 @@ impl Component {
             }));
         }
         if all.is_empty() {
-            return Err(ObserveError::Setting(
-                "the network has no activations with names of the kind `hook_…`; name the parts: `parts = [\"NAME\"]` with any \
-                 activation of its graph"
-                    .to_owned(),
-            ));
+            let found = own_names(&graph);
+            return Err(ObserveError::Setting(format!(
+                "the network has no activations with names of the kind `hook_…`; name the parts: `parts = [\"NAME\"]`, of {found}"
+            )));
         }
         Ok(all)
     }
@@ -180,6 +179,28 @@ impl Component {
 pub(crate) fn n_blocks(graph: &Graph) -> usize {
     let layer = |name: &str| name.strip_prefix("blocks.")?.split_once('.')?.0.parse::<usize>().ok();
     graph.names().filter_map(|(name, _)| layer(name)).max().map_or(0, |last| last + 1)
+}
+
+/// Names of activations that somebody else has given, in the order of the computation; some where they are many.
+fn own_names(graph: &Graph) -> String {
+    const MOST: usize = 20;
+    let ours = ["logits", "answers", "example_loss", "loss", "token_loss"];
+    let is_param = |name: &str| graph.param_names().any(|own| own == name);
+    let mut names: Vec<(ontogeny_graph::Node, &str)> = graph
+        .names()
+        .filter(|(name, node)| {
+            graph.dtype(*node) == DType::Float
+                && graph.shape(*node).len() > 1
+                && !ours.contains(name)
+                && !is_param(name)
+        })
+        .map(|(name, node)| (node, name))
+        .collect();
+    names.sort_unstable();
+    let n_more = names.len().saturating_sub(MOST);
+    let shown: Vec<&str> = names.iter().take(MOST).map(|(_, name)| *name).collect();
+    let more = if n_more > 0 { format!(" and {n_more} more") } else { String::new() };
+    if shown.is_empty() { "which it has none either".to_owned() } else { format!("{}{more}", shown.join(", ")) }
 }
 
 fn of_all(model: &Model, is_wanted: impl Fn(&Component) -> bool) -> Result<Vec<Component>, ObserveError> {

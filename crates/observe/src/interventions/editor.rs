@@ -24,7 +24,8 @@ pub struct Editor {
     workspace: Workspace,
     batch: usize,
     sites: Vec<Site>,
-    n_passes: u64,
+    n_loaded: usize,
+    n_forward: u64,
 }
 
 #[derive(Debug)]
@@ -82,7 +83,7 @@ impl Editor {
         }
         let program = Program::compile(&graph, &outputs, Gradient::None)?;
         let workspace = Workspace::new(&program);
-        let mut editor = Self { program, workspace, batch, sites, n_passes: 0 };
+        let mut editor = Self { program, workspace, batch, sites, n_loaded: 0, n_forward: 0 };
         editor.clear();
         Ok(editor)
     }
@@ -92,9 +93,9 @@ impl Editor {
         self.batch
     }
 
-    /// Forward passes of a whole batch so far.
-    pub fn n_passes(&self) -> u64 {
-        self.n_passes
+    /// Examples that went forward so far, each run of an example counted.
+    pub fn n_forward(&self) -> u64 {
+        self.n_forward
     }
 
     /// Puts the examples `rows` of `data` before the network, at most [`Self::batch`].
@@ -102,6 +103,7 @@ impl Editor {
     /// # Errors
     /// Data of another model.
     pub fn load(&mut self, data: &DataSet, rows: &[usize]) -> Result<(), ObserveError> {
+        self.n_loaded = rows.len();
         Ok(data.fill_columns(&self.program, &mut self.workspace, rows)?)
     }
 
@@ -151,7 +153,7 @@ impl Editor {
     /// # Errors
     /// Weights of another model.
     pub fn run(&mut self, weights: &[f32]) -> Result<(), ObserveError> {
-        self.n_passes += 1;
+        self.n_forward += self.n_loaded as u64;
         Ok(self.program.run(&mut self.workspace, weights)?)
     }
 

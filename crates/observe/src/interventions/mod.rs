@@ -8,18 +8,22 @@
 mod ablation;
 mod component;
 mod editor;
+mod explainer;
 mod logit_attribution;
 mod logit_lens;
 mod pairs;
 mod patching;
+mod prompt;
 
 pub use ablation::{ABLATION_VERSION, AblateBy, Ablation, AblationSettings};
 pub use component::Component;
 pub use editor::{Editor, Replacement};
+pub use explainer::{Evidence, Explainer};
 pub use logit_attribution::{LOGIT_ATTRIBUTION_VERSION, LogitAttribution, LogitAttributionSettings};
 pub use logit_lens::{LOGIT_LENS_VERSION, LogitLens, LogitLensSettings};
 pub use pairs::Pairs;
 pub use patching::{Baselines, PATCHING_VERSION, PatchInto, PatchMethod, Patching, PatchingSettings};
+pub use prompt::Behaviour;
 
 use ontogeny_zoo::{Model, Split, Task};
 
@@ -41,6 +45,41 @@ pub(crate) fn chosen_rows<'a>(
     }
     let taken = examples.min(n);
     Ok((split, (0..taken).map(|i| i * n / taken).collect()))
+}
+
+/// In which order parts are looked at, and how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits<'a> {
+    /// Numbers of the parts; those left out are not looked at.
+    pub order: &'a [usize],
+    /// When to stop: parts not reached by then have no effect, those reached by some batches that of fewer examples.
+    pub until: std::time::Instant,
+}
+
+/// Mean of a part's effect over examples.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Effect {
+    /// The mean.
+    pub mean: f64,
+    /// Its standard error; 0 of a single example, because there is nothing it could be known from.
+    pub standard_error: f64,
+}
+
+impl Effect {
+    /// `None` without examples.
+    fn of(values: &[f64]) -> Option<Self> {
+        let (mean, standard_error) = mean_and_error(values);
+        (!values.is_empty()).then_some(Self { mean, standard_error })
+    }
+}
+
+/// The numbers of all parts, or those of the limits, as they are to be looked at in one batch.
+fn order_of(limits: Option<Limits<'_>>, n_parts: usize) -> Vec<usize> {
+    limits.map_or_else(|| (0..n_parts).collect(), |limits| limits.order.to_vec())
+}
+
+fn is_over(limits: Option<Limits<'_>>) -> bool {
+    limits.is_some_and(|limits| std::time::Instant::now() >= limits.until)
 }
 
 /// The activations of parts, each once, in their order.

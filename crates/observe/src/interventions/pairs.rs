@@ -31,15 +31,35 @@ impl Pairs {
     /// # Errors
     /// A network whose answers have no classes, or examples that all have the same answer.
     pub fn of_examples(model: &Model, data: &DataSet, rows: &[usize], seed: u32) -> Result<Self, ObserveError> {
+        Self::of_answers(model, data, rows, seed, &|_, _| true)
+    }
+
+    /// As [`Pairs::of_examples`], of the answers that count alone: `counts` is told the example and the number of the answer in it.
+    /// Examples without such an answer are left out.
+    ///
+    /// # Errors
+    /// As for [`Pairs::of_examples`]; or none is left.
+    pub fn of_answers(
+        model: &Model,
+        data: &DataSet,
+        rows: &[usize],
+        seed: u32,
+        counts: &dyn Fn(usize, usize) -> bool,
+    ) -> Result<Self, ObserveError> {
         let n_answers = model.interface().answers();
+        let rows: Vec<usize> =
+            rows.iter().copied().filter(|&row| (0..n_answers).any(|answer| counts(row, answer))).collect();
         let answers = answers(model, data)?;
         let of = |row: usize| &answers[row * n_answers..(row + 1) * n_answers];
+        let differs = |a: usize, b: usize| {
+            of(a).iter().zip(of(b)).enumerate().any(|(answer, (own, other))| own != other && counts(a, answer))
+        };
         let n = rows.len();
         let mut partners = Vec::with_capacity(n);
         for (i, &row) in rows.iter().enumerate() {
             // From a random place on, the first with another answer.
             let start = Stream::new(seed, Purpose::Probe, i as u64).below(n, 0, 0);
-            let other = (0..n).map(|k| rows[(start + k) % n]).find(|&other| of(other) != of(row));
+            let other = (0..n).map(|k| rows[(start + k) % n]).find(|&other| differs(row, other));
             partners.push(other.ok_or_else(|| {
                 ObserveError::Setting(
                     "all examples have the same answer; expected some that differ: take more, or another split"
@@ -49,6 +69,11 @@ impl Pairs {
         }
         let target: Vec<i32> = rows.iter().flat_map(|&row| of(row).to_vec()).collect();
         let mut foil: Vec<i32> = partners.iter().flat_map(|&row| of(row).to_vec()).collect();
+        for (at, (foil, target)) in foil.iter_mut().zip(&target).enumerate() {
+            if !counts(rows[at / n_answers], at % n_answers) {
+                *foil = *target;
+            }
+        }
         if let Some(weights) = crate::evaluate::floats(data, "weights") {
             // What the task gives no weight does not count here either.
             let own = rows.iter().flat_map(|&row| &weights[row * n_answers..(row + 1) * n_answers]);
@@ -56,7 +81,7 @@ impl Pairs {
                 *foil = *target;
             }
         }
-        Self::new(&data.rows(rows), &data.rows(&partners), (target, foil), n_answers)
+        Self::new(&data.rows(&rows), &data.rows(&partners), (target, foil), n_answers)
     }
 
     /// Pairs that are given: `target` and `foil` hold the right and the wrong class of each answer, `[example, answers]`; where

@@ -7,7 +7,7 @@ use ontogeny_zoo::Model;
 use serde::{Deserialize, Serialize};
 
 use super::pairs::add_metric;
-use super::{Component, Editor, Pairs, Replacement, chosen_rows, mean_and_error};
+use super::{Component, Editor, Effect, Limits, Pairs, Replacement, chosen_rows, is_over, mean_and_error, order_of};
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Settings, Subject};
 
 /// Version of the numbers of [`PatchingSettings`].
@@ -190,7 +190,21 @@ impl Patching {
     ///
     /// # Errors
     /// Weights of another model, or numbers that are not finite.
-    pub fn effects(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(Vec<(f64, f64)>, Baselines), ObserveError> {
+    pub fn effects(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(Vec<Effect>, Baselines), ObserveError> {
+        let (effects, baselines) = self.effects_within(checkpoint, None)?;
+        Ok((effects.into_iter().flatten().collect(), baselines))
+    }
+
+    /// As [`Patching::effects`], within limits; of each part that was reached.
+    ///
+    /// # Errors
+    /// As for [`Patching::effects`].
+    pub fn effects_within(
+        &mut self,
+        checkpoint: &Checkpoint<'_>,
+        limits: Option<Limits<'_>>,
+    ) -> Result<(Vec<Option<Effect>>, Baselines), ObserveError> {
+        let order = order_of(limits, self.parts.len());
         let weights = checkpoint.weights;
         let n = self.pairs.len();
         let all: Vec<usize> = (0..n).collect();
@@ -223,8 +237,12 @@ impl Patching {
                 }
             } else {
                 self.editor.load(data, rows)?;
-                for (part, effects) in self.parts.iter().zip(&mut effects) {
+                for &at in &order {
                     checkpoint.check_cancelled()?;
+                    if is_over(limits) {
+                        break;
+                    }
+                    let (part, effects) = (&self.parts[at], &mut effects[at]);
                     self.editor.clear();
                     if let Way::Path { frozen, .. } = &self.way {
                         for other in frozen.iter().filter(|other| other.label != part.label) {
@@ -252,11 +270,14 @@ impl Patching {
             }
             clean.extend(clean_metric);
             corrupted.extend(corrupted_metric);
+            if is_over(limits) {
+                break;
+            }
             (checkpoint.progress)(clean.len() as f64 / n as f64);
         }
-        let effects: Vec<(f64, f64)> = effects.iter().map(|effects| mean_and_error(effects)).collect();
+        let effects: Vec<Option<Effect>> = effects.iter().map(|effects| Effect::of(effects)).collect();
         let baselines = Baselines { clean: mean_and_error(&clean).0, corrupted: mean_and_error(&corrupted).0 };
-        let is_finite = effects.iter().all(|(mean, _)| mean.is_finite());
+        let is_finite = effects.iter().flatten().all(|effect| effect.mean.is_finite());
         if !is_finite || !baselines.clean.is_finite() || !baselines.corrupted.is_finite() {
             return Err(self.editor.non_finite(weights, "the logits"));
         }
@@ -279,9 +300,9 @@ impl Patching {
         Ok((self.editor.activations().map(read).collect(), metric))
     }
 
-    /// Forward passes of batches so far; a gradient counts as two more.
-    pub fn n_passes(&self) -> u64 {
-        self.editor.n_passes()
+    /// Examples that went forward so far, each run of an example counted; those of a gradient are not.
+    pub fn n_forward(&self) -> u64 {
+        self.editor.n_forward()
     }
 }
 
@@ -342,7 +363,7 @@ impl Instrument for Patching {
 
     fn measure(&mut self, checkpoint: &Checkpoint<'_>) -> Result<Findings, ObserveError> {
         let (effects, baselines) = self.effects(checkpoint)?;
-        let (values, errors) = effects.into_iter().unzip();
+        let (values, errors) = effects.iter().map(|effect| (effect.mean, effect.standard_error)).unzip();
         Ok(Findings {
             value: Measured { unit: "logits", dims: self.dims(), values },
             standard_errors: Some(errors),

@@ -4,7 +4,9 @@ mod bench;
 mod calibrate;
 mod change_points;
 mod doctor;
+mod explain;
 mod inspect;
+mod look;
 mod new;
 mod parts;
 mod report;
@@ -35,6 +37,9 @@ pub(crate) fn dispatch(arguments: &Cli) -> Result<u8, CommandError> {
         Command::New(args) => new::new(args),
         Command::Inspect(args) => inspect::inspect(args),
         Command::Calibrate(args) => calibrate::calibrate(args),
+        Command::Explain(args) => explain::explain(args),
+        Command::Examples(args) => look::examples(args),
+        Command::Compare(args) => look::compare(args),
         Command::Bench(args) => bench::bench(args),
         Command::Doctor(args) => doctor::doctor(args),
     }

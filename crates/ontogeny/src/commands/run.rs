@@ -154,11 +154,13 @@ pub(super) fn print_transitions(transitions: &[Transition]) {
         return;
     }
     print("transitions");
-    for t in transitions {
+    // Numbered for `explain`.
+    for (at, t) in transitions.iter().enumerate() {
         let interval = format!("[{}, {}]", grouped(t.lower), grouped(t.upper));
         let unit = if t.unit == "1" { "" } else { &t.unit };
         print(&format!(
-            "  {:<13} {:<28} step {:>7}  {interval:<18} {:>9} {unit}",
+            "  {:>2}  {:<13} {:<28} step {:>7}  {interval:<18} {:>9} {unit}",
+            at + 1,
             t.label.as_deref().unwrap_or(""),
             t.observable,
             grouped(t.step),

@@ -107,7 +107,7 @@ static MATERIAL: LazyLock<Material> = LazyLock::new(|| {
 });
 
 /// Words, with commas and full stops apart.
-fn words(text: &'static str) -> impl Iterator<Item = &'static str> {
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(' ').filter(|word| !word.is_empty()).flat_map(|word| {
         let bare = word.trim_end_matches([',', '.']);
         [bare, &word[bare.len()..]].into_iter().filter(|part| !part.is_empty())

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::ioi_prompts;
 use super::llama2c_tokenizer::Llama2cTokenizer;
 
 /// The words of a task: text in tokens, and tokens as text.
@@ -14,7 +15,7 @@ enum Kind {
     Bytes,
     /// Sorted; a character's id is its place.
     Characters(Arc<[char]>),
-    /// Words between spaces, by id; an empty one is no word.
+    /// Words between spaces, commas and full stops, which are words of their own, by id; an empty one is no word.
     List(Arc<[&'static str]>),
     Llama2c(Arc<Llama2cTokenizer>),
     #[cfg(feature = "tokenizers")]
@@ -67,7 +68,7 @@ impl Words {
             }
             Kind::List(words) => {
                 let id = |word: &str| words.iter().position(|own| *own == word).map(|at| at as i32);
-                text.split_whitespace()
+                ioi_prompts::words(text)
                     .map(|word| id(word).ok_or_else(|| UnknownWord { found: format!("the word `{word}`") }))
                     .collect()
             }
@@ -157,11 +158,11 @@ mod tests {
         assert_eq!((characters.piece(2), characters.piece(7)), ("é".to_owned(), "#7".to_owned()));
         let error = characters.encode("b").unwrap_err().to_string();
         assert_eq!(error, "the character `b` is not in the vocabulary of the task");
-        let list = Words::list(vec!["Mary", "went", ""]);
-        assert_eq!(list.encode(" Mary  went ").unwrap(), [0, 1]);
+        let list = Words::list(vec!["Mary", "went", ",", ""]);
+        assert_eq!(list.encode(" Mary,  went ").unwrap(), [0, 2, 1]);
         assert!(list.encode("John").unwrap_err().to_string().contains("the word `John`"));
         assert_eq!((list.piece(1), list.piece(-1)), ("went".to_owned(), "#-1".to_owned()));
-        assert_ne!(list.content_hash(3), list.content_hash(2));
+        assert_ne!(list.content_hash(4), list.content_hash(3));
         assert!(bytes == Words::bytes() && bytes != list);
     }
 }
