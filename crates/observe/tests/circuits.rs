@@ -1,5 +1,8 @@
 //! Heads of a published network: what it copies and composes is what its authors found in it. Skipped where the shared data are not there.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
+#![expect(clippy::print_stdout, reason = "the figures are of interest, and a skipped test says why")]
+
 use std::path::Path;
 
 use ontogeny_observe::{
@@ -12,7 +15,6 @@ use ontogeny_zoo::{
 use serde_json::{from_value, json};
 
 /// The model of induction of Nanda et al. (2023), appendix E, with sequences as it was trained on.
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn published() -> Option<(Model, Task, Vec<f32>)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../../shared/data/progress-measures/induction_head_infinite.safetensors");
@@ -43,7 +45,6 @@ fn measured(settings: &dyn Settings, (model, task, weights): &(Model, Task, Vec<
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the figures are of interest")]
 fn induction_heads_match_prefixes_copy_and_read_the_previous_token_head() {
     let Some(published) = published() else { return };
     let found = measured(&HeadScoresSettings { copies: 3, text: true }, &published).value;

@@ -308,7 +308,7 @@ fn the_heads_of_a_program_are_told_from_heads_that_only_look_busy() {
     let rows: Vec<usize> = (0..100).collect();
     let pairs = Pairs::of_examples(&wide, &task.split("train").unwrap().data, &rows, 1).unwrap();
     let parts = Component::chosen(&wide, &["heads".into()]).unwrap();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(600);
+    let until = std::time::Instant::now() + std::time::Duration::from_mins(10);
     let mut explainer = ontogeny_observe::interventions::Explainer::new(&wide, &parts, &pairs).unwrap();
     let (evidence, clean, corrupted) = explainer.evidence(&Checkpoint::alone(&weights), until).unwrap();
     for (part, evidence) in parts.iter().zip(&evidence) {

@@ -1,5 +1,6 @@
 //! `ontogeny explain` on networks whose parts are known: programs compiled to weights.
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 
 mod common;
 

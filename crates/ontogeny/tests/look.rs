@@ -1,5 +1,6 @@
 //! `ontogeny examples` and `ontogeny compare`: single examples of a run, with their text.
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Observables of language models and their heads, through the binary: on a compiled program whose parts are known, on text, on a toy.
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 
 mod common;
 

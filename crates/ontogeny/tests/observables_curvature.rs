@@ -1,6 +1,7 @@
 //! Curvature, statistics of weights and activations, and description lengths, through the binary: measured at every checkpoint,
 //! the same for any number of threads, drawn, and refused where they cannot be.
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 
 mod common;
 

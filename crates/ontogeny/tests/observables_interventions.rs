@@ -1,5 +1,6 @@
 //! Interventions over all checkpoints of a run, through the binary.
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
 
 mod common;
 

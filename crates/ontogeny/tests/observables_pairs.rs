@@ -54,9 +54,9 @@ fn values(view: &Value, name: &str) -> Vec<Vec<f64>> {
 #[test]
 fn checkpoints_are_compared_with_the_last_the_first_and_those_of_another_run() {
     let here = Workplace::new();
-    here.write("other.toml", &digits(2, "[measure.loss]\n"));
+    here.write("other.toml", digits(2, "[measure.loss]\n"));
     here.call(&["run", "other.toml", "--out", "other"]).expect(0, &[]);
-    here.write("pairs.toml", &digits(1, MEASURES));
+    here.write("pairs.toml", digits(1, MEASURES));
     here.call(&["run", "pairs.toml", "--out", "one", "--threads", "1"]).expect(0, &[]);
     here.call(&["run", "pairs.toml", "--out", "two", "--threads", "2"]).expect(0, &[]);
     assert_same(&here.findings("two"), &here.findings("one"), "two threads");
@@ -182,7 +182,7 @@ fn what_cannot_be_compared_is_said_before_anything_is_trained() {
         ("[measure.a]\nobservable = \"quanta\"\nclusters = [1]\n", "`clusters` is [1]"),
         ("[measure.a]\nobservable = \"quanta\"\nsplits = 1\n", "splits"),
     ] {
-        here.write("wrong.toml", &digits(1, measure));
+        here.write("wrong.toml", digits(1, measure));
         here.call(&["run", "wrong.toml", "--out", "wrong"]).expect(2, &[message]);
         assert!(!here.path("wrong").exists(), "{measure}");
     }

@@ -72,12 +72,12 @@ mod spectrum;
 mod warning;
 
 mod clustering;
-mod linear;
-mod representation;
-
 mod effective_rank;
 mod gram;
 mod intrinsic_dimension;
+mod linear;
+mod representation;
+
 mod order;
 mod random;
 mod sparsity;

@@ -164,7 +164,7 @@ impl OpenedRun {
             let earlier = ablation.effects_within(&at(before), within(0.9)).map_err(failed)?.0;
             ablations = now.into_iter().zip(earlier).map(|(now, earlier)| difference(now, earlier)).collect();
             n_forward += ablation.n_forward();
-            (rewinds, moves) = self.rewound(&parts, &weights, before, data).map_err(failed)?;
+            [rewinds, moves] = self.rewound(&parts, &weights, before, data).map_err(failed)?;
             n_forward += ((rewinds.iter().flatten().count() + 1) * data.len()) as u64;
         }
         let whole = clean - corrupted;
@@ -275,7 +275,7 @@ impl OpenedRun {
     }
 
     /// The split that a series is of, and its sub-task where it is of one.
-    fn measured_on(&self, transition: &Transition) -> Result<(&Split, Option<(usize, SubtaskBy)>), ObserveError> {
+    fn measured_on(&self, transition: &Transition) -> Result<MeasuredOn<'_>, ObserveError> {
         let (name, label) = transition.observable.split_once('.').unwrap_or((&transition.observable, ""));
         let measure = self.measures().iter().find(|measure| measure.name == name);
         let of_subtasks = match measure.map(|measure| &measure.observable) {
@@ -319,7 +319,7 @@ impl OpenedRun {
         weights: &[f32],
         before: &[f32],
         data: &ontogeny_graph::DataSet,
-    ) -> Result<(Vec<Option<f64>>, Vec<Option<f64>>), ObserveError> {
+    ) -> Result<[Vec<Option<f64>>; 2], ObserveError> {
         let mut evaluator = Evaluator::new(self.model())?;
         let loss = evaluator.evaluate(weights, data)?.loss;
         let (mut rewinds, mut moves) = (Vec::new(), Vec::new());
@@ -340,7 +340,7 @@ impl OpenedRun {
             rewinds.push(Some(evaluator.evaluate(&changed, data)?.loss - loss));
             moves.push(Some((distance / norm).sqrt()).filter(|moved| moved.is_finite()));
         }
-        Ok((rewinds, moves))
+        Ok([rewinds, moves])
     }
 
     /// Restricted learning coefficients of the parts that are held responsible, as long as there is time; what was not done is
@@ -410,6 +410,9 @@ struct Asked {
     /// The clean examples with the columns of the task alone.
     pairs_data: ontogeny_graph::DataSet,
 }
+
+/// A split, and the number of the sub-task that is meant.
+type MeasuredOn<'a> = (&'a Split, Option<(usize, SubtaskBy)>);
 
 /// Why a question cannot be asked.
 enum Asking {

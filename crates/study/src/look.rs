@@ -213,6 +213,6 @@ fn pieces(task: &Task, data: &DataSet, example: usize) -> Vec<String> {
     tokens.into_iter().flatten().map(piece).collect()
 }
 
-fn failed(error: ObserveError) -> StudyError {
-    StudyError::Folder(error.to_string())
+fn failed(error: impl Into<ObserveError>) -> StudyError {
+    StudyError::Folder(error.into().to_string())
 }

@@ -137,7 +137,10 @@ pub(crate) fn sections(view: &RunView) -> Vec<Section> {
         let has_quantities = observable.dims.iter().any(|dim| dim == "quantity");
         let is_drawn_twice = has_parts(observable) && !has_scores;
         if (FEWEST_ROWS..=MOST_LINES).contains(&series.len()) && is_drawn_twice {
-            maps.push(map_of_lines(panel(name, observable, series.clone(), Form::RowHeatMap)));
+            let lines = panel(name, observable, series.clone(), Form::Lines);
+            // Effects of parts are compared with each other, not with their own past.
+            let is_of_parts = observable.dims[1..] == ["part".to_owned()];
+            maps.push(if is_of_parts { map_of_parts(lines) } else { map_of_lines(lines) });
         }
         if has_scores {
             let figures = by_score(name, observable, series);
@@ -205,6 +208,12 @@ fn by_score(name: &str, observable: &Observable, series: Vec<Series>) -> Vec<Pan
         }
     }
     figures
+}
+
+/// The same lines as a map in one scale.
+fn map_of_parts(lines: Panel) -> Panel {
+    let title = format!("{}, part by part", lines.title);
+    Panel { id: format!("{}-map", lines.id), title, description: String::new(), form: Form::HeatMap, ..lines }
 }
 
 /// The same lines as a map: where each stands in its own range, so that what moves together is seen.

@@ -204,7 +204,7 @@ mod tests {
         // Nothing follows across the end of a sequence: what ends one says nothing about the next.
         let cut = NgramModel::of_sequences(&[0, 1, 0, 0].chunks(2), 1, 2);
         close(cut.probability(&[1], 0), cut.probability(&[], 0));
-        close(NgramModel::new(&[0, 1, 0, 0], 1, 2).probability(&[1], 0), (1.0 + cut.probability(&[], 0)) / 2.0);
+        close(NgramModel::new(&[0, 1, 0, 0], 1, 2).probability(&[1], 0), f64::midpoint(1.0, cut.probability(&[], 0)));
     }
 
     /// Two states, left with probabilities a and b: the stationary weights are b/(a + b) and a/(a + b), and the entropy of a

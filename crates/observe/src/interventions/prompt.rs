@@ -33,7 +33,8 @@ impl Behaviour {
             ));
         };
         let place = Place::of(read, length, self.prompt.len())?;
-        self.check(vocabulary, place.classes(read, vocabulary))?;
+        let classes = if let Read::LastPosition { classes } = read { classes } else { vocabulary };
+        self.check(vocabulary, classes)?;
         let others = match &self.against {
             Some(against) => {
                 let foil = self.foil.ok_or_else(|| {
@@ -160,10 +161,6 @@ impl Place {
                 Ok(Self { answer: answer / every, is_last: false })
             }
         }
-    }
-
-    fn classes(&self, read: Read, vocabulary: usize) -> usize {
-        if let Read::LastPosition { classes } = read { classes } else { vocabulary }
     }
 
     /// The columns that the task's data have.
