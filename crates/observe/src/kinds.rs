@@ -211,7 +211,7 @@ kinds! {
               canonical correlation, the same weighted by projections (PWCCA) and of the leading directions (SVCCA).";
     /// What a linear map reads from activations.
     LinearProbe(LinearProbeSettings): "linear_probe", version LINEAR_PROBE_VERSION, unit "1",
-        says "Held-out accuracy of a linear probe at each place, of the same probe on a control task, their difference \
+        says "Held-out accuracy of a linear probe at each place, of the same probe on a control task, and their difference \
               (selectivity).";
     /// What is lost with what a linear map reads.
     Erasure(ErasureSettings): "erasure", version ERASURE_VERSION, unit "1",
