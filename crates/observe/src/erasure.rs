@@ -58,7 +58,7 @@ impl Default for ErasureSettings {
 }
 
 /// Scores of a place, in the order of the array.
-const SCORES: [&str; 5] = ["accuracy", "accuracy_erased", "accuracy_unseen", "majority", "loss_increase"];
+const SCORES: [&str; 4] = ["accuracy", "accuracy_erased", "accuracy_unseen", "loss_increase"];
 
 const NAME: &str = "erasure";
 
@@ -132,7 +132,7 @@ impl Instrument for Erasure {
         let wanted = self.one_hot(&all);
         let (graph, _) = self.model.graph(EXAMPLES.min(self.reader.data().len()));
         let whole = losses(&graph, self.reader.data(), checkpoint)?;
-        let (mut values, mut errors, mut ranks) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut values, mut errors, mut ranks, mut majority) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
         for (at, (place, x)) in self.reader.places().iter().zip(&activations).enumerate() {
             checkpoint.check_cancelled()?;
             let before = probe(x, std::slice::from_ref(&self.question), &self.folds, Probe::Ridge)?[0];
@@ -141,14 +141,9 @@ impl Instrument for Erasure {
             let eraser = self.method.fit(x, &wanted)?;
             let edited = losses(&erased(&graph, place, &eraser)?, self.reader.data(), checkpoint)?;
             let (increase, increase_error) = mean_difference(&edited, &whole);
-            values.extend([before.accuracy, after.accuracy, unseen, before.majority, increase]);
-            errors.extend([
-                before.standard_error,
-                after.standard_error,
-                unseen_error,
-                before.majority_error,
-                increase_error,
-            ]);
+            values.extend([before.accuracy, after.accuracy, unseen, increase]);
+            majority = before.majority;
+            errors.extend([before.standard_error, after.standard_error, unseen_error, increase_error]);
             ranks.push((place.name.clone(), eraser.rank() as f64));
             (checkpoint.progress)((at + 1) as f64 / activations.len() as f64);
         }
@@ -157,6 +152,7 @@ impl Instrument for Erasure {
             standard_errors: Some(errors),
             arrays: vec![("rank", Measured::along("place", "1", ranks))],
             details: vec![
+                ("majority", majority),
                 ("loss", whole.iter().sum::<f64>() / whole.len().max(1) as f64),
                 ("samples", self.folds.len() as f64),
             ],
@@ -277,7 +273,8 @@ mod tests {
         weights[45] = 2.0;
         for method in ["leace", "mean_difference"] {
             let found = find(&model, &task, &weights, json!({"target": "subtask", "samples": 4000, "method": method}));
-            let [before, after, unseen, majority, increase] = found.value.values[..] else { panic!("one place") };
+            let [before, after, unseen, increase] = found.value.values[..] else { panic!("one place") };
+            let majority = found.details[0].1;
             assert_eq!((before, after, found.arrays[0].1.values[0]), (1.0, majority, 2.0), "{:?}", found.value);
             // The binomial error of 2000, and as much again for the other half, which the eraser was fitted to.
             let error = (majority * (1.0 - majority) / 2000.0_f64).sqrt() * std::f64::consts::SQRT_2;
@@ -345,8 +342,9 @@ mod tests {
         let found = find(&model, &task, &weights, json!({"target": "token", "places": places, "split": "train"}));
         let values = &found.value.values;
         // Embeddings of tokens are erased down to their mean, for new samples too.
-        assert!(values[0] > 0.99 && values[1] == values[3] && values[4].abs() > 1e-4, "{values:?}");
-        assert!((values[2] - values[3]).abs() < 0.05 && found.arrays[0].1.values[0] == 7.0, "{values:?}");
+        let majority = found.details[0].1;
+        assert!(values[0] > 0.99 && values[1] == majority && values[3].abs() > 1e-4, "{values:?}");
+        assert!((values[2] - majority).abs() < 0.05 && found.arrays[0].1.values[0] == 7.0, "{values:?}");
         let subject = Subject { model: &model, task: &task, seed: 1 };
         let board = ErasureSettings { target: ProbeTarget::Board, ..ErasureSettings::default() };
         assert!(board.build(&subject).err().unwrap().to_string().contains("expected a single class"));

@@ -215,12 +215,12 @@ kinds! {
               canonical correlation, the same weighted by projections (PWCCA) and of the leading directions (SVCCA).";
     /// What a linear map reads from activations.
     LinearProbe(LinearProbeSettings): "linear_probe", version LINEAR_PROBE_VERSION, unit "1",
-        says "Held-out accuracy of a linear probe at each place, of the same probe on a control task, their difference (selectivity), \
-              and of answering with the commonest class (majority).";
+        says "Held-out accuracy of a linear probe at each place, of the same probe on a control task, and their difference \
+              (selectivity).";
     /// What is lost with what a linear map reads.
     Erasure(ErasureSettings): "erasure", version ERASURE_VERSION, unit "1",
-        says "Accuracy of a linear probe at each place before and after its target is erased there, beside that of the commonest class, and \
-              by how much the erasure raises the network's loss.";
+        says "Accuracy of a linear probe at each place before its target is erased there, after, and on samples that the erasure was not \
+              fitted to, and by how much the erasure raises the network's loss.";
     /// The loss between two checkpoints.
     ModeConnectivity(ModeConnectivitySettings): "mode_connectivity", version MODE_CONNECTIVITY_VERSION, unit "1",
         says "Loss on the straight line to the partner: its maximum above the mean of the ends (barrier), its height above the chord \
@@ -231,8 +231,8 @@ kinds! {
               of units that stay in place.";
     /// Whether the largest weights stay the same.
     MaskOverlap(MaskOverlapSettings): "mask_overlap", version MASK_OVERLAP_VERSION, unit "1",
-        says "Share of the largest weights of each matrix that are the partner's too, what chance gives, and the loss when only these, or only \
-              the partner's, are kept.";
+        says "Share of the largest weights of each matrix that are the partner's too (overlap), the same between chance (0) and equality (1), \
+              and the loss when only these, or only the partner's, are kept.";
     /// Examples with parallel gradients.
     Quanta(QuantaSettings): "quanta", version QUANTA_VERSION, unit "1",
         says "Clusters of examples by the angles between their gradients: share of the largest, slope of sizes against ranks, and agreement \

@@ -73,7 +73,7 @@ pub(crate) const FOLDS: usize = 5;
 pub(crate) const SAMPLES: usize = 1000;
 
 /// Scores of a place, in the order of the array.
-const SCORES: [&str; 4] = ["accuracy", "control", "selectivity", "majority"];
+const SCORES: [&str; 3] = ["accuracy", "control", "selectivity"];
 
 const NAME: &str = "linear_probe";
 
@@ -134,7 +134,7 @@ impl Instrument for LinearProbe {
     fn measure(&mut self, checkpoint: &Checkpoint<'_>) -> Result<Findings, ObserveError> {
         let activations = self.reader.read(checkpoint.weights, checkpoint)?;
         let n = self.labelled.questions.len();
-        let (mut values, mut errors, mut single) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut values, mut errors, mut single, mut majority) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
         for (at, x) in activations.iter().enumerate() {
             checkpoint.check_cancelled()?;
             let scores = probe(x, &self.questions, &self.folds, self.method)?;
@@ -144,9 +144,10 @@ impl Instrument for LinearProbe {
             let [accuracy, control_accuracy] = [own, control].map(|scores| mean(scores, |score| score.accuracy));
             // Squares of one board are wrong together: their errors are not averaged away.
             let [error, control_error] = [own, control].map(|scores| mean(scores, |score| score.standard_error));
-            values.extend([accuracy, control_accuracy, accuracy - control_accuracy, mean(own, |score| score.majority)]);
-            let majority_error = mean(own, |score| score.majority_error);
-            errors.extend([error, control_error, error.hypot(control_error), majority_error]);
+            values.extend([accuracy, control_accuracy, accuracy - control_accuracy]);
+            // The same at every place: it depends on the samples alone.
+            majority = mean(own, |score| score.majority);
+            errors.extend([error, control_error, error.hypot(control_error)]);
             single.extend(own.iter().map(|score| score.accuracy));
             (checkpoint.progress)((at + 1) as f64 / activations.len() as f64);
         }
@@ -156,6 +157,7 @@ impl Instrument for LinearProbe {
             standard_errors: Some(errors),
             arrays: vec![("accuracy_of", Measured { unit: "1", dims, values: single })],
             details: vec![
+                ("majority", majority),
                 ("samples", self.folds.len() as f64),
                 ("classes", self.labelled.questions[0].n_classes as f64),
                 ("left_out", self.labelled.n_left_out as f64),
@@ -207,7 +209,7 @@ mod tests {
         let task = || json!({ "kind": REPEATS, "vocabulary": 8, "block": 20, "repeats": 2, "train_examples": 1000 });
         let found = find(task(), transformer(2), json!({"target": "token", "split": "train"})).unwrap();
         // The wide random stream holds other things too; eight embeddings of 32 dimensions stand apart all the same.
-        assert!(found.value.values[0] > 0.95 && found.value.values[4] > 0.95, "{:?}", found.value.values);
+        assert!(found.value.values[0] > 0.95 && found.value.values[3] > 0.95, "{:?}", found.value.values);
         let chance = 1.0 / 8.0;
         let error = (chance * (1.0 - chance) / 1000.0_f64).sqrt();
         assert!((found.value.values[1] - chance).abs() < 4.0 * error, "{:?}", found.value.values);
@@ -249,11 +251,12 @@ mod tests {
         let task = json!({"kind": "tic_tac_toe"});
         let found = find(task, transformer(1), json!({"target": "board", "samples": 500})).unwrap();
         assert_eq!(found.arrays[0].1.dims[1].1.len(), 9);
-        let [accuracy, control, selectivity, majority] = found.value.values[..] else { panic!("one place") };
+        let [accuracy, control, selectivity] = found.value.values[..] else { panic!("one place") };
+        let majority = found.details[0].1;
         assert!(accuracy > majority && (selectivity - (accuracy - control)).abs() < 1e-12, "{:?}", found.value.values);
         let othello = json!({"kind": "othello", "train_examples": 50, "held_examples": 200});
         let found = find(othello, transformer(1), json!({"target": "board", "samples": 300})).unwrap();
-        assert_eq!((found.arrays[0].1.dims[1].1.len(), found.details[1]), (64, ("classes", 3.0)));
+        assert_eq!((found.arrays[0].1.dims[1].1.len(), found.details[2]), (64, ("classes", 3.0)));
         // A task of as many tokens that is no game.
         let task = json!({ "kind": REPEATS, "vocabulary": 12, "block": 3, "repeats": 3, "train_examples": 30 });
         let error = find(task, transformer(1), json!({"target": "board"})).unwrap_err();
@@ -278,7 +281,8 @@ mod tests {
         }))
         .unwrap();
         let found = settings.build(&subject).unwrap().measure(&Checkpoint::alone(&compiled.weights)).unwrap();
-        let [before, .., majority, after, _, _, _] = found.value.values[..] else { panic!("two places, four scores") };
+        let [before, _, _, after, _, _] = found.value.values[..] else { panic!("two places, three scores") };
+        let majority = found.details[0].1;
         assert!(after > 0.99, "{:?}", found.value.values);
         assert!(before < 0.5 && majority < 0.5, "{:?}", found.value.values);
     }

@@ -42,7 +42,7 @@ impl Default for MaskOverlapSettings {
 }
 
 /// Scores of a share, in the order of the array.
-const SCORES: [&str; 5] = ["overlap", "chance", "jaccard", "loss", "loss_of_partners"];
+const SCORES: [&str; 5] = ["overlap", "above_chance", "jaccard", "loss", "loss_of_partners"];
 
 const NAME: &str = "mask_overlap";
 
@@ -97,6 +97,7 @@ impl Instrument for MaskOverlap {
         let partner = checkpoint.partner.unwrap_or(weights);
         let space = self.model.space();
         let mut values = Vec::with_capacity(self.keep.len() * SCORES.len());
+        let mut chances = Vec::with_capacity(self.keep.len());
         for (at, &keep) in self.keep.iter().enumerate() {
             checkpoint.check_cancelled()?;
             let mask = |weights: &[f32]| ticket(space, weights, keep, &self.except).map_err(|error| setting(&error));
@@ -121,7 +122,11 @@ impl Instrument for MaskOverlap {
                 Ok::<_, ObserveError>(self.evaluator.evaluate(&rewind(weights, mask), &self.data)?.loss)
             };
             let losses = [loss(&own)?, loss(&other)?];
-            values.extend([share(shared as f64, kept), share(by_chance, kept), share(shared as f64, either)]);
+            let (overlap, chance) = (share(shared as f64, kept), share(by_chance, kept));
+            // Where everything is kept there is nothing to find out.
+            let above = if chance < 1.0 { (overlap - chance) / (1.0 - chance) } else { 1.0 };
+            chances.push((keep.to_string(), chance));
+            values.extend([overlap, above, share(shared as f64, either)]);
             values.extend(losses);
             (checkpoint.progress)((at + 1) as f64 / self.keep.len() as f64);
         }
@@ -129,7 +134,7 @@ impl Instrument for MaskOverlap {
         Ok(Findings {
             value: Measured { unit: "1", dims: self.dims(), values },
             standard_errors: None,
-            arrays: Vec::new(),
+            arrays: vec![("chance", Measured::along("keep", "1", chances))],
             details: vec![("loss", whole)],
         })
     }
@@ -163,7 +168,7 @@ mod tests {
         };
         let own = measure(&weights);
         for scores in own.value.values.chunks(5) {
-            assert_eq!((scores[0], scores[2]), (1.0, 1.0));
+            assert_eq!(scores[..3], [1.0; 3]);
             assert_eq!(scores[3], scores[4]);
         }
         let other = measure(&model.initial_weights(2));
@@ -171,7 +176,7 @@ mod tests {
             // 3200 and 500 weights; a hypergeometric count has at most the variance of a binomial one.
             let kept: f64 = 3700.0 * keep;
             let error = (kept * keep * (1.0 - keep)).sqrt() / kept;
-            assert!((scores[1] - keep).abs() < 1e-12, "{scores:?}");
+            assert!((scores[1] - (scores[0] - keep) / (1.0 - keep)).abs() < 1e-12, "{scores:?}");
             assert!((scores[0] - keep).abs() < 4.0 * error, "{scores:?} {error}");
             assert!((scores[2] - scores[0] / (2.0 - scores[0])).abs() < 1e-12, "{scores:?}");
         }

@@ -73,9 +73,9 @@ fn checkpoints_are_compared_with_the_last_the_first_and_those_of_another_run() {
         "training comes closer to its end: {alike:?}"
     );
     let masks = values(&view, "masks");
-    // By chance k of n meet k·k/n: 307 of the 1024 weights of the first matrix, 48 of the 160 of the second.
-    let chance = (307.0 * 307.0 / 1024.0 + 48.0 * 48.0 / 160.0) / 355.0;
-    assert!(masks[2][0] == 1.0 && masks[2][2] == 1.0 && (masks[2][1] - chance).abs() < 1e-12, "{masks:?}");
+    assert_eq!(masks[2][..3], [1.0; 3]);
+    // What will be large is known after a quarter of the training: further than four errors of 355 weights from chance.
+    assert!(masks[1][1] > 4.0 * (0.3_f64 * 0.7 / 355.0).sqrt() / 0.7, "{masks:?}");
     // The first is its own partner here.
     let path = values(&view, "path");
     assert_eq!(path[0], [0.0; 3]);
@@ -94,10 +94,12 @@ fn checkpoints_are_compared_with_the_last_the_first_and_those_of_another_run() {
     }
     // Erased from what a probe is fitted to, digits are at the majority; of samples that the eraser has not seen something is left.
     for scores in values(&view, "erasure") {
-        assert!(scores[0] > 0.5 && scores[1] == scores[3] && scores[2] < scores[0] - 0.2, "{scores:?}");
+        assert!(scores[0] > 0.5 && scores[1] < 0.2 && scores[2] < scores[0] - 0.2, "{scores:?}");
     }
+    let details = &view["observables"]["erasure"]["details"][2];
+    assert_eq!(details["majority"].as_f64(), Some(values(&view, "erasure")[2][1]));
     // Without its digits the trained network is wrong where it was right.
-    assert!(values(&view, "erasure")[2][4] > 1.0, "{:?}", values(&view, "erasure"));
+    assert!(values(&view, "erasure")[2][3] > 1.0, "{:?}", values(&view, "erasure"));
     // Three clusters of 60 have one of at least 20; with ten, the gradients of the trained network go by the class.
     for scores in values(&view, "quanta") {
         assert!(scores[0] >= 1.0 / 3.0 && scores[3] >= 0.1 && scores[1] <= 0.0 && scores[4] <= 0.0, "{scores:?}");
@@ -108,7 +110,7 @@ fn checkpoints_are_compared_with_the_last_the_first_and_those_of_another_run() {
     shown.expect(0, &[]);
     assert!(shown.stdout.contains("layers.0.hook_post.cka"), "{}", shown.stdout);
     let report = fs_err::read_to_string(here.path("one/report.html")).expect("the run writes it");
-    for title in ["Path: loss on the line", "Path: accuracy on the line", "Matching: matched on the line"] {
+    for title in ["Path: loss on the line", "Path: accuracy on the line", "Matching: loss on the line, matched"] {
         assert!(report.contains(title), "{title}");
     }
 }
@@ -156,8 +158,9 @@ samples = 400
     for scores in values(&view, "probe") {
         assert!(scores[0] > 0.9, "{scores:?}");
     }
-    for scores in values(&view, "erasure") {
-        assert_eq!(scores[1], scores[3]);
+    let details = view["observables"]["erasure"]["details"].as_array().unwrap();
+    for (scores, details) in values(&view, "erasure").iter().zip(details) {
+        assert_eq!(Some(scores[1]), details["majority"].as_f64());
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) fn panels(name: &str, title: &str, observable: &Observable, checkpoin
     let steps = steps_of(observable, checkpoints);
     let Some((_, first)) = arrays.first() else { return Vec::new() };
     let Some([curves, alphas]) = labels(first) else { return Vec::new() };
+    // Of weight matching the curves are the loss before and after.
+    let of_orders = first.dims[0] == "order";
     let map = |(at, curve): (usize, &String)| {
         let of_alpha = |(alpha, label): (usize, &String)| {
             let mut points: Vec<Point> = arrays
@@ -26,11 +28,17 @@ pub(crate) fn panels(name: &str, title: &str, observable: &Observable, checkpoin
                 .collect();
             points.sort_by(|a, b| a.step.total_cmp(&b.step));
             let address = format!("{name}.{curve}.{label}");
-            Series { address, label: format!("α = {label}"), measurement: name.to_owned(), points }
+            let short = label.parse().map_or_else(|_| label.clone(), |alpha: f64| format!("α {alpha:.2}"));
+            Series { address, label: short, measurement: name.to_owned(), points }
         };
+        let words = curve.replace('_', " ");
         Panel {
             id: format!("{}-line-{}", text::slug(name), text::slug(curve)),
-            title: format!("{title}: {} on the line", curve.replace('_', " ")),
+            title: if of_orders {
+                format!("{title}: loss on the line, {words}")
+            } else {
+                format!("{title}: {words} on the line")
+            },
             unit: if curve == "accuracy" { "1".to_owned() } else { first.unit.clone() },
             description: "From each checkpoint (α = 0, above) in a straight line to its partner (α = 1, below)."
                 .to_owned(),
