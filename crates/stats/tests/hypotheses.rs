@@ -153,6 +153,49 @@ fn power_of_the_t_test() {
     }
 }
 
+/// The table "What few seeds can show" of `docs/hypotheses.md`: data as clear as can be support a claim from n seeds on.
+#[test]
+fn smallest_numbers_of_seeds() {
+    let rising = |n: usize| (1..=n).map(|i| i as f64).collect::<Vec<f64>>();
+    let settings = PermutationSettings { max_exact: 10, n_resamples: 9, seed: 0 };
+    let of = |test: &str, n: usize, level: f64| {
+        let (a, sided) = (rising(n), Sided::Either);
+        let found = match test {
+            "signed ranks" => signed_rank_test(&a, sided, level).unwrap().shift,
+            "sign" => sign_test(&a, sided, level).unwrap().median,
+            "rank sum" => {
+                rank_sum_test(&a.iter().map(|v| v + 50.0).collect::<Vec<_>>(), &a, sided, level).unwrap().shift
+            }
+            "jonckheere" => {
+                let groups: Vec<Vec<f64>> =
+                    (0..3).map(|d| a.iter().map(|v| 50.0 * f64::from(d) + v).collect()).collect();
+                jonckheere_trend(&[0.0, 1.0, 2.0], &groups, sided, level, &settings).unwrap().slope
+            }
+            _ => {
+                let kind = if test == "spearman" { RankCoefficient::Spearman } else { RankCoefficient::Kendall };
+                rank_correlation(&a, &a, kind, sided, level, &settings).unwrap().coefficient
+            }
+        };
+        found.interval.lower > 0.0
+    };
+    for (test, alone, of_ten) in [
+        ("signed ranks", [5, 6], [8, 9]),
+        ("sign", [5, 6], [8, 9]),
+        ("rank sum", [3, 4], [5, 6]),
+        ("spearman", [5, 5], [6, 6]),
+        ("kendall", [5, 5], [6, 6]),
+        ("jonckheere", [2, 2], [3, 3]),
+    ] {
+        for (least, alpha) in [(alone, 0.05), (of_ten, 0.05 / 10.0)] {
+            for (n, sided) in least.into_iter().zip([Sided::Greater, Sided::Either]) {
+                let level = sided.interval_level(alpha);
+                assert!(of(test, n, level), "{test} {sided:?} {alpha}: {n} suffice");
+                assert!(n == 2 || !of(test, n - 1, level), "{test} {sided:?} {alpha}: {} do not", n - 1);
+            }
+        }
+    }
+}
+
 /// Whatever is given: an error, or a p-value in (0, 1] and an estimate and an interval that are numbers.
 #[test]
 fn hostile_samples_are_errors_or_results() {

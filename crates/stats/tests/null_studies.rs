@@ -33,7 +33,7 @@ const PERMUTATIONS: PermutationSettings = PermutationSettings { max_exact: 1_000
 /// Every test on data without an effect: its effect with the interval of a level, and its p-value.
 type NullTest = (&'static str, fn(&mut Draws, Sided, f64) -> Result<(Effect, f64), ArrayError>);
 
-const NULL_TESTS: [NullTest; 8] = [
+const NULL_TESTS: [NullTest; 9] = [
     ("t", |d, sided, level| {
         let found = t_test(&normals(d, 5, 0.0), sided, level)?;
         Ok((found.mean, found.test.p_value))
@@ -76,6 +76,11 @@ const NULL_TESTS: [NullTest; 8] = [
     ("kendall", |d, sided, level| {
         let (x, y) = (normals(d, 12, 0.0), normals(d, 12, 0.0));
         let found = rank_correlation(&x, &y, RankCoefficient::Kendall, sided, level, &PERMUTATIONS)?;
+        Ok((found.coefficient, found.test.p_value))
+    }),
+    ("spearman", |d, sided, level| {
+        let (x, y) = (normals(d, 8, 0.0), normals(d, 8, 0.0));
+        let found = rank_correlation(&x, &y, RankCoefficient::Spearman, sided, level, &PERMUTATIONS)?;
         Ok((found.coefficient, found.test.p_value))
     }),
 ];

@@ -1,6 +1,6 @@
 //! Dose response: does an outcome rise with an ordered setting? Independent runs (Jonckheere) or the same seeds (Page).
 
-use super::answer::{Basis, Effect, Sided, Test, check_level};
+use super::answer::{Effect, Sided, Test, check_level};
 use super::correlation::pearson;
 use super::discrete::DiscreteNull;
 use super::permutation::{PermutationSettings, arrangement_test, mean};
@@ -135,7 +135,7 @@ pub fn page_trend(doses: &[f64], blocks: &[Vec<f64>], sided: Sided, level: f64) 
     }
     let test = null.test(doubled, doubled as f64 / 2.0, sided);
     let slope = t_test(&block_slopes, sided, level)?.mean;
-    Ok(PageTrend { test: Test { basis: Basis::Exact, ..test }, correlation, slope, block_slopes })
+    Ok(PageTrend { test, correlation, slope, block_slopes })
 }
 
 /// Law of Σ place · rank of one block over all orders of its (doubled) ranks.
@@ -175,7 +175,7 @@ fn check_doses(doses: &[f64], level: f64) -> Result<(), ArrayError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hypothesis::rank_sum_test;
+    use crate::hypothesis::{Basis, rank_sum_test};
     use crate::random::Stream;
 
     const EXACT: PermutationSettings = PermutationSettings { max_exact: 100_000, n_resamples: 9_999, seed: 0 };
