@@ -23,13 +23,13 @@ pub fn benjamini_hochberg(p_values: &[f64], n_tests: usize) -> Vec<f64> {
 /// Holm's adjusted p-values, in the order given: rejecting those ≤ α makes one or more false rejections with probability
 /// at most α, whatever the tests have to do with each other (Holm 1979).
 ///
-/// `n_tests` is the number of tests made, as in [`benjamini_hochberg`]: tests without a p-value here have the value 1.
+/// `n_tests` is the number of tests made, as in [`benjamini_hochberg`]: tests without a p-value here have the value 1, and so has NaN.
 pub fn holm(p_values: &[f64], n_tests: usize) -> Vec<f64> {
     let n = n_tests.max(p_values.len());
     let mut adjusted = vec![1.0; p_values.len()];
     let mut greatest: f64 = 0.0;
     for (rank, &index) in ascending(p_values).iter().enumerate() {
-        greatest = greatest.max(p_values[index] * (n - rank) as f64).min(1.0);
+        greatest = greatest.max(known(p_values[index]) * (n - rank) as f64).min(1.0);
         adjusted[index] = greatest;
     }
     adjusted
@@ -47,7 +47,7 @@ pub fn holm_rates(p_values: &[f64], n_tests: usize, alpha: f64) -> Vec<f64> {
     let mut held = None;
     for (rank, &index) in ascending(p_values).iter().enumerate() {
         let rate = held.unwrap_or(alpha / (n - rank) as f64);
-        if p_values[index].is_nan() || p_values[index] > rate {
+        if known(p_values[index]) > rate {
             held = Some(rate);
         }
         rates[index] = rate;
@@ -55,10 +55,15 @@ pub fn holm_rates(p_values: &[f64], n_tests: usize, alpha: f64) -> Vec<f64> {
     rates
 }
 
-/// Indices from the smallest to the largest p-value; NaN last.
+/// A test that gave no number rejects nothing.
+fn known(p_value: f64) -> f64 {
+    if p_value.is_nan() { 1.0 } else { p_value }
+}
+
+/// Indices from the smallest to the largest p-value.
 fn ascending(p_values: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..p_values.len()).collect();
-    order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));
+    order.sort_by(|&a, &b| known(p_values[a]).total_cmp(&known(p_values[b])));
     order
 }
 
@@ -75,6 +80,10 @@ mod tests {
         }
         let adjusted = holm(&[0.01, 0.6], 4);
         assert!((adjusted[0] - 0.04).abs() < 1e-12 && adjusted[1] == 1.0);
+        for nan in [f64::NAN, -f64::NAN] {
+            assert_eq!(holm(&[nan, 0.01], 2), [1.0, 0.02]);
+            assert_eq!(holm_rates(&[nan, 0.01], 2, 0.05), [0.05, 0.025]);
+        }
         assert!(holm(&[], 3).is_empty() && holm_rates(&[], 3, 0.05).is_empty());
     }
 

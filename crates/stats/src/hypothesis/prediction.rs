@@ -88,11 +88,12 @@ pub fn predictive_skill<P: Fn(&[f64]) -> f64>(
 /// the squared coefficients, each run weighing the same. Features that do not vary are left out.
 ///
 /// # Errors
-/// A penalty that is negative or not finite; without a penalty, features that depend on each other; no runs.
+/// A penalty that is negative or not finite; without a penalty, features that depend on each other; no runs, runs without
+/// rows, rows of different lengths, values that are not finite. The predictor gives NaN for a row that is too short.
 pub fn ridge(runs: &[&RunRows], penalty: f64) -> Result<impl Fn(&[f64]) -> f64 + use<>, ArrayError> {
     setting("the penalty", penalty, penalty >= 0.0 && penalty.is_finite(), "a number, at least 0")?;
     enough("training runs", runs.len(), 1)?;
-    let n_features = runs[0].features.first().map_or(0, Vec::len);
+    let n_features = check_rows(runs)?;
     // (weight, features, target) of all rows; weights sum to 1.
     let rows: Vec<(f64, &[f64], f64)> = runs
         .iter()
@@ -119,7 +120,8 @@ pub fn ridge(runs: &[&RunRows], penalty: f64) -> Result<impl Fn(&[f64]) -> f64 +
     let coefficients = solve(gram, right)?;
     let slopes: Vec<(usize, f64, f64)> =
         used.iter().zip(coefficients).map(|(&j, c)| (j, means[j], c / scales[j])).collect();
-    Ok(move |x: &[f64]| target + slopes.iter().map(|(j, mean, slope)| slope * (x[*j] - mean)).sum::<f64>())
+    let feature = |x: &[f64], j: usize| x.get(j).copied().unwrap_or(f64::NAN);
+    Ok(move |x: &[f64]| target + slopes.iter().map(|(j, mean, slope)| slope * (feature(x, *j) - mean)).sum::<f64>())
 }
 
 fn without(mut runs: Vec<&RunRows>, index: usize) -> Vec<&RunRows> {
@@ -141,10 +143,16 @@ fn squared_error(predictions: &[f64], run: &RunRows) -> f64 {
 fn check(runs: &[RunRows], candidates: &[f64], baseline: Baseline) -> Result<(), ArrayError> {
     enough("runs", runs.len(), 3)?;
     enough("candidate settings", candidates.len(), 1)?;
-    let n_features = runs[0].features.first().map_or(0, Vec::len);
+    let n_features = check_rows(&runs.iter().collect::<Vec<_>>())?;
     if let Baseline::Feature(index) = baseline {
         setting("the feature of the baseline", index as f64, index < n_features, "the index of a feature")?;
     }
+    Ok(())
+}
+
+/// The number of features, the same in all rows of one run or more.
+fn check_rows(runs: &[&RunRows]) -> Result<usize, ArrayError> {
+    let n_features = runs[0].features.first().map_or(0, Vec::len);
     for run in runs {
         enough("rows of a run", run.targets.len(), 1)?;
         length("the features of a run", run.features.len(), run.targets.len())?;
@@ -154,7 +162,7 @@ fn check(runs: &[RunRows], candidates: &[f64], baseline: Baseline) -> Result<(),
             finite("a row of features", row)?;
         }
     }
-    Ok(())
+    Ok(n_features)
 }
 
 #[cfg(test)]
@@ -185,6 +193,9 @@ mod tests {
         let predict = ridge(&[&line], 3.0).unwrap();
         assert!((predict(&[1.0]) - 1.0).abs() < 1e-14);
         let twin = RunRows { features: vec![vec![1.0, 1.0, 5.0], vec![2.0, 2.0, 5.0]], targets: vec![0.0, 1.0] };
+        assert!(predict(&[]).is_nan());
+        let ragged = RunRows { features: vec![vec![1.0], vec![1.0, 2.0]], targets: vec![0.0, 1.0] };
+        assert!(ridge(&[&ragged], 1.0).is_err() && ridge(&[], 1.0).is_err());
         assert!(ridge(&[&twin], 0.0).is_err() && ridge(&[&twin], 0.1).is_ok() && ridge(&[&twin], -1.0).is_err());
     }
 
