@@ -9,7 +9,8 @@
 //! | Where does this series change, how sharply, how surely? | [`transitions`] |
 //! | What is the best cut into k segments, or at a price for each? | [`partition()`] |
 //! | Where does any signal change: costs, searches, penalties, tests? | [`changes`] |
-//! | Which of many such findings survive? | [`benjamini_hochberg`] |
+//! | Which of many such findings survive? | [`benjamini_hochberg`], [`holm`] |
+//! | Is a hypothesis supported: tests, intervals, power, scores, verdicts? | [`hypothesis`] |
 //! | Where does one stage end and the next begin? | [`stage_boundaries`] |
 //! | How much does this series change in each stage? | [`stage_changes`] |
 //! | On which boundaries do several observables agree? | [`consensus`], [`weighted_consensus`] |
@@ -41,6 +42,7 @@
 //! ```
 
 pub mod changes;
+pub mod hypothesis;
 
 mod chains;
 mod drift;
@@ -99,7 +101,7 @@ pub use general_eigen::eigenvalues;
 pub use gram::{GramSum, squared_singular_values, squared_singular_values_of_product};
 pub use intrinsic_dimension::Neighbours;
 pub use linear::{Matrix, best_assignment};
-pub use multiple::benjamini_hochberg;
+pub use multiple::{benjamini_hochberg, holm, holm_rates};
 pub use order::{median, quantile};
 pub use partition::{Partition, SegmentCount, SegmentShape, partition};
 pub use parts::{
@@ -113,6 +115,7 @@ pub use representation::{
 pub use series::{Series, SeriesError};
 pub use sparsity::{gini, hoyer};
 pub use special::{normal_cdf, normal_quantile};
+pub use special::{normal_cdf, normal_quantile, student_cdf, student_quantile};
 pub use stage::{Boundary, BoundaryKind, MIN_STAGE_POINTS, StageSettings, stage_boundaries};
 pub use stage_change::{StageChange, stage_changes};
 pub use transition::{MIN_TRANSITION_POINTS, Transition, TransitionSettings, transitions};

@@ -25,6 +25,18 @@ impl Stream {
         ((self.next_u64() >> 11) as f64 + 0.5) * 2f64.powi(-53)
     }
 
+    /// Uniform on 0, …, n − 1. The high half of a product favours no value by more than n/2⁶⁴.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        ((u128::from(self.next_u64()) * n as u128) >> 64) as usize
+    }
+
+    /// Puts the items in an order of which all are equally likely (Fisher and Yates; Durstenfeld 1964).
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+    }
+
     /// Standard normal, by inversion: exactly one uniform a draw.
     pub(crate) fn normal(&mut self) -> f64 {
         normal_quantile(self.uniform())
@@ -69,6 +81,22 @@ mod tests {
             // The fourth moment is at most 3 variances squared in all three cases.
             assert!((v - variance).abs() < 5.0 * variance * (2.0 / f64::from(n)).sqrt(), "var {v}");
         }
+    }
+
+    #[test]
+    fn orders_are_equally_likely() {
+        let n = 24_000;
+        let mut counts = std::collections::BTreeMap::new();
+        let mut stream = Stream::new(8, 0, 0);
+        for _ in 0..n {
+            let mut order = [0, 1, 2, 3];
+            stream.shuffle(&mut order);
+            *counts.entry(order).or_insert(0) += 1;
+        }
+        // χ² of 24 cells: mean 23, standard deviation √46.
+        let chi_squared: f64 = counts.values().map(|c| (f64::from(*c) - 1000.0).powi(2) / 1000.0).sum();
+        assert_eq!(counts.len(), 24);
+        assert!((chi_squared - 23.0).abs() < 4.0 * 46.0_f64.sqrt(), "{chi_squared}");
     }
 
     #[test]
