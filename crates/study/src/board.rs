@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::num::NonZero;
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 
-use ontogeny_store::{Claim, Lookup, MissingReason, Outcome, Record, RecordKey, RunWriter, refused_parts};
+use ontogeny_store::{Claim, Lookup, MissingReason, RecordKey, RunWriter};
 
 use crate::event::Event;
-use crate::execute::{Options, tell_taken_over};
-use crate::instruments::Instruments;
+use crate::execute::Options;
+use crate::partner::Place;
+use crate::sections::MeasureConfig;
+use crate::station::Job;
 use crate::{Run, Source, StudyError, import};
 
 /// All units of work of a run, step by step, as this worker knows them.
@@ -30,10 +30,6 @@ pub(crate) struct Board<'a> {
     /// Units that were missing when the work began, and those of them that are done.
     n_total: usize,
     n_done: usize,
-    /// The weights used last.
-    weights: Option<(u64, Vec<f32>)>,
-    /// Those of the partner used last, by its hash.
-    partner: Option<(String, Vec<f32>)>,
 }
 
 /// One measurement at one checkpoint.
@@ -71,8 +67,6 @@ impl<'a> Board<'a> {
             has_last_state: false,
             n_total: 0,
             n_done: 0,
-            weights: None,
-            partner: None,
         };
         board.find_steps(writer)?;
         board.look_closely(writer, options)?;
@@ -214,17 +208,38 @@ impl<'a> Board<'a> {
 
     /// Claims the first unit that is neither done nor held by another worker.
     pub(crate) fn next(&mut self, writer: &RunWriter) -> Result<Next, StudyError> {
+        self.next_of(writer, |_| true)
+    }
+
+    /// As [`Board::next`], of those that are not made of chains: they use one thread each.
+    pub(crate) fn next_without_chains(&mut self, writer: &RunWriter) -> Result<Next, StudyError> {
+        self.next_of(writer, |measure| measure.observable.chains().is_none())
+    }
+
+    /// How many units there are to measure now, of those that are not made of chains.
+    pub(crate) fn n_without_chains(&self) -> usize {
+        let is_one = |unit: &&Unit| {
+            let measure = &self.run.file.measures[unit.measure];
+            unit.key.is_some() && !unit.is_done && measure.observable.chains().is_none()
+        };
+        self.units[self.first..].iter().filter(is_one).count()
+    }
+
+    fn next_of(&mut self, writer: &RunWriter, is_wanted: impl Fn(&MeasureConfig) -> bool) -> Result<Next, StudyError> {
         while self.units.get(self.first).is_some_and(|unit| unit.is_done) {
             self.first += 1;
         }
         for at in self.first..self.units.len() {
             let unit = &self.units[at];
             let (Some(key), false) = (&unit.key, unit.is_done) else { continue };
-            let measure = &self.run.file.measures[unit.measure].name;
-            let name = format!("{measure}.step-{:08}", unit.step);
+            let measure = &self.run.file.measures[unit.measure];
+            if !is_wanted(measure) {
+                continue;
+            }
+            let name = format!("{}.step-{:08}", measure.name, unit.step);
             let Some(claim) = writer.claim(&name).map_err(StudyError::Io)? else { continue };
             // Another may have finished it since we looked last.
-            if is_made(writer, measure, unit.step, key)? {
+            if is_made(writer, &measure.name, unit.step, key)? {
                 self.units[at].is_done = true;
                 self.n_done += 1;
                 continue;
@@ -234,69 +249,37 @@ impl<'a> Board<'a> {
         Ok(if self.first == self.units.len() { Next::Done } else { Next::Wait })
     }
 
-    /// Measures a claimed unit and keeps the record.
-    pub(crate) fn measure(
-        &mut self,
-        writer: &RunWriter,
-        instruments: &mut Instruments<'_>,
-        at: usize,
-        claim: &Claim,
-        threads: NonZero<usize>,
-        options: &Options<'_>,
-    ) -> Result<(), StudyError> {
-        if options.cancel.load(Ordering::Relaxed) {
-            return Err(StudyError::Interrupted);
+    /// What a claimed unit is.
+    pub(crate) fn job(&self, at: usize) -> Job<'a> {
+        let unit = &self.units[at];
+        let measure = &self.run.file.measures[unit.measure];
+        let place = self.run.partner(measure, unit.step, &self.steps);
+        let hash = |place: &Place<'a>| place.hash(&self.checkpoints).unwrap_or_default().to_owned();
+        Job {
+            measure: unit.measure,
+            step: unit.step,
+            key: unit.key.clone().expect("only units whose checkpoint exists are claimed"),
+            partner: place.map(|place| (hash(&place), place)),
         }
-        let run = self.run;
-        let (step, key) = (self.units[at].step, self.units[at].key.clone());
-        let key = key.expect("only units whose checkpoint exists are claimed");
-        let measure = &run.file.measures[self.units[at].measure];
-        tell_taken_over(&format!("`{}` at step {step}", measure.name), claim, writer, options)?;
-        if self.weights.as_ref().is_none_or(|(of, _)| *of != step) {
-            self.weights = Some((step, weights_at(run, writer, step)?));
-        }
-        let weights = self.weights.as_ref().map(|(_, weights)| &weights[..]).unwrap_or_default();
-        if let Some(place) = run.partner(measure, step, &self.steps) {
-            let hash = place.hash(&self.checkpoints).unwrap_or_default();
-            if self.partner.as_ref().is_none_or(|(of, _)| of != hash) {
-                self.partner = Some((hash.to_owned(), place.weights(run, writer)?));
-            }
-        } else {
-            self.partner = None;
-        }
-        let weights = (weights, self.partner.as_ref().map(|(_, weights)| &weights[..]));
-        let (n_done, n_total) = (self.n_done, self.n_total);
-        let progress = |share: f64| {
-            (options.observer)(&Event::Measuring { measure: measure.name.clone(), step, n_done, n_total, share });
-        };
-        let reading = instruments.measure(measure, step, weights, threads, &progress, options.cancel)?;
-        let refused = match &reading.outcome {
-            Outcome::Refused { verdict, reason } => Some(format!("{verdict}: {reason}")),
-            Outcome::Done => {
-                let parts: Vec<&str> = refused_parts(&reading.details).into_iter().map(|(_, why)| why).collect();
-                (!parts.is_empty()).then(|| parts.join("; "))
-            }
-        };
-        writer.put_record(&Record {
-            key,
-            measure: measure.name.clone(),
-            kind: measure.observable.kind().to_owned(),
-            algorithm_version: measure.observable.algorithm_version(),
-            step,
-            outcome: reading.outcome,
-            arrays: reading.arrays,
-            details: reading.details,
-        })?;
+    }
+
+    /// Measurements of this work that are done, and all of them.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.n_done, self.n_total)
+    }
+
+    /// A unit was measured.
+    pub(crate) fn finish(&mut self, at: usize, refused: Option<String>, options: &Options<'_>) {
         self.units[at].is_done = true;
         self.n_done += 1;
+        let unit = &self.units[at];
         (options.observer)(&Event::Measured {
-            measure: measure.name.clone(),
-            step,
+            measure: self.run.file.measures[unit.measure].name.clone(),
+            step: unit.step,
             n_done: self.n_done,
-            n_total,
+            n_total: self.n_total,
             refused,
         });
-        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::board::{Board, Next};
 use crate::essential;
 use crate::event::{Event, Refusal, Summary};
 use crate::fluctuations;
-use crate::instruments::Instruments;
 use crate::parts;
 use crate::sections::MeasureConfig;
+use crate::station::Station;
 use crate::{Run, Source, StudyError};
 
 /// How to execute, as opposed to what: nothing here changes a result.
@@ -111,14 +111,20 @@ impl Run {
     }
 
     /// Trains if nobody else does, and measures whatever is there and not claimed, until all of it is done by someone.
-    fn work(&self, writer: &RunWriter, board: &mut Board<'_>, options: &Options<'_>) -> Result<(), StudyError> {
+    fn work<'a>(
+        &'a self,
+        writer: &RunWriter,
+        board: &mut Board<'a>,
+        options: &Options<'_>,
+    ) -> Result<(), StudyError> {
         let (announce, announced) = mpsc::channel();
         thread::scope(|scope| {
             let mut trainer: Option<ScopedJoinHandle<'_, Result<(), StudyError>>> = None;
             // Bits do not depend on how many train: all do while there is nothing to measure.
             let mut training_threads: Option<Threads> = None;
             let mut measure = || -> Result<(), StudyError> {
-                let mut instruments = None;
+                let mut station = None;
+                let mut more: Vec<Station<'_>> = Vec::new();
                 let mut has_trained = false;
                 loop {
                     if let Some(finished) = trainer.take_if(|trainer| trainer.is_finished()) {
@@ -149,9 +155,9 @@ impl Run {
                     }
                     match board.next(writer)? {
                         Next::Unit { at, claim } => {
-                            let instruments = match &mut instruments {
+                            let station = match &mut station {
                                 Some(made) => made,
-                                none => none.insert(Instruments::new(self)?),
+                                none => none.insert(Station::new(self)?),
                             };
                             let reserved = usize::from(trainer.is_some());
                             let threads = NonZero::new(options.threads.get().saturating_sub(reserved));
@@ -159,7 +165,13 @@ impl Run {
                             if let Some(threads) = &training_threads {
                                 threads.set_at_rest(true);
                             }
-                            board.measure(writer, instruments, at, &claim, threads, options)?;
+                            let (job, counts) = (board.job(at), board.counts());
+                            let refused = station.measure(writer, &job, &claim, threads, counts, options)?;
+                            board.finish(at, refused, options);
+                            drop(claim);
+                            if threads.get() > 1 && board.n_without_chains() > 1 {
+                                self.measure_side_by_side(writer, board, station, &mut more, threads, options)?;
+                            }
                             if let Some(threads) = &training_threads {
                                 threads.set_at_rest(false);
                             }
@@ -188,6 +200,60 @@ impl Run {
                 _ => Ok(()),
             }
         })
+    }
+
+    /// Measures what is there and not made of chains, a unit a thread, until nothing is left that nobody has claimed. `more` are
+    /// the stations of the other threads, made when they are needed.
+    fn measure_side_by_side<'a>(
+        &'a self,
+        writer: &RunWriter,
+        board: &mut Board<'a>,
+        station: &mut Station<'a>,
+        more: &mut Vec<Station<'a>>,
+        threads: NonZero<usize>,
+        options: &Options<'_>,
+    ) -> Result<(), StudyError> {
+        let n_stations = threads.get().min(board.n_without_chains());
+        while more.len() + 1 < n_stations {
+            more.push(Station::without_chains(self)?);
+        }
+        let board = Mutex::new(board);
+        let lock = || board.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_failed = AtomicBool::new(false);
+        let work = |station: &mut Station<'a>| -> Result<(), StudyError> {
+            while !has_failed.load(Ordering::Relaxed) {
+                let (at, claim, job, counts) = {
+                    let mut board = lock();
+                    let Next::Unit { at, claim } = board.next_without_chains(writer)? else { return Ok(()) };
+                    (at, claim, board.job(at), board.counts())
+                };
+                let refused = station.measure(writer, &job, &claim, NonZero::<usize>::MIN, counts, options)?;
+                // Given back only now, so that no other thread takes it for one that is still to be done.
+                lock().finish(at, refused, options);
+                drop(claim);
+            }
+            Ok(())
+        };
+        let work = |station: &mut Station<'a>| {
+            let result = work(station);
+            if result.is_err() {
+                has_failed.store(true, Ordering::Relaxed);
+            }
+            result
+        };
+        let work = &work;
+        let results: Vec<Result<(), StudyError>> = thread::scope(|scope| {
+            let others: Vec<_> = more.iter_mut().map(|station| scope.spawn(move || work(station))).collect();
+            let own = work(station);
+            others.into_iter().map(joined).chain([own]).collect()
+        });
+        // The first cause, not the interruption that may follow from it.
+        let (mut interrupted, mut failed) = (None, None);
+        for error in results.into_iter().filter_map(Result::err) {
+            let slot = if error.is_interruption() { &mut interrupted } else { &mut failed };
+            slot.get_or_insert(error);
+        }
+        failed.or(interrupted).map_or(Ok(()), Err)
     }
 
     /// Seals the records, and looks for transitions and stages unless that was done in the same records; `None` where

@@ -40,6 +40,7 @@ mod sections;
 mod series;
 mod start;
 mod start_heads;
+mod station;
 mod sweep;
 mod toml_source;
 mod training;
