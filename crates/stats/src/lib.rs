@@ -114,7 +114,6 @@ pub use representation::{
 };
 pub use series::{Series, SeriesError};
 pub use sparsity::{gini, hoyer};
-pub use special::{normal_cdf, normal_quantile};
 pub use special::{normal_cdf, normal_quantile, student_cdf, student_quantile};
 pub use stage::{Boundary, BoundaryKind, MIN_STAGE_POINTS, StageSettings, stage_boundaries};
 pub use stage_change::{StageChange, stage_changes};

@@ -111,12 +111,7 @@ impl Run {
     }
 
     /// Trains if nobody else does, and measures whatever is there and not claimed, until all of it is done by someone.
-    fn work<'a>(
-        &'a self,
-        writer: &RunWriter,
-        board: &mut Board<'a>,
-        options: &Options<'_>,
-    ) -> Result<(), StudyError> {
+    fn work<'a>(&'a self, writer: &RunWriter, board: &mut Board<'a>, options: &Options<'_>) -> Result<(), StudyError> {
         let (announce, announced) = mpsc::channel();
         thread::scope(|scope| {
             let mut trainer: Option<ScopedJoinHandle<'_, Result<(), StudyError>>> = None;

@@ -97,19 +97,20 @@ impl<'a> Instruments<'a> {
     /// # Errors
     /// A measurement that is not defined for this network and task, or a setting out of range.
     pub(crate) fn new(run: &'a Run) -> Result<Self, StudyError> {
-        Self::of(run, run.file.measures.iter().collect())
+        Self::of(run, &run.file.measures.iter().collect::<Vec<_>>())
     }
 
     /// Instruments for the measurements that are not made of chains.
     pub(crate) fn without_chains(run: &'a Run) -> Result<Self, StudyError> {
-        Self::of(run, run.file.measures.iter().filter(|measure| measure.observable.chains().is_none()).collect())
+        let own = run.file.measures.iter().filter(|measure| measure.observable.chains().is_none());
+        Self::of(run, &own.collect::<Vec<_>>())
     }
 
-    fn of(run: &'a Run, measures: Vec<&'a MeasureConfig>) -> Result<Self, StudyError> {
+    fn of(run: &'a Run, measures: &[&'a MeasureConfig]) -> Result<Self, StudyError> {
         let wants = |kind: &str| measures.iter().copied().find(|m| m.observable.kind() == kind);
         let failed =
             |measure: &MeasureConfig, message: String| StudyError::Measure { measure: measure.name.clone(), message };
-        for &measure in &measures {
+        for &measure in measures {
             check_kind(&run.task, &measure.observable).map_err(|message| failed(measure, message))?;
         }
         let attacked = ["robust_loss", "robust_accuracy"].into_iter().find_map(wants);
@@ -138,7 +139,7 @@ impl<'a> Instruments<'a> {
         let (mut llcs, mut kept) = (BTreeMap::new(), BTreeMap::new());
         let (mut susceptibilities, mut influences) = (BTreeMap::new(), BTreeMap::new());
         let (mut trajectories, mut observed) = (BTreeMap::new(), BTreeMap::new());
-        for &measure in &measures {
+        for &measure in measures {
             let (task, failed) = (run.task_of(measure).0, |message| failed(measure, message));
             match &measure.observable {
                 ObservableConfig::RobustLoss(config) | ObservableConfig::RobustAccuracy(config) => {
@@ -163,7 +164,7 @@ impl<'a> Instruments<'a> {
                 _ => {}
             }
         }
-        for &measure in &measures {
+        for &measure in measures {
             let Some(objective) = &objective else { break };
             let failed = |message| failed(measure, message);
             if let Some(chains) = measure.observable.chains() {
