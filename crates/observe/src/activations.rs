@@ -4,6 +4,7 @@ use ontogeny_graph::{DataSet, Gradient, Graph, Program, Workspace};
 use ontogeny_stats::Matrix;
 use ontogeny_zoo::{Interface, Model, Split};
 
+use crate::interventions::is_activation;
 use crate::samples::{Sample, Samples, sequence_length};
 use crate::{Checkpoint, ObserveError};
 
@@ -55,12 +56,21 @@ impl ActivationReader {
         observable: &'static str,
     ) -> Result<Self, ObserveError> {
         let (graph, _) = model.graph(1);
-        let names = if places.is_empty() { default_places(&graph) } else { places.to_vec() };
+        let mut names = if places.is_empty() { default_places(&graph) } else { places.to_vec() };
+        let mut seen = std::collections::BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
         if names.is_empty() {
             return Err(ObserveError::NotDefined {
                 observable,
                 needs: "`places`, names of activations".to_owned(),
                 found: "none in the run file, and no hidden layer of a known name".to_owned(),
+            });
+        }
+        if let Some(name) = names.iter().find(|name| graph.find(name).is_ok() && !is_activation(model, &graph, name)) {
+            return Err(ObserveError::NotDefined {
+                observable,
+                needs: "activations in `places`, which differ from example to example".to_owned(),
+                found: format!("`{name}`"),
             });
         }
         let places = names

@@ -53,6 +53,9 @@ impl Settings for MaskOverlapSettings {
         if self.keep.is_empty() {
             return Err(ObserveError::Setting("`keep` is empty; expected shares above 0, at most 1".to_owned()));
         }
+        if let Some(twice) = self.keep.iter().enumerate().find(|(at, keep)| self.keep[..*at].contains(keep)) {
+            return Err(ObserveError::Setting(format!("`keep` has {} twice; expected each share once", twice.1)));
+        }
         for &keep in &self.keep {
             let found = ticket(model.space(), &nothing, keep, &self.except);
             let is_whole = found.map_err(|error| setting(&error))?.iter().all(|is_kept| *is_kept);

@@ -13,6 +13,9 @@ use crate::{
 /// Version of the numbers.
 pub(crate) const MODE_CONNECTIVITY_VERSION: u32 = 1;
 
+/// Most places on the line.
+const MOST_POINTS: usize = 10_000;
+
 /// Settings of `observable = "mode_connectivity"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -103,9 +106,9 @@ impl Line {
         examples: usize,
         observable: &'static str,
     ) -> Result<Self, ObserveError> {
-        if points < 3 || examples == 0 {
+        if !(3..=MOST_POINTS).contains(&points) || examples == 0 {
             let message = format!(
-                "`points` is {points} and `examples` is {examples}; expected at least 3 points, both ends among them, and 1 example"
+                "`points` is {points} and `examples` is {examples}; expected 3 to {MOST_POINTS} points, both ends among them, and 1 example"
             );
             return Err(ObserveError::Setting(message));
         }

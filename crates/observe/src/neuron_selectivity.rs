@@ -180,6 +180,9 @@ fn labels(by: SelectivityBy, model: &Model, task: &Task, split: &Split, n: usize
     let found = match (by, interface) {
         (SelectivityBy::Class, Interface::Tokens { read: Read::LastPosition { .. }, .. }) => column("targets"),
         (SelectivityBy::Class, Interface::Vectors { loss: VectorLoss::CrossEntropy, .. }) => column("y"),
+        (SelectivityBy::Class, Interface::LabelledItems { pairs, .. }) => {
+            column("y").map(|labels| labels.chunks_exact(pairs).map(|row| row[pairs - 1]).collect())
+        }
         (SelectivityBy::Token, Interface::Tokens { .. }) => column("tokens"),
         (SelectivityBy::Subtask, _) => {
             let is_of_examples = task.subtasks.as_ref().is_some_and(|subtasks| subtasks.by == SubtaskBy::Example);

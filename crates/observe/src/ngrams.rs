@@ -70,6 +70,10 @@ impl Settings for NgramsSettings {
         let predictor = NgramModel::of_sequences(&corpus.chunks(stretch), PREDICTORS.len() - 1, vocabulary);
         let split = split_of(subject.task, self.split.as_deref())?;
         let tokens = tokens_of(split).ok_or_else(|| without(split.name))?;
+        if crate::evaluate::floats(&split.data, "weights").is_some_and(|weights| weights.contains(&0.0)) {
+            let needs = "sequences whose tokens all count in the loss";
+            return Err(not_defined(OBSERVABLE, needs, "some that do not, such as padding"));
+        }
         let n = self.examples.unwrap_or(EXAMPLES).min(split.data.len());
         if n < 2 {
             return Err(ObserveError::Setting(format!(

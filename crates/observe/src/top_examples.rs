@@ -4,7 +4,7 @@ use ontogeny_graph::{DataSet, Gradient, Program, Workspace};
 use ontogeny_zoo::Model;
 
 use crate::ObserveError;
-use crate::interventions::Component;
+use crate::interventions::{Component, has_positions};
 
 /// Most numbers of all activations of one execution, 128 MB.
 const MAX_NUMBERS: usize = 1 << 25;
@@ -72,7 +72,7 @@ impl TopExamples {
             for ((part, shape), found) in self.parts.iter().zip(&self.shapes).zip(&mut found) {
                 let values = self.workspace.output(&self.program, &part.activation);
                 let width: usize = shape[1..].iter().product();
-                let has_positions = shape.len() > 2;
+                let has_positions = has_positions(&part.activation, shape.len());
                 let n_positions = if has_positions { shape[1] } else { 1 };
                 for (&example, row) in rows.iter().zip(values.chunks_exact(width)) {
                     let mut best: Option<TopExample> = None;

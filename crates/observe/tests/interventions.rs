@@ -173,7 +173,7 @@ fn a_unit_at_its_mean_is_a_bias_of_the_next_layer() {
     }
     let mut evaluator = Evaluator::new(&model).unwrap();
     let expected = evaluator.evaluate(&changed, &data).unwrap().loss - evaluator.evaluate(&own, &data).unwrap().loss;
-    let ontogeny_observe::interventions::Effect { mean: found, standard_error: error } = effect(AblateBy::Mean);
+    let ontogeny_observe::interventions::Effect { mean: found, standard_error: error, .. } = effect(AblateBy::Mean);
     assert!((found - expected).abs() < 1e-6 && expected.abs() > 1e-5 && error > 0.0, "{found} {expected}");
     // Another example's is neither.
     let resampled = effect(AblateBy::Resample).mean;
@@ -343,12 +343,33 @@ fn the_heads_of_a_program_are_told_from_heads_that_only_look_busy() {
     let parts = Component::chosen(&wide, &["heads".into()]).unwrap();
     let until = std::time::Instant::now() + std::time::Duration::from_mins(10);
     let mut explainer = ontogeny_observe::interventions::Explainer::new(&wide, &parts, &pairs).unwrap();
-    let (evidence, clean, corrupted) = explainer.evidence(&Checkpoint::alone(&weights), until).unwrap();
-    for (part, evidence) in parts.iter().zip(&evidence) {
-        let share = evidence.needed.unwrap().mean / (clean - corrupted);
+    let (samples, clean, corrupted) = explainer.samples(&Checkpoint::alone(&weights), until).unwrap();
+    for (part, evidence) in parts.iter().zip(&samples) {
+        let share = evidence.evidence().needed.unwrap().mean / (clean - corrupted);
         let is_programs = part.label == "l0h2" || part.label == "l1h1";
         assert_eq!(is_programs, share > 0.3, "{}: {share}", part.label);
         assert!(is_programs || share.abs() < 0.05, "{}: {share}", part.label);
+    }
+}
+
+/// Padding has no weight: it is never the wrong answer.
+#[test]
+fn what_the_task_gives_no_weight_is_no_answer() {
+    let task = task(
+        json!({ "kind": "repeated_tokens", "vocabulary": 3, "block": 2, "repeats": 2, "length": 6, "predict": "repeated",
+        "train_examples": 60 }),
+    );
+    let model = model(&task, serde_json::from_str(NETWORKS[0]).unwrap());
+    let data = &task.split("train").unwrap().data;
+    let column = |data: &DataSet, name: &str| data.columns().iter().find(|own| own.name == name).unwrap().data.clone();
+    for seed in 0..20 {
+        let pairs = Pairs::of_examples(&model, data, &(0..60).collect::<Vec<_>>(), seed).unwrap();
+        let ontogeny_graph::ColumnData::Float(task_weights) = column(&pairs.clean, "weights") else { panic!() };
+        let ontogeny_graph::ColumnData::Float(others) = column(&pairs.corrupted, "weights") else { panic!() };
+        let ontogeny_graph::ColumnData::Float(own) = column(&pairs.clean, "pair.weight") else { panic!() };
+        assert!(
+            own.iter().zip(task_weights.iter().zip(&others)).all(|(own, (a, b))| *own == 0.0 || (*a > 0.0 && *b > 0.0))
+        );
     }
 }
 
@@ -358,6 +379,11 @@ fn what_cannot_be_done_says_why() {
     let own = model(&task, serde_json::from_str(NETWORKS[0]).unwrap());
     let error = Component::chosen(&own, &["l0h9".into()]).unwrap_err().to_string();
     assert!(error.contains("`l0h9`") && error.contains("such as l0h2"), "{error}");
+    // Parameters and results are no activations.
+    for name in ["embed.W_E", "blocks.0.attn.W_O", "blocks.0.mlp.b_in", "example_loss", "logits"] {
+        let error = Component::chosen(&own, &[name.into()]).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("expected heads"), "{error}");
+    }
     let rows: Vec<usize> = (0..20).collect();
     let data = &task.split("train").unwrap().data;
     let pairs = Pairs::of_examples(&own, data, &rows, 1).unwrap();
@@ -366,7 +392,7 @@ fn what_cannot_be_done_says_why() {
         Patching::paths(&own, heads, &["l1 mlp".into()], false, pairs, PatchInto::Clean).unwrap_err().to_string();
     assert!(error.contains("l1 mlp") && error.contains("\"l1h0 q\""), "{error}");
     let error = Pairs::of_examples(&own, data, &[3], 1).unwrap_err().to_string();
-    assert!(error.contains("same answer"), "{error}");
+    assert!(error.contains("1 examples") && error.contains("at least 2"), "{error}");
     let post = json!({"kind": "transformer", "layers": 1, "d_model": 8, "heads": 2, "attention_only": true, "normalization": "layer_norm",
         "norm_position": "post", "positions": "learned"});
     let post = model(&task, post);

@@ -88,11 +88,17 @@ fn a_budget_is_kept_and_what_was_left_out_is_said() {
     compiled(&here, "induction", "length = 6\nsymbols = 8\n");
     let few = explained(&here, &["induction", "--behaviour", "0 1 2 3 4 2,3", "--budget-prompts", "5"]);
     assert_eq!(few["prompts"], 5);
-    // Attribution, and each way: clean and corrupted runs, then each part; the gradient.
-    assert_eq!(few["n_forward"], 5 * (2 + 1 + 2 * (2 + 2)));
+    // Attribution: clean and corrupted runs and the gradient; each way both runs, then each part; two runs for the shares.
+    assert_eq!(few["n_forward"], 5 * (2 + 1 + 2 * (2 + 2) + 2));
     let short = explained(&here, &["induction", "--behaviour", "0 1 2 3 4 2,3", "--budget-seconds", "1e-9"]);
     assert!(short["left_out"][0].as_str().unwrap().contains("2 of 2 parts"), "{short:#}");
     assert!(short["parts"][0]["needed"].is_null() && short["parts"][0]["attribution"]["mean"].is_number());
+    // A single pair has no error, so that nobody is told from anybody.
+    let one = ["induction", "--behaviour", "0 1 2 3 4 2,3", "--against", "0 1 2 3 4 1", "--foil", "2"];
+    let one = explained(&here, &one);
+    assert!(responsible(&one).is_empty() && one["prompts"] == 1, "{one:#}");
+    assert!(one["parts"][0]["needed"]["standard_error"].is_null());
+    assert!(one["left_out"][0].as_str().unwrap().contains("a single pair"), "{one:#}");
     let told = here.call(&["explain", "induction", "--behaviour", "0 1 2 3 4 2,3"]);
     told.expect(0, &["examples forward"]);
     assert!(
@@ -119,6 +125,11 @@ fn what_cannot_be_asked_says_why() {
         (&["--behaviour", "0 1 2 3 4 2,3", "--foil", "3"], "the foil is the answer itself"),
         (&["--behaviour", "0 1 2 3 4 2,3", "--against", "0 1 2 3 4 1"], "give the foil"),
         (&["--behaviour", "0 1 2 3 4 2,3", "--against", "1 1", "--foil", "1"], "a prompt of 2 tokens to compare with"),
+        (
+            &["--behaviour", "0 1 2 3 4 2,3", "--against", "0 1 2 3 4 2", "--foil", "1"],
+            "the prompt to compare with is the prompt itself",
+        ),
+        (&["--behaviour", "0 1 2 3 4 2,3", "--parts", "embed.W_E"], "`embed.W_E`"),
         (&["--behaviour", "0 1 2 3 4 2,3", "--step", "1"], "no checkpoint at step 1; it has 0, 2"),
         (&["--behaviour", "0 1 2 3 4 2,3", "--parts", "l9h0"], "`l9h0`"),
         (&["--behaviour", "0 1 2 3 4 2,3", "--budget-prompts", "0"], "at least 1 prompt"),

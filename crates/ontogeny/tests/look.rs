@@ -91,6 +91,7 @@ fn examples_are_those_of_largest_activation() {
 fn mistakes_are_named() {
     let here = Workplace::new();
     run(&here, "r", &[]);
+    run(&here, "other", &["--set", "task.vocabulary=31"]);
     for (args, said) in [
         (&["examples", "r", "--part", "l3h0"][..], "`l3h0`"),
         (&["examples", "r", "--part", "l0h0", "--step", "7"], "no checkpoint at step 7; it has 0, 40"),
@@ -98,6 +99,8 @@ fn mistakes_are_named() {
         (&["examples", "r", "--part", "l0h0", "--top", "0"], "expected at least 1"),
         (&["compare", "r"], "expected two checkpoints"),
         (&["compare", "r", "--with", "nowhere"], "nowhere"),
+        (&["compare", "r", "--with", "other"], "tasks that read and answer otherwise"),
+        (&["examples", "r", "--part", "embed.W_E"], "`embed.W_E`"),
     ] {
         here.call(args).expect(2, &[said]);
     }

@@ -100,6 +100,8 @@ fn a_part_that_is_not_there_is_named_before_anything_is_written() {
         ("measure.patching.freeze_mlps=true", "`freeze_mlps` belongs to `method = \"path\"`"),
         ("measure.ablation.by=\"median\"", "zero"),
         ("measure.logit_lens.examples=0", "`examples` is 0"),
+        ("measure.ablation.examples=1", "expected at least 2"),
+        ("measure.ablation.parts=[\"blocks.0.attn.W_O\"]", "`blocks.0.attn.W_O`"),
         ("measure.ablation.split=\"valid\"", "`split` is \"valid\""),
     ] {
         let call = [&["run", "run.toml", "--out", "w", "--set", set][..], &SHORT].concat();

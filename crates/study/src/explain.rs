@@ -4,12 +4,13 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use ontogeny_graph::DataSet;
 use ontogeny_observe::interventions::{
-    AblateBy, Ablation, Behaviour, Component, Effect, Evidence, Explainer, Limits, Pairs,
+    AblateBy, Ablation, Behaviour, Component, Effect, Evidence, Explainer, Limits, Pairs, Samples, differences,
 };
-use ontogeny_observe::{Checkpoint, Evaluator, ObserveError, Subject};
-use ontogeny_posterior::{Estimate, Execution, Progress, Restriction};
-use ontogeny_stats::normal_quantile;
+use ontogeny_observe::{Checkpoint, ObserveError, OutputReader, Outputs, Subject};
+use ontogeny_posterior::{Estimate, Execution, LlcError, Progress, Restriction};
+use ontogeny_stats::student_quantile;
 use ontogeny_store::Transition;
 use ontogeny_zoo::{Split, SubtaskBy};
 use serde::Serialize;
@@ -81,6 +82,8 @@ pub struct Explanation {
     pub n_forward: u64,
     /// Examples that went backward.
     pub n_backward: u64,
+    /// Steps of chains for learning coefficients, each a gradient over a batch.
+    pub n_chain_steps: u64,
     /// Wall-clock seconds.
     pub seconds: f64,
     /// What was not done, each with its reason.
@@ -142,41 +145,44 @@ impl OpenedRun {
         let at = |weights| Checkpoint { threads: settings.threads, cancel, ..Checkpoint::alone(weights) };
 
         let mut explainer = Explainer::new(self.model(), &parts, &asked.pairs).map_err(failed)?;
-        // What comes first leaves the rest of the time to what follows: half of it where there is a second checkpoint.
+        // What comes first leaves the rest of the time to what follows.
         let share = |part: f64| start + until.saturating_duration_since(start).mul_f64(part);
-        let (mut evidence, mut clean, mut corrupted) =
-            explainer.evidence(&at(&weights), if before.is_some() { share(0.3) } else { until }).map_err(failed)?;
+        let (mut samples, mut clean, mut corrupted) =
+            explainer.samples(&at(&weights), if before.is_some() { share(0.3) } else { until }).map_err(failed)?;
         let mut left_out = Vec::new();
         let (mut ablations, mut rewinds, mut moves) = (Vec::new(), Vec::new(), Vec::new());
         let mut n_forward = 0;
         if let Some(before) = &before {
-            let (earlier, own_clean, own_corrupted) = explainer.evidence(&at(before), share(0.6)).map_err(failed)?;
-            for (now, earlier) in evidence.iter_mut().zip(&earlier) {
-                *now = less(now, earlier);
-            }
+            let (earlier, own_clean, own_corrupted) = explainer.samples(&at(before), share(0.6)).map_err(failed)?;
+            samples = samples.iter().zip(&earlier).map(|(now, earlier)| now.minus(earlier)).collect();
             (clean, corrupted) = (clean - own_clean, corrupted - own_corrupted);
-            let data = &asked.pairs_data;
             let subject = Subject { model: self.model(), task: self.task(), seed: self.seed() };
-            let mut ablation = Ablation::new(&subject, parts.clone(), data, AblateBy::Mean, false).map_err(failed)?;
+            let ablation = Ablation::new(&subject, parts.clone(), &asked.data, AblateBy::Mean, false);
+            let mut ablation = ablation.map_err(failed)?.with_answer_weights(asked.answer_weights.clone());
             let order: Vec<usize> = (0..parts.len()).collect();
             let within = |part| Some(Limits { order: &order, until: share(part) });
-            let now = ablation.effects_within(&at(&weights), within(0.75)).map_err(failed)?.0;
-            let earlier = ablation.effects_within(&at(before), within(0.9)).map_err(failed)?.0;
-            ablations = now.into_iter().zip(earlier).map(|(now, earlier)| difference(now, earlier)).collect();
+            let now = ablation.samples_within(&at(&weights), within(0.7)).map_err(failed)?.0;
+            let earlier = ablation.samples_within(&at(before), within(0.8)).map_err(failed)?.0;
+            ablations = now.iter().zip(&earlier).map(|(now, earlier)| Effect::of(&differences(now, earlier))).collect();
             n_forward += ablation.n_forward();
-            [rewinds, moves] = self.rewound(&parts, &weights, before, data).map_err(failed)?;
-            n_forward += ((rewinds.iter().flatten().count() + 1) * data.len()) as u64;
+            let rewound = self.rewound(&parts, &weights, before, &asked, (share(0.9), cancel)).map_err(failed)?;
+            n_forward += rewound.n_forward;
+            (rewinds, moves) = (rewound.rises, rewound.distances);
         }
+        let evidence: Vec<Evidence> = samples.iter().map(Samples::evidence).collect();
         let whole = clean - corrupted;
-        let z = normal_quantile(1.0 - ALPHA / (2.0 * parts.len() as f64));
+        let level = 1.0 - ALPHA / (2.0 * parts.len() as f64);
         let mut found: Vec<PartExplanation> = parts
             .iter()
             .enumerate()
             .map(|(i, part)| {
                 let needed = evidence[i].needed;
                 let share = needed.map(|needed| needed.mean / whole).filter(|share| share.is_finite());
-                let is_told =
-                    needed.is_some_and(|needed| needed.mean.abs() > z * needed.standard_error && needed.mean != 0.0);
+                // Of a single pair there is no error, and nothing is told from anything.
+                let is_told = needed.is_some_and(|needed| {
+                    let bound = student_quantile(level, needed.n.saturating_sub(1) as f64) * needed.standard_error;
+                    needed.mean.abs() > bound && needed.mean != 0.0
+                });
                 PartExplanation {
                     part: part.label.clone(),
                     is_responsible: is_told && share.is_some_and(|share| share.abs() >= LEAST_SHARE),
@@ -199,8 +205,22 @@ impl OpenedRun {
                 settings.seconds
             ));
         }
+        let n_one_way = found.iter().filter(|part| part.evidence.suffices.is_none()).count();
+        if n_one_way > n_untested {
+            left_out.push(format!(
+                "`suffices` of {n_one_way} of {} parts: {} seconds were over",
+                parts.len(),
+                settings.seconds
+            ));
+        }
+        if asked.pairs.len() == 1 {
+            left_out.push("who is responsible: a single pair of examples has no error; take more with --budget-prompts, and no --against".to_owned());
+        }
+        let mut n_chain_steps = 0;
         if let Some(before) = &before {
-            left_out.extend(self.coefficients(&mut found, &weights, before, until, settings.threads, cancel)?);
+            let known = self.coefficients(&mut found, &weights, before, until, settings.threads, cancel)?;
+            left_out.extend(known.left_out);
+            n_chain_steps = known.n_chain_steps;
         }
         Ok(Explanation {
             question: asked.words,
@@ -212,6 +232,7 @@ impl OpenedRun {
             prompts: asked.pairs.len(),
             n_forward: explainer.n_forward() + n_forward,
             n_backward: explainer.n_backward(),
+            n_chain_steps,
             seconds: start.elapsed().as_secs_f64(),
             left_out,
         })
@@ -235,7 +256,7 @@ impl OpenedRun {
                 let split = self.task().evaluation_split(None).map_err(ObserveError::Setting)?;
                 let pairs = behaviour.pairs(self.model(), &split.data, prompts, self.seed())?;
                 let words = format!("the answer `{target}` after `{input}`");
-                Ok(Asked { words, step, before: None, pairs_data: pairs.clean.clone(), pairs })
+                Ok(Asked { words, step, before: None, data: pairs.clean.clone(), answer_weights: None, pairs })
             }
         }
     }
@@ -271,7 +292,16 @@ impl OpenedRun {
         let pairs = Pairs::of_answers(self.model(), &split.data, &rows, self.seed(), &counts)?;
         let label = transition.label.as_ref().map_or_else(String::new, |label| format!(" ({label})"));
         let words = format!("transition {number}{label}: {} at step {:.0}", transition.observable, transition.step);
-        Ok(Asked { words, step: after, before: Some(before), pairs, pairs_data: split.data.rows(&rows) })
+        // Of a sub-task its answers alone, all alike.
+        let answer_weights = subtask.map(|_| {
+            let of_row = |&row: &usize| {
+                let own: Vec<f64> = (0..n_answers).map(|answer| f64::from(u8::from(counts(row, answer)))).collect();
+                let n = own.iter().sum::<f64>();
+                own.into_iter().map(move |weight| weight / n)
+            };
+            rows.iter().flat_map(of_row).collect()
+        });
+        Ok(Asked { words, step: after, before: Some(before), pairs, data: split.data.rows(&rows), answer_weights })
     }
 
     /// The split that a series is of, and its sub-task where it is of one.
@@ -312,22 +342,38 @@ impl OpenedRun {
     }
 
     /// For each part the rise of the loss with the weights it had before, and how far they have moved; nothing where the part has no
-    /// weights of its own.
+    /// weights of its own, or where time was over.
     fn rewound(
         &self,
         parts: &[Component],
         weights: &[f32],
         before: &[f32],
-        data: &ontogeny_graph::DataSet,
-    ) -> Result<[Vec<Option<f64>>; 2], ObserveError> {
-        let mut evaluator = Evaluator::new(self.model())?;
-        let loss = evaluator.evaluate(weights, data)?.loss;
-        let (mut rewinds, mut moves) = (Vec::new(), Vec::new());
+        asked: &Asked,
+        (until, cancel): (Instant, &AtomicBool),
+    ) -> Result<Rewound, ObserveError> {
+        let mut reader = OutputReader::new(self.model(), asked.data.clone(), Outputs::Losses)?;
+        let mut n_forward = 0;
+        let mut loss_of = |weights: &[f32]| -> Result<f64, ObserveError> {
+            n_forward += asked.data.len() as u64;
+            let losses = reader.read(weights)?;
+            let width = reader.width();
+            let n = asked.data.len() as f64;
+            Ok(match &asked.answer_weights {
+                Some(own) => losses.iter().zip(own).map(|(&loss, weight)| f64::from(loss) * weight).sum::<f64>() / n,
+                None => losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / (n * width as f64),
+            })
+        };
+        let loss = loss_of(weights)?;
+        let (mut rises, mut distances) = (Vec::new(), Vec::new());
         for part in parts {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(ObserveError::Cancelled);
+            }
             let restriction = Restriction::union(&[&part.label]).and_then(|own| own.resolve(self.model().space()));
-            let Ok(selection) = restriction else {
-                rewinds.push(None);
-                moves.push(None);
+            let selection = restriction.ok().filter(|_| Instant::now() < until);
+            let Some(selection) = selection else {
+                rises.push(None);
+                distances.push(None);
                 continue;
             };
             let mut changed = weights.to_vec();
@@ -337,10 +383,10 @@ impl OpenedRun {
                 distance += f64::from(weights[at] - before[at]).powi(2);
                 norm += f64::from(before[at]).powi(2);
             }
-            rewinds.push(Some(evaluator.evaluate(&changed, data)?.loss - loss));
-            moves.push(Some((distance / norm).sqrt()).filter(|moved| moved.is_finite()));
+            rises.push(Some(loss_of(&changed)? - loss));
+            distances.push(Some((distance / norm).sqrt()).filter(|moved| moved.is_finite()));
         }
-        Ok([rewinds, moves])
+        Ok(Rewound { rises, distances, n_forward })
     }
 
     /// Restricted learning coefficients of the parts that are held responsible, as long as there is time; what was not done is
@@ -353,23 +399,34 @@ impl OpenedRun {
         until: Instant,
         threads: NonZero<usize>,
         cancel: &AtomicBool,
-    ) -> Result<Vec<String>, StudyError> {
+    ) -> Result<Known, StudyError> {
         let config = self.measures().iter().find_map(|measure| match &measure.observable {
             ObservableConfig::Llc(config) if !config.awaits_calibration() => Some(config),
             _ => None,
         });
         let Some(config) = config else {
-            return Ok(vec![
-                "restricted learning coefficients: the run measures no `llc` whose settings are known".to_owned(),
-            ]);
+            let left_out =
+                vec!["restricted learning coefficients: the run measures no `llc` whose settings are known".to_owned()];
+            return Ok(Known { left_out, n_chain_steps: 0 });
         };
         let objective = self.objective("train")?;
-        let mut left_out = Vec::new();
+        let (mut left_out, mut n_chain_steps) = (Vec::new(), 0);
         for part in found.iter_mut().filter(|part| part.is_responsible) {
             let restricted =
                 LlcConfig { restrict: Parts(vec![part.part.clone()]), calibrate: None, ..(**config).clone() };
-            let Ok(llc) = restricted.llc(self.seed()) else { continue };
-            if llc.check(&objective).is_err() {
+            let checked = restricted.llc(self.seed()).and_then(|llc| {
+                llc.check(&objective).map_err(|error| error.to_string())?;
+                Ok(llc)
+            });
+            let llc = match checked {
+                Ok(llc) => llc,
+                Err(why) => {
+                    left_out.push(format!("the learning coefficient of {}: {why}", part.part));
+                    continue;
+                }
+            };
+            if Instant::now() >= until {
+                left_out.push(format!("the learning coefficient of {}: time was over", part.part));
                 continue;
             }
             // Ends with the time, or with the command.
@@ -381,12 +438,14 @@ impl OpenedRun {
             };
             let execution = Execution { threads, progress: Some(&tell), cancel: Some(&is_over) };
             let estimates = [weights, before].map(|weights| llc.estimate_with(&objective, weights, &execution));
+            n_chain_steps += 2 * (llc.chains * (llc.burn_in + llc.draws)) as u64;
             if cancel.load(Ordering::Relaxed) {
                 return Err(StudyError::Interrupted);
             }
             match estimates {
                 [Ok(Estimate::Ok { value, mcse, .. }), Ok(Estimate::Ok { value: earlier, mcse: own, .. })] => {
-                    part.llc = Some(Effect { mean: value - earlier, standard_error: mcse.hypot(own) });
+                    // Chains at two checkpoints are independent but for their noise.
+                    part.llc = Some(Effect { mean: value - earlier, standard_error: mcse.hypot(own), n: llc.chains });
                 }
                 [Ok(a), Ok(b)] => left_out.push(format!(
                     "the learning coefficient of {}: {} after, {} before the transition",
@@ -394,10 +453,15 @@ impl OpenedRun {
                     a.verdict(),
                     b.verdict()
                 )),
-                _ => left_out.push(format!("the learning coefficient of {}: time was over", part.part)),
+                [Err(LlcError::Cancelled), _] | [_, Err(LlcError::Cancelled)] => {
+                    left_out.push(format!("the learning coefficient of {}: time was over", part.part));
+                }
+                [Err(error), _] | [_, Err(error)] => {
+                    left_out.push(format!("the learning coefficient of {}: {error}", part.part));
+                }
             }
         }
-        Ok(left_out)
+        Ok(Known { left_out, n_chain_steps })
     }
 }
 
@@ -408,7 +472,24 @@ struct Asked {
     before: Option<u64>,
     pairs: Pairs,
     /// The clean examples with the columns of the task alone.
-    pairs_data: ontogeny_graph::DataSet,
+    data: DataSet,
+    /// What each answer counts, `[example, answers]`, where not all do.
+    answer_weights: Option<Vec<f64>>,
+}
+
+/// What the weights before a transition do.
+struct Rewound {
+    /// Of each part the rise of the loss.
+    rises: Vec<Option<f64>>,
+    /// And how far its weights have gone, relative to their norm.
+    distances: Vec<Option<f64>>,
+    n_forward: u64,
+}
+
+/// Of learning coefficients.
+struct Known {
+    left_out: Vec<String>,
+    n_chain_steps: u64,
 }
 
 /// A split, and the number of the sub-task that is meant.
@@ -434,20 +515,4 @@ impl From<ObserveError> for Asking {
 
 fn folder(message: &str) -> StudyError {
     StudyError::Folder(message.to_owned())
-}
-
-/// Evidence less that of an earlier checkpoint. The errors of both add up as of independent ones: of the same examples they are rather
-/// smaller.
-fn less(now: &Evidence, earlier: &Evidence) -> Evidence {
-    Evidence {
-        needed: difference(now.needed, earlier.needed),
-        suffices: difference(now.suffices, earlier.suffices),
-        attribution: difference(now.attribution, earlier.attribution),
-        direct: difference(now.direct, earlier.direct),
-    }
-}
-
-fn difference(now: Option<Effect>, earlier: Option<Effect>) -> Option<Effect> {
-    let (now, earlier) = (now?, earlier?);
-    Some(Effect { mean: now.mean - earlier.mean, standard_error: now.standard_error.hypot(earlier.standard_error) })
 }

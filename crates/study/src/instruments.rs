@@ -50,11 +50,14 @@ const NO_EXAMPLES: &str = "an agent's regret is an expectation, not a mean over 
 /// In words: examples are asked for where an agent acts, or a return where there are examples.
 fn check_kind(task: &Task, observable: &ObservableConfig) -> Result<(), String> {
     let is_of_agents = matches!(observable, ObservableConfig::Return);
-    let is_of_both = matches!(observable, ObservableConfig::WeightNorm | ObservableConfig::Llc(_));
+    let is_of_both = matches!(observable, ObservableConfig::WeightNorm | ObservableConfig::Llc(_))
+        || observable.kind() == "weight_statistics";
     match &task.environment {
         Some(_) if !is_of_agents && !is_of_both => {
             let kind = observable.kind();
-            Err(format!("an agent has no examples to measure `{kind}` on; expected `return`, `weight_norm` or `llc`"))
+            Err(format!(
+                "an agent has no examples to measure `{kind}` on; expected `return`, `weight_norm`, `weight_statistics` or `llc`"
+            ))
         }
         None if is_of_agents => Err("the task has examples and no agent; measure its `loss` instead".to_owned()),
         _ => Ok(()),

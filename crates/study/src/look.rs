@@ -109,11 +109,18 @@ impl OpenedRun {
     /// Another kind of task, no such checkpoint or split, or answers that are no classes.
     pub fn compare(&self, other: &Self, at: &LookAt, other_step: Option<u64>) -> Result<Comparison, StudyError> {
         let steps = [self.step_or_last(at.step)?, other.step_or_last(other_step)?];
-        if self.task().interface.answers() != other.task().interface.answers()
-            || std::mem::discriminant(&self.task().interface) != std::mem::discriminant(&other.task().interface)
+        if self.task().interface != other.task().interface {
+            return Err(StudyError::Folder(format!(
+                "the two runs have tasks that read and answer otherwise ({:?} and {:?}); expected the same",
+                self.task().interface,
+                other.task().interface
+            )));
+        }
+        if let (Some(own), Some(others)) = (&self.task().words, &other.task().words)
+            && own != others
         {
             return Err(StudyError::Folder(
-                "the two runs have tasks of another kind; expected the same inputs and answers".to_owned(),
+                "the tokens of the two runs read as other words; expected the same".to_owned(),
             ));
         }
         if self.task().interface.loss_unit() != "nats" {
@@ -133,7 +140,18 @@ impl OpenedRun {
             return Err(StudyError::Folder(message));
         }
         let change = |at: usize| f64::from(before[at]) - f64::from(after[at]);
-        let mut order: Vec<usize> = (0..before.len()).collect();
+        // What the task gives no weight, such as padding, is no answer.
+        let weights = data.columns().iter().find_map(|column| match &column.data {
+            ColumnData::Float(weights) if column.name == "weights" && weights.len() == before.len() => Some(weights),
+            _ => None,
+        });
+        let counts = |at: &usize| weights.is_none_or(|weights| weights[*at] > 0.0);
+        let mut order: Vec<usize> = (0..before.len()).filter(counts).collect();
+        if order.is_empty() {
+            return Err(StudyError::Folder(
+                "no answer of these examples counts; take more, or another split".to_owned(),
+            ));
+        }
         order.sort_by(|&a, &b| change(b).total_cmp(&change(a)).then(a.cmp(&b)));
         let shown = |&at: &usize| {
             let example = rows[at / width];
@@ -145,9 +163,11 @@ impl OpenedRun {
                 tokens: pieces(self.task(), &split.data, example),
             }
         };
-        let of_examples: Vec<f64> = (0..rows.len())
-            .map(|row| (row * width..(row + 1) * width).map(change).sum::<f64>() / width as f64)
-            .collect();
+        let of_example = |row: usize| {
+            let own: Vec<f64> = (row * width..(row + 1) * width).filter(counts).map(change).collect();
+            (!own.is_empty()).then(|| own.iter().sum::<f64>() / own.len() as f64)
+        };
+        let of_examples: Vec<f64> = (0..rows.len()).filter_map(of_example).collect();
         let n = of_examples.len() as f64;
         let mean = of_examples.iter().sum::<f64>() / n;
         let squares: f64 = of_examples.iter().map(|x| (x - mean).powi(2)).sum();
@@ -155,10 +175,10 @@ impl OpenedRun {
             steps,
             split: split.name.to_owned(),
             examples: rows.len(),
-            answers: before.len(),
+            answers: order.len(),
             mean,
             standard_error: if of_examples.len() > 1 { (squares / (n - 1.0) / n).sqrt() } else { 0.0 },
-            share_higher: (0..before.len()).filter(|&at| change(at) > 0.0).count() as f64 / before.len() as f64,
+            share_higher: order.iter().filter(|&&at| change(at) > 0.0).count() as f64 / order.len() as f64,
             rises: order.iter().filter(|&&at| change(at) > 0.0).take(at.top).map(shown).collect(),
             falls: order.iter().rev().filter(|&&at| change(at) < 0.0).take(at.top).map(shown).collect(),
         })

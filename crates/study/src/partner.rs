@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ontogeny_observe::Partner;
 use ontogeny_store::RunWriter;
+use ontogeny_zoo::NetworkConfig;
 
 use crate::board::weights_at;
 use crate::sections::MeasureConfig;
@@ -40,10 +41,20 @@ impl OtherRun {
 
     fn open(run: &Run, measure: &MeasureConfig, folder: &str) -> Result<Self, StudyError> {
         let failed = |message: String| StudyError::Measure { measure: measure.name.clone(), message };
-        let other = OpenedRun::open(run.file.folder().join(folder))?;
-        if !other.model().space().iter().eq(run.model.space().iter()) {
+        let other = OpenedRun::open(run.file.folder().join(folder)).map_err(|error| {
+            let hint = if folder.bytes().all(|byte| byte.is_ascii_digit()) {
+                " (a step is written without quotes)"
+            } else {
+                ""
+            };
+            failed(format!("`with` names the run `{folder}`{hint}: {error}"))
+        })?;
+        let is_same = other.model().space().iter().eq(run.model.space().iter())
+            && other.model().interface() == run.model.interface()
+            && computes(other.model().network()) == computes(run.model.network());
+        if !is_same {
             return Err(failed(format!(
-                "`with` names the run `{folder}`, whose network has other parameters; expected the same network"
+                "`with` names the run `{folder}`, whose network is another one, or reads and answers otherwise; expected the same network"
             )));
         }
         let checkpoints = other.hashes()?;
@@ -58,6 +69,18 @@ impl OtherRun {
         }
         Ok(Self { run: other, checkpoints })
     }
+}
+
+/// What a network computes: its settings, but for how its weights start.
+fn computes(network: &NetworkConfig) -> serde_json::Value {
+    if let NetworkConfig::Onnx(network) = network {
+        return network.blake3().into();
+    }
+    let mut settings = serde_json::to_value(network).unwrap_or_default();
+    if let Some(settings) = settings.as_object_mut() {
+        settings.retain(|key, _| !key.starts_with("init") && key != "context");
+    }
+    settings
 }
 
 impl Run {

@@ -67,6 +67,7 @@ pub struct Ablation {
     data: DataSet,
     /// The example that each is exchanged with.
     others: Vec<usize>,
+    answer_weights: Option<Vec<f64>>,
     unit: &'static str,
 }
 
@@ -80,12 +81,18 @@ impl Ablation {
         by: AblateBy,
         freeze_patterns: bool,
     ) -> Result<Self, ObserveError> {
+        if data.len() < 2 && by != AblateBy::Zero {
+            return Err(ObserveError::Setting(
+                "1 example; expected at least 2, because the mean of one, and another one in its place, are itself"
+                    .to_owned(),
+            ));
+        }
         let patterns = if freeze_patterns { super::patterns(subject.model)? } else { Vec::new() };
         let activations = super::activations(parts.iter().chain(&patterns));
         let editor = Editor::new(subject.model, &activations, data.len(), false)?;
         let others = others(subject.seed, data.len());
         let unit = subject.model.interface().loss_unit();
-        Ok(Self { editor, parts, by, activations, patterns, data: data.clone(), others, unit })
+        Ok(Self { editor, parts, by, activations, patterns, data: data.clone(), others, answer_weights: None, unit })
     }
 
     /// Mean rise of the loss of the flat `weights` for each part, with its standard error over the examples; and the loss without
@@ -94,19 +101,27 @@ impl Ablation {
     /// # Errors
     /// Weights of another model, or numbers that are not finite.
     pub fn effects(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(Vec<Effect>, f64), ObserveError> {
-        let (effects, loss) = self.effects_within(checkpoint, None)?;
-        Ok((effects.into_iter().flatten().collect(), loss))
+        let (samples, loss) = self.samples_within(checkpoint, None)?;
+        Ok((samples.iter().filter_map(|samples| Effect::of(samples)).collect(), loss))
     }
 
-    /// As [`Ablation::effects`], within limits; of each part that was reached.
+    /// The loss is the sum of those of single answers with these weights, `[example, answers]`; without them it is the example's own.
+    #[must_use]
+    pub fn with_answer_weights(mut self, weights: Option<Vec<f64>>) -> Self {
+        self.answer_weights = weights;
+        self
+    }
+
+    /// The rise of each example's loss, `[part][example]`, within limits: of parts that were reached, and the examples that were;
+    /// and the mean loss without ablation.
     ///
     /// # Errors
     /// As for [`Ablation::effects`].
-    pub fn effects_within(
+    pub fn samples_within(
         &mut self,
         checkpoint: &Checkpoint<'_>,
         limits: Option<Limits<'_>>,
-    ) -> Result<(Vec<Option<Effect>>, f64), ObserveError> {
+    ) -> Result<(Vec<Vec<f64>>, f64), ObserveError> {
         let order = order_of(limits, self.parts.len());
         let weights = checkpoint.weights;
         let n = self.data.len();
@@ -128,7 +143,10 @@ impl Ablation {
             self.editor.clear();
             self.editor.load(&self.data, rows)?;
             self.editor.run(weights)?;
-            let losses: Vec<f64> = self.losses(weights, rows.len())?;
+            let losses: Vec<f64> = self.losses(rows);
+            if losses.iter().any(|loss| !loss.is_finite()) {
+                return Err(self.editor.non_finite(weights, "the losses"));
+            }
             let patterns: Vec<Vec<f32>> =
                 self.patterns.iter().map(|own| self.editor.activation(&own.activation).to_vec()).collect();
             for &at in &order {
@@ -149,8 +167,8 @@ impl Ablation {
                 };
                 self.editor.replace(part, None, with);
                 self.editor.run(weights)?;
-                let ablated = &self.editor.losses()[..rows.len()];
-                changes.extend(ablated.iter().zip(&losses).map(|(&ablated, clean)| f64::from(ablated) - clean));
+                let ablated = self.losses(rows);
+                changes.extend(ablated.iter().zip(&losses).map(|(ablated, clean)| ablated - clean));
             }
             clean.extend(losses);
             if is_over(limits) {
@@ -158,11 +176,10 @@ impl Ablation {
             }
             (checkpoint.progress)(clean.len() as f64 / n as f64);
         }
-        let effects: Vec<Option<Effect>> = changes.iter().map(|changes| Effect::of(changes)).collect();
-        if effects.iter().flatten().any(|effect| !effect.mean.is_finite()) {
+        if changes.iter().flatten().any(|change| !change.is_finite()) {
             return Err(self.editor.non_finite(weights, "the loss of an ablated network"));
         }
-        Ok((effects, clean.iter().sum::<f64>() / clean.len() as f64))
+        Ok((changes, clean.iter().sum::<f64>() / clean.len() as f64))
     }
 
     /// Examples that went forward so far, each run of an example counted.
@@ -170,12 +187,17 @@ impl Ablation {
         self.editor.n_forward()
     }
 
-    fn losses(&mut self, weights: &[f32], n: usize) -> Result<Vec<f64>, ObserveError> {
-        let losses: Vec<f64> = self.editor.losses()[..n].iter().map(|&loss| f64::from(loss)).collect();
-        if losses.iter().any(|loss| !loss.is_finite()) {
-            return Err(self.editor.non_finite(weights, "the losses"));
-        }
-        Ok(losses)
+    fn losses(&self, rows: &[usize]) -> Vec<f64> {
+        let Some(answer_weights) = &self.answer_weights else {
+            return self.editor.losses()[..rows.len()].iter().map(|&loss| f64::from(loss)).collect();
+        };
+        let of_answers = self.editor.answer_losses();
+        let width = of_answers.len() / self.editor.batch();
+        let weighted = |(losses, &row): (&[f32], &usize)| {
+            let own = &answer_weights[row * width..(row + 1) * width];
+            losses.iter().zip(own).map(|(&loss, weight)| f64::from(loss) * weight).sum::<f64>()
+        };
+        of_answers.chunks_exact(width).zip(rows).map(weighted).collect()
     }
 
     /// The activations of examples.

@@ -16,7 +16,7 @@ use crate::ObserveError;
 /// | `l0n7` | `blocks.0.mlp.hook_post`, or `layers.0.hook_post` | neuron 7 |
 /// | `l0` | `layers.0.hook_post` of networks without blocks | |
 /// | `embed`, `pos_embed` | `hook_embed`, `hook_pos_embed` | |
-/// | `NAME`, `NAME[7]` | `NAME` | entry 7 of its last axis |
+/// | `NAME`, `NAME[7]` | `NAME` | entry 7 of its last axis; of images channel 7 |
 ///
 /// Heads, neurons and modules are called as in `restrict` of a learning coefficient.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,13 +86,14 @@ impl Component {
         let (graph, _) = model.graph(1);
         let mut chosen: Vec<Self> = Vec::new();
         for label in labels {
-            let found = match label.as_str() {
+            let label = label.trim();
+            let found = match label {
                 "heads" => of_all(model, |part| matches!(part.unit, Some((2, _))))?,
                 "mlps" => of_all(model, |part| part.label.ends_with(" mlp"))?,
                 "neurons" => neurons(&graph),
                 _ => Self::parse(&graph, label).into_iter().collect(),
             };
-            if found.is_empty() {
+            if found.is_empty() || found.iter().any(|part| !is_activation(model, &graph, &part.activation)) {
                 return Err(unknown(&graph, label));
             }
             chosen.extend(found);
@@ -119,8 +120,10 @@ impl Component {
             _ => {}
         }
         if let Some((name, number)) = label.strip_suffix(']').and_then(|label| label.rsplit_once('[')) {
-            let last = graph.shape(graph.find(name).ok()?).len().checked_sub(1)?;
-            return here(name.to_owned(), Some((last, number.parse().ok()?)));
+            let rank = graph.shape(graph.find(name).ok()?).len();
+            // Of images the units are channels.
+            let axis = if rank == 4 && !has_positions(name, rank) { 1 } else { rank.checked_sub(1)? };
+            return here(name.to_owned(), Some((axis, number.parse().ok()?)));
         }
         let rest = label.strip_prefix('l')?;
         if let Some((layer, module)) = rest.split_once(' ') {
@@ -181,17 +184,37 @@ pub(crate) fn n_blocks(graph: &Graph) -> usize {
     graph.names().filter_map(|(name, _)| layer(name)).max().map_or(0, |last| last + 1)
 }
 
+/// Whether a name is that of an activation: a float for each example, and neither a parameter nor a result.
+pub(crate) fn is_activation(model: &Model, graph: &Graph, name: &str) -> bool {
+    let Ok(one) = graph.find(name) else { return false };
+    let is_param = graph.param_names().any(|own| own == name);
+    let (two, _) = model.graph(2);
+    let rows = |graph: &Graph, node| graph.shape(node).first().copied();
+    let grows = rows(graph, one) == Some(1) && two.find(name).is_ok_and(|node| rows(&two, node) == Some(2));
+    !is_param && !RESULTS.contains(&name) && graph.dtype(one) == DType::Float && graph.shape(one).len() > 1 && grows
+}
+
+/// Whether the axis behind the batch is that of positions: of transformers all activations, of other networks those with two more
+/// axes.
+pub(crate) fn has_positions(name: &str, rank: usize) -> bool {
+    let is_transformers =
+        name.starts_with("blocks.") || name.starts_with("hook_embed") || name.starts_with("hook_pos_embed");
+    is_transformers || rank == 3
+}
+
+/// What networks give out; no part of them.
+const RESULTS: [&str; 5] = ["logits", "answers", "example_loss", "loss", "token_loss"];
+
 /// Names of activations that somebody else has given, in the order of the computation; some where they are many.
 fn own_names(graph: &Graph) -> String {
     const MOST: usize = 20;
-    let ours = ["logits", "answers", "example_loss", "loss", "token_loss"];
     let is_param = |name: &str| graph.param_names().any(|own| own == name);
     let mut names: Vec<(ontogeny_graph::Node, &str)> = graph
         .names()
         .filter(|(name, node)| {
             graph.dtype(*node) == DType::Float
                 && graph.shape(*node).len() > 1
-                && !ours.contains(name)
+                && !RESULTS.contains(name)
                 && !is_param(name)
         })
         .map(|(name, node)| (node, name))

@@ -1,7 +1,7 @@
 //! A network whose activations can be read, and replaced by anything, without being compiled again.
 
 use ontogeny_graph::{DataSet, Gradient, Graph, Program, Workspace};
-use ontogeny_zoo::Model;
+use ontogeny_zoo::{Model, TOKEN_LOSS};
 
 use super::Component;
 use super::pairs::{self, PAIR_METRIC};
@@ -24,6 +24,7 @@ pub struct Editor {
     workspace: Workspace,
     batch: usize,
     sites: Vec<Site>,
+    has_answers: bool,
     n_loaded: usize,
     n_forward: u64,
 }
@@ -75,15 +76,19 @@ impl Editor {
             sites.push(site);
         }
         let mut outputs = vec![("example_loss", graph.find("example_loss")?)];
+        if let Ok(losses) = graph.find(TOKEN_LOSS) {
+            outputs.push((TOKEN_LOSS, losses));
+        }
         if has_pairs {
             outputs.push((PAIR_METRIC, graph.find(PAIR_METRIC)?));
         }
         for site in &sites {
             outputs.push((&site.activation, graph.find(&site.activation)?));
         }
+        let has_answers = graph.find(TOKEN_LOSS).is_ok();
         let program = Program::compile(&graph, &outputs, Gradient::None)?;
         let workspace = Workspace::new(&program);
-        let mut editor = Self { program, workspace, batch, sites, n_loaded: 0, n_forward: 0 };
+        let mut editor = Self { program, workspace, batch, sites, has_answers, n_loaded: 0, n_forward: 0 };
         editor.clear();
         Ok(editor)
     }
@@ -175,6 +180,12 @@ impl Editor {
     /// Loss of each example of the last run.
     pub fn losses(&self) -> &[f32] {
         self.workspace.output(&self.program, "example_loss")
+    }
+
+    /// Loss of each answer of the last run, `[batch, answers]`; of each example where it has one answer.
+    pub fn answer_losses(&self) -> &[f32] {
+        let name = if self.has_answers { TOKEN_LOSS } else { "example_loss" };
+        self.workspace.output(&self.program, name)
     }
 
     /// Of pairs: the logit of the right answer minus that of the wrong one, for each example of the last run.

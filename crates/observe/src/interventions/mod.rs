@@ -18,8 +18,9 @@ mod residual_stream;
 
 pub use ablation::{ABLATION_VERSION, AblateBy, Ablation, AblationSettings};
 pub use component::Component;
+pub(crate) use component::{has_positions, is_activation};
 pub use editor::{Editor, Replacement};
-pub use explainer::{Evidence, Explainer};
+pub use explainer::{Evidence, Explainer, Samples, differences};
 pub use logit_attribution::{LOGIT_ATTRIBUTION_VERSION, LogitAttribution, LogitAttributionSettings};
 pub use logit_lens::{LOGIT_LENS_VERSION, LogitLens, LogitLensSettings};
 pub use pairs::Pairs;
@@ -63,15 +64,17 @@ pub struct Limits<'a> {
 pub struct Effect {
     /// The mean.
     pub mean: f64,
-    /// Its standard error; 0 of a single example, because there is nothing it could be known from.
+    /// Its standard error; NaN (null in JSON) of a single example, because there is nothing it could be known from.
     pub standard_error: f64,
+    /// Examples.
+    pub n: usize,
 }
 
 impl Effect {
     /// `None` without examples.
-    fn of(values: &[f64]) -> Option<Self> {
+    pub fn of(values: &[f64]) -> Option<Self> {
         let (mean, standard_error) = mean_and_error(values);
-        (!values.is_empty()).then_some(Self { mean, standard_error })
+        (!values.is_empty()).then_some(Self { mean, standard_error, n: values.len() })
     }
 }
 
@@ -111,11 +114,10 @@ fn patterns(model: &Model) -> Result<Vec<Component>, ObserveError> {
     Ok(found)
 }
 
-/// Mean, and standard error of the mean of independent examples; that of a single one is 0, because there is nothing it could be
-/// known from.
+/// Mean, and standard error of the mean of independent examples; that of a single one is NaN.
 fn mean_and_error(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
-    (mean, if values.len() > 1 { (squares / (n - 1.0) / n).sqrt() } else { 0.0 })
+    (mean, if values.len() > 1 { (squares / (n - 1.0) / n).sqrt() } else { f64::NAN })
 }

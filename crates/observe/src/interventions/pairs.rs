@@ -49,11 +49,21 @@ impl Pairs {
         let n_answers = model.interface().answers();
         let rows: Vec<usize> =
             rows.iter().copied().filter(|&row| (0..n_answers).any(|answer| counts(row, answer))).collect();
+        if rows.len() < 2 {
+            return Err(ObserveError::Setting(format!(
+                "{} examples with an answer that counts; expected at least 2, to compare one with another",
+                rows.len()
+            )));
+        }
         let answers = answers(model, data)?;
         let of = |row: usize| &answers[row * n_answers..(row + 1) * n_answers];
-        let differs = |a: usize, b: usize| {
-            of(a).iter().zip(of(b)).enumerate().any(|(answer, (own, other))| own != other && counts(a, answer))
+        // What the task gives no weight, such as padding, is no answer, right or wrong.
+        let weights = crate::evaluate::floats(data, "weights");
+        let has_weight = |row: usize, answer: usize| weights.is_none_or(|own| own[row * n_answers + answer] > 0.0);
+        let is_compared = |a: usize, b: usize, answer: usize| {
+            of(a)[answer] != of(b)[answer] && counts(a, answer) && has_weight(a, answer) && has_weight(b, answer)
         };
+        let differs = |a: usize, b: usize| (0..n_answers).any(|answer| is_compared(a, b, answer));
         let n = rows.len();
         let mut partners = Vec::with_capacity(n);
         for (i, &row) in rows.iter().enumerate() {
@@ -68,19 +78,16 @@ impl Pairs {
             })?);
         }
         let target: Vec<i32> = rows.iter().flat_map(|&row| of(row).to_vec()).collect();
-        let mut foil: Vec<i32> = partners.iter().flat_map(|&row| of(row).to_vec()).collect();
-        for (at, (foil, target)) in foil.iter_mut().zip(&target).enumerate() {
-            if !counts(rows[at / n_answers], at % n_answers) {
-                *foil = *target;
-            }
-        }
-        if let Some(weights) = crate::evaluate::floats(data, "weights") {
-            // What the task gives no weight does not count here either.
-            let own = rows.iter().flat_map(|&row| &weights[row * n_answers..(row + 1) * n_answers]);
-            for ((foil, target), _) in foil.iter_mut().zip(&target).zip(own).filter(|(_, weight)| **weight == 0.0) {
-                *foil = *target;
-            }
-        }
+        let foil = rows
+            .iter()
+            .zip(&partners)
+            .flat_map(|(&row, &other)| (0..n_answers).map(move |answer| (row, other, answer)));
+        let foil = foil.map(
+            |(row, other, answer)| {
+                if is_compared(row, other, answer) { of(other)[answer] } else { of(row)[answer] }
+            },
+        );
+        let foil: Vec<i32> = foil.collect();
         Self::new(&data.rows(&rows), &data.rows(&partners), (target, foil), n_answers)
     }
 

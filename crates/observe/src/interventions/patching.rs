@@ -191,19 +191,19 @@ impl Patching {
     /// # Errors
     /// Weights of another model, or numbers that are not finite.
     pub fn effects(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(Vec<Effect>, Baselines), ObserveError> {
-        let (effects, baselines) = self.effects_within(checkpoint, None)?;
-        Ok((effects.into_iter().flatten().collect(), baselines))
+        let (samples, baselines) = self.samples_within(checkpoint, None)?;
+        Ok((samples.iter().filter_map(|samples| Effect::of(samples)).collect(), baselines))
     }
 
-    /// As [`Patching::effects`], within limits; of each part that was reached.
+    /// The change at each pair, `[part][pair]`, within limits: of parts that were reached, and the pairs that were.
     ///
     /// # Errors
     /// As for [`Patching::effects`].
-    pub fn effects_within(
+    pub fn samples_within(
         &mut self,
         checkpoint: &Checkpoint<'_>,
         limits: Option<Limits<'_>>,
-    ) -> Result<(Vec<Option<Effect>>, Baselines), ObserveError> {
+    ) -> Result<(Vec<Vec<f64>>, Baselines), ObserveError> {
         let order = order_of(limits, self.parts.len());
         let weights = checkpoint.weights;
         let n = self.pairs.len();
@@ -275,9 +275,8 @@ impl Patching {
             }
             (checkpoint.progress)(clean.len() as f64 / n as f64);
         }
-        let effects: Vec<Option<Effect>> = effects.iter().map(|effects| Effect::of(effects)).collect();
         let baselines = Baselines { clean: mean_and_error(&clean).0, corrupted: mean_and_error(&corrupted).0 };
-        let is_finite = effects.iter().flatten().all(|effect| effect.mean.is_finite());
+        let is_finite = effects.iter().flatten().all(|effect: &f64| effect.is_finite());
         if !is_finite || !baselines.clean.is_finite() || !baselines.corrupted.is_finite() {
             return Err(self.editor.non_finite(weights, "the logits"));
         }

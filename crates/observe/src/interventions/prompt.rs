@@ -88,6 +88,11 @@ impl Behaviour {
                 self.prompt.len()
             )));
         }
+        if self.against.as_ref() == Some(&self.prompt) {
+            return Err(ObserveError::Setting(
+                "the prompt to compare with is the prompt itself; expected another one".to_owned(),
+            ));
+        }
         if self.foil == Some(self.target) {
             return Err(ObserveError::Setting("the foil is the answer itself; expected another one".to_owned()));
         }
@@ -105,6 +110,8 @@ impl Behaviour {
     ) -> Result<Vec<(Vec<i32>, i32)>, ObserveError> {
         let ids = |name: &str| crate::evaluate::ids(data, name);
         let tokens = ids("tokens").unwrap_or_default();
+        let weights = crate::evaluate::floats(data, "weights");
+        let n_answers = weights.map_or(1, |weights| weights.len() / data.len().max(1));
         let order = Stream::new(seed, Purpose::Probe, 0).permutation(data.len(), 0);
         let mut others: Vec<(Vec<i32>, i32)> = Vec::new();
         for example in order {
@@ -114,7 +121,8 @@ impl Behaviour {
             } else {
                 row.get(self.prompt.len()).copied()
             };
-            let Some(own) = follows.filter(|&own| own != self.target) else { continue };
+            let has_weight = weights.is_none_or(|weights| weights[example * n_answers + place.answer] > 0.0);
+            let Some(own) = follows.filter(|&own| own != self.target && has_weight) else { continue };
             let prompt = row[..self.prompt.len()].to_vec();
             if prompt != self.prompt && !others.iter().any(|(known, _)| *known == prompt) {
                 others.push((prompt, self.foil.unwrap_or(own)));

@@ -17,7 +17,9 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<u8, CommandError> {
     let question = match (args.transition, &args.behaviour) {
         (Some(number), None) => Question::Transition(number),
         (None, Some(behaviour)) => {
-            let (input, target) = behaviour.rsplit_once(',').ok_or_else(|| {
+            // An answer may be a comma itself.
+            let comma = behaviour.strip_suffix(",,").map(|input| (input, ","));
+            let (input, target) = comma.or_else(|| behaviour.rsplit_once(',')).ok_or_else(|| {
                 CommandError::Arguments(format!(
                     "--behaviour `{behaviour}`; expected a prompt and its answer with a comma between them, such as \"3 1 4 1,5\""
                 ))
@@ -81,10 +83,15 @@ fn tell(found: &Explanation) {
         say(&format!("left out: {reason}"));
     }
     say(&format!(
-        "{} pairs of examples, {} examples forward, {} backward, {:.1} s",
+        "{} pairs of examples, {} examples forward, {} backward{}, {:.1} s",
         found.prompts,
         grouped(found.n_forward as f64),
         grouped(found.n_backward as f64),
+        if found.n_chain_steps > 0 {
+            format!(", {} steps of chains", grouped(found.n_chain_steps as f64))
+        } else {
+            String::new()
+        },
         found.seconds
     ));
 }
@@ -112,7 +119,10 @@ fn table(found: &Explanation) -> Table {
 fn row(part: &PartExplanation, of_transition: bool) -> Vec<String> {
     let none = || "–".to_owned();
     let with_error = |effect: Option<Effect>| {
-        effect.map_or_else(none, |effect| format!("{} ± {}", number(effect.mean), number(1.96 * effect.standard_error)))
+        effect.map_or_else(none, |effect| {
+            let error = 1.96 * effect.standard_error;
+            format!("{} ± {}", number(effect.mean), if error.is_nan() { none() } else { number(error) })
+        })
     };
     let plain = |value: Option<f64>| value.map_or_else(none, number);
     let evidence = &part.evidence;

@@ -324,7 +324,10 @@ impl Task {
     pub fn evaluation_split(&self, name: Option<&str>) -> Result<&Split, String> {
         let Some(name) = name else {
             let first = ["even", "test", "train"].iter().find_map(|name| self.split(name));
-            return first.ok_or_else(|| "the task has no split".to_owned());
+            return first.ok_or_else(|| match self.environment {
+                Some(_) => "the task has no examples: an agent acts in it".to_owned(),
+                None => "the task has no split".to_owned(),
+            });
         };
         self.split(name).ok_or_else(|| {
             let known: Vec<&str> = self.splits.iter().map(|split| split.name).collect();
