@@ -140,7 +140,7 @@ fn what_an_agent_has_not_is_refused_with_a_reason() {
     for (text, message) in [
         (
             format!("{GRIDWORLD}[measure.loss]\n"),
-            "an agent has no examples to measure `loss` on; expected `return`, `weight_norm` or `llc`",
+            "an agent has no examples to measure `loss` on; expected `return`, `weight_norm`, `weight_statistics` or `llc`",
         ),
         (format!("{GRIDWORLD}{}", LLC.replace("n_beta = 200.0\n", "")), "give `n_beta`"),
         (format!("{GRIDWORLD}{}", LLC.replace("\"full\"", "4")), "a population loss has no examples; use `full`"),
