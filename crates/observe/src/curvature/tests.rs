@@ -1,3 +1,5 @@
+//! Curvature against Hessians that are known, and against products with unit vectors.
+
 use std::path::Path;
 
 use ontogeny_graph::{Column, ColumnData, DataSet};

@@ -20,22 +20,22 @@ pub struct TTest {
 impl TTest {
     /// The test of another value than 0 for the mean, from the same numbers.
     pub(crate) fn against(&self, value: f64, sided: Sided) -> Test {
-        let t = (self.mean.estimate - value) / self.standard_error;
-        // Each tail from its own side, so that neither is 1 less something near 1.
-        let p_value = sided.p_value(student_cdf(-t, self.degrees), student_cdf(t, self.degrees));
-        Test { statistic: t, p_value, basis: Basis::Normal }
+        student_test((self.mean.estimate - value) / self.standard_error, self.degrees, sided)
     }
 
     fn new(estimate: f64, standard_error: f64, degrees: f64, sided: Sided, level: f64) -> Result<Self, ArrayError> {
         finite("the mean and its standard error", &[estimate, standard_error])?;
         let half = standard_error * -student_quantile((1.0 - level) / 2.0, degrees);
         let interval = Interval { lower: estimate - half, upper: estimate + half, level };
-        let placeholder = Test { statistic: 0.0, p_value: 1.0, basis: Basis::Normal };
-        let mean = Effect { estimate, interval };
-        let mut found = Self { test: placeholder, mean, standard_error, degrees };
-        found.test = found.against(0.0, sided);
-        Ok(found)
+        let test = student_test(estimate / standard_error, degrees, sided);
+        Ok(Self { test, mean: Effect { estimate, interval }, standard_error, degrees })
     }
+}
+
+/// Each tail from its own side, so that neither is 1 less something near 1.
+fn student_test(t: f64, degrees: f64, sided: Sided) -> Test {
+    let p_value = sided.p_value(student_cdf(-t, degrees), student_cdf(t, degrees));
+    Test { statistic: t, p_value, basis: Basis::Normal }
 }
 
 /// Is the mean of the values (differences of pairs) 0 (Student 1908)? Exact for independent normal values; for a handful of
