@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::activations::{ActivationReader, Layout, Place};
 use crate::linear_probe::{FOLDS, SAMPLES, check_folds};
+use crate::measured::mean_and_error;
 use crate::probe_labels::{Labelled, ProbeTarget};
 use crate::samples::split_of;
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Settings, Subject};
@@ -140,7 +141,7 @@ impl Instrument for Erasure {
             let (unseen, unseen_error) = self.unseen(x)?;
             let eraser = self.method.fit(x, &wanted)?;
             let edited = losses(&erased(&graph, place, &eraser)?, self.reader.data(), checkpoint)?;
-            let (increase, increase_error) = mean_difference(&edited, &whole);
+            let (increase, increase_error) = mean_and_error(edited.iter().zip(&whole).map(|(a, b)| a - b));
             values.extend([before.accuracy, after.accuracy, unseen, increase]);
             majority = before.majority;
             errors.extend([before.standard_error, after.standard_error, unseen_error, increase_error]);
@@ -158,14 +159,6 @@ impl Instrument for Erasure {
             ],
         })
     }
-}
-
-/// Mean of a − b over the examples, with its standard error.
-fn mean_difference(a: &[f64], b: &[f64]) -> (f64, f64) {
-    let n = a.len() as f64;
-    let mean = a.iter().zip(b).map(|(a, b)| a - b).sum::<f64>() / n;
-    let square: f64 = a.iter().zip(b).map(|(a, b)| (a - b - mean).powi(2)).sum();
-    (mean, (square / (n - 1.0).max(1.0) / n).sqrt())
 }
 
 /// Examples of one execution.

@@ -4,6 +4,7 @@ use ontogeny_graph::{ColumnData, DataSet};
 use ontogeny_zoo::{Interface, Read};
 use serde::{Deserialize, Serialize};
 
+use crate::measured::mean_and_error;
 use crate::sequences::{not_defined, split_of};
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, OutputReader, Outputs, Settings, Subject};
 
@@ -158,14 +159,6 @@ impl Instrument for IclScore {
         let arrays = vec![("by_position", by_position(means)), ("by_position_error", by_position(errors))];
         Ok(Findings { value, standard_errors, arrays, details })
     }
-}
-
-/// Mean, and its standard error for independent numbers; the latter is NaN for fewer than two.
-pub(crate) fn mean_and_error(numbers: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
-    let n = numbers.clone().count() as f64;
-    let mean = numbers.clone().sum::<f64>() / n;
-    let squares: f64 = numbers.map(|x| (x - mean).powi(2)).sum();
-    (mean, (squares / (n - 1.0) / n).sqrt())
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use ontogeny_graph::{Graph, Node};
 use ontogeny_zoo::{Interface, Read};
 use serde::{Deserialize, Serialize};
 
-use crate::icl_score::mean_and_error;
 use crate::ioi_prompts::{Prompt, prompts};
+use crate::measured::mean_and_error;
 use crate::sequences::{AttentionLayer, SequenceReader, attention_layers, head_labels};
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Settings, Subject};
 

@@ -90,6 +90,14 @@ pub enum ObserveError {
     },
 }
 
+/// Mean, and its standard error for independent numbers; the latter is NaN for fewer than two.
+pub(crate) fn mean_and_error(numbers: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let n = numbers.clone().count() as f64;
+    let mean = numbers.clone().sum::<f64>() / n;
+    let squares: f64 = numbers.map(|x| (x - mean).powi(2)).sum();
+    (mean, (squares / (n - 1.0) / n).sqrt())
+}
+
 impl ObserveError {
     /// `node` is what a program gives as its first non-finite value, `seen` where the observable met one.
     pub(crate) fn non_finite(node: Option<String>, seen: &str) -> Self {

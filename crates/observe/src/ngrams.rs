@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ontogeny_zoo::{Interface, NgramModel, Read};
 use serde::{Deserialize, Serialize};
 
-use crate::icl_score::mean_and_error;
+use crate::measured::mean_and_error;
 use crate::sequences::{SequenceReader, not_defined, split_of, token_interface, tokens_of};
 use crate::{Checkpoint, Findings, Instrument, Measured, ObserveError, Settings, Subject};
 

@@ -71,18 +71,7 @@ pub(crate) fn head_labels(layers: &[AttentionLayer]) -> Vec<String> {
 /// # Errors
 /// No such split, with those that there are.
 pub(crate) fn split_of<'a>(task: &'a Task, name: Option<&str>) -> Result<&'a Split, ObserveError> {
-    let found = match name {
-        Some(name) => task.split(name),
-        None => ["even", "test", "train"].iter().find_map(|name| task.split(name)),
-    };
-    found.ok_or_else(|| {
-        let known: Vec<&str> = task.splits.iter().map(|split| split.name).collect();
-        let known = if known.is_empty() { "no split".to_owned() } else { known.join(", ") };
-        ObserveError::Setting(match name {
-            Some(name) => format!("`split` is \"{name}\"; the task has {known}"),
-            None => format!("the task has {known} to measure on"),
-        })
-    })
+    task.evaluation_split(name).map_err(ObserveError::Setting)
 }
 
 /// The column of ids `tokens` of a split.

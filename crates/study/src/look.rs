@@ -6,6 +6,7 @@ use ontogeny_observe::{ObserveError, OutputReader, Outputs, TopExample, TopExamp
 use ontogeny_zoo::{Interface, Read, Split, Task};
 use serde::Serialize;
 
+use crate::responses::spaced;
 use crate::{OpenedRun, StudyError};
 
 /// Which examples are looked at.
@@ -209,7 +210,7 @@ impl OpenedRun {
                 at.examples, split.name, at.top
             )));
         }
-        Ok((split, (0..taken).map(|i| i * n / taken).collect()))
+        Ok((split, spaced(taken, n)))
     }
 
     /// Where an answer stands in its sequence.

@@ -253,12 +253,12 @@ impl Instrument for LogitAttribution {
 
     fn measure(&mut self, checkpoint: &Checkpoint<'_>) -> Result<Findings, ObserveError> {
         let (shares, metric) = self.shares(checkpoint.weights)?;
-        let (values, errors) = shares.iter().map(|shares| mean_and_error(shares)).unzip();
+        let (values, errors) = shares.iter().map(|shares| mean_and_error(shares.iter().copied())).unzip();
         Ok(Findings {
             value: Measured { unit: "logits", dims: self.dims(), values },
             standard_errors: Some(errors),
             arrays: Vec::new(),
-            details: vec![("logit_difference", mean_and_error(&metric).0)],
+            details: vec![("logit_difference", mean_and_error(metric.iter().copied()).0)],
         })
     }
 }

@@ -31,6 +31,7 @@ pub use residual_stream::{RESIDUAL_STREAM_VERSION, ResidualStream, ResidualStrea
 use ontogeny_zoo::{Model, Split, Task};
 
 use crate::ObserveError;
+use crate::measured::mean_and_error;
 
 /// A split and `examples` of its rows, evenly spaced; all where there are fewer.
 pub(crate) fn chosen_rows<'a>(
@@ -73,7 +74,7 @@ pub struct Effect {
 impl Effect {
     /// `None` without examples.
     pub fn of(values: &[f64]) -> Option<Self> {
-        let (mean, standard_error) = mean_and_error(values);
+        let (mean, standard_error) = mean_and_error(values.iter().copied());
         (!values.is_empty()).then_some(Self { mean, standard_error, n: values.len() })
     }
 }
@@ -112,12 +113,4 @@ fn patterns(model: &Model) -> Result<Vec<Component>, ObserveError> {
         ));
     }
     Ok(found)
-}
-
-/// Mean, and standard error of the mean of independent examples; that of a single one is NaN.
-fn mean_and_error(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
-    (mean, if values.len() > 1 { (squares / (n - 1.0) / n).sqrt() } else { f64::NAN })
 }

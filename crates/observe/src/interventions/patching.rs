@@ -275,7 +275,10 @@ impl Patching {
             }
             (checkpoint.progress)(clean.len() as f64 / n as f64);
         }
-        let baselines = Baselines { clean: mean_and_error(&clean).0, corrupted: mean_and_error(&corrupted).0 };
+        let baselines = Baselines {
+            clean: mean_and_error(clean.iter().copied()).0,
+            corrupted: mean_and_error(corrupted.iter().copied()).0,
+        };
         let is_finite = effects.iter().flatten().all(|effect: &f64| effect.is_finite());
         if !is_finite || !baselines.clean.is_finite() || !baselines.corrupted.is_finite() {
             return Err(self.editor.non_finite(weights, "the logits"));
