@@ -86,6 +86,7 @@ mod sealed;
 mod shelf;
 mod shown;
 mod state;
+mod study_results;
 mod tensor;
 mod tensor_file;
 mod training_log;
@@ -119,6 +120,10 @@ pub use seal::SealError;
 pub use sealed::SealedError;
 pub use shelf::Shelf;
 pub use state::State;
+pub use study_results::{
+    Atlas, AtlasRow, FigureForm, JudgedAttack, JudgedHypothesis, Outcome, Registered, StudyEffect, StudyFigure,
+    StudyMark, StudyRun, StudyVerdict, UnitValue,
+};
 pub use tensor::{Tensor, hash_tensors};
 pub use tensor_file::CheckpointError;
 pub use training_log::{TRAINING_LOG, TrainingLog, TrainingRow};

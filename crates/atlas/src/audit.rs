@@ -1,0 +1,1 @@
+//! Whether verdicts, runs, study files and the registry agree.

@@ -1,0 +1,1 @@
+//! A small language for one number of a run.

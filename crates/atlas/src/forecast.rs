@@ -1,0 +1,1 @@
+//! Predictions made before the outcome is there.

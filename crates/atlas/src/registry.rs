@@ -1,0 +1,1 @@
+//! An append-only chain of what was said when.

@@ -1,0 +1,1 @@
+//! What names in expressions mean in a run.
