@@ -121,7 +121,7 @@ pub use sealed::SealedError;
 pub use shelf::Shelf;
 pub use state::State;
 pub use study_results::{
-    Atlas, AtlasRow, FigureForm, JudgedAttack, JudgedHypothesis, Outcome, Registered, StudyEffect, StudyFigure,
+    Atlas, AtlasRow, FigureForm, JudgedAttack, JudgedHypothesis, Judgement, Registered, StudyEffect, StudyFigure,
     StudyMark, StudyRun, StudyVerdict, UnitValue,
 };
 pub use tensor::{Tensor, hash_tensors};

@@ -25,7 +25,7 @@ pub struct StudyVerdict {
     /// `small` or `full`.
     pub scale: String,
     /// Verdict of the first hypothesis, which is the one that answers the question.
-    pub outcome: Outcome,
+    pub outcome: Judgement,
     /// One sentence made from the numbers.
     pub answer: String,
     /// Whether all runs were made with seeds of the registration; otherwise the study is exploratory.
@@ -51,7 +51,7 @@ pub struct StudyVerdict {
 /// The three answers to a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub enum Judgement {
     /// The corrected interval excludes no effect, and the estimate reaches the smallest effect of interest.
     Supported,
     /// The interval lies wholly below the smallest effect of interest, or on the other side.
@@ -85,7 +85,7 @@ pub struct JudgedHypothesis {
     /// Error rate left for it by Holm's correction within the study.
     pub corrected_alpha: f64,
     /// What was found.
-    pub outcome: Outcome,
+    pub outcome: Judgement,
     /// Why, where nothing could be estimated, or too few seeds have a value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
