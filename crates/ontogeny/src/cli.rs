@@ -7,6 +7,7 @@ use ontogeny_posterior::Restriction;
 use ontogeny_study::{ChangePointsConfig, ChangeTime, Every, NameGlob};
 
 use crate::bench::{self, Workload};
+use crate::study_cli::{ForecastArgs, StudyArgs};
 
 /// Exit codes, as promised in the README.
 pub(crate) mod exit {
@@ -78,6 +79,12 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  ontogeny compare runs/text-77c0 --step 200 --with-step 800\n  \
                             ontogeny compare runs/text-77c0 --with runs/text-91ab --top 20")]
     Compare(CompareArgs),
+    /// The atlas: open questions as files, put on record before they run, each ending in a verdict
+    #[command(after_help = "Example: ontogeny study run N5.3")]
+    Study(StudyArgs),
+    /// Predictions of verdicts, put on record before and scored after
+    #[command(after_help = "Example: ontogeny forecast record N5.3 --supported 0.8 --by ada")]
+    Forecast(ForecastArgs),
     /// How fast chains step on this machine, for workloads from a toy to 70 million weights
     #[command(after_help = "Example: ontogeny bench --only W2,W3 --seconds 5 --json", after_long_help = BENCH_HELP)]
     Bench(BenchArgs),

@@ -4,6 +4,7 @@ mod bench;
 mod cli;
 mod commands;
 mod progress;
+mod study_cli;
 mod sweep_progress;
 mod terminal;
 

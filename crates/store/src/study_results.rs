@@ -70,7 +70,9 @@ pub struct JudgedHypothesis {
     pub claim: String,
     /// The statistic, as the file writes it.
     pub statistic: String,
-    /// What the statistic is in words with its unit, such as `nats`; `1` for a pure number.
+    /// What the statistic is, in a few words.
+    pub quantity: String,
+    /// Its unit, such as `nats`; `1` for a pure number.
     pub unit: String,
     /// The test, such as `signed_rank`.
     pub test: String,

@@ -48,6 +48,8 @@ mod training_log;
 mod trajectory;
 mod warnings;
 
+pub use ontogeny_graph::ENGINE_VERSION;
+
 pub use change_points::{ChangePointsConfig, ChangeTime, change_points};
 pub use curriculum::StageConfig;
 pub use detect::{Detection, Found, detect};
@@ -70,6 +72,6 @@ pub use series::{
 pub use start::{PruneConfig, StartConfig};
 pub use start_heads::HeadStart;
 pub use sweep::{Member, Sweep};
-pub use toml_source::{Overrides, RunFileError, Scale, nearest};
+pub use toml_source::{Overrides, RunFileError, Scale, nearest, read_toml};
 pub use trajectory::{TrajectoryConfig, TrajectoryOf};
 pub use warnings::{WarningsConfig, warnings};

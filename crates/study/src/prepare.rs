@@ -136,6 +136,21 @@ impl Run {
         Path::new("runs").join(format!("{stem}-{}", &self.manifest.trajectory[..4]))
     }
 
+    /// Hash of everything that decides the checkpoints: runs with the same hash have the same ones.
+    pub fn trajectory(&self) -> &str {
+        &self.manifest.trajectory
+    }
+
+    /// The seed every random stream derives from.
+    pub fn seed(&self) -> u32 {
+        self.file.seed
+    }
+
+    /// Whether its checkpoints are imported, so that they existed before.
+    pub fn is_import(&self) -> bool {
+        matches!(self.file.source, Source::Import(_))
+    }
+
     /// Title of the run.
     pub fn title(&self) -> &str {
         &self.file.title

@@ -50,6 +50,15 @@ pub struct RunFileError {
     pub hint: Option<String>,
 }
 
+/// Reads a file of another kind than a run file in the same way: scales and overrides merged in, mistakes told with their line.
+///
+/// # Errors
+/// Text that is no TOML, a scale that is not in it, or what `T` refuses.
+pub fn read_toml<T: DeserializeOwned>(path: &Path, text: &str, overrides: &Overrides) -> Result<T, RunFileError> {
+    let text = Text { path, text };
+    Section::parse(&text, overrides)?.read(T::deserialize)
+}
+
 /// The text of a run file, its path, and the overrides: what the parsed values borrow from.
 pub(crate) struct Text<'a> {
     pub(crate) path: &'a Path,

@@ -5,6 +5,7 @@ mod calibrate;
 mod change_points;
 mod doctor;
 mod explain;
+mod forecast;
 mod inspect;
 mod look;
 mod new;
@@ -13,11 +14,16 @@ mod report;
 mod run;
 mod show;
 mod stages;
+mod study;
 mod sweep;
 mod warnings;
 
 use std::path::Path;
 
+use ontogeny_atlas::audit::AuditError;
+use ontogeny_atlas::forecast::ForecastError;
+use ontogeny_atlas::registry::RegistryError;
+use ontogeny_atlas::{AtlasError, StudyFileError};
 use ontogeny_graph::{Isa, IsaError};
 use ontogeny_posterior::LlcError;
 use ontogeny_store::{ManifestError, Place, ViewError};
@@ -40,6 +46,8 @@ pub(crate) fn dispatch(arguments: &Cli) -> Result<u8, CommandError> {
         Command::Explain(args) => explain::explain(args),
         Command::Examples(args) => look::examples(args),
         Command::Compare(args) => look::compare(args),
+        Command::Study(args) => study::study(args),
+        Command::Forecast(args) => forecast::forecast(args),
         Command::Bench(args) => bench::bench(args),
         Command::Doctor(args) => doctor::doctor(args),
     }
@@ -64,6 +72,16 @@ fn place(path: &Path) -> std::io::Result<Place> {
 pub(crate) enum CommandError {
     #[error("{0}")]
     Study(#[from] StudyError),
+    #[error("{0}")]
+    Atlas(#[from] AtlasError),
+    #[error("{0}")]
+    StudyFile(#[from] StudyFileError),
+    #[error("{0}")]
+    Audit(#[from] AuditError),
+    #[error("{0}")]
+    Forecast(#[from] ForecastError),
+    #[error("{0}")]
+    Registry(#[from] RegistryError),
     #[error("{0}")]
     Series(#[from] SeriesFileError),
     #[error("{0}")]
@@ -90,6 +108,7 @@ impl CommandError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Study(error) if error.is_interruption() => exit::INTERRUPTED,
+            Self::Atlas(AtlasError::Interrupted) => exit::INTERRUPTED,
             Self::Study(StudyError::Calibration { .. }) => exit::REFUSED,
             _ => exit::BAD_INPUT,
         }

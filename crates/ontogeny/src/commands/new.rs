@@ -74,6 +74,11 @@ const PRESETS: &[Preset] = &[
     preset!("import", 5.0),
 ];
 
+/// The text of a preset, for studies that begin with one.
+pub(super) fn text(name: &str) -> Option<&'static str> {
+    PRESETS.iter().find(|preset| preset.name == name).map(|preset| preset.text)
+}
+
 impl Preset {
     /// The first line of the file, which says in a sentence what it is about.
     fn description(&self) -> &'static str {

@@ -59,7 +59,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, CommandError> {
 
 /// Threads for all of the work: those asked for, else one for each core.
 pub(super) fn threads(args: &RunArgs) -> NonZero<usize> {
-    args.threads.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN))
+    threads_or_all(args.threads)
+}
+
+/// The threads asked for, else one for each core.
+pub(super) fn threads_or_all(asked: Option<NonZero<usize>>) -> NonZero<usize> {
+    asked.unwrap_or_else(|| thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN))
 }
 
 /// A flag that an interruption sets.
