@@ -1,0 +1,179 @@
+//! `stamp.json` of a run: what the registry was when the run began.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Registry, sync_folder};
+
+/// Name of the stamp in the folder of a run.
+pub const STAMP_FILE: &str = "stamp.json";
+
+/// Version of the stamp's format.
+const FORMAT: u32 = 1;
+
+/// What the registry was when a run began. It is written once, and never changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stamp {
+    /// Version of this format.
+    pub format: u32,
+    /// The study whose seed the run has; `None` for a pilot.
+    pub study: Option<String>,
+    /// Hash of the line of its registration; `None` for a pilot.
+    pub registration: Option<String>,
+    /// Length of the registry.
+    pub chain_length: u64,
+    /// Head of the registry.
+    pub chain_head: String,
+    /// Unix time at which the run began, in seconds.
+    pub started: u64,
+    /// Version of ontogeny that began it.
+    pub version: String,
+}
+
+/// Why a stamp could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StampError {
+    /// It is no stamp.
+    #[error(
+        "`{}` is damaged: found {found}, expected a stamp as ontogeny writes it: restore it from a copy, or remove the run and make it \
+         anew",
+        path.display()
+    )]
+    Damaged {
+        /// The stamp.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// It was written by a newer ontogeny.
+    #[error(
+        "`{}` has format {found}, expected {FORMAT}: read it with the ontogeny that wrote it, or a newer one",
+        path.display()
+    )]
+    NewerFormat {
+        /// The stamp.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+    },
+    /// The file could not be read or written; the message names it.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Stamp {
+    /// The stamp of a run that begins at `time` (Unix seconds): of `study` with the hash of its registration, or of a pilot. A time
+    /// before that of the registry's last line, by a clock that is behind, becomes that of the line.
+    pub fn new(registry: &Registry, study_and_registration: Option<(&str, &str)>, time: u64, version: &str) -> Self {
+        Self {
+            format: FORMAT,
+            study: study_and_registration.map(|(study, _)| study.to_owned()),
+            registration: study_and_registration.map(|(_, registration)| registration.to_owned()),
+            chain_length: registry.length(),
+            chain_head: registry.head().to_owned(),
+            started: registry.lines().last().map_or(time, |line| time.max(line.time)),
+            version: version.to_owned(),
+        }
+    }
+
+    /// Reads the stamp of a run; `None` where it has none.
+    ///
+    /// # Errors
+    /// Where it is damaged, newer, or cannot be read.
+    pub fn read(run_folder: &Path) -> Result<Option<Self>, StampError> {
+        let path = run_folder.join(STAMP_FILE);
+        let bytes = match fs_err::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read?,
+        };
+        let damaged = |found: String| StampError::Damaged { path: path.clone(), found };
+        // The format first: a newer one may have any other shape.
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        match value.get("format").and_then(serde_json::Value::as_u64) {
+            Some(found) if found > u64::from(FORMAT) => return Err(StampError::NewerFormat { path, found }),
+            Some(found) if found == u64::from(FORMAT) => {}
+            _ => return Err(damaged("no format of a stamp".to_owned())),
+        }
+        serde_json::from_value(value).map(Some).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Writes the stamp into the folder of a run, which must exist, as a whole or not at all; where there is one already, that one
+    /// stays and is returned. Of several processes at once, one writes.
+    ///
+    /// # Errors
+    /// Where the file cannot be written, or the one that is there cannot be read.
+    pub fn write_once(&self, run_folder: &Path) -> Result<Self, StampError> {
+        if let Some(existing) = Self::read(run_folder)? {
+            return Ok(existing);
+        }
+        let path = run_folder.join(STAMP_FILE);
+        let named =
+            |error: &io::Error| io::Error::new(error.kind(), format!("cannot write `{}`: {error}", path.display()));
+        let mut builder = tempfile::Builder::new();
+        // Workers of the run remove such files where nobody holds a lock on them.
+        builder.prefix(".ontogeny-tmp-");
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut temporary = builder.tempfile_in(run_folder).map_err(|error| named(&error))?;
+        // Without locks nobody can tell whose it is, and nobody removes it.
+        let _ = temporary.as_file().try_lock();
+        let mut text = serde_json::to_string_pretty(self).expect("a stamp has only strings as keys");
+        text.push('\n');
+        let written = temporary.write_all(text.as_bytes()).and_then(|()| temporary.as_file().sync_all());
+        written.map_err(|error| named(&error))?;
+        match temporary.persist_noclobber(&path) {
+            Ok(_) => {
+                sync_folder(run_folder)?;
+                Ok(self.clone())
+            }
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
+                Self::read(run_folder)?.ok_or_else(|| named(&error.error).into())
+            }
+            Err(error) => Err(named(&error.error).into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_written_once_however_many_try() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::open(folder.path()).unwrap();
+        assert_eq!(Stamp::read(folder.path()).unwrap(), None);
+        let written: Vec<Stamp> = std::thread::scope(|scope| {
+            let stamp = |time| Stamp::new(&registry, Some(("S1", "ab")), time, "0.1.0");
+            let path = folder.path();
+            let threads: Vec<_> =
+                (0..8).map(|i| scope.spawn(move || stamp(100 + i).write_once(path).unwrap())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(written.iter().all(|stamp| *stamp == written[0]));
+        assert_eq!(Stamp::read(folder.path()).unwrap().as_ref(), Some(&written[0]));
+        assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
+        let pilot = Stamp::new(&registry, None, 5, "0.1.0");
+        assert_eq!((pilot.study, pilot.chain_length, pilot.chain_head), (None, 0, "0".repeat(64)));
+    }
+
+    #[test]
+    fn what_is_no_stamp_is_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        for (text, is_newer) in
+            [("", false), ("{}", false), ("{\"format\":1}", false), ("{\"format\":2,\"other\":[]}", true)]
+        {
+            fs_err::write(folder.path().join(STAMP_FILE), text).unwrap();
+            let error = Stamp::read(folder.path()).unwrap_err();
+            assert_eq!(matches!(error, StampError::NewerFormat { .. }), is_newer, "{error}");
+            assert!(error.to_string().contains(STAMP_FILE), "{error}");
+        }
+        let registry = Registry::open(folder.path()).unwrap();
+        let missing = folder.path().join("missing");
+        let error = Stamp::new(&registry, None, 5, "0.1.0").write_once(&missing).unwrap_err();
+        assert!(error.to_string().contains("stamp.json"), "{error}");
+    }
+}
