@@ -103,6 +103,9 @@ impl Stamp {
     /// Writes the stamp into the folder of a run, which must exist, as a whole or not at all; where there is one already, that one
     /// stays and is returned. Of several processes at once, one writes.
     ///
+    /// Write it when the run has been created and before anything happens to it: the store makes no run in a folder that holds
+    /// anything, and the log of a run must not begin before its stamp.
+    ///
     /// # Errors
     /// Where the file cannot be written, or the one that is there cannot be read.
     pub fn write_once(&self, run_folder: &Path) -> Result<Self, StampError> {
@@ -139,6 +142,8 @@ impl Stamp {
 
 #[cfg(test)]
 mod tests {
+    use ontogeny_store::{Manifest, RunWriter};
+
     use super::*;
 
     #[test]
@@ -158,6 +163,20 @@ mod tests {
         assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
         let pilot = Stamp::new(&registry, None, 5, "0.1.0");
         assert_eq!((pilot.study, pilot.chain_length, pilot.chain_head), (None, 0, "0".repeat(64)));
+    }
+
+    #[test]
+    fn a_run_with_a_stamp_is_joined_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let registry = Registry::open(folder.path()).unwrap();
+        let manifest = Manifest { seed: 7, ..Manifest::default() };
+        let stamp = Stamp::new(&registry, None, 5, "0.1.0");
+        drop(RunWriter::join(&path, &manifest).unwrap());
+        stamp.write_once(&path).unwrap();
+        let writer = RunWriter::join(&path, &manifest).unwrap();
+        assert_eq!(writer.folder().manifest().seed, 7);
+        assert_eq!(Stamp::read(&path).unwrap(), Some(stamp));
     }
 
     #[test]
