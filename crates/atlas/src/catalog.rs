@@ -127,7 +127,7 @@ fn hash(text: &str) -> String {
 }
 
 /// Parses every expression of the file, so that a slip is told before anything runs.
-fn expressions(file: &StudyFile, path: &Path) -> Result<BTreeMap<String, Expression>, StudyFileError> {
+pub(crate) fn expressions(file: &StudyFile, path: &Path) -> Result<BTreeMap<String, Expression>, StudyFileError> {
     let mut all: Vec<(String, &String)> = Vec::new();
     let values = |values: &'_ BTreeMap<String, String>, of: &str| {
         values.keys().map(|name| format!("{of}.{name}")).collect::<Vec<_>>()

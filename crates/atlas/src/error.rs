@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ontogeny_study::{RunFileError, StudyError};
 
 use crate::expression::ExpressionError;
-use crate::registry::RegistryError;
+use crate::registry::{RegistryError, StampError};
 
 /// A mistake in a study file.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,9 @@ pub enum AtlasError {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The stamp of a run.
+    #[error(transparent)]
+    Stamp(#[from] StampError),
     /// A file of the atlas.
     #[error(transparent)]
     Io(std::io::Error),

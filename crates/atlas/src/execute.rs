@@ -106,13 +106,12 @@ pub fn run_study(study: &Study<'_>, atlas: &Path, options: &StudyOptions<'_>) ->
     let (line, is_new) = register(study, atlas)?;
     (options.observer)(&StudyEvent::Registered { line: &line, is_new });
     let registry = Registry::open(atlas)?;
-    let start = (registry.length(), registry.head().to_owned());
     let mut runner = Runner {
         study,
         atlas,
         options,
         line: &line,
-        start: &start,
+        registry: &registry,
         clock: &clock,
         seeds: seeds(study, &line),
         seats: BTreeMap::new(),
@@ -152,8 +151,8 @@ pub fn run_study(study: &Study<'_>, atlas: &Path, options: &StudyOptions<'_>) ->
             time: line.time,
             content: content.clone(),
             earlier: *earlier,
-            chain_length: start.0,
-            chain_head: start.1.clone(),
+            chain_length: registry.length(),
+            chain_head: registry.head().to_owned(),
         },
         version: env!("CARGO_PKG_VERSION").to_owned(),
         seconds: clock.seconds(),
@@ -243,7 +242,7 @@ fn seeds(study: &Study<'_>, line: &Line) -> BTreeMap<String, Vec<Vec<u32>>> {
     // All families share the first 2·most; those with their own come after.
     let n_own = |family: &Family| 2 * n_of(family) * family.conditions().map_or(1, |c| c.len());
     let apart: usize = study.file.runs.values().filter(|family| family.own_seeds).map(n_own).sum();
-    let all = confirmatory_seeds(&line.hash, (2 * most + apart) as u32);
+    let all = confirmatory_seeds(&line.hash, 2 * most + apart);
     let mut next = 2 * most;
     let mut seeds = BTreeMap::new();
     for (name, family) in &study.file.runs {
@@ -272,8 +271,8 @@ struct Runner<'a> {
     atlas: &'a Path,
     options: &'a StudyOptions<'a>,
     line: &'a Line,
-    /// Length and head of the registry at the start.
-    start: &'a (u64, String),
+    /// As it was at the start.
+    registry: &'a Registry,
     clock: &'a Clock,
     /// By family and condition; twice as many as a family has runs.
     seeds: BTreeMap<String, Vec<Vec<u32>>>,
@@ -390,11 +389,8 @@ impl Runner<'_> {
         let mut stamped = Vec::with_capacity(prepared.len());
         for one in prepared {
             let path = self.atlas.join(&one.directory);
-            let stamp = Stamp::new(
-                (!one.is_pilot).then(|| (self.study.file.id.clone(), self.line.hash.clone())),
-                self.start.clone(),
-                now(),
-            );
+            let of = (self.study.file.id.as_str(), self.line.hash.as_str());
+            let stamp = Stamp::new(self.registry, (!one.is_pilot).then_some(of), now(), env!("CARGO_PKG_VERSION"));
             stamped.push((one.directory.clone(), one.is_pilot, stamp));
             names.push(one.name.clone());
             places.push(Place::local(path));
@@ -412,7 +408,7 @@ impl Runner<'_> {
                     Ok(kept) => *stamps[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(kept),
                     Err(error) => {
                         let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                        failed.get_or_insert(AtlasError::Registry(error));
+                        failed.get_or_insert(AtlasError::Stamp(error));
                     }
                 }
             }

@@ -427,3 +427,6 @@ impl Expect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

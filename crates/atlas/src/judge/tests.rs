@@ -1,0 +1,213 @@
+//! Planted truths and null studies through the whole judgement: expressions, tests, correction, power, verdict.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests stop at the first surprise; rates are printed")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use ontogeny_stats::hypothesis::simulated_power;
+use ontogeny_store::{Coordinate, Judgement, JudgedAttack, JudgedHypothesis, Nested, Observable, RunInfo, RunView, Status};
+use ontogeny_study::Scale;
+
+use crate::bench::{Bench, BenchRun, FamilyRuns};
+use crate::catalog::expressions;
+use crate::study_file::StudyFile;
+
+/// A run whose series `x` and `y` have one value each.
+fn view(seed: u32, x: f64, y: f64) -> RunView {
+    let series = |value: f64| Observable {
+        kind: "loss".to_owned(),
+        unit: "nats".to_owned(),
+        description: String::new(),
+        dims: vec!["step".to_owned()],
+        coordinates: BTreeMap::from([("step".to_owned(), vec![Coordinate::Number(0)])]),
+        values: Nested { shape: vec![1], values: vec![Some(value)] },
+        standard_errors: Nested { shape: vec![1], values: vec![None] },
+        status: vec![Status::Done],
+        details: vec![BTreeMap::new()],
+        shown: BTreeMap::new(),
+    };
+    RunView {
+        run: RunInfo {
+            title: String::new(),
+            directory: String::new(),
+            version: String::new(),
+            instruction_set: String::new(),
+            seed: u64::from(seed),
+            configuration: format!("[train]\nrate = {}\n", f64::from(seed % 3)),
+            hashes: BTreeMap::new(),
+            command: String::new(),
+        },
+        checkpoints: vec![0],
+        observables: BTreeMap::from([("x".to_owned(), series(x)), ("y".to_owned(), series(y))]),
+        transitions: Vec::new(),
+        stages: Vec::new(),
+        intervals: Vec::new(),
+        calibrations: BTreeMap::new(),
+        trajectories: BTreeMap::new(),
+        change_points: None,
+        warnings: None,
+        parts: BTreeMap::new(),
+        fluctuations: BTreeMap::new(),
+        training: None,
+    }
+}
+
+fn file(hypotheses: &str) -> StudyFile {
+    let head = "id = \"T\"\nquestion = \"?\"\nsource = \"a test\"\n[runs.a]\npreset = \"none\"\n";
+    StudyFile::parse(Path::new("T.toml"), &format!("{head}{hypotheses}"), Scale::Full).unwrap()
+}
+
+/// Judges a study of one family, whose runs have these values of x and y.
+fn judged(file: &StudyFile, values: &[(f64, f64)]) -> (Vec<JudgedHypothesis>, Vec<JudgedAttack>) {
+    let expressions = expressions(file, Path::new("T.toml")).unwrap();
+    let run = |(at, (x, y)): (usize, &(f64, f64))| BenchRun {
+        seed: at as u32,
+        view: Ok(Arc::new(view(at as u32, *x, *y))),
+    };
+    let runs = FamilyRuns {
+        conditions: vec![Vec::new()],
+        runs: vec![values.iter().enumerate().map(run).collect()],
+    };
+    let variants = 0..=file.attacks.len();
+    let families = variants.map(|variant| ((variant, "a".to_owned()), runs.clone())).collect();
+    let bench = Bench::new(file, &expressions, families);
+    (super::hypotheses(&bench), super::attacks(&bench))
+}
+
+fn hypothesis(id: &str, statistic: &str, test: &str, more: &str) -> String {
+    format!(
+        "[[hypothesis]]\nid = \"{id}\"\nclaim = \"c\"\nquantity = \"q\"\nstatistic = \"{statistic}\"\ntest = \"{test}\"\n{more}\n"
+    )
+}
+
+/// Normal values from a fixed stream.
+fn normals(seed: u64, n: usize) -> Vec<f64> {
+    let drawn = std::cell::RefCell::new(Vec::new());
+    simulated_power(1, seed, |draws| {
+        *drawn.borrow_mut() = (0..n).map(|_| draws.normal()).collect();
+        Ok(false)
+    })
+    .unwrap();
+    drawn.into_inner()
+}
+
+#[test]
+fn planted_claims_are_supported_refuted_and_undecided() {
+    let file = file(&[
+        hypothesis("true", "first(x)", "signed_rank", "smallest_effect = 1.0"),
+        hypothesis("false", "first(y)", "signed_rank", "smallest_effect = 1.0"),
+        hypothesis("too_few", "first(x)", "signed_rank", "smallest_effect = 1.0\nminimal_seeds = 20"),
+        hypothesis("weak", "first(y) * 40", "t", "smallest_effect = 1.0"),
+        hypothesis("same", "first(y)", "equivalence_t", "smallest_effect = 0.5"),
+        hypothesis("apart", "first(x)", "equivalence_t", "smallest_effect = 0.5"),
+    ]
+    .concat());
+    let noise = normals(7, 24);
+    let values: Vec<(f64, f64)> = noise.chunks(2).map(|pair| (2.0 + 0.3 * pair[0], 0.1 * pair[1])).collect();
+    let (found, _) = judged(&file, &values);
+    let outcome = |id: &str| found.iter().find(|h| h.id == id).unwrap().outcome;
+    assert_eq!(outcome("true"), Judgement::Supported);
+    assert_eq!(outcome("false"), Judgement::Refuted);
+    assert_eq!(outcome("too_few"), Judgement::Undecided);
+    assert_eq!(outcome("weak"), Judgement::Undecided);
+    assert_eq!(outcome("same"), Judgement::Supported);
+    assert_eq!(outcome("apart"), Judgement::Refuted);
+    let few = found.iter().find(|h| h.id == "too_few").unwrap();
+    assert!(few.why.as_ref().unwrap().contains("12 of 12 units have a value, and the study asks for 20"), "{few:?}");
+    let power = |id: &str| found.iter().find(|h| h.id == id).unwrap().power.unwrap();
+    assert!(power("true") > 0.95 && power("weak") < 0.3, "{} {}", power("true"), power("weak"));
+    // Holm: the smallest of six p-values is held against α/6.
+    assert!(found.iter().any(|h| (h.corrected_alpha - 0.05 / 6.0).abs() < 1e-12));
+    assert!(found.iter().all(|h| h.corrected_alpha >= 0.05 / 6.0 - 1e-12 && h.corrected_alpha <= 0.05));
+}
+
+#[test]
+fn pairs_of_seeds_and_values_that_are_missing() {
+    let file = file(&[
+        hypothesis("pairs", "abs(first(x) - first(other.x))", "t", "smallest_effect = 0.1\nminimal_seeds = 2"),
+        hypothesis("logs", "log(first(y))", "t", "smallest_effect = 0.1\nminimal_seeds = 2"),
+        hypothesis("nothing", "first(z)", "t", "smallest_effect = 0.1"),
+    ]
+    .concat());
+    let (found, _) = judged(&file, &[(1.0, 1.0), (3.0, -1.0), (1.0, 2.0), (4.0, 3.0), (0.0, 4.0)]);
+    assert_eq!(found[0].values.iter().map(|v| v.value.unwrap()).collect::<Vec<_>>(), [2.0, 3.0], "the fifth has no other");
+    assert_eq!(found[0].values[1].unit, "seed=2 and 3");
+    assert_eq!(found[1].values.iter().filter(|v| v.value.is_some()).count(), 4);
+    assert!(found[1].values[1].why.is_some());
+    assert_eq!((found[2].outcome, found[2].p_value), (Judgement::Undecided, None));
+    assert!(found[2].why.as_ref().unwrap().contains('z'), "{:?}", found[2].why);
+}
+
+#[test]
+fn attacks_bring_down_what_is_everywhere() {
+    let file = file(&format!(
+        "{}[[attack]]\nkind = \"placebo\"\nwhat = \"the same at another place\"\nstatistic = \"first(y)\"\n\
+         [[attack]]\nkind = \"placebo\"\nwhat = \"the same again\"\nstatistic = \"first(x)\"\n\
+         [[attack]]\nkind = \"other_settings\"\nwhat = \"twice as much\"\nstatistic = \"2 * first(x)\"\n\
+         [[attack]]\nkind = \"other_settings\"\nwhat = \"nothing\"\nstatistic = \"first(y)\"\n",
+        hypothesis("h", "first(x)", "signed_rank", "smallest_effect = 1.0")
+    ));
+    let noise = normals(3, 16);
+    let values: Vec<(f64, f64)> = noise.chunks(2).map(|pair| (2.0 + 0.2 * pair[0], 0.1 * pair[1])).collect();
+    let (_, attacks) = judged(&file, &values);
+    let survived: Vec<Option<bool>> = attacks.iter().map(|attack| attack.survived).collect();
+    assert_eq!(survived, [Some(true), Some(false), Some(true), Some(false)]);
+}
+
+#[test]
+fn correlations_fall_when_units_are_shuffled() {
+    let file = file(&format!(
+        "{}[[attack]]\nkind = \"shuffled_units\"\nwhat = \"values of other seeds\"\n",
+        hypothesis("h", "first(y)", "spearman", "against = \"first(x)\"\nsmallest_effect = 0.5")
+    ));
+    let noise = normals(11, 40);
+    let values: Vec<(f64, f64)> = noise.chunks(2).map(|pair| (pair[0], pair[0] + 0.2 * pair[1])).collect();
+    let (found, attacks) = judged(&file, &values);
+    assert_eq!(found[0].outcome, Judgement::Supported);
+    assert!(found[0].effect.as_ref().unwrap().estimate > 0.9);
+    assert_eq!(attacks[0].survived, Some(true), "{:?}", attacks[0].found);
+}
+
+/// 1,000 studies without any effect, each of one hypothesis: the share supported is at most α + 2.33·√(α(1 − α)/1000), the
+/// 99 % point of 1,000 studies that err with probability α.
+#[test]
+fn null_studies_are_rarely_supported() {
+    let alpha: f64 = 0.05;
+    let bound = alpha + 2.33 * (alpha * (1.0 - alpha) / 1000.0).sqrt();
+    for (test, more) in [
+        ("t", ""),
+        ("signed_rank", ""),
+        ("spearman", "against = \"first(x)\""),
+        ("prediction", "features = [\"first(x)\"]"),
+    ] {
+        // Whatever the smallest effect of interest: none is there.
+        let file = file(&hypothesis("h", "first(y)", test, &format!("smallest_effect = 0.01\n{more}")));
+        let mut n_supported = 0;
+        for study in 0..1000 {
+            let noise = normals(study, 16);
+            let values: Vec<(f64, f64)> = noise.chunks(2).map(|pair| (pair[0], pair[1])).collect();
+            n_supported += usize::from(judged(&file, &values).0[0].outcome == Judgement::Supported);
+        }
+        let share = f64::from(n_supported as u32) / 1000.0;
+        println!("{test}: {share} supported");
+        assert!(share <= bound, "{test}: {share} of null studies are supported, more than {bound}");
+    }
+}
+
+/// A family of five hypotheses: the chance that any is supported is bounded too.
+#[test]
+fn holm_bounds_any_false_support() {
+    let names = ["first(y)", "first(x)", "first(x) + first(y)", "first(x) - first(y)", "first(y) * 3"];
+    let all: String =
+        names.iter().enumerate().map(|(i, s)| hypothesis(&format!("h{i}"), s, "t", "smallest_effect = 0.01")).collect();
+    let file = file(&all);
+    let n_any = (0..1000).filter(|study| {
+        let noise = normals(5000 + study, 16);
+        let values: Vec<(f64, f64)> = noise.chunks(2).map(|pair| (pair[0], pair[1])).collect();
+        judged(&file, &values).0.iter().any(|h| h.outcome == Judgement::Supported)
+    });
+    let share = n_any.count() as f64 / 1000.0;
+    println!("any of five: {share} supported");
+    assert!(share <= 0.05 + 2.33 * (0.05_f64 * 0.95 / 1000.0).sqrt(), "{share}");
+}
