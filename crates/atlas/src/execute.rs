@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ontogeny_store::{Place, Registered, RunView, StudyRun, StudyVerdict};
@@ -391,42 +391,24 @@ impl Runner<'_> {
             let path = self.atlas.join(&one.directory);
             let of = (self.study.file.id.as_str(), self.line.hash.as_str());
             let stamp = Stamp::new(self.registry, (!one.is_pilot).then_some(of), now(), env!("CARGO_PKG_VERSION"));
-            stamped.push((one.directory.clone(), one.is_pilot, stamp));
+            // Before the run, so that nothing of it is older.
+            stamped.push((one.directory.clone(), one.is_pilot, stamp.write_once(&path)?));
             names.push(one.name.clone());
             places.push(Place::local(path));
             members.push(Member { name: one.name, settings: Vec::new(), run: one.run });
         }
         (self.options.observer)(&StudyEvent::Runs { names: &names, n_all });
-        let failed: Mutex<Option<AtlasError>> = Mutex::new(None);
-        let stamps: Vec<Mutex<Option<Stamp>>> = stamped.iter().map(|_| Mutex::default()).collect();
-        let is_stamped: Vec<AtomicBool> = stamped.iter().map(|_| AtomicBool::new(false)).collect();
         let on_event = |at: usize, event: &Event| {
-            // The folder is there from its first event on.
-            if !is_stamped[at].swap(true, Ordering::Relaxed) {
-                let (directory, _, stamp) = &stamped[at];
-                match stamp.write_once(&self.atlas.join(directory)) {
-                    Ok(kept) => *stamps[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(kept),
-                    Err(error) => {
-                        let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                        failed.get_or_insert(AtlasError::Stamp(error));
-                    }
-                }
-            }
             (self.options.observer)(&StudyEvent::Run { at, event });
         };
         let sweep = Sweep { title: self.study.file.id.clone(), members };
         let outcomes = sweep.execute(&places, self.options.threads, &on_event, self.options.cancel);
         self.clock.save();
-        if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
         let mut last_failure = None;
-        for (((outcome, member), (directory, is_pilot, _)), stamp) in
-            outcomes.into_iter().zip(&sweep.members).zip(&stamped).zip(&stamps)
-        {
+        for ((outcome, member), (directory, is_pilot, stamp)) in outcomes.into_iter().zip(&sweep.members).zip(stamped) {
             let view = match outcome {
                 Ok(summary) => {
-                    let report = self.atlas.join(directory);
+                    let report = self.atlas.join(&directory);
                     Place::local(&report)
                         .write("report.html", ontogeny_web::report(&summary.view).as_bytes())
                         .map_err(AtlasError::Io)?;
@@ -447,7 +429,6 @@ impl Runner<'_> {
                 }
             };
             self.views.insert(directory.clone(), view);
-            let stamp = stamp.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let (family, name) = member.name.split_once(' ').unwrap_or((&member.name, ""));
             let run = StudyRun {
                 family: family.to_owned(),
@@ -456,8 +437,8 @@ impl Runner<'_> {
                 seed: member.run.seed(),
                 confirmatory: !is_pilot && !member.run.is_import(),
                 trajectory: member.run.trajectory().to_owned(),
-                chain_length: stamp.as_ref().map_or(0, |stamp| stamp.chain_length),
-                chain_head: stamp.map(|stamp| stamp.chain_head).unwrap_or_default(),
+                chain_length: stamp.chain_length,
+                chain_head: stamp.chain_head,
             };
             self.listed.insert((family.to_owned(), name.to_owned(), directory.clone()), run);
         }

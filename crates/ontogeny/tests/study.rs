@@ -337,7 +337,7 @@ fn tampering_is_caught() {
     // A run that says it began before its registration.
     let runs = atlas.verdict("P1")["runs"].as_array().unwrap().clone();
     let run = atlas.path("atlas").join(runs[0]["directory"].as_str().unwrap());
-    let stamp = run.join("stamp.json");
+    let stamp = run.with_extension("stamp.json");
     let kept = fs_err::read_to_string(&stamp).unwrap();
     let mut back: serde_json::Value = serde_json::from_str(&kept).unwrap();
     back["started"] = (back["started"].as_u64().unwrap() - 100_000).into();

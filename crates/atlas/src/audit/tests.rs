@@ -478,12 +478,12 @@ fn the_stamp_of_a_run_is_compared_with_the_registry() {
         ("/format", json!(0), "no format of a stamp"),
     ] {
         let sample = Sample::new();
-        sample.edit("runs/one/stamp.json", pointer, value);
+        sample.edit("runs/one.stamp.json", pointer, value);
         sample.problem("runs/one", words);
         assert!(sample.audit().iter().all(|f| f.subject != "runs/two"));
     }
     let sample = Sample::new();
-    fs_err::remove_file(sample.path("runs/one/stamp.json")).unwrap();
+    fs_err::remove_file(sample.path("runs/one.stamp.json")).unwrap();
     sample.problem("runs/one", "no `stamp.json`");
 }
 
@@ -509,12 +509,12 @@ fn a_stamp_later_than_the_log_is_found() {
     fs_err::write(&log, text.replacen("\"20", "\"about 20", 1)).unwrap();
     sample.problem("runs/one", "the log was edited");
     // Two seconds of grace, and not more.
-    let started = sample.json("runs/one/stamp.json")["started"].as_u64().unwrap();
+    let started = sample.json("runs/one.stamp.json")["started"].as_u64().unwrap();
     for (late, is_found) in [(1_980, true), (900, false)] {
         fs_err::write(&log, &text).unwrap();
-        sample.edit("runs/one/stamp.json", "/started", json!(started + late));
+        sample.edit("runs/one.stamp.json", "/started", json!(started + late));
         assert_eq!(sample.audit().iter().any(|f| f.meaning.contains("before its stamp")), is_found, "{late}");
-        sample.edit("runs/one/stamp.json", "/started", json!(started));
+        sample.edit("runs/one.stamp.json", "/started", json!(started));
     }
 }
 
@@ -564,7 +564,7 @@ fn a_deleted_run_is_noted_and_an_exchanged_one_is_a_problem() {
 
     // Under a pilot's stamp.
     let sample = Sample::new();
-    fs_err::copy(sample.path("runs/pilot/stamp.json"), sample.path("runs/one/stamp.json")).unwrap();
+    fs_err::copy(sample.path("runs/pilot.stamp.json"), sample.path("runs/one.stamp.json")).unwrap();
     sample.problem("runs/one", "of no study (a pilot)");
 }
 

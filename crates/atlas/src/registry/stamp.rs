@@ -1,4 +1,6 @@
-//! `stamp.json` of a run: what the registry was when the run began.
+//! `NAME.stamp.json` beside the folder `NAME` of a run: what the registry was when the run began.
+//!
+//! Beside it, not in it: the stamp comes before the run, and the store makes no run in a folder that holds anything.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -7,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Registry, sync_folder};
 
-/// Name of the stamp in the folder of a run.
+/// What the name of a stamp ends with.
 pub const STAMP_FILE: &str = "stamp.json";
 
 /// Version of the stamp's format.
@@ -84,7 +86,7 @@ impl Stamp {
     /// # Errors
     /// Where it is damaged, newer, or cannot be read.
     pub fn read(run_folder: &Path) -> Result<Option<Self>, StampError> {
-        let path = run_folder.join(STAMP_FILE);
+        let path = path_of(run_folder);
         let bytes = match fs_err::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             read => read?,
@@ -100,11 +102,10 @@ impl Stamp {
         serde_json::from_value(value).map(Some).map_err(|error| damaged(error.to_string()))
     }
 
-    /// Writes the stamp into the folder of a run, which must exist, as a whole or not at all; where there is one already, that one
-    /// stays and is returned. Of several processes at once, one writes.
+    /// Writes the stamp beside the folder of a run, as a whole or not at all; where there is one already, that one stays and is
+    /// returned. Of several processes at once, one writes.
     ///
-    /// Write it when the run has been created and before anything happens to it: the store makes no run in a folder that holds
-    /// anything, and the log of a run must not begin before its stamp.
+    /// Write it before the run: its log must not begin before its stamp.
     ///
     /// # Errors
     /// Where the file cannot be written, or the one that is there cannot be read.
@@ -112,24 +113,22 @@ impl Stamp {
         if let Some(existing) = Self::read(run_folder)? {
             return Ok(existing);
         }
-        let path = run_folder.join(STAMP_FILE);
+        let path = path_of(run_folder);
+        let folder = path.parent().unwrap_or(Path::new(""));
         let named =
             |error: &io::Error| io::Error::new(error.kind(), format!("cannot write `{}`: {error}", path.display()));
         let mut builder = tempfile::Builder::new();
-        // Workers of the run remove such files where nobody holds a lock on them.
         builder.prefix(".ontogeny-tmp-");
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut temporary = builder.tempfile_in(run_folder).map_err(|error| named(&error))?;
-        // Without locks nobody can tell whose it is, and nobody removes it.
-        let _ = temporary.as_file().try_lock();
+        let mut temporary = fs_err::create_dir_all(folder).and_then(|()| builder.tempfile_in(folder)).map_err(|error| named(&error))?;
         let mut text = serde_json::to_string_pretty(self).expect("a stamp has only strings as keys");
         text.push('\n');
         let written = temporary.write_all(text.as_bytes()).and_then(|()| temporary.as_file().sync_all());
         written.map_err(|error| named(&error))?;
         match temporary.persist_noclobber(&path) {
             Ok(_) => {
-                sync_folder(run_folder)?;
+                sync_folder(folder)?;
                 Ok(self.clone())
             }
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
@@ -138,6 +137,14 @@ impl Stamp {
             Err(error) => Err(named(&error.error).into()),
         }
     }
+}
+
+/// Where the stamp of a run is.
+fn path_of(run_folder: &Path) -> PathBuf {
+    let mut name = run_folder.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(STAMP_FILE);
+    run_folder.with_file_name(name)
 }
 
 #[cfg(test)]
@@ -150,16 +157,17 @@ mod tests {
     fn a_stamp_is_written_once_however_many_try() {
         let folder = tempfile::tempdir().unwrap();
         let registry = Registry::open(folder.path()).unwrap();
-        assert_eq!(Stamp::read(folder.path()).unwrap(), None);
+        let path = folder.path().join("run");
+        assert_eq!(Stamp::read(&path).unwrap(), None);
         let written: Vec<Stamp> = std::thread::scope(|scope| {
             let stamp = |time| Stamp::new(&registry, Some(("S1", "ab")), time, "0.1.0");
-            let path = folder.path();
+            let path = path.as_path();
             let threads: Vec<_> =
                 (0..8).map(|i| scope.spawn(move || stamp(100 + i).write_once(path).unwrap())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(written.iter().all(|stamp| *stamp == written[0]));
-        assert_eq!(Stamp::read(folder.path()).unwrap().as_ref(), Some(&written[0]));
+        assert_eq!(Stamp::read(&path).unwrap().as_ref(), Some(&written[0]));
         assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
         let pilot = Stamp::new(&registry, None, 5, "0.1.0");
         assert_eq!((pilot.study, pilot.chain_length, pilot.chain_head), (None, 0, "0".repeat(64)));
@@ -172,8 +180,8 @@ mod tests {
         let registry = Registry::open(folder.path()).unwrap();
         let manifest = Manifest { seed: 7, ..Manifest::default() };
         let stamp = Stamp::new(&registry, None, 5, "0.1.0");
-        drop(RunWriter::join(&path, &manifest).unwrap());
         stamp.write_once(&path).unwrap();
+        drop(RunWriter::join(&path, &manifest).unwrap());
         let writer = RunWriter::join(&path, &manifest).unwrap();
         assert_eq!(writer.folder().manifest().seed, 7);
         assert_eq!(Stamp::read(&path).unwrap(), Some(stamp));
@@ -185,14 +193,15 @@ mod tests {
         for (text, is_newer) in
             [("", false), ("{}", false), ("{\"format\":1}", false), ("{\"format\":2,\"other\":[]}", true)]
         {
-            fs_err::write(folder.path().join(STAMP_FILE), text).unwrap();
-            let error = Stamp::read(folder.path()).unwrap_err();
+            fs_err::write(folder.path().join("run.stamp.json"), text).unwrap();
+            let error = Stamp::read(&folder.path().join("run")).unwrap_err();
             assert_eq!(matches!(error, StampError::NewerFormat { .. }), is_newer, "{error}");
             assert!(error.to_string().contains(STAMP_FILE), "{error}");
         }
         let registry = Registry::open(folder.path()).unwrap();
-        let missing = folder.path().join("missing");
-        let error = Stamp::new(&registry, None, 5, "0.1.0").write_once(&missing).unwrap_err();
-        assert!(error.to_string().contains("stamp.json"), "{error}");
+        // A file stands where the folder should be.
+        let nowhere = folder.path().join("run.stamp.json/runs/one");
+        let error = Stamp::new(&registry, None, 5, "0.1.0").write_once(&nowhere).unwrap_err();
+        assert!(error.to_string().contains("run.stamp.json"), "{error}");
     }
 }
