@@ -119,8 +119,9 @@ fn steps(observable: &Observable) -> impl Iterator<Item = Option<f64>> {
 
 /// All series that a pattern fits, by their addresses, or where it fits none by their measurements' own names.
 fn fitting(series: &[OneSeries<'_>], name: &str) -> Result<Value, Undefined> {
-    let pattern = Pattern::new(name)
-        .map_err(|error| Undefined::new(format!("\"{name}\" is no pattern ({error}); * stands for any part of a name")))?;
+    let pattern = Pattern::new(name).map_err(|error| {
+        Undefined::new(format!("\"{name}\" is no pattern ({error}); * stands for any part of a name"))
+    })?;
     let prefix = name.find(['*', '?', '[']).unwrap_or(0);
     let fitting = |of: fn(&OneSeries<'_>) -> String| -> Vec<(String, usize)> {
         let names = series.iter().map(of).enumerate();
@@ -131,7 +132,10 @@ fn fitting(series: &[OneSeries<'_>], name: &str) -> Result<Value, Undefined> {
         found = fitting(|one| one.own.clone());
     }
     if found.is_empty() {
-        let nearest = nearest(series.iter().map(|one| one.address.as_str()), &name.replace('*', ""));
+        // What stands before the star is compared with as much of each address.
+        let (literal, n) = (&name[..prefix], name[..prefix].chars().count());
+        let rate = |one: &OneSeries<'_>| strsim::levenshtein(literal, &one.address.chars().take(n).collect::<String>());
+        let nearest = the_nearest(series.iter().map(|one| (rate(one), one.address.as_str())).collect());
         return Err(Undefined::new(format!("no series fits \"{name}\"{nearest}; {LISTED}")));
     }
     let mut why = None;
@@ -217,9 +221,7 @@ fn path(view: &RunView, rest: &str) -> Result<Value, Undefined> {
         }
         _ => component(path, what).ok_or_else(|| {
             let n = path.scores.len();
-            Undefined::new(format!(
-                "path.{name} has no `{what}`, expected pc1 to pc{n}, share, random_walk or forms"
-            ))
+            Undefined::new(format!("path.{name} has no `{what}`, expected pc1 to pc{n}, share, random_walk or forms"))
         }),
     }
 }
@@ -279,7 +281,9 @@ fn found(view: &RunView, series: &[OneSeries<'_>], rest: &str) -> Result<Value, 
         return Ok(Value::numbered(view.stages.iter().map(|boundary| boundary.step)));
     }
     let Some(name) = rest.strip_prefix("transitions.") else {
-        return Err(Undefined::new(format!("found `found.{rest}`, expected found.stages or found.transitions.ADDRESS")));
+        return Err(Undefined::new(format!(
+            "found `found.{rest}`, expected found.stages or found.transitions.ADDRESS"
+        )));
     };
     let one = find(series, name).ok_or_else(|| unknown(view, series, name))?;
     let own = view.transitions.iter().filter(|transition| transition.observable == one.address);
@@ -306,10 +310,14 @@ fn unknown(view: &RunView, series: &[OneSeries<'_>], name: &str) -> Undefined {
 
 /// `; the nearest are a, b, c`, or nothing where there are none.
 fn nearest<'a>(known: impl Iterator<Item = &'a str>, name: &str) -> String {
-    const MOST: usize = 3;
     // What differs after the first 200 characters is far from everything.
     let name: String = name.chars().take(200).collect();
-    let mut rated: Vec<(usize, &str)> = known.map(|known| (strsim::levenshtein(&name, known), known)).collect();
+    the_nearest(known.map(|known| (strsim::levenshtein(&name, known), known)).collect())
+}
+
+/// The same, of names with their distances.
+fn the_nearest(mut rated: Vec<(usize, &str)>) -> String {
+    const MOST: usize = 3;
     rated.sort_unstable();
     rated.dedup();
     let names: Vec<String> = rated.iter().take(MOST).map(|(_, known)| format!("`{known}`")).collect();
@@ -498,7 +506,11 @@ mod tests {
         assert_eq!(labels("llc.*"), ["full", "unembed"]);
         let mean = Expression::parse("mean(last(\"head_scores.*\"))").unwrap();
         assert_eq!(mean.number(&|name| lookup(&view, name)), Ok(7.0));
-        assert!(reason("los.*").contains("no series fits \"los.*\"; the nearest are `loss.test`"), "{}", reason("los.*"));
+        assert!(
+            reason("los.*").contains("no series fits \"los.*\"; the nearest are `loss.test`"),
+            "{}",
+            reason("los.*")
+        );
         assert!(reason("rank*").contains("no series that fits \"rank*\" has a value; rank has no value"));
         assert!(reason("a[*").contains("is no pattern"));
     }

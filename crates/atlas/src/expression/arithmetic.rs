@@ -47,7 +47,9 @@ fn rule(operator: Operator) -> Double {
         Operator::Minus => (|a, b| a - b, Some(|_, _| (1.0, -1.0))),
         Operator::Times => (|a, b| a * b, Some(|a, b| (b, a))),
         Operator::Over => (|a, b| a / b, Some(|a, b| (1.0 / b, -a / (b * b)))),
-        Operator::Power => (f64::powf, Some(|a, b| (b * a.powf(b - 1.0), if a > 0.0 { a.powf(b) * a.ln() } else { 0.0 }))),
+        Operator::Power => {
+            (f64::powf, Some(|a, b| (b * a.powf(b - 1.0), if a > 0.0 { a.powf(b) * a.ln() } else { 0.0 })))
+        }
     };
     Double { sign: operator.sign(), value, slopes }
 }
@@ -81,9 +83,10 @@ pub(super) fn each(rule: &Single, value: Value) -> Result<Value, Undefined> {
 
 fn each_point(rule: &Single, curve: &Curve) -> Result<Curve, Undefined> {
     let values = curve.values.iter().map(|&v| (rule.value)(v)).collect();
-    let errors = curve.errors.as_ref().zip(rule.slope).map(|(errors, slope)| {
-        errors.iter().zip(&curve.values).map(|(error, &v)| (slope(v) * error).abs()).collect()
-    });
+    let errors =
+        curve.errors.as_ref().zip(rule.slope).map(|(errors, slope)| {
+            errors.iter().zip(&curve.values).map(|(error, &v)| (slope(v) * error).abs()).collect()
+        });
     with_points(curve.with_values(values, errors), rule.sign)
 }
 
@@ -185,7 +188,11 @@ fn points(rule: &Double, left: &Side<'_>, right: &Side<'_>) -> Result<Curve, Und
 }
 
 fn with_points(curve: Curve, sign: &str) -> Result<Curve, Undefined> {
-    if curve.is_empty() { Err(Undefined::new(format!("no point has a finite value after `{sign}`"))) } else { Ok(curve) }
+    if curve.is_empty() {
+        Err(Undefined::new(format!("no point has a finite value after `{sign}`")))
+    } else {
+        Ok(curve)
+    }
 }
 
 fn number(value: f64, written: impl FnOnce() -> String) -> Result<Value, Undefined> {
@@ -206,10 +213,7 @@ fn entries(sign: &str, entries: impl Iterator<Item = (String, f64)>) -> Result<V
 }
 
 /// The curves that have a point.
-fn parts(
-    sign: &str,
-    parts: impl Iterator<Item = (String, Result<Curve, Undefined>)>,
-) -> Result<Value, Undefined> {
+fn parts(sign: &str, parts: impl Iterator<Item = (String, Result<Curve, Undefined>)>) -> Result<Value, Undefined> {
     let mut why = None;
     let mut found = vec![];
     for (label, curve) in parts {
@@ -232,10 +236,8 @@ fn labelled<'a>(
     other: impl Fn(&String) -> Option<Side<'a>>,
     join: impl Fn(&Curve, Side<'a>) -> Result<Curve, Undefined>,
 ) -> Result<Value, Undefined> {
-    let common: Vec<_> = curves
-        .iter()
-        .filter_map(|(label, own)| other(label).map(|other| (label.clone(), join(own, other))))
-        .collect();
+    let common: Vec<_> =
+        curves.iter().filter_map(|(label, own)| other(label).map(|other| (label.clone(), join(own, other)))).collect();
     if common.is_empty() {
         return Err(Undefined::new(format!("the two sides of `{}` have no label in common", rule.sign)));
     }
@@ -282,7 +284,10 @@ mod tests {
         let (a, b) = (list(&[("x", 1.0), ("y", 2.0), ("z", 3.0)]), list(&[("z", 1.0), ("y", 0.0)]));
         assert_eq!(combine(Operator::Minus, a.clone(), b.clone()), Ok(list(&[("y", 2.0), ("z", 2.0)])));
         assert_eq!(combine(Operator::Over, a.clone(), b), Ok(list(&[("z", 3.0)])));
-        assert_eq!(combine(Operator::AtLeast, Value::Number(2.0), a.clone()), Ok(list(&[("x", 1.0), ("y", 1.0), ("z", 0.0)])));
+        assert_eq!(
+            combine(Operator::AtLeast, Value::Number(2.0), a.clone()),
+            Ok(list(&[("x", 1.0), ("y", 1.0), ("z", 0.0)]))
+        );
         let error = combine(Operator::Plus, a, list(&[("w", 1.0)])).unwrap_err();
         assert!(error.reason.contains("no label in common"), "{error}");
     }
@@ -306,7 +311,10 @@ mod tests {
         let reason = |a, b| combine(Operator::Plus, a, b).unwrap_err().reason;
         assert_eq!(reason(text(), Value::Number(1.0)), "`+` cannot join a text and a number");
         assert_eq!(reason(text(), text()), "`+` cannot join a text and a text");
-        assert_eq!(reason(list(&[("x", 1.0)]), Value::Curve(curve(&[0.0], &[1.0], None))), "`+` cannot join a list and a curve");
+        assert_eq!(
+            reason(list(&[("x", 1.0)]), Value::Curve(curve(&[0.0], &[1.0], None))),
+            "`+` cannot join a list and a curve"
+        );
         let labels = |label: &str| Value::Labels(vec![label.to_owned()]);
         assert_eq!(combine(Operator::Equal, labels("a"), labels("a")), Ok(Value::Number(1.0)));
         assert_eq!(combine(Operator::Unequal, labels("a"), labels("b")), Ok(Value::Number(1.0)));

@@ -159,9 +159,8 @@ mod tests {
 
     #[test]
     fn hostile_texts_are_refused_and_the_deepest_allowed_ones_fit_on_a_small_stack() {
-        let deep = |open: &str, core: &str, close: &str, n: usize| {
-            format!("{}{core}{}", open.repeat(n), close.repeat(n))
-        };
+        let deep =
+            |open: &str, core: &str, close: &str, n: usize| format!("{}{core}{}", open.repeat(n), close.repeat(n));
         let work = move || {
             for (open, close) in [("(", ")"), ("abs(", ")"), ("-", ""), ("2^", ""), ("not ", ""), ("or_else(", ",1)")] {
                 for n in [65, 300, 700] {

@@ -13,8 +13,14 @@ pub(super) enum Node {
     Negative(Box<Node>),
     Not(Box<Node>),
     /// `first` and what follows, from the left; operators of one rank.
-    Chain { first: Box<Node>, rest: Vec<(Operator, Node)> },
-    Call { function: &'static Function, arguments: Vec<Argument> },
+    Chain {
+        first: Box<Node>,
+        rest: Vec<(Operator, Node)>,
+    },
+    Call {
+        function: &'static Function,
+        arguments: Vec<Argument>,
+    },
 }
 
 /// An argument and the bytes of the text that it was read from.

@@ -72,8 +72,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 const LOG: Single = Single { sign: "log", value: f64::ln, slope: Some(|x| 1.0 / x) };
-const LOG10: Single =
-    Single { sign: "log10", value: f64::log10, slope: Some(|x| 1.0 / (x * std::f64::consts::LN_10)) };
+const LOG10: Single = Single { sign: "log10", value: f64::log10, slope: Some(|x| 1.0 / (x * std::f64::consts::LN_10)) };
 const EXP: Single = Single { sign: "exp", value: f64::exp, slope: Some(f64::exp) };
 const ABS: Single = Single { sign: "abs", value: f64::abs, slope: Some(|_| 1.0) };
 const SQRT: Single = Single { sign: "sqrt", value: f64::sqrt, slope: Some(|x| 0.5 / x.sqrt()) };

@@ -126,7 +126,8 @@ mod tests {
         let steps: Vec<f64> = (0..50).map(|i| 1.17_f64.powi(i).round() + f64::from(i) - 1.0).collect();
         // Multiples of an irrational number are evenly spread: a sum of three less its mean is nearly normal.
         let noise = |i: usize| {
-            let parts = (1..=3).map(|k| (f64::from(seed) * 0.37 + (i * k * k + 7 * k) as f64 * 0.618_033_988_7).fract());
+            let parts =
+                (1..=3).map(|k| (f64::from(seed) * 0.37 + (i * k * k + 7 * k) as f64 * 0.618_033_988_7).fract());
             parts.sum::<f64>() - 1.5
         };
         let values = steps.iter().enumerate().map(|(i, step)| of(*step) + 0.1 * noise(i)).collect::<Vec<f64>>();
@@ -168,7 +169,10 @@ mod tests {
         assert!(number(&names, "sigmoid_r2(s)") > 1.0 - 1e-9);
         // Half of the last value of 2047 lies between 1023 and 2047, a straight line in ln(step + 1).
         let half_time = (1024_f64.ln() + 2_f64.ln() * 0.5 / 1024.0).exp() - 1.0;
-        check(&names, &[("half_time(line)", half_time), ("power_law(x, y)", -2.0), ("power_law(line + 1, (line + 1) ^ 3)", 3.0)]);
+        check(
+            &names,
+            &[("half_time(line)", half_time), ("power_law(x, y)", -2.0), ("power_law(line + 1, (line + 1) ^ 3)", 3.0)],
+        );
         assert!(reason(&names, "sigmoid_bic(flat)").contains("the curve never changes"));
         assert!(reason(&names, "half_time(flat)").contains("it ends where it began"));
         assert!(reason(&names, "power_law(x - 1, y)").contains("a positive number"));

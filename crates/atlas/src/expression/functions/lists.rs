@@ -63,9 +63,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("top", (2, 2), "top(list, k)", "Labels of the k largest entries, the largest first.", |arguments| {
         extremes(arguments, |a, b| b.total_cmp(&a))
     }),
-    Function::new("bottom", (2, 2), "bottom(list, k)", "Labels of the k least entries, the least first.", |arguments| {
-        extremes(arguments, |a, b| a.total_cmp(&b))
-    }),
+    Function::new(
+        "bottom",
+        (2, 2),
+        "bottom(list, k)",
+        "Labels of the k least entries, the least first.",
+        |arguments| extremes(arguments, |a, b| a.total_cmp(&b)),
+    ),
     Function::new("argmax", (1, 1), "argmax(list)", "Label of the largest entry.", |arguments| {
         best(arguments.list(0)?.iter().map(|(label, value)| (label, *value)))
     }),
@@ -91,16 +95,26 @@ pub(super) const FUNCTIONS: &[Function] = &[
         let word = arguments.word(0)?;
         Ok(Value::Number(f64::from(u8::from(arguments.labels(1)?.iter().any(|label| label == word)))))
     }),
-    Function::new("ranks", (1, 1), "ranks(list)", "Rank of each entry from 1, the least; equal ones share theirs.", |arguments| {
-        let list = arguments.list(0)?;
-        Ok(Value::List(list.iter().map(|(label, value)| (label.clone(), rank(list, *value))).collect()))
-    }),
-    Function::of_curve("gini", 1, "gini(x)", "Gini coefficient of the sizes of the values: 0 all equal, near 1 one alone.", |arguments| {
-        match gini_of(&values(arguments, 0)?) {
+    Function::new(
+        "ranks",
+        (1, 1),
+        "ranks(list)",
+        "Rank of each entry from 1, the least; equal ones share theirs.",
+        |arguments| {
+            let list = arguments.list(0)?;
+            Ok(Value::List(list.iter().map(|(label, value)| (label.clone(), rank(list, *value))).collect()))
+        },
+    ),
+    Function::of_curve(
+        "gini",
+        1,
+        "gini(x)",
+        "Gini coefficient of the sizes of the values: 0 all equal, near 1 one alone.",
+        |arguments| match gini_of(&values(arguments, 0)?) {
             Some(gini) => arguments.finite(gini),
             None => Err(arguments.undefined("all values are 0, or there is none")),
-        }
-    }),
+        },
+    ),
 ];
 
 const MIN: Double = Double { sign: "min", value: f64::min, slopes: None };
@@ -168,7 +182,9 @@ fn get(arguments: &Arguments) -> Result<Value, Undefined> {
         let nearest = known.iter().min_by_key(|known| strsim::levenshtein(known, label));
         let text = arguments.text(0);
         Undefined::new(match nearest {
-            Some(nearest) => format!("{text} has no entry '{label}'; the nearest of its {} is '{nearest}'", known.len()),
+            Some(nearest) => {
+                format!("{text} has no entry '{label}'; the nearest of its {} is '{nearest}'", known.len())
+            }
             None => format!("{text} has no entry"),
         })
     })
@@ -176,7 +192,8 @@ fn get(arguments: &Arguments) -> Result<Value, Undefined> {
 
 fn chosen(arguments: &Arguments, fitting: bool) -> Result<Value, Undefined> {
     let text = arguments.word(1)?;
-    let pattern = Pattern::new(text).map_err(|error| arguments.undefined(format!("'{text}' is no pattern: {error}")))?;
+    let pattern =
+        Pattern::new(text).map_err(|error| arguments.undefined(format!("'{text}' is no pattern: {error}")))?;
     let is_kept = |label: &str| pattern.matches(label) == fitting;
     let (kept, n_kept) = match arguments.value(0) {
         Value::List(list) => {

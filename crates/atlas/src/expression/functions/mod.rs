@@ -350,7 +350,10 @@ mod testing {
     pub(super) fn check(names: &[(&str, Value)], cases: &[(&str, f64)]) {
         for (text, expected) in cases {
             let found = number(names, text);
-            assert!((found - expected).abs() <= 1e-12 * expected.abs().max(1.0), "{text}: {found}, expected {expected}");
+            assert!(
+                (found - expected).abs() <= 1e-12 * expected.abs().max(1.0),
+                "{text}: {found}, expected {expected}"
+            );
         }
     }
 }
@@ -375,7 +378,11 @@ mod tests {
                 })
                 .collect();
             let most = if usage.contains('…') { function.n_arguments.1 } else { *ways.iter().max().unwrap() };
-            assert_eq!(function.n_arguments, (*ways.iter().min().unwrap().min(&function.n_arguments.0), most), "{usage}");
+            assert_eq!(
+                function.n_arguments,
+                (*ways.iter().min().unwrap().min(&function.n_arguments.0), most),
+                "{usage}"
+            );
             assert!(doc.ends_with('.') && doc.len() > 10, "{name}: {doc}");
         }
     }

@@ -92,8 +92,7 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let rank = |value: &f64| {
-        let (below, through) =
-            (sorted.partition_point(|own| own < value), sorted.partition_point(|own| own <= value));
+        let (below, through) = (sorted.partition_point(|own| own < value), sorted.partition_point(|own| own <= value));
         (below + through + 1) as f64 / 2.0
     };
     values.iter().map(rank).collect()

@@ -61,9 +61,8 @@ pub(super) fn logistic(curve: &Curve) -> ShapeFit {
         let width = log_width.exp();
         rest_of(&curve.values, x.iter().map(|x| 1.0 / (1.0 + ((x - middle) / width).exp())))
     };
-    let grid = (0..MIDDLES * WIDTHS).map(|i| {
-        [between(start, end, i % MIDDLES, MIDDLES), between(narrow, wide, i / MIDDLES, WIDTHS)]
-    });
+    let grid = (0..MIDDLES * WIDTHS)
+        .map(|i| [between(start, end, i % MIDDLES, MIDDLES), between(narrow, wide, i / MIDDLES, WIDTHS)]);
     let place = best(grid, &rest);
     let apart = [span / MIDDLES as f64, (wide - narrow) / WIDTHS as f64];
     let [place, log_width] = descend(place, apart, [(start, end), (narrow, wide)], &rest);
@@ -80,12 +79,7 @@ fn best(places: impl Iterator<Item = [f64; 2]>, rest: &impl Fn([f64; 2]) -> f64)
 }
 
 /// From a place to better ones in the eight directions, in steps that are halved where none is better.
-fn descend(
-    start: [f64; 2],
-    mut step: [f64; 2],
-    bounds: [(f64, f64); 2],
-    rest: &impl Fn([f64; 2]) -> f64,
-) -> [f64; 2] {
+fn descend(start: [f64; 2], mut step: [f64; 2], bounds: [(f64, f64); 2], rest: &impl Fn([f64; 2]) -> f64) -> [f64; 2] {
     const HALVINGS: usize = 30;
     const MOST_MOVES: usize = 2_000;
     let (mut here, mut least) = (start, rest(start));

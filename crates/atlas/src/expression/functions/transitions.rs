@@ -167,8 +167,7 @@ fn change_points(arguments: &Arguments) -> Result<Value, Undefined> {
 
 fn boundaries(arguments: &Arguments) -> Result<Value, Undefined> {
     let series = series(arguments, arguments.curve(0)?)?;
-    let found =
-        stage_boundaries(&series, &StageSettings::default()).map_err(|error| arguments.undefined(error))?;
+    let found = stage_boundaries(&series, &StageSettings::default()).map_err(|error| arguments.undefined(error))?;
     Ok(Value::numbered(found.iter().map(|boundary| boundary.step)))
 }
 
@@ -224,7 +223,10 @@ mod tests {
     #[test]
     fn a_planted_fall_is_found_with_its_size_and_place() {
         let names = [("c", logistic(-2.0, 100.0)), ("flat", curve(&steps(), &[1.0; 60]))];
-        check(&names, &[("n_transitions(c)", 1.0), ("n_falls(c)", 1.0), ("n_rises(c)", 0.0), ("n_transitions(flat)", 0.0)]);
+        check(
+            &names,
+            &[("n_transitions(c)", 1.0), ("n_falls(c)", 1.0), ("n_rises(c)", 0.0), ("n_transitions(flat)", 0.0)],
+        );
         let step = number(&names, "transition(c)");
         assert!((step / 100.0).ln().abs() < 0.1, "{step}");
         check(&names, &[("fall(c)", step), ("get(transitions(c), '1')", step), ("rise(-c)", step)]);

@@ -11,12 +11,16 @@ pub(super) const FUNCTIONS: &[Function] = &[
     lazy("is_defined", 1, "is_defined(x)", "1 where x has a value, else 0.", |argument| {
         Ok(Value::Number(f64::from(u8::from(argument(0).is_ok()))))
     }),
-    lazy("if", 3, "if(condition, a, b)", "a where the condition is not 0, else b; the other is not asked for.", |argument| {
-        match argument(0)? {
+    lazy(
+        "if",
+        3,
+        "if(condition, a, b)",
+        "a where the condition is not 0, else b; the other is not asked for.",
+        |argument| match argument(0)? {
             Value::Number(condition) => argument(if condition == 0.0 { 2 } else { 1 }),
             other => Err(Undefined::new(format!("if expects a number in place 1, but it is {}", other.kind()))),
-        }
-    }),
+        },
+    ),
 ];
 
 /// A function that asks for the arguments it needs.
