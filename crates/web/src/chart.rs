@@ -65,17 +65,7 @@ impl<'a> Frame<'a> {
 
     /// Marks and labels of the step axis, below the frame.
     pub(crate) fn step_axis(&self) -> String {
-        let mut svg = String::from(
-            "<line class=\"axis\" x1=\"0\" x2=\"100%\" y1=\"100%\" y2=\"100%\"/><svg x=\"0\" y=\"100%\"><text x=\"-7\" y=\"17\" text-anchor=\"end\">step</text></svg>",
-        );
-        for Tick { at, label } in self.axis.ticks() {
-            let (at, x) = (round(at), axis::shift(at, &label));
-            let _ = write!(
-                svg,
-                "<svg x=\"{at}%\" y=\"100%\"><line class=\"axis\" y2=\"4\"/><text x=\"{x}\" y=\"17\" text-anchor=\"middle\">{label}</text></svg>"
-            );
-        }
-        svg
+        axis_below(&self.axis.ticks(), "step")
     }
 
     /// What analyses call the series of this address.
@@ -138,6 +128,22 @@ impl<'a> Frame<'a> {
         let (first, last) = self.axis.steps;
         format!("steps {} to {}", number::step(first), number::step(last))
     }
+}
+
+/// A horizontal axis below the frame, with its name to the left of it.
+pub(crate) fn axis_below(ticks: &[Tick], name: &str) -> String {
+    let mut svg = format!(
+        "<line class=\"axis\" x1=\"0\" x2=\"100%\" y1=\"100%\" y2=\"100%\"/><svg x=\"0\" y=\"100%\"><text x=\"-7\" y=\"17\" text-anchor=\"end\">{}</text></svg>",
+        escape(name)
+    );
+    for Tick { at, label } in ticks {
+        let (at, x) = (round(*at), axis::shift(*at, label));
+        let _ = write!(
+            svg,
+            "<svg x=\"{at}%\" y=\"100%\"><line class=\"axis\" y2=\"4\"/><text x=\"{x}\" y=\"17\" text-anchor=\"middle\">{label}</text></svg>"
+        );
+    }
+    svg
 }
 
 /// `llc.unembed` for the series that figures call `llc_unembed.unembed`, after its measurement.

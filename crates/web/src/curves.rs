@@ -14,6 +14,7 @@ use crate::number;
 use crate::page;
 use crate::panel::{Form, Panel, Point, Series};
 use crate::parts;
+use crate::picture;
 use crate::strip;
 use crate::table;
 use crate::text::{counted, escape};
@@ -137,7 +138,7 @@ pub fn curves_svg(curves: &Curves) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\"><title>{}</title><style>{}</style><rect class=\"paper\" width=\"100%\" height=\"100%\"/>",
         escape(&curves.title),
-        style()
+        picture::style("")
     );
     let mut top = 0;
     for (title, height, drawing) in drawings {
@@ -154,29 +155,6 @@ pub fn curves_svg(curves: &Curves) -> String {
     svg.push_str("</svg>\n");
     svg
 }
-
-/// The rules of drawings with the colours in them, for light and for dark surroundings.
-fn style() -> String {
-    const OWN: &str =
-        ".paper { fill: var(--paper); } .title { fill: var(--ink); font-size: 14px; font-weight: 600; }\n";
-    let rules = |palette: &str| {
-        let mut css = format!("{OWN}{}", include_str!("figure.css"));
-        for declaration in palette.split(['{', '}', ';']) {
-            if let Some((name, colour)) = declaration.trim().strip_prefix("--").and_then(|d| d.split_once(':')) {
-                css = css.replace(&format!("var(--{name})"), colour.trim());
-            }
-        }
-        css
-    };
-    let (light, dark) = PALETTE.split_once("@media").unwrap_or((PALETTE, PALETTE));
-    format!(
-        "svg {{ font-family: system-ui, -apple-system, \"Segoe UI\", \"Liberation Sans\", Arial, sans-serif; }}\n{}@media screen and (prefers-color-scheme: dark) {{\n{}}}\n",
-        rules(light),
-        rules(dark)
-    )
-}
-
-const PALETTE: &str = include_str!("palette.css");
 
 fn frame(curves: &Curves) -> Option<Frame<'_>> {
     let axis = StepAxis::of(curves.curves.iter().flat_map(|c| c.steps.iter().copied()))?;

@@ -297,7 +297,7 @@ fn curve(series: &Series, class: &str, frame: &Frame<'_>, axis: &ValueAxis) -> S
 }
 
 /// A coordinate of the stretched frame: a tenth of a thousandth of its width is finer than a pixel.
-fn tenths(x: f64) -> f64 {
+pub(crate) fn tenths(x: f64) -> f64 {
     (x * 10.0).round() / 10.0
 }
 

@@ -29,8 +29,10 @@ mod number;
 mod page;
 mod panel;
 mod parts;
+mod picture;
 mod response;
 mod strip;
+mod study;
 mod summary;
 mod table;
 mod text;
@@ -43,3 +45,4 @@ mod sample;
 
 pub use curves::{Curve, Curves, curves_page, curves_svg};
 pub use page::{calibration_page, report};
+pub use study::{atlas_markdown, atlas_page, effects_svg, study_figure_svg, study_page};

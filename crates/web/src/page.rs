@@ -81,16 +81,21 @@ pub fn calibration_page(measure: &str, calibration: &Calibration) -> String {
 
 /// Everything above the first figure; `steps` are the places of the cursor.
 pub(crate) fn head(title: &str, summary: &str, frame: Option<&Frame<'_>>, steps: &[f64]) -> String {
-    let title = escape(title);
+    let main = frame.map_or_else(String::new, |frame| cursor_data(frame, steps));
+    let mut html = opening(title, "", &main);
+    let _ = write!(html, "<header><h1>{}</h1><p class=\"summary\">{}</p></header>", escape(title), escape(summary));
+    html
+}
+
+/// Everything above the header: `style` follows the rules of all pages, `main` are attributes of the column.
+pub(crate) fn opening(title: &str, style: &str, main: &str) -> String {
     let mut html = String::new();
     html.push_str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
     let _ = write!(html, "<meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">");
     html.push_str(
         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" href=\"data:,\">",
     );
-    let _ = write!(html, "<title>{title}</title><style>{STYLE}</style></head>");
-    let _ = write!(html, "<body><main{}>", frame.map_or_else(String::new, |frame| cursor_data(frame, steps)));
-    let _ = write!(html, "<header><h1>{title}</h1><p class=\"summary\">{}</p></header>", escape(summary));
+    let _ = write!(html, "<title>{}</title><style>{STYLE}{style}</style></head><body><main{main}>", escape(title));
     html
 }
 
