@@ -54,9 +54,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
         "Step at which it crosses the middle between its first and its last value for the last time.",
         half_time,
     ),
-    Function::new(
+    Function::of_curve(
         "power_law",
-        (2, 2),
+        2,
         "power_law(x, y)",
         "Exponent of y ∝ x^e: the slope of ln y on ln x, of lists by label or of curves at common steps.",
         power_law,

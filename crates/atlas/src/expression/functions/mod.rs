@@ -309,8 +309,6 @@ impl Arguments {
 /// What the tests of all themes share.
 #[cfg(test)]
 mod testing {
-    #![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
-
     use super::*;
     use crate::expression::Expression;
 
