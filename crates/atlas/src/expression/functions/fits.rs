@@ -154,6 +154,20 @@ mod tests {
     }
 
     #[test]
+    fn either_shape_is_preferred_where_it_is_the_truth_at_any_place() {
+        let (mut decays, mut sigmoids) = (0, 0);
+        for (seed, place) in (0..10).flat_map(|seed| [10.0, 60.0, 300.0, 1000.0].map(|place| (seed, place))) {
+            let names = [
+                ("decay", noisy(seed, |step| 2.0 * (-step / place).exp())),
+                ("sigmoid", noisy(seed, |step| 2.0 / (1.0 + ((step.ln_1p() - place.ln_1p()) / 0.5).exp()))),
+            ];
+            decays += usize::from(number(&names, "sigmoid_bic(decay)") < 0.0);
+            sigmoids += usize::from(number(&names, "sigmoid_bic(sigmoid)") > 0.0);
+        }
+        assert!(decays >= 38 && sigmoids >= 38, "{decays} and {sigmoids} of 40");
+    }
+
+    #[test]
     fn exact_shapes() {
         let steps: Vec<f64> = (0..12).map(|i| 2_f64.powi(i) - 1.0).collect();
         let of = |f: fn(f64) -> f64| curve(&steps, &steps.iter().map(|step| f(*step)).collect::<Vec<f64>>());
