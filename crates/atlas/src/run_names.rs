@@ -330,8 +330,6 @@ fn the_nearest(mut rated: Vec<(usize, &str)>) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
-
     use std::collections::BTreeMap;
 
     use ontogeny_store::{Boundary, Form, Nested, RunInfo, Transition};

@@ -16,13 +16,16 @@ pub(super) struct Single {
     pub(super) slope: Option<fn(f64) -> f64>,
 }
 
+/// The derivatives of a function of two numbers by either.
+type Slopes = fn(f64, f64) -> (f64, f64);
+
 /// A function of two numbers.
 pub(super) struct Double {
     /// As it is written.
     pub(super) sign: &'static str,
     pub(super) value: fn(f64, f64) -> f64,
     /// Its derivatives by either; `None` where standard errors mean nothing after it.
-    pub(super) slopes: Option<fn(f64, f64) -> (f64, f64)>,
+    pub(super) slopes: Option<Slopes>,
 }
 
 pub(super) const NEGATIVE: Single = Single { sign: "-", value: |x| -x, slope: Some(|_| -1.0) };
@@ -34,7 +37,7 @@ fn truth(is_true: bool) -> f64 {
 
 /// What an operator does with numbers.
 fn rule(operator: Operator) -> Double {
-    let (value, slopes): (fn(f64, f64) -> f64, Option<fn(f64, f64) -> (f64, f64)>) = match operator {
+    let (value, slopes): (fn(f64, f64) -> f64, Option<Slopes>) = match operator {
         Operator::Or => (|a, b| truth(a != 0.0 || b != 0.0), None),
         Operator::And => (|a, b| truth(a != 0.0 && b != 0.0), None),
         Operator::Less => (|a, b| truth(a < b), None),

@@ -1,9 +1,8 @@
 //! Why a text is no expression, and why an expression has no value.
 
-use std::fmt;
-
 /// Why a text is no expression.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("column {column}: found {found}, expected {expected}{}", hint(nearest.as_ref()))]
 pub struct ExpressionError {
     /// Where, in characters from 1.
     pub column: usize,
@@ -15,18 +14,10 @@ pub struct ExpressionError {
     pub nearest: Option<String>,
 }
 
-impl fmt::Display for ExpressionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { column, found, expected, nearest } = self;
-        write!(f, "column {column}: found {found}, expected {expected}")?;
-        match nearest {
-            Some(nearest) => write!(f, "; the nearest one is `{nearest}`"),
-            None => Ok(()),
-        }
-    }
+/// What is said of the nearest name, if there is one.
+fn hint(nearest: Option<&String>) -> String {
+    nearest.map_or_else(String::new, |nearest| format!("; the nearest one is `{nearest}`"))
 }
-
-impl std::error::Error for ExpressionError {}
 
 /// Why an expression has no value in a run: `loss.test has no transition`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -14,7 +14,13 @@ pub(super) fn evaluate(node: &Node, text: &str, lookup: Lookup<'_>) -> Result<Va
     match node {
         Node::Number(number) => Ok(Value::Number(*number)),
         Node::Text(text) => Ok(Value::Text(text.clone())),
-        Node::Name(name) => lookup(name),
+        Node::Name(name) => match lookup(name)? {
+            // A comparison would take it for false.
+            Value::Number(number) if number.is_nan() => {
+                Err(Undefined::new(format!("`{name}` is NaN, expected a finite number")))
+            }
+            value => Ok(value),
+        },
         Node::Negative(inner) => arithmetic::each(&arithmetic::NEGATIVE, evaluate(inner, text, lookup)?),
         Node::Not(inner) => arithmetic::each(&arithmetic::NOT, evaluate(inner, text, lookup)?),
         Node::Chain { first, rest } => chain(first, rest, text, lookup),

@@ -94,7 +94,7 @@ fn token(text: &str, start: usize, first: char) -> Result<(Kind, usize), Express
 
 /// Digits, a fraction, an exponent.
 fn number(text: &str, start: usize) -> Result<(Kind, usize), ExpressionError> {
-    let rest = text[start..].as_bytes();
+    let rest = &text.as_bytes()[start..];
     let digits = |from: usize| rest[from..].iter().take_while(|c| c.is_ascii_digit()).count();
     let mut length = digits(0);
     if rest.get(length) == Some(&b'.') && digits(length + 1) > 0 {

@@ -146,6 +146,23 @@ mod tests {
     }
 
     #[test]
+    fn a_statistic_of_a_study() {
+        let read = Expression::parse("step(fall(loss.test)) / first_below(loss.train, 0.1)").unwrap();
+        assert_eq!(read.names(), ["loss.test", "loss.train"]);
+        // Two logistic falls in ln(step + 1) from 1 to 0, of width 0.1, at steps 999 and 9.
+        let fall = |middle: f64| {
+            let steps: Vec<f64> = (0..80).map(|i| f64::from(i) + 1.12_f64.powi(i).round() - 1.0).collect();
+            let values = steps.iter().map(|step| 1.0 / (1.0 + ((step.ln_1p() - middle) / 0.1).exp())).collect();
+            Value::Curve(Curve::new(steps, values))
+        };
+        let middle = |name: &str| if name == "loss.test" { 1000_f64.ln() } else { 10_f64.ln() };
+        let found = read.number(&|name| Ok(fall(middle(name)))).unwrap();
+        // The logistic curve is at 0.1 where its argument is ln 9.
+        let expected = 999.0 / (10.0 * (0.1 * 9_f64.ln()).exp() - 1.0);
+        assert!((found / expected - 1.0).abs() < 0.05, "{found} {expected}");
+    }
+
+    #[test]
     fn what_is_no_finite_number_says_so() {
         let lookup = |name: &str| match name {
             "nan" => Ok(Value::Number(f64::NAN)),
@@ -153,6 +170,7 @@ mod tests {
         };
         let reason = |text: &str| Expression::parse(text).unwrap().number(&lookup).unwrap_err().reason;
         assert_eq!(reason("nan"), "`nan` is NaN, expected a finite number");
+        assert_eq!(reason("nan > 1"), reason("nan"), "a comparison does not take it for false");
         assert!(reason("c").starts_with("`c` is a curve, expected a number"), "{}", reason("c"));
         assert!(reason("1 / 0").contains("1 / 0 is not a finite number"), "{}", reason("1 / 0"));
     }

@@ -101,9 +101,15 @@ impl Node {
             Self::Negative(inner) | Self::Not(inner) => inner.collect_names(names),
             Self::Chain { first, rest } => {
                 first.collect_names(names);
-                rest.iter().for_each(|(_, node)| node.collect_names(names));
+                for (_, node) in rest {
+                    node.collect_names(names);
+                }
             }
-            Self::Call { arguments, .. } => arguments.iter().for_each(|a| a.node.collect_names(names)),
+            Self::Call { arguments, .. } => {
+                for argument in arguments {
+                    argument.node.collect_names(names);
+                }
+            }
         }
     }
 }

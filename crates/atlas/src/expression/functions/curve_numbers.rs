@@ -7,6 +7,13 @@ use crate::expression::value::{Curve, Value};
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::of_curve("first", 1, "first(c)", "Value at the first step.", first),
     Function::of_curve("last", 1, "last(c)", "Value at the last step.", last),
+    Function::of_curve("first_step", 1, "first_step(c)", "Its first step.", |arguments| {
+        Ok(Value::Number(arguments.curve(0)?.steps[0]))
+    }),
+    Function::of_curve("last_step", 1, "last_step(c)", "Its last step.", |arguments| {
+        let steps = &arguments.curve(0)?.steps;
+        Ok(Value::Number(steps[steps.len() - 1]))
+    }),
     Function::of_curve("at", 2, "at(c, step)", "Value at a step, on straight lines in ln(step + 1).", at),
     Function::of_curve("step_of_min", 1, "step_of_min(c)", "First step with the least value.", step_of_min),
     Function::of_curve("step_of_max", 1, "step_of_max(c)", "First step with the largest value.", step_of_max),
@@ -53,21 +60,21 @@ fn at(arguments: &Arguments) -> Result<Value, Undefined> {
 }
 
 fn step_of_min(arguments: &Arguments) -> Result<Value, Undefined> {
-    step_of_best(arguments.curve(0)?, |value, best| value < best)
+    Ok(Value::Number(step_of_best(arguments.curve(0)?, |value, best| value < best)))
 }
 
 fn step_of_max(arguments: &Arguments) -> Result<Value, Undefined> {
-    step_of_best(arguments.curve(0)?, |value, best| value > best)
+    Ok(Value::Number(step_of_best(arguments.curve(0)?, |value, best| value > best)))
 }
 
-fn step_of_best(curve: &Curve, is_better: impl Fn(f64, f64) -> bool) -> Result<Value, Undefined> {
+fn step_of_best(curve: &Curve, is_better: impl Fn(f64, f64) -> bool) -> f64 {
     let mut best = 0;
     for (i, &value) in curve.values.iter().enumerate() {
         if is_better(value, curve.values[best]) {
             best = i;
         }
     }
-    Ok(Value::Number(curve.steps[best]))
+    curve.steps[best]
 }
 
 fn area(arguments: &Arguments) -> Result<Value, Undefined> {
@@ -127,6 +134,8 @@ mod tests {
             &[
                 ("first(c)", 2.0),
                 ("last(c)", 4.0),
+                ("first_step(one)", 7.0),
+                ("last_step(c)", 999.0),
                 ("at(c, 9)", 5.0),
                 ("at(c, sqrt(10) * 100 - 1)", 2.5),
                 ("at(one, 7)", 3.0),

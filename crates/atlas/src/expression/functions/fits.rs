@@ -54,9 +54,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
         "Step at which it crosses the middle between its first and its last value for the last time.",
         half_time,
     ),
-    Function::new(
+    Function::of_curve(
         "power_law",
-        (2, 2),
+        2,
         "power_law(x, y)",
         "Exponent of y ∝ x^e: the slope of ln y on ln x, of lists by label or of curves at common steps.",
         power_law,
@@ -151,6 +151,20 @@ mod tests {
             assert!(number(&names, "sigmoid_r2(sharp)") > 0.99);
             assert!(number(&names, "exponential_r2(sharp)") < number(&names, "sigmoid_r2(sharp)"));
         }
+    }
+
+    #[test]
+    fn either_shape_is_preferred_where_it_is_the_truth_at_any_place() {
+        let (mut decays, mut sigmoids) = (0, 0);
+        for (seed, place) in (0..10).flat_map(|seed| [10.0, 60.0, 300.0, 1000.0].map(|place| (seed, place))) {
+            let names = [
+                ("decay", noisy(seed, |step| 2.0 * (-step / place).exp())),
+                ("sigmoid", noisy(seed, |step| 2.0 / (1.0 + ((step.ln_1p() - place.ln_1p()) / 0.5).exp()))),
+            ];
+            decays += usize::from(number(&names, "sigmoid_bic(decay)") < 0.0);
+            sigmoids += usize::from(number(&names, "sigmoid_bic(sigmoid)") > 0.0);
+        }
+        assert!(decays >= 38 && sigmoids >= 38, "{decays} and {sigmoids} of 40");
     }
 
     #[test]

@@ -309,8 +309,6 @@ impl Arguments {
 /// What the tests of all themes share.
 #[cfg(test)]
 mod testing {
-    #![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
-
     use super::*;
     use crate::expression::Expression;
 
@@ -437,6 +435,60 @@ mod tests {
         assert_eq!(reason(&names, "at(c, c)"), "at expects a number in place 2, but c is a curve");
         let long = format!("sd({})", ["c"; 40].join(" + "));
         assert!(reason(&names, &format!("get({long}, 'x')")).contains('…'));
+    }
+
+    #[test]
+    fn whatever_the_arguments_nothing_panics_and_numbers_are_finite() {
+        let steps: Vec<f64> = (0..20).map(f64::from).collect();
+        let wild =
+            |scale: f64| curve(&steps, &steps.iter().map(|step| scale * (step - 9.0).sin()).collect::<Vec<f64>>());
+        let with_errors = |error: f64| match wild(1.0) {
+            Value::Curve(own) => Value::Curve(Curve { errors: Some(vec![error; 20]), ..own }),
+            other => other,
+        };
+        let part = |value: f64| ("a".to_owned(), Curve::new(vec![1.0, 2.0], vec![value, -value]));
+        let pool = [
+            Value::Number(0.0),
+            Value::Number(1.0),
+            Value::Number(-1e308),
+            Value::Number(f64::INFINITY),
+            Value::Text("a*".to_owned()),
+            Value::Labels(vec![]),
+            Value::Labels(vec!["a".to_owned()]),
+            list(&[]),
+            list(&[("a", -2.0), ("b", 1e308), ("1", 1e308)]),
+            curve(&[], &[]),
+            curve(&[5.0], &[1.0]),
+            curve(&[1e17, 1e17 + 16.0], &[1.0, 2.0]),
+            curve(&steps, &[3.0; 20]),
+            wild(1.0),
+            wild(1e308),
+            wild(1e-310),
+            with_errors(0.0),
+            with_errors(1e308),
+            Value::Curves(vec![]),
+            Value::Curves(vec![part(1.0)]),
+            Value::Curves(vec![part(1e308)]),
+        ];
+        for function in TABLE.iter() {
+            let most = function.n_arguments.1.min(3);
+            for n in function.n_arguments.0..=most {
+                for combination in 0..pool.len().pow(n as u32) {
+                    let argument = |i: usize| Ok(pool[combination / pool.len().pow(i as u32) % pool.len()].clone());
+                    let found = call(function, vec!["x"; n], &argument);
+                    let numbers = match &found {
+                        Ok(Value::Number(number)) => vec![*number],
+                        Ok(Value::List(list)) => list.iter().map(|(_, number)| *number).collect(),
+                        Ok(Value::Curve(curve)) => curve.values.clone(),
+                        _ => vec![],
+                    };
+                    // These hand on what they were given.
+                    let hands_on = matches!(function.doc.name, "or_else" | "if" | "step" | "list");
+                    let are_finite = numbers.iter().all(|number| number.is_finite());
+                    assert!(hands_on || are_finite, "{function:?} {combination}: {found:?}");
+                }
+            }
+        }
     }
 
     #[test]

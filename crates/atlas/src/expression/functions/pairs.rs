@@ -5,9 +5,9 @@ use crate::expression::error::Undefined;
 use crate::expression::value::{Value, entry};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::new(
+    Function::of_curve(
         "rank_correlation",
-        (2, 2),
+        2,
         "rank_correlation(a, b)",
         "Spearman's correlation of two lists by label, or of two curves at common steps.",
         |arguments| {
@@ -15,9 +15,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
             arguments.finite(correlation(&ranks(&a), &ranks(&b)))
         },
     ),
-    Function::new(
+    Function::of_curve(
         "pearson",
-        (2, 2),
+        2,
         "pearson(a, b)",
         "Pearson's correlation of two lists by label, or of two curves at common steps.",
         |arguments| {
@@ -25,16 +25,16 @@ pub(super) const FUNCTIONS: &[Function] = &[
             arguments.finite(correlation(&a, &b))
         },
     ),
-    Function::new(
+    Function::of_curve(
         "kendall",
-        (2, 2),
+        2,
         "kendall(a, b)",
         "Kendall's τ-b of two lists by label, or of two curves at common steps.",
         kendall,
     ),
-    Function::new(
+    Function::of_curve(
         "order_agreement",
-        (2, 2),
+        2,
         "order_agreement(a, b)",
         "Share of the pairs of entries that both put in the same order; pairs that are equal in either count half.",
         order_agreement,
@@ -139,15 +139,18 @@ fn order_agreement(arguments: &Arguments) -> Result<Value, Undefined> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{check, curve, list, reason};
+    use crate::expression::value::{Curve, Value};
 
     #[test]
     fn by_hand() {
+        let part = |sign: f64| Curve::new(vec![0.0, 1.0, 2.0], vec![sign, 2.0 * sign, 3.0 * sign]);
         let names = [
             ("a", list(&[("p", 1.0), ("q", 2.0), ("r", 3.0), ("s", 4.0), ("t", 9.0)])),
             ("b", list(&[("s", 4.0), ("r", 2.0), ("q", 3.0), ("p", 1.0), ("u", 0.0)])),
             ("tied", list(&[("p", 0.0), ("q", 0.0), ("r", 5.0)])),
             ("c", curve(&[0.0, 1.0, 2.0], &[1.0, 2.0, 6.0])),
             ("d", curve(&[1.0, 2.0, 3.0], &[5.0, 4.0, 9.0])),
+            ("m", Value::Curves(vec![("up".to_owned(), part(1.0)), ("down".to_owned(), part(-1.0))])),
             ("flat", list(&[("p", 1.0), ("q", 1.0)])),
         ];
         check(
@@ -170,6 +173,9 @@ mod tests {
                 ("rank_correlation(c, d)", -1.0),
                 ("order_agreement(c, d)", 0.0),
                 ("order_agreement(a, flat)", 0.5),
+                // Several curves are compared one by one.
+                ("get(rank_correlation(m, c), 'down')", -1.0),
+                ("get(kendall(m, c), 'up')", 1.0),
             ],
         );
         assert_eq!(reason(&names, "pearson(a, flat)"), "flat does not vary, so it has no correlation");

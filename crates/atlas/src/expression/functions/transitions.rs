@@ -178,7 +178,7 @@ const BELIEVED_AFTER: usize = 2;
 
 /// The values are pushed one by one into [`OnlineChanges`], in units of the noise of the first eight: the root of half the mean square of
 /// their seven differences. An alarm is raised after the first later value with which the most probable current segment begins after the
-/// first value, and holds two values or more.
+/// first value, and holds two values or more. Of curves of 60 values that are noise alone, 8 % have an alarm.
 fn online_change(arguments: &Arguments) -> Result<Value, Undefined> {
     let curve = arguments.curve_of(0, LEARNED_FROM + 1)?;
     let learned = &curve.values[..LEARNED_FROM];
@@ -286,5 +286,28 @@ mod tests {
         // Units do not matter, nor does a constant.
         check(&names, &[("online_change(1000 * all)", alarm), ("online_change(all - 5)", alarm)]);
         assert!(reason(&names, "online_change(between(all, 0, 5))").contains("and online_change needs 9"));
+    }
+
+    #[test]
+    fn online_false_alarms_are_few_and_jumps_are_seen() {
+        // Normal numbers from uniform ones by Box and Muller.
+        let mut state = 1_u64;
+        let mut uniform = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
+        };
+        let mut normal = || (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos();
+        let (mut false_alarms, mut seen) = (0, 0);
+        for _ in 0..400 {
+            let noise: Vec<f64> = (0..60).map(|_| normal()).collect();
+            let jump = (0..60).map(|i| noise[i] + if i >= 30 { 5.0 } else { 0.0 }).collect::<Vec<f64>>();
+            let names = [("noise", curve(&steps(), &noise)), ("jump", curve(&steps(), &jump))];
+            false_alarms += usize::from(number(&names, "is_defined(online_change(noise))") == 1.0);
+            let alarm = number(&names, "or_else(online_change(jump), 0)");
+            seen += usize::from((steps()[30]..=steps()[36]).contains(&alarm));
+        }
+        // 33, and the jumps that follow no false alarm.
+        assert!((15..=55).contains(&false_alarms), "{false_alarms} of 400");
+        assert!(seen >= 360, "{seen} of 400");
     }
 }
