@@ -22,6 +22,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) families: BTreeMap<(usize, String), FamilyRuns>,
     /// Values already evaluated, by place and name.
     known: RefCell<BTreeMap<(Place, String), Result<Value, Undefined>>>,
+    /// Names that have meant nothing in any run so far, with the reason; those that have meant something somewhere have none.
+    unknown: RefCell<BTreeMap<String, Option<String>>>,
 }
 
 /// The runs of a family.
@@ -63,7 +65,7 @@ impl<'a> Bench<'a> {
         expressions: &'a BTreeMap<String, Expression>,
         families: BTreeMap<(usize, String), FamilyRuns>,
     ) -> Self {
-        Self { study, expressions, families, known: RefCell::default() }
+        Self { study, expressions, families, known: RefCell::default(), unknown: RefCell::default() }
     }
 
     pub(crate) fn family(&self, variant: usize, family: &str) -> Option<&FamilyRuns> {
@@ -157,10 +159,30 @@ impl<'a> Bench<'a> {
                 Some(expression) => expression.evaluate(&|inner| self.name(inner, place, Reading::OneRun, depth + 1)),
                 None => Err(undefined(format!("`{text}` was never read"))),
             },
-            None => self.view(place).and_then(|view| run_names::lookup(&view, name)),
+            None => self.view(place).and_then(|view| {
+                let found = run_names::lookup(&view, name);
+                self.note(name, found.as_ref().err());
+                found
+            }),
         };
         self.known.borrow_mut().insert(key, found.clone());
         found
+    }
+
+    fn note(&self, name: &str, undefined: Option<&Undefined>) {
+        let mut unknown = self.unknown.borrow_mut();
+        let entry = unknown.entry(name.to_owned());
+        match undefined.filter(|undefined| undefined.is_unknown) {
+            None => *entry.or_default() = None,
+            Some(undefined) => {
+                entry.or_insert_with(|| Some(undefined.reason.clone()));
+            }
+        }
+    }
+
+    /// Names that mean nothing in any run in which they were looked up, each with the reason.
+    pub(crate) fn slips(&self) -> Vec<String> {
+        self.unknown.borrow().values().flatten().cloned().collect()
     }
 
     /// The expression of a value, that of the attack where it has its own.
@@ -178,5 +200,5 @@ impl<'a> Bench<'a> {
 }
 
 fn undefined(reason: impl Into<String>) -> Undefined {
-    Undefined { reason: reason.into() }
+    Undefined::new(reason)
 }

@@ -7,7 +7,7 @@ use ontogeny_study::{Scale, nearest};
 
 use crate::StudyFileError;
 use crate::expression::Expression;
-use crate::plan::{Sources, in_order};
+use crate::plan::{RunKey, Sources, in_order};
 use crate::study_file::StudyFile;
 
 /// The text of a preset by its name.
@@ -60,6 +60,29 @@ impl<'a> Study<'a> {
             hasher.update(format!("{name}\n{hash}\n").as_bytes());
         }
         hasher.finalize().to_hex().to_string()
+    }
+
+    /// Makes one run of every condition ready and forgets it, with the settings of attacks too, so that a mistake is told before the
+    /// study is registered. Runs that begin with others wait for these.
+    ///
+    /// # Errors
+    /// What is wrong with a run.
+    pub(crate) fn try_runs(&self) -> Result<(), StudyFileError> {
+        for (name, family) in self.file.runs.iter().filter(|(_, family)| family.needs().is_empty()) {
+            let conditions = family.conditions().map_err(|message| StudyFileError::Content {
+                path: self.path.clone(),
+                message: format!("in [runs.{name}]: {message}"),
+            })?;
+            let own = std::iter::once(None)
+                .chain(self.file.attacks.iter().map(|attack| attack.set.get(name)).filter(Option::is_some));
+            for (extra, condition) in own.flat_map(|extra| conditions.iter().map(move |condition| (extra, condition))) {
+                let key = RunKey { family: name, condition, seed: 0 };
+                family.prepare(&self.file, self.sources(), key, extra, &|other| {
+                    Err(format!("`{other}` is made before"))
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// `small` or `full`.

@@ -2,9 +2,9 @@
 
 use ontogeny_stats::ArrayError;
 use ontogeny_stats::hypothesis::{
-    Baseline, Basis, Interval, Margin, PermutationSettings, ProportionKind, RankCoefficient, ResamplingSettings, RunEvents,
-    RunRows, Sided, event_scores, page_trend, predictive_skill, proportion, rank_correlation, rank_sum_test, ridge,
-    sign_test, signed_rank_test, t_test, welch_test,
+    Baseline, Basis, Interval, Margin, PermutationSettings, ProportionKind, RankCoefficient, ResamplingSettings,
+    RunEvents, RunRows, Sided, event_scores, page_trend, predictive_skill, proportion, rank_correlation, rank_sum_test,
+    ridge, sign_test, signed_rank_test, t_test, welch_test,
 };
 
 use crate::study_file::{Direction, TestKind};
@@ -150,7 +150,9 @@ impl Claim {
                 Ok(shifted(name, share.share.estimate, interval, no_effect, p_value, Basis::Exact))
             }
             Sample::Rows(rows) => {
-                let found = predictive_skill(rows, &PENALTIES, Baseline::TrainingMean, level, |runs, penalty| ridge(runs, penalty))?;
+                let found = predictive_skill(rows, &PENALTIES, Baseline::TrainingMean, level, |runs, penalty| {
+                    ridge(runs, penalty)
+                })?;
                 let skill = found.skill.skill;
                 // The t test of the loss saved, on the side claimed.
                 let saved = found.skill.saved;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ontogeny_store::{Place, Registered, RunView, StudyRun, StudyVerdict};
@@ -84,6 +84,7 @@ pub fn register(study: &Study<'_>, atlas: &Path) -> Result<(Line, bool), AtlasEr
     }
     let is_own = |line: &&Line| matches!(&line.entry, Entry::Registration { study: id, .. } if *id == study.file.id);
     let earlier = registry.lines().iter().filter(is_own).count() as u64;
+    study.try_runs()?;
     let entry = Entry::Registration {
         study: study.file.id.clone(),
         content,
@@ -125,6 +126,10 @@ pub fn run_study(study: &Study<'_>, atlas: &Path, options: &StudyOptions<'_>) ->
     let hypotheses = judge::hypotheses(&bench);
     let attacks = judge::attacks(&bench);
     let figures = figures::figures(&bench);
+    // Where `or_else` gives a value all the same, nobody would notice.
+    if let Some(slip) = bench.slips().first() {
+        return Err(runner.content(format!("an expression has a name that means nothing in any run: {slip}")).into());
+    }
     let runs: Vec<StudyRun> = runner.listed.into_values().collect();
     let confirmatory = runs.iter().all(|run| run.confirmatory);
     let Entry::Registration { content, earlier, .. } = &line.entry else {
@@ -192,16 +197,16 @@ fn keep(verdict: StudyVerdict, line: &Line, atlas: &Path) -> Result<StudyVerdict
         Some(known) if is_same(&known, &verdict) => known,
         _ => verdict,
     };
-    let mut text = serde_json::to_string_pretty(&verdict)
-        .map_err(|error| AtlasError::Io(std::io::Error::other(error)))?;
+    let mut text =
+        serde_json::to_string_pretty(&verdict).map_err(|error| AtlasError::Io(std::io::Error::other(error)))?;
     text.push('\n');
     let path = verdict_path(atlas, &verdict.id, &verdict.scale);
     write_whole(&path, &text)?;
     let content = blake3::hash(text.as_bytes()).to_hex().to_string();
     let mut registry = Registry::open(atlas)?;
-    let is_there = registry.verdict(&verdict.id, &verdict.scale).is_some_and(
-        |line| matches!(&line.entry, Entry::Verdict { content: known, .. } if *known == content),
-    );
+    let is_there = registry
+        .verdict(&verdict.id, &verdict.scale)
+        .is_some_and(|line| matches!(&line.entry, Entry::Verdict { content: known, .. } if *known == content));
     if !is_there {
         let p_value = |h: &ontogeny_store::JudgedHypothesis| Some((h.id.clone(), h.p_value?));
         let entry = Entry::Verdict {
@@ -466,8 +471,7 @@ impl Runner<'_> {
                 }
                 let view = self.views.get(directory).cloned().unwrap_or_else(|| Err("the run was not made".to_owned()));
                 let other = self.seeds[family][*condition].len() / 2;
-                let is_other =
-                    variant > 0 && self.study.file.attacks[variant - 1].kind == AttackKind::OtherSeeds;
+                let is_other = variant > 0 && self.study.file.attacks[variant - 1].kind == AttackKind::OtherSeeds;
                 let seed = self.seeds[family][*condition][if is_other { other + k } else { *k }];
                 runs[*condition].push(BenchRun { seed, view });
             }

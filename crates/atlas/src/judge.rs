@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ontogeny_stats::hypothesis::{Basis, Interval, RunEvents, RunRows, Verdict, equivalence_verdict, verdict};
 use ontogeny_stats::holm_rates;
-use ontogeny_store::{Judgement, JudgedAttack, JudgedHypothesis, StudyEffect, UnitValue};
+use ontogeny_stats::hypothesis::{Basis, Interval, RunEvents, RunRows, Verdict, equivalence_verdict, verdict};
+use ontogeny_store::{JudgedAttack, JudgedHypothesis, Judgement, StudyEffect, UnitValue};
 
 use crate::bench::{Bench, Place, Reading};
 use crate::estimate::{Claim, Estimate, Sample};
@@ -25,7 +25,8 @@ pub(crate) fn hypotheses(bench: &Bench<'_>) -> Vec<JudgedHypothesis> {
     let all: Vec<Gathered> = bench.study.hypotheses.iter().map(|h| gather(bench, h, 0, None)).collect();
     let tested: Vec<Option<Result<Estimate, String>>> =
         bench.study.hypotheses.iter().zip(&all).map(|(h, gathered)| test(h, gathered)).collect();
-    let p_values: Vec<f64> = tested.iter().map(|t| t.as_ref().and_then(|t| t.as_ref().ok()).map_or(1.0, |e| e.p_value)).collect();
+    let p_values: Vec<f64> =
+        tested.iter().map(|t| t.as_ref().and_then(|t| t.as_ref().ok()).map_or(1.0, |e| e.p_value)).collect();
     let judged = bench.study.hypotheses.iter().zip(all).zip(tested).enumerate();
     judged
         .map(|(at, ((h, gathered), tested))| {
@@ -148,7 +149,8 @@ fn judge(
         [end(interval.lower), end(interval.upper)]
     };
     let [lower, upper] = back(at(0.95).map_or(Interval::everything(0.95), |found| found.interval));
-    judged.effect = Some(StudyEffect { name: estimate.name.to_owned(), estimate: estimate.effect + h.no_effect, lower, upper });
+    judged.effect =
+        Some(StudyEffect { name: estimate.name.to_owned(), estimate: estimate.effect + h.no_effect, lower, upper });
     judged.deciding = Some(back(deciding.interval));
     judged.p_value = Some(estimate.p_value);
     judged.basis = basis(estimate.basis);
@@ -346,7 +348,7 @@ fn steps(value: Value) -> Result<Vec<f64>, Undefined> {
     match value {
         Value::List(list) => Ok(list.into_iter().map(|(_, step)| step).collect()),
         Value::Number(step) => Ok(vec![step]),
-        _ => Err(Undefined { reason: "found neither a list of steps nor a step".to_owned() }),
+        _ => Err(Undefined::new("found neither a list of steps nor a step")),
     }
 }
 

@@ -91,8 +91,10 @@ impl Family {
         extra: Option<&BTreeMap<String, toml::Value>>,
         folder: &dyn Fn(&str) -> Result<PathBuf, String>,
     ) -> Result<Run, StudyFileError> {
-        let content =
-            |message: String| StudyFileError::Content { path: sources.path.to_owned(), message: format!("in [runs.{}]: {message}", key.family) };
+        let content = |message: String| StudyFileError::Content {
+            path: sources.path.to_owned(),
+            message: format!("in [runs.{}]: {message}", key.family),
+        };
         let (path, text, _) = self.base(sources)?;
         let mut table: toml::Table =
             text.parse().map_err(|e: toml::de::Error| content(format!("{}: {}", path.display(), e.message())))?;

@@ -26,7 +26,10 @@ pub(crate) fn power(claim: Claim, sample: &Sample, alpha: f64) -> Option<f64> {
     match sample {
         Sample::One(values) if claim.test == TestKind::Proportion => Some(of_share(claim, values.len(), effect, alpha)),
         Sample::Events(runs, _) => {
-            let n = runs.iter().map(|r| if claim.test == TestKind::Precision { r.found.len() } else { r.truth.len() }).sum();
+            let n = runs
+                .iter()
+                .map(|r| if claim.test == TestKind::Precision { r.found.len() } else { r.truth.len() })
+                .sum();
             Some(of_share(claim, n, effect, alpha))
         }
         Sample::One(values) => {

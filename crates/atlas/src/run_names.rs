@@ -136,7 +136,7 @@ fn fitting(series: &[OneSeries<'_>], name: &str) -> Result<Value, Undefined> {
         let (literal, n) = (&name[..prefix], name[..prefix].chars().count());
         let rate = |one: &OneSeries<'_>| strsim::levenshtein(literal, &one.address.chars().take(n).collect::<String>());
         let nearest = the_nearest(series.iter().map(|one| (rate(one), one.address.as_str())).collect());
-        return Err(Undefined::new(format!("no series fits \"{name}\"{nearest}; {LISTED}")));
+        return Err(Undefined::unknown(format!("no series fits \"{name}\"{nearest}; {LISTED}")));
     }
     let mut why = None;
     let mut curves = vec![];
@@ -161,11 +161,11 @@ fn setting(view: &RunView, key: &str) -> Result<Value, Undefined> {
     let mut passed = String::from("setting");
     for part in key.split('.') {
         let toml::Value::Table(table) = here else {
-            return Err(Undefined::new(format!("{passed} has no keys, so there is no setting.{key}")));
+            return Err(Undefined::unknown(format!("{passed} has no keys, so there is no setting.{key}")));
         };
         here = table.get(part).ok_or_else(|| {
             let nearest = nearest(table.keys().map(String::as_str), part);
-            Undefined::new(format!("{passed} has no key `{part}`{nearest}; the run's resolved run file has all"))
+            Undefined::unknown(format!("{passed} has no key `{part}`{nearest}; the run's resolved run file has all"))
         })?;
         passed = format!("{passed}.{part}");
     }
@@ -206,7 +206,7 @@ fn path(view: &RunView, rest: &str) -> Result<Value, Undefined> {
     let (name, what) = rest.rsplit_once('.').unwrap_or((rest, ""));
     let Some(path) = view.trajectories.get(name) else {
         let nearest = nearest(view.trajectories.keys().map(String::as_str), name);
-        return Err(Undefined::new(format!("the analysis of the run has no path of `{name}`{nearest}")));
+        return Err(Undefined::unknown(format!("the analysis of the run has no path of `{name}`{nearest}")));
     };
     let by_component = |shares: &[f64]| {
         Value::List(shares.iter().enumerate().map(|(i, share)| (format!("pc{}", i + 1), *share)).collect())
@@ -244,7 +244,7 @@ fn detail(view: &RunView, rest: &str) -> Result<Value, Undefined> {
     let Some((name, observable, key)) = measure else {
         let wanted = rest.split('.').next().unwrap_or(rest);
         let nearest = nearest(view.observables.keys().map(String::as_str), wanted);
-        return Err(Undefined::new(format!(
+        return Err(Undefined::unknown(format!(
             "no measurement is named `{wanted}`{nearest}; details are written detail.NAME.KEY"
         )));
     };
@@ -302,10 +302,10 @@ fn unknown(view: &RunView, series: &[OneSeries<'_>], name: &str) -> Undefined {
         ));
     }
     if series.is_empty() {
-        return Undefined::new(format!("the run has no series, so none is named `{name}`"));
+        return Undefined::unknown(format!("the run has no series, so none is named `{name}`"));
     }
     let all = series.iter().flat_map(|one| [one.address.as_str(), one.own.as_str()]);
-    Undefined::new(format!("the run has no series `{name}`{}; {LISTED}", nearest(all, name)))
+    Undefined::unknown(format!("the run has no series `{name}`{}; {LISTED}", nearest(all, name)))
 }
 
 /// `; the nearest are a, b, c`, or nothing where there are none.

@@ -307,11 +307,16 @@ impl StudyFile {
         if self.hypotheses.is_empty() {
             return Err("found no [[hypothesis]]; expected one at least".to_owned());
         }
-        if self.seeds == 0 || self.seeds > 1000 || self.runs.values().any(|f| f.seeds.is_some_and(|n| n == 0 || n > 1000)) {
+        if self.seeds == 0
+            || self.seeds > 1000
+            || self.runs.values().any(|f| f.seeds.is_some_and(|n| n == 0 || n > 1000))
+        {
             return Err("`seeds` must lie between 1 and 1000".to_owned());
         }
         for (name, family) in &self.runs {
-            if name.contains(['.', ' ', '"']) || ["other", "setting", "seed", "path", "detail", "found"].contains(&name.as_str()) {
+            if name.contains(['.', ' ', '"'])
+                || ["other", "setting", "seed", "path", "detail", "found"].contains(&name.as_str())
+            {
                 return Err(format!("a family of runs is called {name:?}; expected another word, without dots"));
             }
             if family.preset.is_some() == family.file.is_some() {
@@ -337,7 +342,9 @@ impl StudyFile {
             let changes_values = !attack.values.is_empty() || attack.statistic.is_some();
             let fits = match attack.kind {
                 AttackKind::OtherSeeds | AttackKind::ShuffledUnits => !changes_runs && !changes_values,
-                AttackKind::OtherSettings | AttackKind::ShuffledLabels | AttackKind::RandomMasks => changes_runs || changes_values,
+                AttackKind::OtherSettings | AttackKind::ShuffledLabels | AttackKind::RandomMasks => {
+                    changes_runs || changes_values
+                }
                 AttackKind::Placebo => changes_values || changes_runs,
             };
             if !fits {
@@ -350,7 +357,11 @@ impl StudyFile {
         }
         for figure in &self.figures {
             if let Some(unknown) = figure.runs.iter().find(|family| !self.runs.contains_key(*family)) {
-                return Err(format!("the figure {:?} names `{unknown}`; the families are {}", figure.title, self.family_names()));
+                return Err(format!(
+                    "the figure {:?} names `{unknown}`; the families are {}",
+                    figure.title,
+                    self.family_names()
+                ));
             }
         }
         Ok(())
@@ -387,7 +398,9 @@ impl StudyFile {
         if let Some(family) = runs {
             let independent = matches!(h.test, TestKind::Spearman | TestKind::Kendall);
             if independent && !family.vary.is_empty() && !family.own_seeds {
-                return Err("the units of this test are runs: give the family that varies `own_seeds = true`".to_owned());
+                return Err(
+                    "the units of this test are runs: give the family that varies `own_seeds = true`".to_owned()
+                );
             }
             if two_samples {
                 let other = h.against.as_ref().and_then(|name| self.runs.get(name));

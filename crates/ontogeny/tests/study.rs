@@ -141,9 +141,7 @@ impl Atlas {
         let folder = tempfile::tempdir().unwrap();
         fs_err::create_dir(folder.path().join("studies")).unwrap();
         let atlas = Self { folder };
-        for (name, text) in
-            [("tiny.toml", TINY), ("P1.toml", PLANTED), ("P2.toml", PILOT), ("P3.toml", OTHER_PILOT)]
-        {
+        for (name, text) in [("tiny.toml", TINY), ("P1.toml", PLANTED), ("P2.toml", PILOT), ("P3.toml", OTHER_PILOT)] {
             // The run file is no study: it lies beside the folder.
             let path = if name == "tiny.toml" { "tiny.toml".to_owned() } else { format!("studies/{name}") };
             atlas.write(&path, &text.replace("file = \"tiny.toml\"", "file = \"../tiny.toml\""));

@@ -25,12 +25,19 @@ fn hint(nearest: Option<&String>) -> String {
 pub struct Undefined {
     /// The reason in words.
     pub reason: String,
+    /// Whether a name in it means nothing in this run: where that is so in every run, it is a slip of the pen.
+    pub is_unknown: bool,
 }
 
 impl Undefined {
     /// With this reason.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into() }
+        Self { reason: reason.into(), is_unknown: false }
+    }
+
+    /// A name that means nothing, with this reason.
+    pub fn unknown(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_unknown: true }
     }
 }
 

@@ -1,12 +1,18 @@
 //! Planted truths and null studies through the whole judgement: expressions, tests, correction, power, verdict.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests stop at the first surprise; rates are printed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests stop at the first surprise; rates are printed"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use ontogeny_stats::hypothesis::simulated_power;
-use ontogeny_store::{Coordinate, Judgement, JudgedAttack, JudgedHypothesis, Nested, Observable, RunInfo, RunView, Status};
+use ontogeny_store::{
+    Coordinate, JudgedAttack, JudgedHypothesis, Judgement, Nested, Observable, RunInfo, RunView, Status,
+};
 use ontogeny_study::Scale;
 
 use crate::bench::{Bench, BenchRun, FamilyRuns};
@@ -61,14 +67,9 @@ fn file(hypotheses: &str) -> StudyFile {
 /// Judges a study of one family, whose runs have these values of x and y.
 fn judged(file: &StudyFile, values: &[(f64, f64)]) -> (Vec<JudgedHypothesis>, Vec<JudgedAttack>) {
     let expressions = expressions(file, Path::new("T.toml")).unwrap();
-    let run = |(at, (x, y)): (usize, &(f64, f64))| BenchRun {
-        seed: at as u32,
-        view: Ok(Arc::new(view(at as u32, *x, *y))),
-    };
-    let runs = FamilyRuns {
-        conditions: vec![Vec::new()],
-        runs: vec![values.iter().enumerate().map(run).collect()],
-    };
+    let run =
+        |(at, (x, y)): (usize, &(f64, f64))| BenchRun { seed: at as u32, view: Ok(Arc::new(view(at as u32, *x, *y))) };
+    let runs = FamilyRuns { conditions: vec![Vec::new()], runs: vec![values.iter().enumerate().map(run).collect()] };
     let variants = 0..=file.attacks.len();
     let families = variants.map(|variant| ((variant, "a".to_owned()), runs.clone())).collect();
     let bench = Bench::new(file, &expressions, families);
@@ -94,15 +95,17 @@ fn normals(seed: u64, n: usize) -> Vec<f64> {
 
 #[test]
 fn planted_claims_are_supported_refuted_and_undecided() {
-    let file = file(&[
-        hypothesis("true", "first(x)", "signed_rank", "smallest_effect = 1.0"),
-        hypothesis("false", "first(y)", "signed_rank", "smallest_effect = 1.0"),
-        hypothesis("too_few", "first(x)", "signed_rank", "smallest_effect = 1.0\nminimal_seeds = 20"),
-        hypothesis("weak", "first(y) * 40", "t", "smallest_effect = 1.0"),
-        hypothesis("same", "first(y)", "equivalence_t", "smallest_effect = 0.5"),
-        hypothesis("apart", "first(x)", "equivalence_t", "smallest_effect = 0.5"),
-    ]
-    .concat());
+    let file = file(
+        &[
+            hypothesis("true", "first(x)", "signed_rank", "smallest_effect = 1.0"),
+            hypothesis("false", "first(y)", "signed_rank", "smallest_effect = 1.0"),
+            hypothesis("too_few", "first(x)", "signed_rank", "smallest_effect = 1.0\nminimal_seeds = 20"),
+            hypothesis("weak", "first(y) * 40", "t", "smallest_effect = 1.0"),
+            hypothesis("same", "first(y)", "equivalence_t", "smallest_effect = 0.5"),
+            hypothesis("apart", "first(x)", "equivalence_t", "smallest_effect = 0.5"),
+        ]
+        .concat(),
+    );
     let noise = normals(7, 24);
     let values: Vec<(f64, f64)> = noise.chunks(2).map(|pair| (2.0 + 0.3 * pair[0], 0.1 * pair[1])).collect();
     let (found, _) = judged(&file, &values);
@@ -124,14 +127,20 @@ fn planted_claims_are_supported_refuted_and_undecided() {
 
 #[test]
 fn pairs_of_seeds_and_values_that_are_missing() {
-    let file = file(&[
-        hypothesis("pairs", "abs(first(x) - first(other.x))", "t", "smallest_effect = 0.1\nminimal_seeds = 2"),
-        hypothesis("logs", "log(first(y))", "t", "smallest_effect = 0.1\nminimal_seeds = 2"),
-        hypothesis("nothing", "first(z)", "t", "smallest_effect = 0.1"),
-    ]
-    .concat());
+    let file = file(
+        &[
+            hypothesis("pairs", "abs(first(x) - first(other.x))", "t", "smallest_effect = 0.1\nminimal_seeds = 2"),
+            hypothesis("logs", "log(first(y))", "t", "smallest_effect = 0.1\nminimal_seeds = 2"),
+            hypothesis("nothing", "first(z)", "t", "smallest_effect = 0.1"),
+        ]
+        .concat(),
+    );
     let (found, _) = judged(&file, &[(1.0, 1.0), (3.0, -1.0), (1.0, 2.0), (4.0, 3.0), (0.0, 4.0)]);
-    assert_eq!(found[0].values.iter().map(|v| v.value.unwrap()).collect::<Vec<_>>(), [2.0, 3.0], "the fifth has no other");
+    assert_eq!(
+        found[0].values.iter().map(|v| v.value.unwrap()).collect::<Vec<_>>(),
+        [2.0, 3.0],
+        "the fifth has no other"
+    );
     assert_eq!(found[0].values[1].unit, "seed=2 and 3");
     assert_eq!(found[1].values.iter().filter(|v| v.value.is_some()).count(), 4);
     assert!(found[1].values[1].why.is_some());

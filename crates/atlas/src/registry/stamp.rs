@@ -121,7 +121,8 @@ impl Stamp {
         builder.prefix(".ontogeny-tmp-");
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut temporary = fs_err::create_dir_all(folder).and_then(|()| builder.tempfile_in(folder)).map_err(|error| named(&error))?;
+        let mut temporary =
+            fs_err::create_dir_all(folder).and_then(|()| builder.tempfile_in(folder)).map_err(|error| named(&error))?;
         let mut text = serde_json::to_string_pretty(self).expect("a stamp has only strings as keys");
         text.push('\n');
         let written = temporary.write_all(text.as_bytes()).and_then(|()| temporary.as_file().sync_all());

@@ -119,13 +119,14 @@ fn run(args: &StudyRunArgs) -> Result<u8, CommandError> {
     let atlas = &args.folders.atlas;
     let mut code = exit::DONE;
     for path in paths(&args.folders, &args.ids)? {
-        let outcome = Study::read(&path, scale_of(args.scale), &new::text).map_err(CommandError::from).and_then(|study| {
-            let progress = Progress { study: &study, atlas, json: args.json, runs: Mutex::default() };
-            let observer = |event: &StudyEvent<'_>| progress.on(event);
-            let outcome = run_study(&study, atlas, &StudyOptions { threads, observer: &observer, cancel: &cancel });
-            progress.finish();
-            Ok(outcome?)
-        });
+        let outcome =
+            Study::read(&path, scale_of(args.scale), &new::text).map_err(CommandError::from).and_then(|study| {
+                let progress = Progress { study: &study, atlas, json: args.json, runs: Mutex::default() };
+                let observer = |event: &StudyEvent<'_>| progress.on(event);
+                let outcome = run_study(&study, atlas, &StudyOptions { threads, observer: &observer, cancel: &cancel });
+                progress.finish();
+                Ok(outcome?)
+            });
         match outcome {
             Ok(verdict) => {
                 let page = write_page(atlas, &verdict)?;
@@ -178,7 +179,8 @@ fn check(args: &AuditArgs) -> Result<u8, CommandError> {
         print(&serde_json::to_string(&findings)?);
     } else {
         for finding in &findings {
-            print(&finding.to_string());
+            let severity = if finding.severity == Severity::Problem { "problem" } else { "note" };
+            print(&format!("{severity:<8} {}: {}\n         {}", finding.subject, finding.found, finding.meaning));
         }
         print(&match n_problems {
             0 => "no problem found: registry, verdicts, runs and study files agree".to_owned(),
