@@ -95,7 +95,7 @@ fn tally(atlas: &Atlas) -> String {
 
 fn table(atlas: &Atlas) -> String {
     let columns = [
-        ("study", ""),
+        ("study", "wrap"),
         ("question", "long"),
         ("verdict", ""),
         ("answer", "long"),

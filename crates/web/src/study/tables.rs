@@ -43,13 +43,16 @@ pub(super) fn hypotheses(verdict: &StudyVerdict) -> String {
         } else {
             format!("<br><span class=\"quiet\">{}</span>", escape(&hypothesis.basis))
         };
+        let [left, allowed] = [hypothesis.corrected_alpha, hypothesis.alpha]
+            .map(|rate| or_dash(Some(rate), |x| number::significant(x, 2)));
+        let alpha = format!("{left}<br><span class=\"quiet\">of {allowed}</span>");
         let cells = [
             ("", words::chip(Some(hypothesis.outcome))),
-            ("", breakable(&hypothesis.test.replace('_', " "))),
+            ("wrap", breakable(&hypothesis.test.replace('_', " "))),
             ("wrap wide", words::unbroken(&words::claimed(hypothesis))),
             ("wrap wide", estimate),
-            ("n", format!("{}{basis}", escape(&or_dash(hypothesis.p_value, number::p_value)))),
-            ("n", or_dash(Some(hypothesis.corrected_alpha), |x| number::significant(x, 2))),
+            ("n wrap narrow", format!("{}{basis}", escape(&or_dash(hypothesis.p_value, number::p_value)))),
+            ("n", alpha),
             ("n", or_dash(hypothesis.power, |x| number::significant(x, 2))),
             ("wrap", words::units(hypothesis)),
         ];
@@ -85,7 +88,7 @@ pub(super) fn attacks(verdict: &StudyVerdict) -> String {
     let _ = write!(html, "<p>{}</p>", attack_counts(verdict));
     let columns = [
         ("outcome", ""),
-        ("kind", ""),
+        ("kind", "wrap"),
         ("what was done", "long"),
         ("to survive", "wrap"),
         ("claim", "wrap"),
@@ -135,9 +138,23 @@ pub(super) fn runs(verdict: &StudyVerdict, runs_base: &str) -> String {
         n => format!(", of which {n} with a pilot's seed, which is not of the registration"),
     };
     let _ = write!(html, "<p>{}{pilots}.</p>", counted(verdict.runs.len(), "run"));
-    let columns = [("family", ""), ("name", ""), ("seed", "n"), ("seed of", ""), ("report", "")];
+    let columns = [("family", "wrap"), ("name", "wrap"), ("seed", "n"), ("seed of", ""), ("report", "")];
     let mut grid = Grid::new(&columns, false);
+    let header =
+        ["family", "name", "folder", "seed", "seed of", "trajectory", "length of the registry", "head of the registry"];
+    let mut data = Csv::new(header.map(str::to_owned).to_vec());
     for run in &verdict.runs {
+        let seed_of = if run.confirmatory { "registration" } else { "pilot" };
+        data.push(vec![
+            run.family.clone(),
+            run.name.clone(),
+            run.directory.clone(),
+            run.seed.to_string(),
+            seed_of.to_owned(),
+            run.trajectory.clone(),
+            run.chain_length.to_string(),
+            run.chain_head.clone(),
+        ]);
         let directory = run.directory.trim_matches('/');
         let path = [runs_base.trim_end_matches('/'), directory, "report.html"];
         let path: Vec<&str> = path.into_iter().filter(|part| !part.is_empty()).collect();
@@ -145,12 +162,13 @@ pub(super) fn runs(verdict: &StudyVerdict, runs_base: &str) -> String {
             breakable(&run.family),
             breakable(&run.name),
             run.seed.to_string(),
-            if run.confirmatory { "registration" } else { "pilot" }.to_owned(),
+            seed_of.to_owned(),
             format!("<a href=\"{}\">report</a>", words::address(&path.join("/"))),
         ]);
     }
     html.push_str(&grid.html("Runs"));
-    html.push_str("</section>");
+    let _ =
+        write!(html, "<p class=\"foot\">{}</p></section>", data.link(&format!("{}-runs", verdict.id), "Runs as CSV"));
     html
 }
 
@@ -178,7 +196,7 @@ pub(super) fn values(verdict: &StudyVerdict) -> String {
     for (((name, hypothesis), attack), id) in found.iter().zip(attacks).zip(ids) {
         let has_x = hypothesis.values.iter().any(|unit| unit.x.is_some());
         let all_defined = words::n_defined(hypothesis) == hypothesis.values.len();
-        let mut columns = vec![("unit", ""), ("value", "n")];
+        let mut columns = vec![("unit", "wrap"), ("value", "n")];
         if has_x {
             columns.insert(1, ("dose or other quantity", "n"));
         }

@@ -1,6 +1,7 @@
 //! Verdicts, intervals, claims and times in words.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use ontogeny_store::{JudgedHypothesis, Judgement, StudyEffect, StudyVerdict, UnitValue};
 
@@ -228,7 +229,7 @@ pub(super) fn address(path: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
             encoded.push(byte as char);
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded
