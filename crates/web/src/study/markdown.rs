@@ -95,7 +95,7 @@ fn section(id: &str, question: &str, verdict: &StudyVerdict, figure: Option<Stri
             };
             let _ = writeln!(
                 text,
-                "- *{outcome}* {} To survive, {}. {}",
+                "- *{outcome}* {} It survives if {}. {}",
                 sentence(&attack.what),
                 escape(&words::expectation(&attack.expect)),
                 escape(&found_in_short(&attack.found))
