@@ -3,6 +3,8 @@
 //! [`report`] takes what the store knows of a run and returns the page. Every figure is static SVG on one step axis,
 //! with the stages as bands; a small inline script adds a cursor that moves on all figures at once.
 //! [`curves_page`] and [`curves_svg`] draw any series in the same way, as a page or as one picture.
+//! [`study_page`] and [`atlas_page`] show what studies found; [`effects_svg`], [`study_figure_svg`] and
+//! [`atlas_markdown`] the same for the documentation.
 //! Nothing here reads files or knows how a number was measured.
 //!
 //! ```

@@ -5,12 +5,16 @@
 
 #[path = "../src/sample.rs"]
 mod sample;
+#[path = "../src/study/sample.rs"]
+mod studies;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ontogeny_store::Status;
-use ontogeny_web::{Curve, Curves, curves_page, curves_svg, report};
+use ontogeny_web::{
+    Curve, Curves, atlas_page, curves_page, curves_svg, effects_svg, report, study_figure_svg, study_page,
+};
 
 /// Waits for the frame, then for one more turn of the event loop, and reports the result of `check` or its error.
 const WRAPPER: &str = r#"<!doctype html><meta charset="utf-8"><title>waiting</title>
@@ -434,4 +438,86 @@ fn attention_patterns_fit_every_window_and_sheet() {
         return;
     };
     assert_eq!(seen, serde_json::json!({ "wide": 0, "controls": 0, "tall": 0 }));
+}
+
+/// Studies to be read: as they may be, with words that do not end, and with values that leave no room.
+fn hard_studies() -> Vec<ontogeny_store::StudyVerdict> {
+    let mut wide = studies::study();
+    for (hypothesis, factor) in wide.hypotheses.iter_mut().zip([1e-9, -1e7, 1e12, 1.0, 1e5]) {
+        hypothesis.values.iter_mut().for_each(|unit| unit.value = unit.value.map(|x| 1.0 + factor * x));
+        hypothesis.no_effect = 1.0;
+    }
+    wide.runs.extend(wide.runs.clone());
+    vec![
+        studies::study(),
+        studies::worded(&"a_name_that_does_not_end_".repeat(12)),
+        studies::worded(&"Ü".repeat(200)),
+        wide,
+    ]
+}
+
+#[test]
+fn pages_of_studies_can_be_read_on_a_phone_and_on_a_desk() {
+    let mut pages: Vec<String> = Vec::new();
+    for study in hard_studies() {
+        let mut atlas = studies::atlas();
+        (atlas.studies[0].id, atlas.studies[0].question) = (study.id.clone(), study.question.clone());
+        atlas.left_out.insert(study.id.clone(), study.limits.clone());
+        pages.push(study_page(&study, "../atlas").replace("<details>", "<details open>"));
+        atlas.studies[0].verdict = Some(study);
+        pages.push(atlas_page(&atlas));
+    }
+    for (at, page) in pages.iter().enumerate() {
+        for width in [360, 1240] {
+            let Some(seen) = in_browser(page, width, UNREADABLE) else {
+                return;
+            };
+            assert_eq!(seen, serde_json::json!([]), "page {at} at {width} px");
+        }
+    }
+}
+
+#[test]
+fn pictures_of_studies_show_all_of_their_words() {
+    let check = r#"
+        const wrong = [];
+        for (const svg of doc.querySelectorAll("body > svg")) {
+            const box = svg.getBoundingClientRect();
+            const boxes = [...svg.querySelectorAll("text")].map((t) => [t.textContent, t.getBoundingClientRect()]);
+            for (const [text, b] of boxes) {
+                if (b.left < box.left || b.right > box.right || b.top < box.top || b.bottom > box.bottom) wrong.push(`outside: ${text}: ${b.left} to ${b.right}`);
+                for (const [other, o] of boxes) {
+                    const common = Math.min(b.bottom, o.bottom) - Math.max(b.top, o.top);
+                    if (b !== o && b.left < o.right && o.left < b.right && common > 5) wrong.push(`overlap: ${text} and ${other}`);
+                }
+            }
+        }
+        return wrong;"#;
+    for (at, study) in hard_studies().iter().enumerate() {
+        let pictures: String = study.figures.iter().map(study_figure_svg).chain([effects_svg(study)]).collect();
+        let Some(seen) = in_browser(&format!("<!doctype html><body style=\"margin:9px\">{pictures}"), 800, check)
+        else {
+            return;
+        };
+        assert_eq!(seen, serde_json::json!([]), "study {at}");
+    }
+}
+
+#[test]
+fn on_paper_a_study_loses_nothing_but_its_links_to_data() {
+    let page = study_page(&studies::study(), "")
+        .replace("@media print", "@media all")
+        .replace("@media screen", "@media not all");
+    let check = r#"
+        const style = (e) => win.getComputedStyle(e);
+        const all = (selector) => [...doc.querySelectorAll(selector)];
+        return {
+            paper: style(doc.documentElement).backgroundColor,
+            wide: all("main *").filter((e) => e.id !== "spoken" && !e.closest("svg") && e.getBoundingClientRect().right > doc.documentElement.clientWidth).map((e) => e.textContent),
+            tall: all("figure").filter((e) => style(e).breakInside !== "avoid" || e.getBoundingClientRect().height > 247 * 96 / 25.4).map((e) => e.id),
+        };"#;
+    let Some(seen) = in_browser(&page, 680, check) else {
+        return;
+    };
+    assert_eq!(seen, serde_json::json!({ "paper": "rgb(255, 255, 255)", "wide": [], "tall": [] }));
 }

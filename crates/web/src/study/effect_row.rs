@@ -9,7 +9,7 @@ use ontogeny_store::JudgedHypothesis;
 
 use super::across::{self, Across};
 use super::drawable;
-use super::picture::Drawing;
+use super::picture::{Drawing, cut};
 use super::words;
 use crate::axis::{NARROWEST_PLOT, Scale, ValueAxis};
 use crate::chart::{self, round};
@@ -246,25 +246,18 @@ fn lane_name(name: &str, y: f64) -> String {
     format!("<text x=\"-12\" y=\"{}\" dy=\".35em\" text-anchor=\"end\">{name}</text>", round(y))
 }
 
-/// Longer names of axes are cut, in characters: what a phone holds.
+/// Wider names of axes are cut: what a phone holds.
 const LONGEST_NAME: usize = 44;
 
 /// The axis below, with its name under the labels.
 fn below(axis: &Across, name: &str) -> String {
-    let name = format!("{}{}", cut(name, LONGEST_NAME), axis.power());
+    let power = axis.power();
+    let name = format!("{}{power}", cut(name, LONGEST_NAME - power.chars().count()));
     format!(
         "{}<svg x=\"50%\" y=\"100%\"><text y=\"33\" text-anchor=\"middle\">{}</text></svg>",
         chart::axis_below(&axis.ticks(), ""),
         escape(&name)
     )
-}
-
-/// The first characters, with an ellipsis where there are more.
-pub(super) fn cut(text: &str, longest: usize) -> String {
-    if text.chars().count() <= longest {
-        return text.to_owned();
-    }
-    format!("{}…", text.chars().take(longest - 1).collect::<String>())
 }
 
 /// The side on which an effect is claimed.

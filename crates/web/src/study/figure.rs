@@ -6,7 +6,6 @@ use ontogeny_store::{FigureForm, StudyFigure, StudyMark};
 
 use super::across::{self, Across};
 use super::drawable;
-use super::effect_row;
 use super::picture::{self, BOLD, Block, CHARACTERS, Drawing};
 use super::words::short;
 use crate::axis::{Scale, ValueAxis};
@@ -29,10 +28,11 @@ pub(super) fn html(figure: &StudyFigure, id: &str) -> String {
     let keys = keys(figure);
     if !keys.is_empty() {
         html.push_str("<div class=\"key groups\">");
+        let dot = if figure.form == FigureForm::Points { " dot" } else { "" };
         for key in keys {
             let _ = write!(
                 html,
-                "<span class=\"entry\"><i class=\"swatch {}\"></i>{} <span class=\"quiet\">{}</span></span>",
+                "<span class=\"entry\"><i class=\"swatch{dot} {}\"></i>{} <span class=\"quiet\">{}</span></span>",
                 key.class,
                 escape(&key.name),
                 number::count(key.n as u64)
@@ -65,14 +65,11 @@ pub fn study_figure_svg(figure: &StudyFigure) -> String {
         let absent = picture::wrapped(&absent, CHARACTERS, 2);
         lines.extend(absent.iter().map(|line| format!("<tspan class=\"quiet\">{}</tspan>", escape(line))));
     }
-    lines.push(format!(
-        "<tspan class=\"quiet\">{}</tspan>",
-        escape(&effect_row::cut(&vertical_name(figure), CHARACTERS))
-    ));
+    lines.push(format!("<tspan class=\"quiet\">{}</tspan>", escape(&picture::cut(&vertical_name(figure), CHARACTERS))));
     let svg = format!(
         "{}<svg x=\"50%\" y=\"100%\" overflow=\"visible\"><text class=\"words\" y=\"36\" text-anchor=\"middle\"><tspan class=\"quiet\">{}</tspan></text></svg>",
         drawing(figure, "figure"),
-        escape(&effect_row::cut(&horizontal_name(figure), CHARACTERS - 8))
+        escape(&picture::cut(&horizontal_name(figure), CHARACTERS - 8))
     );
     let drawing = Drawing { svg, height: HEIGHT, above: 12, below: 44 };
     picture::picture(&figure.title, &[Block { lines, drawings: vec![drawing] }])
@@ -125,7 +122,7 @@ fn groups(figure: &StudyFigure) -> Vec<&str> {
 fn key_lines(figure: &StudyFigure) -> Vec<String> {
     let mut lines: Vec<(usize, String)> = Vec::new();
     for key in keys(figure) {
-        let (name, n) = (effect_row::cut(&key.name, CHARACTERS - 16), number::count(key.n as u64));
+        let (name, n) = (picture::cut(&key.name, CHARACTERS - 16), number::count(key.n as u64));
         let width = name.chars().count() + n.len() + 6;
         let entry = format!(
             "<tspan class=\"swatch {}\">■</tspan> {} <tspan class=\"quiet\">{n}</tspan>",
@@ -195,6 +192,8 @@ fn drawing(figure: &StudyFigure, id: &str) -> String {
     svg.push_str(&chart::value_axis(&heights));
     svg.push_str(&chart::axis_below(&across.ticks(), ""));
     let (opacity, stroke) = bundle(figure);
+    // In a large bundle a pixel is exact enough.
+    let rounded = if figure.marks.len() > 60 { f64::round } else { tenths };
     let _ = write!(
         svg,
         "<svg class=\"curves bundle\" width=\"100%\" height=\"100%\" viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\"><g opacity=\"{opacity}\">"
@@ -205,10 +204,8 @@ fn drawing(figure: &StudyFigure, id: &str) -> String {
     // What has no colour of its own lies behind.
     for mark in figure.marks.iter().filter(is_other).chain(figure.marks.iter().filter(|mark| !is_other(mark))) {
         let class = if is_other(&mark) { "others".to_owned() } else { chart::series_class(index(mark)) };
-        let words = [mark.group.as_str(), mark.label.as_str()].map(str::trim);
-        let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
-        let place = |x: f64, y: f64| (tenths(10.0 * across.position(x)), tenths(10.0 * heights.position(y)));
-        let _ = write!(svg, "<g class=\"{class}\"><title>{}</title>", escape(&words.join(", ")));
+        let place = |x: f64, y: f64| (rounded(10.0 * across.position(x)), rounded(10.0 * heights.position(y)));
+        let _ = write!(svg, "<g class=\"{class}\"><title>{}</title>", escape(&name(mark)));
         svg.push_str(&path(mark, figure.form, stroke, &place));
         svg.push_str("</g>");
     }
@@ -262,12 +259,7 @@ fn path(mark: &StudyMark, form: FigureForm, stroke: &str, place: &dyn Fn(f64, f6
 fn absent(figure: &StudyFigure) -> Option<String> {
     let of = |mark: &StudyMark| (mark.x.len().max(mark.y.len()), points(mark).filter(|(_, y)| y.is_some()).count());
     let (all, defined) = figure.marks.iter().map(of).fold((0, 0), |(a, d), (n, m)| (a + n, d + m));
-    let empty: Vec<String> = figure
-        .marks
-        .iter()
-        .filter(|mark| of(mark).1 == 0)
-        .map(|mark| [mark.group.as_str(), mark.label.as_str()].join(" ").trim().to_owned())
-        .collect();
+    let empty: Vec<String> = figure.marks.iter().filter(|mark| of(mark).1 == 0).map(name).collect();
     if all == defined && empty.is_empty() {
         return None;
     }
@@ -329,8 +321,18 @@ fn keys_with_single(figure: &StudyFigure) -> Vec<Key> {
     groups(figure).into_iter().map(key).collect()
 }
 
-/// All points, one to a row.
+/// All points: lines over the same places stand beside each other, a row for each place; otherwise each point has a row.
 fn data(figure: &StudyFigure) -> Csv {
+    let is_shared = figure.marks.windows(2).all(|pair| pair[0].x == pair[1].x);
+    if let (FigureForm::Lines, true, Some(first)) = (figure.form, is_shared, figure.marks.first()) {
+        let names = figure.marks.iter().map(name);
+        let mut csv = Csv::new([figure.x_label.clone()].into_iter().chain(names).collect());
+        for (at, x) in first.x.iter().enumerate() {
+            let heights = figure.marks.iter().map(|mark| csv::short(mark.y.get(at).copied().flatten()));
+            csv.push([csv::cell(Some(*x))].into_iter().chain(heights).collect());
+        }
+        return csv;
+    }
     let mut csv = Csv::new(["group", "label", &figure.x_label, &figure.y_label].map(str::to_owned).to_vec());
     for mark in &figure.marks {
         let heights = mark.y.iter().copied().chain(std::iter::repeat(None));
@@ -339,6 +341,11 @@ fn data(figure: &StudyFigure) -> Csv {
         }
     }
     csv
+}
+
+/// Group and label of a mark.
+fn name(mark: &StudyMark) -> String {
+    [mark.group.as_str(), mark.label.as_str()].join(" ").trim().to_owned()
 }
 
 #[cfg(test)]
@@ -405,6 +412,10 @@ mod tests {
     fn the_data_are_those_of_the_marks() {
         let text = data(&sample::study().figures[1]).text();
         assert_eq!(text.lines().count(), 37);
+        let wide = data(&sample::study().figures[0]).text();
+        assert!(wide.starts_with("step,weight decay 1 seed=0,weight decay 2 seed=40,"));
+        assert_eq!((wide.lines().count(), wide.lines().last().unwrap().split(',').count()), (41, 25));
+        assert!(wide.lines().last().unwrap().contains(",,"), "the seed that ends early");
         assert!(text.starts_with(
             "group,label,norm of the weights at step 100 (relative),delay (nats of step)\nweight decay 1,seed=0,"
         ));

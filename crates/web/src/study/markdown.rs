@@ -21,23 +21,16 @@ pub fn atlas_markdown(atlas: &Atlas, figure: &dyn Fn(&str) -> Option<String>) ->
             "\n| study | question | verdict | answer | effect [95 % interval] | seeds | q | time |\n|---|---|---|---|---|--:|--:|--:|\n",
         );
         for row in &atlas.studies {
-            let cells = match &row.verdict {
-                Some(verdict) => [
-                    escape(&row.id),
-                    escape(&row.question),
-                    verdict_words(verdict),
-                    escape(&verdict.answer),
-                    escape(&effect(verdict)),
-                    number::count(words::seeds(verdict) as u64),
-                    escape(&q_value(row)),
-                    words::duration(verdict.seconds),
-                ],
-                None => {
-                    let mut cells: [String; 8] = std::array::from_fn(|_| String::new());
-                    (cells[0], cells[1], cells[2]) = (escape(&row.id), escape(&row.question), "not run".to_owned());
-                    cells
-                }
-            };
+            let mut cells: [String; 8] = std::array::from_fn(|_| String::new());
+            (cells[0], cells[1], cells[2]) = (escape(&row.id), escape(&row.question), "not run".to_owned());
+            if let Some(verdict) = &row.verdict {
+                cells[2] = verdict_words(verdict);
+                cells[3] = escape(&verdict.answer);
+                cells[4] = escape(&effect(verdict));
+                cells[5] = number::count(words::seeds(verdict) as u64);
+                cells[6] = escape(&q_value(row));
+                cells[7] = words::duration(verdict.seconds);
+            }
             let _ = writeln!(text, "| {} |", cells.join(" | "));
         }
         text.push_str(
@@ -102,7 +95,7 @@ fn section(id: &str, question: &str, verdict: &StudyVerdict, figure: Option<Stri
             };
             let _ = writeln!(
                 text,
-                "- *{outcome}* {} To survive, {}. {}",
+                "- *{outcome}* {} It survives if {}. {}",
                 sentence(&attack.what),
                 escape(&words::expectation(&attack.expect)),
                 escape(&found_in_short(&attack.found))

@@ -7,6 +7,7 @@
 //! | `effects.rs`, `effect_row.rs` | estimates with their units; one row of it |
 //! | `tables.rs`, `grid.rs` | hypotheses, attacks, runs, values; how a table is written |
 //! | `atlas.rs`, `markdown.rs` | all studies, as a page and for the documentation |
+//! | `strip.rs` | an effect in units of the smallest one of interest |
 //! | `picture.rs` | drawings as a picture that stands alone |
 //! | `across.rs` | horizontal axes |
 //! | `words.rs` | verdicts, intervals, claims, times in words |
@@ -22,6 +23,7 @@ mod grid;
 mod markdown;
 mod page;
 mod picture;
+mod strip;
 mod tables;
 mod words;
 

@@ -224,7 +224,7 @@ mod tests {
         let all = study.hypotheses.iter().chain(study.attacks.iter().map(|attack| &attack.found));
         let (n, n_undefined) =
             all.fold((0, 0), |(n, m), h| (n + h.values.len(), m + h.values.len() - words::n_defined(h)));
-        assert_eq!(table.matches("<tr><td>").count(), n);
+        assert_eq!(table.matches("<tr><td").count(), n);
         let reasons = table.matches("loss.test has no transition").count() + table.matches("the run diverged").count();
         assert_eq!(reasons, n_undefined);
     }

@@ -65,46 +65,60 @@ pub(super) fn picture(title: &str, blocks: &[Block]) -> String {
     )
 }
 
-/// `text` in lines of at most so many characters; what is beyond the last line is cut, with an ellipsis.
-pub(super) fn wrapped(text: &str, characters: usize, most_lines: usize) -> Vec<String> {
-    // Letters of East Asian scripts are twice as wide.
-    let width = |c: char| if c >= '\u{1100}' && !('\u{2000}'..'\u{2e80}').contains(&c) { 2 } else { 1 };
-    let width_of = |word: &str| word.chars().map(width).sum::<usize>();
-    let mut lines: Vec<String> = vec![String::new()];
-    let mut room = characters;
+/// How wide text is about, in small letters and digits of a wide font.
+fn width(text: &str) -> f64 {
+    let of = |c: char| match c {
+        'M' | 'W' | 'm' | 'w' | '@' | '%' => 1.6,
+        '\u{2000}'..'\u{2e80}' => 1.3,
+        // Letters of East Asian scripts.
+        '\u{1100}'.. => 2.0,
+        c if c.is_uppercase() => 1.3,
+        _ => 1.0,
+    };
+    text.chars().map(of).sum()
+}
+
+/// The beginning of `text` that is at most so wide, with an ellipsis where there is more.
+pub(super) fn cut(text: &str, widest: usize) -> String {
+    if width(text) <= widest as f64 {
+        return text.to_owned();
+    }
+    let mut kept = text.to_owned();
+    while width(&kept) + 1.3 > widest as f64 {
+        kept.pop();
+    }
+    kept.push('…');
+    kept
+}
+
+/// `text` in lines that are at most so wide; what is beyond the last line is cut, with an ellipsis.
+pub(super) fn wrapped(text: &str, widest: usize, most_lines: usize) -> Vec<String> {
+    let widest = widest as f64;
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = String::new();
     for word in text.split_whitespace() {
-        let is_first = lines.last().is_some_and(String::is_empty);
-        if width_of(word) + usize::from(!is_first) <= room {
-            let line = lines.last_mut().expect("there is always a line");
-            if !is_first {
-                line.push(' ');
-                room -= 1;
-            }
+        if !line.is_empty() && width(&line) + 1.0 + width(word) <= widest {
+            line.push(' ');
             line.push_str(word);
-            room -= width_of(word);
             continue;
         }
-        if !is_first {
-            lines.push(String::new());
-            room = characters;
+        if !line.is_empty() {
+            lines.push(std::mem::take(&mut line));
         }
-        // A word without an end is cut into lines.
+        // A word that does not end is cut into lines.
         for c in word.chars() {
-            if width(c) > room {
-                lines.push(String::new());
-                room = characters;
+            if !line.is_empty() && width(&line) + width(c.encode_utf8(&mut [0; 4])) > widest {
+                lines.push(std::mem::take(&mut line));
             }
-            lines.last_mut().expect("there is always a line").push(c);
-            room -= width(c);
+            line.push(c);
         }
     }
+    lines.push(line);
     if lines.len() > most_lines {
         lines.truncate(most_lines);
-        let last = lines.last_mut().expect("at least one line is allowed");
-        while width_of(last) + 1 > characters {
-            last.pop();
+        if let Some(last) = lines.last_mut() {
+            *last = cut(&format!("{last} …"), widest as usize).replace(" …", "…");
         }
-        last.push('…');
     }
     lines
 }
@@ -115,11 +129,16 @@ mod tests {
 
     #[test]
     fn lines_keep_their_width_and_lose_nothing_in_between() {
-        assert_eq!(wrapped("one two three", 7, 9), ["one two", "three"]);
+        assert_eq!(wrapped("one ten three", 7, 9), ["one ten", "three"]);
         assert_eq!(wrapped("abcdefgh ij", 3, 9), ["abc", "def", "gh", "ij"]);
-        assert_eq!(wrapped("one two three four", 7, 2), ["one two", "three…"]);
-        assert_eq!(wrapped("one twothree four", 8, 1), ["one…"]);
+        assert_eq!(wrapped("one ten three four", 7, 2), ["one ten", "three…"]);
+        assert_eq!(wrapped("one tenthree four", 8, 1), ["one…"]);
         assert_eq!(wrapped("", 8, 2), [""]);
         assert_eq!(wrapped("学习学习", 4, 9), ["学习", "学习"]);
+        assert_eq!(wrapped("abcdefg hi", 7, 1), ["abcde…"]);
+        assert_eq!(
+            (cut("abcdefgh", 8), cut("abcdefghi", 8), cut("MMMM", 5)),
+            ("abcdefgh".into(), "abcdef…".into(), "MM…".into())
+        );
     }
 }

@@ -107,7 +107,7 @@ fn hypotheses() -> Vec<JudgedHypothesis> {
         corrected_alpha: 0.01,
         outcome: Judgement::Supported,
         why: None,
-        effect: effect("pseudo-median", 0.31, Some(0.224), Some(0.405)),
+        effect: Some(effect("pseudo-median", 0.31, Some(0.224), Some(0.405))),
         deciding: Some([Some(0.198), Some(0.437)]),
         p_value: Some(0.000_98),
         basis: "exact".to_owned(),
@@ -126,7 +126,7 @@ fn hypotheses() -> Vec<JudgedHypothesis> {
             smallest_effect: 1.0,
             outcome: Judgement::Undecided,
             why: Some("three seeds leave the interval without an upper end".to_owned()),
-            effect: effect("median ratio", 2.4, Some(0.6), None),
+            effect: Some(effect("median ratio", 2.4, Some(0.6), None)),
             deciding: Some([None, None]),
             p_value: Some(0.25),
             power: Some(0.12),
@@ -142,7 +142,7 @@ fn hypotheses() -> Vec<JudgedHypothesis> {
             direction: "within".to_owned(),
             smallest_effect: 2e-5,
             outcome: Judgement::Refuted,
-            effect: effect("mean difference", 4.2e-5, Some(2.9e-5), Some(5.5e-5)),
+            effect: Some(effect("mean difference", 4.2e-5, Some(2.9e-5), Some(5.5e-5))),
             deciding: Some([Some(3.1e-5), Some(5.3e-5)]),
             p_value: Some(0.98),
             power: None,
@@ -159,7 +159,7 @@ fn hypotheses() -> Vec<JudgedHypothesis> {
             direction: "less".to_owned(),
             smallest_effect: 0.3,
             unit: "decades".to_owned(),
-            effect: effect("Spearman's ρ", -0.82, Some(-0.93), Some(-0.58)),
+            effect: Some(effect("Spearman's ρ", -0.82, Some(-0.93), Some(-0.58))),
             deciding: Some([Some(-0.95), Some(-0.51)]),
             values: (0..24)
                 .map(|i| UnitValue {
@@ -207,21 +207,21 @@ fn attacks(claim: &JudgedHypothesis) -> Vec<JudgedAttack> {
             "Twelve further seeds that no analysis had seen.",
             "holds",
             Some(true),
-            found(Judgement::Supported, effect("pseudo-median", 0.28, Some(0.19), Some(0.36))),
+            found(Judgement::Supported, Some(effect("pseudo-median", 0.28, Some(0.19), Some(0.36)))),
         ),
         attack(
             "shuffled_labels",
             "Training labels shuffled, so that there is no rule to find.",
             "vanishes",
             Some(true),
-            found(Judgement::Refuted, effect("pseudo-median", 0.01, Some(-0.05), Some(0.06))),
+            found(Judgement::Refuted, Some(effect("pseudo-median", 0.01, Some(-0.05), Some(0.06)))),
         ),
         attack(
             "other_optimiser",
             "SGD with momentum in place of AdamW.",
             "holds",
             Some(false),
-            found(Judgement::Refuted, effect("pseudo-median", -0.02, Some(-0.08), Some(0.05))),
+            found(Judgement::Refuted, Some(effect("pseudo-median", -0.02, Some(-0.08), Some(0.05)))),
         ),
         attack(
             "finer_checkpoints",
@@ -238,8 +238,8 @@ fn attacks(claim: &JudgedHypothesis) -> Vec<JudgedAttack> {
     ]
 }
 
-fn effect(name: &str, estimate: f64, lower: Option<f64>, upper: Option<f64>) -> Option<StudyEffect> {
-    Some(StudyEffect { name: name.to_owned(), estimate, lower, upper })
+fn effect(name: &str, estimate: f64, lower: Option<f64>, upper: Option<f64>) -> StudyEffect {
+    StudyEffect { name: name.to_owned(), estimate, lower, upper }
 }
 
 /// These values, then so many seeds without one.

@@ -6,6 +6,7 @@ use ontogeny_store::{JudgedHypothesis, StudyVerdict};
 
 use super::effects::capitalised;
 use super::grid::{Grid, label};
+use super::strip;
 use super::words::{self, or_dash};
 use crate::csv::{self, Csv};
 use crate::number;
@@ -16,8 +17,7 @@ pub(super) fn hypotheses(verdict: &StudyVerdict) -> String {
     let mut html = String::from(
         "<section><h2>Hypotheses</h2><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Hypotheses\"><table class=\"stack claims\"><thead><tr>",
     );
-    let columns =
-        ["verdict", "test", "claimed", "estimate [95 % interval]", "p", "α left", "power", "units with a value"];
+    let columns = ["verdict", "test", "claimed", "estimate [95 % interval]", "p", "α left", "power", "units"];
     for (index, heading) in columns.iter().enumerate() {
         let class = if (4..7).contains(&index) { " class=\"n\"" } else { "" };
         let _ = write!(html, "<th scope=\"col\"{class}>{heading}</th>");
@@ -35,23 +35,33 @@ pub(super) fn hypotheses(verdict: &StudyVerdict) -> String {
             || "–".to_owned(),
             |effect| {
                 let name = hypothesis.effect.as_ref().map_or("", |found| found.name.as_str());
-                format!("{}<br><span class=\"quiet\">{}</span>", words::unbroken(&effect), escape(name))
+                format!("{}<br><span class=\"quiet\">{}</span>", words::unbroken(&effect), words::loose(name))
             },
         );
         let basis = if hypothesis.basis.is_empty() {
             String::new()
         } else {
-            format!("<br><span class=\"quiet\">{}</span>", escape(&hypothesis.basis))
+            format!("<br><span class=\"quiet\">{}</span>", words::loose(&hypothesis.basis))
         };
+        let [left, allowed] = [hypothesis.corrected_alpha, hypothesis.alpha]
+            .map(|rate| or_dash(Some(rate), |x| number::significant(x, 2)));
+        let alpha = format!("{left}<br><span class=\"quiet\">of {allowed}</span>");
+        let count = |n: usize| number::count(n as u64);
+        let units = format!(
+            "{} of {}<br><span class=\"quiet\">{} needed</span>",
+            count(words::n_defined(hypothesis)),
+            count(hypothesis.values.len()),
+            count(hypothesis.minimal_seeds)
+        );
         let cells = [
             ("", words::chip(Some(hypothesis.outcome))),
-            ("", breakable(&hypothesis.test.replace('_', " "))),
+            ("wrap", words::loose(&hypothesis.test.replace('_', " "))),
             ("wrap wide", words::unbroken(&words::claimed(hypothesis))),
             ("wrap wide", estimate),
-            ("n", format!("{}{basis}", escape(&or_dash(hypothesis.p_value, number::p_value)))),
-            ("n", or_dash(Some(hypothesis.corrected_alpha), |x| number::significant(x, 2))),
+            ("n wrap narrow", format!("{}{basis}", escape(&or_dash(hypothesis.p_value, number::p_value)))),
+            ("n", alpha),
             ("n", or_dash(hypothesis.power, |x| number::significant(x, 2))),
-            ("wrap", words::units(hypothesis)),
+            ("", units),
         ];
         for ((class, cell), heading) in cells.iter().zip(columns) {
             let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
@@ -64,7 +74,7 @@ pub(super) fn hypotheses(verdict: &StudyVerdict) -> String {
         }
         html.push_str("</tbody>");
     }
-    html.push_str("</table></div><p class=\"note\">α left is the error rate after Holm's correction within the study. Power is the probability of excluding no effect when the effect is the smallest of interest.</p></section>");
+    html.push_str("</table></div><p class=\"note\">α left is the error rate after Holm's correction within the study. Power is the probability of excluding no effect when the effect is the smallest of interest. Units are those with a value, of all.</p></section>");
     html
 }
 
@@ -85,9 +95,9 @@ pub(super) fn attacks(verdict: &StudyVerdict) -> String {
     let _ = write!(html, "<p>{}</p>", attack_counts(verdict));
     let columns = [
         ("outcome", ""),
-        ("kind", ""),
+        ("kind", "wrap"),
         ("what was done", "long"),
-        ("to survive", "wrap"),
+        ("survives if", "wrap"),
         ("claim", "wrap"),
         ("effect [95 % interval]", "wrap wide"),
     ];
@@ -95,18 +105,19 @@ pub(super) fn attacks(verdict: &StudyVerdict) -> String {
     for attack in &verdict.attacks {
         let effect =
             words::effect(&attack.found).map_or_else(|| "no estimate".to_owned(), |effect| words::unbroken(&effect));
+        let effect = format!("{effect}{}", strip::strip(&attack.found));
         let cells = vec![
             words::attack_chip(attack.survived),
-            breakable(&attack.kind.replace('_', " ")),
+            words::loose(&attack.kind.replace('_', " ")),
             escape(&attack.what),
-            escape(&words::expectation(&attack.expect)),
-            breakable(&attack.hypothesis),
+            words::loose(&words::expectation(&attack.expect)),
+            words::loose(&attack.hypothesis),
             effect,
         ];
         grid.row_with_remark(cells, remarks(&attack.found));
     }
     html.push_str(&grid.html("Attacks"));
-    html.push_str("</section>");
+    html.push_str("<p class=\"note\">The strip shows the effect in units of the smallest one of interest, to the right on the side claimed: the solid line is no effect, the dashed lines (or the shaded band) the smallest effect.</p></section>");
     html
 }
 
@@ -135,22 +146,37 @@ pub(super) fn runs(verdict: &StudyVerdict, runs_base: &str) -> String {
         n => format!(", of which {n} with a pilot's seed, which is not of the registration"),
     };
     let _ = write!(html, "<p>{}{pilots}.</p>", counted(verdict.runs.len(), "run"));
-    let columns = [("family", ""), ("name", ""), ("seed", "n"), ("seed of", ""), ("report", "")];
+    let columns = [("family", "wrap"), ("name", "wrap"), ("seed", "n"), ("seed of", ""), ("report", "")];
     let mut grid = Grid::new(&columns, false);
+    let header =
+        ["family", "name", "folder", "seed", "seed of", "trajectory", "length of the registry", "head of the registry"];
+    let mut data = Csv::new(header.map(str::to_owned).to_vec());
     for run in &verdict.runs {
+        let seed_of = if run.confirmatory { "registration" } else { "pilot" };
+        data.push(vec![
+            run.family.clone(),
+            run.name.clone(),
+            run.directory.clone(),
+            run.seed.to_string(),
+            seed_of.to_owned(),
+            run.trajectory.clone(),
+            run.chain_length.to_string(),
+            run.chain_head.clone(),
+        ]);
         let directory = run.directory.trim_matches('/');
         let path = [runs_base.trim_end_matches('/'), directory, "report.html"];
         let path: Vec<&str> = path.into_iter().filter(|part| !part.is_empty()).collect();
         grid.row(vec![
-            breakable(&run.family),
-            breakable(&run.name),
+            words::loose(&run.family),
+            words::loose(&run.name),
             run.seed.to_string(),
-            if run.confirmatory { "registration" } else { "pilot" }.to_owned(),
+            seed_of.to_owned(),
             format!("<a href=\"{}\">report</a>", words::address(&path.join("/"))),
         ]);
     }
     html.push_str(&grid.html("Runs"));
-    html.push_str("</section>");
+    let _ =
+        write!(html, "<p class=\"foot\">{}</p></section>", data.link(&format!("{}-runs", verdict.id), "Runs as CSV"));
     html
 }
 
@@ -178,7 +204,7 @@ pub(super) fn values(verdict: &StudyVerdict) -> String {
     for (((name, hypothesis), attack), id) in found.iter().zip(attacks).zip(ids) {
         let has_x = hypothesis.values.iter().any(|unit| unit.x.is_some());
         let all_defined = words::n_defined(hypothesis) == hypothesis.values.len();
-        let mut columns = vec![("unit", ""), ("value", "n")];
+        let mut columns = vec![("unit", "wrap"), ("value", "n")];
         if has_x {
             columns.insert(1, ("dose or other quantity", "n"));
         }
@@ -189,7 +215,7 @@ pub(super) fn values(verdict: &StudyVerdict) -> String {
         for unit in &hypothesis.values {
             let value = unit.value.and_then(super::drawable);
             let why = if value.is_some() { "" } else { words::reason(unit) };
-            let mut cells = vec![breakable(&unit.unit), or_dash(value, number::value)];
+            let mut cells = vec![words::loose(&unit.unit), or_dash(value, number::value)];
             if has_x {
                 cells.insert(1, or_dash(unit.x, number::value));
             }

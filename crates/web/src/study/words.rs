@@ -1,6 +1,7 @@
 //! Verdicts, intervals, claims and times in words.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use ontogeny_store::{JudgedHypothesis, Judgement, StudyEffect, StudyVerdict, UnitValue};
 
@@ -59,9 +60,30 @@ pub(super) fn effect(hypothesis: &JudgedHypothesis) -> Option<String> {
     Some(format!("{} {}{unit}", short(estimate), interval([found.lower, found.upper])))
 }
 
-/// Escaped, and no number with a power of ten breaks.
+/// Longer words get places to break, so many characters apart.
+const LONG_WORD: usize = 16;
+const SYLLABLE: usize = 6;
+
+/// Escaped, for a narrow cell: only words that are too long for it may break inside.
+pub(super) fn loose(text: &str) -> String {
+    let mut broken = String::with_capacity(text.len());
+    for piece in text.split_inclusive(char::is_whitespace) {
+        let characters: Vec<char> = piece.chars().collect();
+        if characters.len() <= LONG_WORD {
+            broken.push_str(&escape(piece));
+            continue;
+        }
+        for part in characters.chunks(SYLLABLE) {
+            broken.push_str(&escape(&part.iter().collect::<String>()));
+            broken.push_str("<wbr>");
+        }
+    }
+    broken
+}
+
+/// [`loose`], and no number breaks at its power of ten.
 pub(super) fn unbroken(text: &str) -> String {
-    escape(text).replace(" × ", "\u{a0}×\u{a0}").replace(" ± ", "\u{a0}± ")
+    loose(text).replace(" × ", "\u{a0}×\u{a0}").replace(" ± ", "\u{a0}± ")
 }
 
 /// A number to three significant digits.
@@ -115,13 +137,6 @@ pub(super) fn effect_unit(hypothesis: &JudgedHypothesis) -> &str {
 /// The units with a value.
 pub(super) fn n_defined(hypothesis: &JudgedHypothesis) -> usize {
     hypothesis.values.iter().filter(|unit| unit.value.and_then(drawable).is_some()).count()
-}
-
-/// `10 of 12 (at least 8)`.
-pub(super) fn units(hypothesis: &JudgedHypothesis) -> String {
-    let (defined, all) = (n_defined(hypothesis), hypothesis.values.len());
-    let count = |n: usize| number::count(n as u64);
-    format!("{} of {} (at least {})", count(defined), count(all), count(hypothesis.minimal_seeds))
 }
 
 /// Units named with one reason in a sentence; the table of values has all.
@@ -228,7 +243,7 @@ pub(super) fn address(path: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
             encoded.push(byte as char);
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded
@@ -317,6 +332,13 @@ mod tests {
         let words = undefined(&many).unwrap();
         assert!(words.starts_with("24 of 24 units have no value: seed=3735928559, "), "{words}");
         assert!(words.ends_with(" and 12 more, in the table of values (the value is not finite)."), "{words}");
+    }
+
+    #[test]
+    fn only_words_that_are_too_long_break() {
+        assert_eq!(loose("rank sum & co"), "rank sum &amp; co");
+        assert_eq!(loose("a abcdefghijklmnopqr"), "a abcdef<wbr>ghijkl<wbr>mnopqr<wbr>");
+        assert_eq!(unbroken("2 × 10⁻⁵ nats"), "2\u{a0}×\u{a0}10⁻⁵ nats");
     }
 
     #[test]
