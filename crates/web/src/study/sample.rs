@@ -97,6 +97,7 @@ fn hypotheses() -> Vec<JudgedHypothesis> {
     let delay = JudgedHypothesis {
         id: "sooner".to_owned(),
         claim: "With twice the weight decay the largest fall of the test loss comes sooner.".to_owned(),
+        quantity: "difference".to_owned(),
         statistic: "log(step(transition(base.loss.test))) - log(step(transition(double.loss.test)))".to_owned(),
         unit: "nats of step".to_owned(),
         test: "signed_rank".to_owned(),
@@ -136,6 +137,7 @@ fn hypotheses() -> Vec<JudgedHypothesis> {
         JudgedHypothesis {
             id: "same_loss".to_owned(),
             claim: "The final test loss is the same.".to_owned(),
+            quantity: "difference".to_owned(),
             statistic: "last(base.loss.test) - last(double.loss.test)".to_owned(),
             unit: "nats".to_owned(),
             test: "equivalence_t".to_owned(),
@@ -174,6 +176,7 @@ fn hypotheses() -> Vec<JudgedHypothesis> {
         JudgedHypothesis {
             id: "nothing".to_owned(),
             claim: "The learning coefficient at the end differs.".to_owned(),
+            quantity: "difference".to_owned(),
             statistic: "last(base.llc.full) - last(double.llc.full)".to_owned(),
             direction: "either".to_owned(),
             unit: "1".to_owned(),

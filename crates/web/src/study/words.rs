@@ -113,24 +113,13 @@ pub(super) fn claimed(hypothesis: &JudgedHypothesis) -> String {
 ///
 /// A correlation, a trend or a difference of two samples is a property of all units together.
 pub(super) fn shares_scale(hypothesis: &JudgedHypothesis) -> bool {
-    const OF_ALL: [&str; 10] = [
-        "welch",
-        "rank_sum",
-        "correlation",
-        "spearman",
-        "kendall",
-        "jonckheere",
-        "page",
-        "trend",
-        "permutation",
-        "skill",
-    ];
-    hypothesis.values.iter().all(|unit| unit.x.is_none()) && !OF_ALL.iter().any(|name| hypothesis.test.contains(name))
+    const OF_ALL: [&str; 6] = ["welch", "rank_sum", "spearman", "kendall", "page", "prediction"];
+    hypothesis.values.iter().all(|unit| unit.x.is_none()) && !OF_ALL.contains(&hypothesis.test.as_str())
 }
 
 /// Unit of the effect: that of the values where they share a scale or the effect is a shift of them; else not known.
 pub(super) fn effect_unit(hypothesis: &JudgedHypothesis) -> &str {
-    let is_shift = ["welch", "rank_sum"].iter().any(|name| hypothesis.test.contains(name));
+    let is_shift = ["welch", "rank_sum"].contains(&hypothesis.test.as_str());
     if shares_scale(hypothesis) || is_shift { &hypothesis.unit } else { "" }
 }
 
