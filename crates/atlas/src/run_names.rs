@@ -122,10 +122,13 @@ fn fitting(series: &[OneSeries<'_>], name: &str) -> Result<Value, Undefined> {
     let pattern = Pattern::new(name).map_err(|error| {
         Undefined::new(format!("\"{name}\" is no pattern ({error}); * stands for any part of a name"))
     })?;
+    // A label is what the stars stand for: without what all of them begin and end with.
     let prefix = name.find(['*', '?', '[']).unwrap_or(0);
+    let suffix = name.len() - name.rfind(['*', '?', ']']).map_or(name.len(), |at| at + 1);
+    let label = |own: &str| own[prefix..own.len() - suffix].to_owned();
     let fitting = |of: fn(&OneSeries<'_>) -> String| -> Vec<(String, usize)> {
         let names = series.iter().map(of).enumerate();
-        names.filter(|(_, own)| pattern.matches(own)).map(|(i, own)| (own[prefix..].to_owned(), i)).collect()
+        names.filter(|(_, own)| pattern.matches(own)).map(|(i, own)| (label(&own), i)).collect()
     };
     let mut found = fitting(|one| one.address.clone());
     if found.is_empty() {

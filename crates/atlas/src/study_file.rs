@@ -277,7 +277,8 @@ pub struct Figure {
 }
 
 impl StudyFile {
-    /// Reads the file at `path` at a scale: `[scale.small]` or `[scale.full]` is merged over it where there is one.
+    /// Reads the file at `path` at a scale: `[scale.small]` or `[scale.full]` is merged over it where there is one; without the first, the file
+    /// as it stands is small.
     ///
     /// # Errors
     /// A file that cannot be read, or a mistake in it, with its line where that is known.
@@ -292,9 +293,12 @@ impl StudyFile {
     /// A mistake in it.
     pub fn parse(path: &Path, text: &str, scale: Scale) -> Result<Self, StudyFileError> {
         let full: toml::Table = text.parse().map_err(|error: toml::de::Error| mistake(path, text, &error))?;
-        let has_scale = full.get("scale").and_then(|scales| scales.get("small")).is_some();
-        let scale = if has_scale { scale } else { Scale::Full };
-        let file: Self = read_toml(path, text, &Overrides { set: Vec::new(), scale })?;
+        // Without [scale.small] the file as it stands is small.
+        let scales = full.get("scale");
+        let is_as_it_stands = scale == Scale::Small && scales.is_some_and(|scales| scales.get("small").is_none());
+        let text = if is_as_it_stands { format!("{text}\n[scale.small]\n") } else { text.to_owned() };
+        let scale = if scales.is_some() { scale } else { Scale::Full };
+        let file: Self = read_toml(path, &text, &Overrides { set: Vec::new(), scale })?;
         file.check().map_err(|message| StudyFileError::Content { path: path.to_owned(), message })?;
         Ok(file)
     }

@@ -95,6 +95,11 @@ impl FourierMeasures {
         })
     }
 
+    /// Frequencies of the modulus: (p − 1)/2, rounded down.
+    pub(crate) fn n_frequencies(&self) -> usize {
+        (self.p - 1) / 2
+    }
+
     /// Measures one checkpoint.
     ///
     /// # Errors

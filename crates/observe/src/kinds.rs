@@ -12,6 +12,7 @@ use crate::composition::{COMPOSITION_VERSION, CompositionSettings};
 use crate::curvature::{CURVATURE_VERSION, CurvatureSettings};
 use crate::description_length::{DESCRIPTION_LENGTH_VERSION, DescriptionLengthSettings};
 use crate::erasure::{ERASURE_VERSION, ErasureSettings};
+use crate::frequencies::{FREQUENCIES_VERSION, FrequenciesSettings};
 use crate::head_scores::{HEAD_SCORES_VERSION, HeadScoresSettings};
 use crate::icl_score::{ICL_SCORE_VERSION, IclScoreSettings};
 use crate::interventions::{
@@ -233,6 +234,10 @@ kinds! {
     MaskOverlap(MaskOverlapSettings): "mask_overlap", version MASK_OVERLAP_VERSION, unit "1",
         says "Share of the largest weights of each matrix that are the partner's too (overlap), the same between chance (0) and equality (1), \
               and the loss when only these, or only the partner's, are kept.";
+    /// Modular addition by frequency.
+    Frequencies(FrequenciesSettings): "frequencies", version FREQUENCIES_VERSION, unit "1",
+        says "Modular addition by frequency: its share in the squared norm of the residues' embedding, and the number of neurons of which it \
+              explains more than 85 %.";
     /// Examples with parallel gradients.
     Quanta(QuantaSettings): "quanta", version QUANTA_VERSION, unit "1",
         says "Clusters of examples by the angles between their gradients: share of the largest, slope of sizes against ranks, and agreement \

@@ -29,6 +29,7 @@
 //! | [`ErasureSettings`] | what probe and network lose when that is erased |
 //! | [`ModeConnectivitySettings`] | the loss on the straight line between two checkpoints |
 //! | [`WeightMatchingSettings`] | the same when the units of one are put in the order of the other's |
+//! | [`FrequenciesSettings`] | which frequencies the embedding and the neurons of modular addition have |
 //! | [`MaskOverlapSettings`] | whether the largest weights are those of another checkpoint, and what they do alone |
 //! | [`QuantaSettings`] | groups of examples with parallel gradients |
 //! | [`FourierMeasures`] | progress measures of grokked modular addition, by the [`FourierBasis`] |
@@ -70,6 +71,7 @@ mod erasure;
 mod evaluate;
 mod fourier;
 mod fourier_basis;
+mod frequencies;
 mod head_scores;
 mod head_weights;
 mod icl_score;
@@ -107,6 +109,7 @@ pub use erasure::{ErasureMethod, ErasureSettings};
 pub use evaluate::{EVALUATION_VERSION, Evaluation, Evaluator};
 pub use fourier::{FOURIER_VERSION, FourierMeasures, FourierProgress};
 pub use fourier_basis::{FourierBasis, GridData, KEY_NEURON_SHARE, KeyFrequencies};
+pub use frequencies::FrequenciesSettings;
 pub use head_scores::{HEAD_SCORES_VERSION, HeadScores, HeadScoresSettings};
 pub use icl_score::IclScoreSettings;
 pub use ioi::{IoiHeadsSettings, IoiSettings};

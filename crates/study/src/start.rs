@@ -50,6 +50,9 @@ pub struct PruneConfig {
     /// Instead of a run: a seed that chooses at random, for a mask of the same size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random: Option<u32>,
+    /// Drops the weights of largest magnitude instead of the smallest: what a ticket would live on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drop_largest: bool,
     /// Parameters that are kept whole beside biases and norms, named as in `train.no_decay`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub except: Vec<String>,
@@ -147,6 +150,11 @@ impl PruneConfig {
             }
             _ => return Err(wrong("`prune` is given `random` and a run or a step; expected one of them".to_owned())),
         };
+        let mut compared = compared;
+        if self.drop_largest {
+            // The largest are now the smallest; those that are 0 stay, whatever else goes.
+            compared.iter_mut().for_each(|weight| *weight = 1.0 / weight.abs());
+        }
         Ok(ticket(model.space(), &compared, self.keep, &self.except)?)
     }
 }

@@ -263,6 +263,10 @@ impl Text<'_> {
             }
             _ => None,
         };
+        if name.is_empty() {
+            // Of the file as a whole, such as a key that is missing.
+            return self.error(error.span().filter(|span| *span != NOWHERE), message.to_owned(), hint);
+        }
         if error.span() == Some(NOWHERE) {
             return self.error(None, format!("in `{name}`, as set by --set: {message}"), hint);
         }

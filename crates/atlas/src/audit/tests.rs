@@ -182,6 +182,7 @@ fn verdict(registry: &Registry, line: &Line, runs: Vec<StudyRun>, time: u64) -> 
     let hypothesis = JudgedHypothesis {
         id: "H1".to_owned(),
         claim: "it rises".to_owned(),
+        quantity: "q".to_owned(),
         statistic: "llc".to_owned(),
         unit: "1".to_owned(),
         test: "t".to_owned(),
@@ -238,9 +239,10 @@ fn an_honest_atlas_has_no_findings() {
     assert_eq!(audit(empty.path(), &Studies::new()).unwrap(), []);
     // A pilot needs no registry.
     let pilots = tempfile::tempdir().unwrap();
-    fs_err::rename(sample.path("runs/pilot"), pilots.path().join("pilot")).unwrap();
     fs_err::create_dir_all(pilots.path().join("runs")).unwrap();
-    fs_err::rename(pilots.path().join("pilot"), pilots.path().join("runs/pilot")).unwrap();
+    for name in ["runs/pilot", "runs/pilot.stamp.json"] {
+        fs_err::rename(sample.path(name), pilots.path().join(name)).unwrap();
+    }
     assert_eq!(audit(pilots.path(), &Studies::new()).unwrap(), []);
 }
 
@@ -559,6 +561,7 @@ fn a_deleted_run_is_noted_and_an_exchanged_one_is_a_problem() {
     let hash = sample.registry().lines()[1].hash.clone();
     let seed = confirmatory_seeds(&hash, 1)[0];
     fs_err::remove_dir_all(sample.path("runs/one")).unwrap();
+    fs_err::remove_file(sample.path("runs/one.stamp.json")).unwrap();
     sample.add_run(&sample.registry(), "one", Some(("S1", &hash)), seed);
     sample.problem("runs/one", "registry of 3 lines");
 

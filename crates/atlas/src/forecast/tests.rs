@@ -72,7 +72,7 @@ fn verdict(study: &str, registration: &Line, hypotheses: &[(&str, &str, Option<f
     let hypothesis = |(id, outcome, estimate): &(&str, &str, Option<f64>)| -> Value {
         let effect = estimate.map(|e| json!({"name": "mean", "estimate": e, "lower": null, "upper": null}));
         json!({
-            "id": id, "claim": "", "statistic": "", "unit": "1", "test": "t", "direction": "greater",
+            "id": id, "claim": "", "quantity": "", "statistic": "", "unit": "1", "test": "t", "direction": "greater",
             "smallest_effect": 0.1, "no_effect": 0.0, "alpha": 0.05, "corrected_alpha": 0.05, "outcome": outcome,
             "effect": effect, "deciding": null, "p_value": 0.25, "power": null, "values": [], "minimal_seeds": 2,
         })

@@ -246,7 +246,14 @@ fn write_index(folders: &Folders) -> Result<PathBuf, CommandError> {
 fn atlas_of(folders: &Folders) -> Result<Atlas, CommandError> {
     let mut rows = Vec::new();
     for (id, path) in studies(folders)? {
-        let study = Study::read(&path, Scale::Small, &new::text)?;
+        // One file that cannot be read hides no other.
+        let study = match Study::read(&path, Scale::Small, &new::text) {
+            Ok(study) => study,
+            Err(error) => {
+                say(&format!("left out of the atlas: {error}"));
+                continue;
+            }
+        };
         let verdict = match read_verdict(&folders.atlas, &id, "full")? {
             Some(verdict) => Some(verdict),
             None => read_verdict(&folders.atlas, &id, "small")?,
