@@ -27,6 +27,9 @@ pub(crate) enum StudyCommand {
     /// Make whatever runs are missing, test the hypotheses, write the page
     #[command(after_help = "Examples:\n  ontogeny study run N5.3\n  ontogeny study run all --scale full", after_long_help = RUN_HELP)]
     Run(StudyRunArgs),
+    /// The functions that statistics are made of
+    #[command(after_help = "Example: ontogeny study functions")]
+    Functions,
     /// Whether registry, verdicts, runs and study files agree
     #[command(after_help = "Example: ontogeny study audit")]
     Audit(AuditArgs),

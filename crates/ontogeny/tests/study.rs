@@ -19,16 +19,16 @@ sizes = [6, 8, 2]
 activation = \"relu\"
 [train]
 optimizer = \"adam\"
-learning_rate = 1e-2
-batch = 16
-steps = 40
-checkpoints = [0, 5, 10, 20, 40]
+learning_rate = 2e-2
+batch = 32
+steps = 200
+checkpoints = [0, 1, 2, 5, 10, 20, 40, 60, 100, 200]
 [measure.loss]
 [measure.accuracy]
 [measure.weight_norm]
 [scale.small.train]
-steps = 20
-checkpoints = [0, 5, 10, 20]
+steps = 100
+checkpoints = [0, 1, 2, 5, 10, 20, 40, 60, 100]
 ";
 
 /// Planted: losses start near ln 2 (true), above 2 nats (false); accuracy at the start is that of guessing (nothing to support).
@@ -127,7 +127,7 @@ measures = [\"weight_norm\"]
 id = \"h\"
 claim = \"The norm of the weights grows.\"
 quantity = \"growth\"
-statistic = \"-drop(weight_norm.all)\"
+statistic = \"-drop(weight_norm.total)\"
 test = \"t\"
 smallest_effect = 0.001
 ";
@@ -242,6 +242,7 @@ fn pilots_are_trained_once_and_called_exploratory() {
     atlas.stdout(&["study", "run", "P2"], 0);
     let states = || -> Vec<(PathBuf, std::time::SystemTime)> {
         let runs = fs_err::read_dir(atlas.path("atlas/runs")).unwrap().map(|entry| entry.unwrap().path());
+        let runs = runs.filter(|path| path.is_dir());
         let mut all: Vec<_> = runs
             .flat_map(|run| fs_err::read_dir(run.join("checkpoints")).unwrap())
             .map(|entry| entry.unwrap().path())
@@ -373,7 +374,7 @@ fn mistakes_name_the_file_and_what_to_do() {
     for (from, to, words) in [
         ("id = \"P1\"", "id = \"P7\"", "expected the same"),
         ("statistic = \"start - 2\"", "statistic = \"start -\"", "P1.toml"),
-        ("drop(main", "dorp(main", "did you mean"),
+        ("drop(main", "dorp(main", "the nearest one is `drop`"),
         ("test = \"t\"", "test = \"tt\"", "P1.toml:"),
         ("runs = \"main\"", "runs = \"mian\"", "the families are main, slow"),
         ("measures", "measure", ""),

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use comfy_table::{Table, presets};
 use ontogeny_atlas::audit::{Severity, audit};
+use ontogeny_atlas::expression::functions;
 use ontogeny_atlas::{Study, StudyEvent, StudyOptions, catalog, find, read_verdict, register, run_study};
 use ontogeny_stats::benjamini_hochberg;
 use ontogeny_store::{Atlas, AtlasRow, JudgedHypothesis, Judgement, Place, StudyVerdict};
@@ -32,6 +33,12 @@ pub(crate) fn study(args: &StudyArgs) -> Result<u8, CommandError> {
         StudyCommand::Show(args) => show(args),
         StudyCommand::Register(args) => put_on_record(args),
         StudyCommand::Run(args) => run(args),
+        StudyCommand::Functions => {
+            for function in functions() {
+                print(&format!("{:<40} {}", function.usage, function.doc));
+            }
+            Ok(exit::DONE)
+        }
         StudyCommand::Audit(args) => check(args),
         StudyCommand::Report(args) => report(args),
     }
