@@ -74,7 +74,7 @@ impl<'a> Study<'a> {
                 message: format!("in [runs.{name}]: {message}"),
             })?;
             let own = std::iter::once(None)
-                .chain(self.file.attacks.iter().map(|attack| attack.set.get(name)).filter(Option::is_some));
+                .chain(self.file.attacks.iter().filter_map(|attack| attack.set.get(name)).map(Some));
             for (extra, condition) in own.flat_map(|extra| conditions.iter().map(move |condition| (extra, condition))) {
                 let key = RunKey { family: name, condition, seed: 0 };
                 family.prepare(&self.file, self.sources(), key, extra, &|other| {
@@ -176,7 +176,7 @@ pub(crate) fn expressions(file: &StudyFile, path: &Path) -> Result<BTreeMap<Stri
         let expression = Expression::parse(text).map_err(|source| StudyFileError::Expression {
             path: path.to_owned(),
             place,
-            source,
+            source: Box::new(source),
         })?;
         parsed.insert(text.clone(), expression);
     }

@@ -33,7 +33,7 @@ pub enum StudyFileError {
         /// Where it stands.
         place: String,
         /// What is wrong with it.
-        source: ExpressionError,
+        source: Box<ExpressionError>,
     },
     /// A run of a family that cannot be made.
     #[error("{}: in [runs.{family}]: {source}", path.display())]

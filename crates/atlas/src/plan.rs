@@ -106,7 +106,7 @@ impl Family {
         for dotted in &self.remove {
             remove(&mut table, dotted);
         }
-        let settings = self.set.iter().map(|(k, v)| (k, v)).chain(key.condition.iter().map(|(k, v)| (k, v)));
+        let settings = self.set.iter().chain(key.condition.iter().map(|(k, v)| (k, v)));
         for (dotted, value) in settings.chain(extra.into_iter().flatten()) {
             set(&mut table, dotted, value.clone()).map_err(content)?;
         }
@@ -240,16 +240,14 @@ pub(crate) fn in_order(runs: &BTreeMap<String, Family>) -> Result<Vec<String>, S
         let is_ready = |(name, family): &(&String, &Family)| {
             !order.contains(name) && family.needs().iter().all(|need| order.contains(need))
         };
-        match runs.iter().find(is_ready) {
-            Some((name, _)) => order.push(name.clone()),
-            None => {
-                let stuck: Vec<&str> = runs.keys().filter(|n| !order.contains(n)).map(String::as_str).collect();
-                return Err(format!(
-                    "the families {} need each other, or families that are not there ({{run.NAME}})",
-                    stuck.join(", ")
-                ));
-            }
-        }
+        let Some((name, _)) = runs.iter().find(is_ready) else {
+            let stuck: Vec<&str> = runs.keys().filter(|n| !order.contains(n)).map(String::as_str).collect();
+            return Err(format!(
+                "the families {} need each other, or families that are not there ({{run.NAME}})",
+                stuck.join(", ")
+            ));
+        };
+        order.push(name.clone());
     }
     Ok(order)
 }

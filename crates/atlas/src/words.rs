@@ -1,5 +1,7 @@
 //! Numbers and verdicts in a sentence.
 
+use std::fmt::Write as _;
+
 use ontogeny_store::{JudgedAttack, JudgedHypothesis, Judgement};
 
 /// The answer to the question, from the first hypothesis: what was found, how surely, what else.
@@ -16,9 +18,9 @@ pub(crate) fn answer(hypotheses: &[JudgedHypothesis], attacks: &[JudgedAttack], 
     }
     let n_attacks = attacks.iter().filter(|attack| attack.hypothesis == first.id).count();
     if n_attacks > 0 {
-        sentence.push_str(&format!("; {survived} of {n_attacks} attacks survived"));
+        let _ = write!(sentence, "; {survived} of {n_attacks} attacks survived");
         if fell > 0 {
-            sentence.push_str(&format!(", {fell} brought it down"));
+            let _ = write!(sentence, ", {fell} brought it down");
         }
     }
     let others: Vec<String> = [Judgement::Supported, Judgement::Refuted, Judgement::Undecided]
@@ -29,7 +31,7 @@ pub(crate) fn answer(hypotheses: &[JudgedHypothesis], attacks: &[JudgedAttack], 
         })
         .collect();
     if !others.is_empty() {
-        sentence.push_str(&format!("; of the other hypotheses {}", others.join(", ")));
+        let _ = write!(sentence, "; of the other hypotheses {}", others.join(", "));
     }
     sentence.push('.');
     sentence

@@ -153,7 +153,9 @@ impl PruneConfig {
         let mut compared = compared;
         if self.drop_largest {
             // The largest are now the smallest; those that are 0 stay, whatever else goes.
-            compared.iter_mut().for_each(|weight| *weight = 1.0 / weight.abs());
+            for weight in &mut compared {
+                *weight = 1.0 / weight.abs();
+            }
         }
         Ok(ticket(model.space(), &compared, self.keep, &self.except)?)
     }

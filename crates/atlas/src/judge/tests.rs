@@ -1,9 +1,4 @@
 //! Planted truths and null studies through the whole judgement: expressions, tests, correction, power, verdict.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers of tests stop at the first surprise; rates are printed"
-)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
