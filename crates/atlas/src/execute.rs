@@ -355,7 +355,9 @@ impl Runner<'_> {
                     let path = family.file.clone().unwrap_or_default();
                     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
                 });
-                let directory = PathBuf::from("runs").join(format!("{stem}-{}", &run.trajectory()[..16]));
+                // The training first: other measurements of it lie beside it, and take it over.
+                let hashes = (&run.trajectory()[..12], &run.measurements()[..6]);
+                let directory = PathBuf::from("runs").join(format!("{stem}-{}-{}", hashes.0, hashes.1));
                 self.seats.insert((variant, name.to_owned(), at, k), directory.clone());
                 let label = format!("{name} {}", key.name());
                 into.entry(directory.clone()).or_insert(Prepared {
@@ -384,7 +386,33 @@ impl Runner<'_> {
         })
     }
 
+    /// Executes runs side by side, those first whose trainings others take over.
     fn execute(&mut self, prepared: Vec<Prepared>, n_all: usize) -> Result<(), AtlasError> {
+        let mut trainings = BTreeSet::new();
+        let (first, later): (Vec<Prepared>, Vec<Prepared>) =
+            prepared.into_iter().partition(|one| trainings.insert(one.run.trajectory().to_owned()));
+        self.execute_round(first, n_all)?;
+        self.execute_round(later, n_all)
+    }
+
+    /// The folder of a run with the same training, if there is one.
+    fn twin(&self, one: &Prepared) -> Option<PathBuf> {
+        let own = one.directory.file_name()?.to_string_lossy().into_owned();
+        let (training, _) = own.rsplit_once('-')?;
+        let mut twins: Vec<PathBuf> = fs_err::read_dir(self.atlas.join("runs"))
+            .ok()?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.is_dir())
+            .filter(|path| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                name != own && name.rsplit_once('-').is_some_and(|(other, _)| other == training)
+            })
+            .collect();
+        twins.sort();
+        twins.into_iter().next()
+    }
+
+    fn execute_round(&mut self, prepared: Vec<Prepared>, n_all: usize) -> Result<(), AtlasError> {
         if prepared.is_empty() {
             return Ok(());
         }
@@ -398,6 +426,14 @@ impl Runner<'_> {
             let stamp = Stamp::new(self.registry, (!one.is_pilot).then_some(of), now(), env!("CARGO_PKG_VERSION"));
             // Before the run, so that nothing of it is older.
             stamped.push((one.directory.clone(), one.is_pilot, stamp.write_once(&path)?));
+            if let Some(twin) = self.twin(&one) {
+                let adopted = one.run.adopt_training(&path, &twin);
+                adopted.map_err(|source| AtlasError::Run {
+                    study: self.study.file.id.clone(),
+                    run: one.name.clone(),
+                    source: Box::new(source),
+                })?;
+            }
             names.push(one.name.clone());
             places.push(Place::local(path));
             members.push(Member { name: one.name, settings: Vec::new(), run: one.run });

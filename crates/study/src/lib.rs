@@ -7,6 +7,7 @@
 //!
 //! [`read_series`] and [`detect`] do the last of that for curves from anywhere: CSV, NPZ and JSON files as well as runs.
 
+mod adopt;
 mod analysis;
 mod board;
 mod calibrate;
