@@ -501,8 +501,8 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(labels("head_scores.*"), ["L0H0.induction", "L0H1.induction", "L0H0.copy"]);
-        assert_eq!(labels("head_scores.L0H*.induction"), ["0.induction", "1.induction"]);
-        assert_eq!(labels("heads.*.copy"), ["L0H0.copy"]);
+        assert_eq!(labels("head_scores.L0H*.induction"), ["0", "1"]);
+        assert_eq!(labels("heads.*.copy"), ["L0H0"]);
         // llc.mlp has no value.
         assert_eq!(labels("llc.*"), ["full", "unembed"]);
         let mean = Expression::parse("mean(last(\"head_scores.*\"))").unwrap();
