@@ -3,8 +3,8 @@
 use ontogeny_stats::ArrayError;
 use ontogeny_stats::hypothesis::{
     Baseline, Basis, Interval, Margin, PermutationSettings, ProportionKind, RankCoefficient, ResamplingSettings,
-    RunEvents, RunRows, Sided, event_scores, page_trend, predictive_skill, proportion, rank_correlation, rank_sum_test,
-    ridge, sign_test, signed_rank_test, t_test, welch_test,
+    RunEvents, RunRows, Sided, binomial_law, event_scores, page_trend, predictive_skill, proportion, rank_correlation,
+    rank_sum_test, ridge, sign_test, signed_rank_test, t_test, welch_test,
 };
 
 use crate::study_file::{Direction, TestKind};
@@ -227,20 +227,6 @@ pub(crate) fn binomial_p(n_hits: usize, n: usize, p: f64, sided: Sided) -> f64 {
         Sided::Either => 2.0 * greater.min(less),
     };
     value.clamp(f64::MIN_POSITIVE, 1.0)
-}
-
-/// Probabilities of 0 to `n` hits.
-pub(crate) fn binomial_law(n: usize, p: f64) -> Vec<f64> {
-    let mut law = vec![1.0];
-    for _ in 0..n {
-        let mut next = vec![0.0; law.len() + 1];
-        for (k, weight) in law.iter().enumerate() {
-            next[k] += (1.0 - p) * weight;
-            next[k + 1] += p * weight;
-        }
-        law = next;
-    }
-    law
 }
 
 #[cfg(test)]

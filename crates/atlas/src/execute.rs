@@ -44,8 +44,6 @@ pub enum StudyEvent<'a> {
     Runs {
         /// What sets each apart.
         names: &'a [String],
-        /// Runs of the study in all.
-        n_all: usize,
     },
     /// Something in one of these runs.
     Run {
@@ -132,8 +130,9 @@ pub fn run_study(study: &Study<'_>, atlas: &Path, options: &StudyOptions<'_>) ->
     }
     let runs: Vec<StudyRun> = runner.listed.into_values().collect();
     let confirmatory = runs.iter().all(|run| run.confirmatory);
-    let Entry::Registration { content, earlier, .. } = &line.entry else {
-        return Err(AtlasError::Interrupted);
+    let earlier = match &line.entry {
+        Entry::Registration { earlier, .. } => *earlier,
+        _ => 0,
     };
     let verdict = StudyVerdict {
         format: FORMAT,
@@ -154,8 +153,8 @@ pub fn run_study(study: &Study<'_>, atlas: &Path, options: &StudyOptions<'_>) ->
             index: line.index,
             hash: line.hash.clone(),
             time: line.time,
-            content: content.clone(),
-            earlier: *earlier,
+            content: study.content(),
+            earlier,
             chain_length: registry.length(),
             chain_head: registry.head().to_owned(),
         },
@@ -292,7 +291,6 @@ impl Runner<'_> {
     fn make_all(&mut self) -> Result<(), AtlasError> {
         let file = &self.study.file;
         let order = in_order(&file.runs).map_err(|message| self.content(message))?;
-        let n_all: usize = order.iter().map(|family| self.n_runs(family)).sum::<usize>() * (1 + self.variants().len());
         // Families that need no other are made together: more runs side by side.
         let mut waiting: Vec<String> = order;
         while !waiting.is_empty() {
@@ -301,27 +299,15 @@ impl Runner<'_> {
             });
             let mut prepared: BTreeMap<PathBuf, Prepared> = BTreeMap::new();
             for family in &ready {
-                for variant in std::iter::once(0).chain(self.variants()) {
+                for variant in 0..=file.attacks.len() {
                     self.prepare(variant, family, &mut prepared)?;
                 }
             }
             prepared.retain(|directory, _| !self.views.contains_key(directory));
-            self.execute(prepared.into_values().collect(), n_all)?;
+            self.execute(prepared.into_values().collect())?;
             waiting = later;
         }
         Ok(())
-    }
-
-    /// Attacks that need runs, as variants.
-    fn variants(&self) -> Vec<usize> {
-        let attacks = self.study.file.attacks.iter().enumerate();
-        attacks.map(|(k, _)| k + 1).collect()
-    }
-
-    fn n_runs(&self, family: &str) -> usize {
-        let file = &self.study.file;
-        let Some(family) = file.runs.get(family) else { return 0 };
-        family.conditions().map_or(0, |c| c.len()) * family.seeds.unwrap_or(file.seeds) as usize
     }
 
     fn content(&self, message: String) -> StudyFileError {
@@ -387,12 +373,12 @@ impl Runner<'_> {
     }
 
     /// Executes runs side by side, those first whose trainings others take over.
-    fn execute(&mut self, prepared: Vec<Prepared>, n_all: usize) -> Result<(), AtlasError> {
+    fn execute(&mut self, prepared: Vec<Prepared>) -> Result<(), AtlasError> {
         let mut trainings = BTreeSet::new();
         let (first, later): (Vec<Prepared>, Vec<Prepared>) =
             prepared.into_iter().partition(|one| trainings.insert(one.run.trajectory().to_owned()));
-        self.execute_round(first, n_all)?;
-        self.execute_round(later, n_all)
+        self.execute_round(first)?;
+        self.execute_round(later)
     }
 
     /// The folder of a run with the same training, if there is one.
@@ -412,7 +398,7 @@ impl Runner<'_> {
         twins.into_iter().next()
     }
 
-    fn execute_round(&mut self, prepared: Vec<Prepared>, n_all: usize) -> Result<(), AtlasError> {
+    fn execute_round(&mut self, prepared: Vec<Prepared>) -> Result<(), AtlasError> {
         if prepared.is_empty() {
             return Ok(());
         }
@@ -438,7 +424,7 @@ impl Runner<'_> {
             places.push(Place::local(path));
             members.push(Member { name: one.name, settings: Vec::new(), run: one.run });
         }
-        (self.options.observer)(&StudyEvent::Runs { names: &names, n_all });
+        (self.options.observer)(&StudyEvent::Runs { names: &names });
         let on_event = |at: usize, event: &Event| {
             (self.options.observer)(&StudyEvent::Run { at, event });
         };

@@ -1,8 +1,8 @@
 //! The probability that a test excludes no effect when the effect is the smallest of interest.
 
-use ontogeny_stats::hypothesis::{Draws, PermutationSettings, Sided, simulated_power, t_test_power};
+use ontogeny_stats::hypothesis::{Draws, PermutationSettings, Sided, binomial_law, simulated_power, t_test_power};
 
-use crate::estimate::{Claim, Sample, binomial_law, binomial_p};
+use crate::estimate::{Claim, Sample, binomial_p};
 use crate::study_file::TestKind;
 
 /// Simulated studies; the standard error of a power of one half is 2.5 points.

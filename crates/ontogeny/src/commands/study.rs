@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use comfy_table::{Table, presets};
 use ontogeny_atlas::audit::{Severity, audit};
 use ontogeny_atlas::expression::functions;
+use ontogeny_atlas::registry::REGISTRY_FILE;
 use ontogeny_atlas::{Study, StudyEvent, StudyOptions, catalog, find, read_verdict, register, run_study};
 use ontogeny_stats::benjamini_hochberg;
 use ontogeny_store::{Atlas, AtlasRow, JudgedHypothesis, Judgement, Place, StudyVerdict};
@@ -211,14 +212,14 @@ fn report(args: &StudyReportArgs) -> Result<u8, CommandError> {
     say(&format!("  atlas    {}", index.display()));
     if let Some(file) = &args.markdown {
         let atlas = atlas_of(&args.folders)?;
-        write_markdown(&atlas, file)?;
+        write_markdown(&atlas, folder, file)?;
         say(&format!("  markdown {}", file.display()));
     }
     Ok(exit::DONE)
 }
 
-/// The atlas as Markdown, its figures in a folder of the same name beside it.
-fn write_markdown(atlas: &Atlas, file: &Path) -> Result<(), CommandError> {
+/// The atlas as Markdown; its figures, and the registry that it rests on, in a folder of the same name beside it.
+fn write_markdown(atlas: &Atlas, home: &Path, file: &Path) -> Result<(), CommandError> {
     let folder = file.with_extension("");
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     fs_err::create_dir_all(&folder)?;
@@ -231,6 +232,10 @@ fn write_markdown(atlas: &Atlas, file: &Path) -> Result<(), CommandError> {
         let own = format!("{}.svg", verdict.id);
         Place::local(&folder).write(&own, svg.as_bytes())?;
         figures.insert(verdict.id.clone(), format!("{name}/{own}"));
+    }
+    let registry = home.join(REGISTRY_FILE);
+    if registry.exists() {
+        fs_err::copy(registry, folder.join(REGISTRY_FILE))?;
     }
     let text = ontogeny_web::atlas_markdown(atlas, &|id| figures.get(id).cloned());
     fs_err::write(file, text)?;
@@ -320,7 +325,7 @@ impl Progress<'_> {
                     &line.hash[..12]
                 ));
             }
-            StudyEvent::Runs { names, .. } => {
+            StudyEvent::Runs { names } => {
                 if let Some(before) = runs.take() {
                     before.finish();
                 }

@@ -73,7 +73,7 @@ pub use forecast_scores::{brier_scores, interval_coverage, interval_scores, log_
 pub use online::{HeldBack, OnlineForecast, Past};
 pub use paired_skill::{PairedSkill, paired_skill};
 pub use permutation::{PermutationSettings, difference_of_means, mean, permutation_test, sign_flip_test};
-pub use power::{Draws, Power, sign_test_power, simulated_power, t_test_power};
+pub use power::{Draws, Power, binomial_law, sign_test_power, simulated_power, t_test_power};
 pub use prediction::{Baseline, PredictiveSkill, RunRows, predictive_skill, ridge};
 pub use proportion::{ProportionKind, proportion};
 pub use rank_sum::{RankSumTest, rank_sum_test};

@@ -56,7 +56,15 @@ pub fn sign_test_power(n: usize, probability_positive: f64, sided: Sided, alpha:
     setting("the probability of a positive value", p, (0.0..=1.0).contains(&p), "a number from 0 to 1")?;
     setting("the number of values", n as f64, (1..=MAX_SIGNED).contains(&n), "1 to 1,000")?;
     let null = DiscreteNull::of_signs(&vec![1; n]);
-    // The binomial law by adding one value at a time, which neither overflows nor cancels.
+    let law = binomial_law(n, p);
+    let rejects = |k: usize| null.test(k, k as f64, sided).p_value <= alpha * (1.0 + 1e-12);
+    let power = law.iter().enumerate().filter(|(k, _)| rejects(*k)).map(|(_, weight)| weight).sum::<f64>();
+    Ok(Power { power: power.min(1.0), standard_error: 0.0, basis: Basis::Exact })
+}
+
+/// Probabilities of 0 to `n` hits in `n` independent trials of chance `p`, by adding one trial at a time, which neither overflows nor
+/// cancels.
+pub fn binomial_law(n: usize, p: f64) -> Vec<f64> {
     let mut law = vec![1.0];
     for _ in 0..n {
         let mut next = vec![0.0; law.len() + 1];
@@ -66,9 +74,7 @@ pub fn sign_test_power(n: usize, probability_positive: f64, sided: Sided, alpha:
         }
         law = next;
     }
-    let rejects = |k: usize| null.test(k, k as f64, sided).p_value <= alpha * (1.0 + 1e-12);
-    let power = law.iter().enumerate().filter(|(k, _)| rejects(*k)).map(|(_, weight)| weight).sum::<f64>();
-    Ok(Power { power: power.min(1.0), standard_error: 0.0, basis: Basis::Exact })
+    law
 }
 
 /// Power of anything, as the share of `n_studies` simulated studies in which `rejects` returns true.
