@@ -85,6 +85,11 @@ impl<'a> Study<'a> {
         Ok(())
     }
 
+    /// What the seeds of the study cannot show at all, a sentence for each hypothesis; empty for a study with enough of them.
+    pub fn warnings(&self) -> Vec<String> {
+        crate::reach::warnings(&self.file)
+    }
+
     /// `small` or `full`.
     pub fn scale_name(&self) -> &'static str {
         match self.scale {
@@ -159,7 +164,7 @@ pub(crate) fn expressions(file: &StudyFile, path: &Path) -> Result<BTreeMap<Stri
     for h in &file.hypotheses {
         let place = format!("the hypothesis `{}`", h.id);
         all.push((place.clone(), &h.statistic));
-        let is_expression = !matches!(h.test, crate::TestKind::RankSum | crate::TestKind::Welch);
+        let is_expression = !h.test.is_of_two_samples();
         all.extend(h.against.iter().filter(|_| is_expression).map(|text| (place.clone(), text)));
         all.extend(h.features.iter().chain(&h.truth).map(|text| (place.clone(), text)));
     }

@@ -88,7 +88,7 @@ fn judge(
     alpha: f64,
     corrected_alpha: f64,
 ) -> JudgedHypothesis {
-    let claim = claim_of(h);
+    let claim = Claim::of(h);
     let mut judged = JudgedHypothesis {
         id: h.id.clone(),
         claim: h.claim.clone(),
@@ -163,6 +163,14 @@ fn judge(
     match word {
         Ok(Verdict::Supported) => judged.outcome = Judgement::Supported,
         Ok(Verdict::Refuted) => judged.outcome = Judgement::Refuted,
+        Ok(Verdict::Undecided) if !claim.can_support(sample, corrected_alpha) => {
+            judged.why = Some(format!(
+                "with {} units `{}` supports nothing at the corrected α of {}, whatever the values",
+                gathered.n_defined,
+                h.test.name(),
+                words::number(corrected_alpha)
+            ));
+        }
         Ok(Verdict::Undecided) => {}
         Err(error) => judged.why = Some(error.to_string()),
     }
@@ -177,10 +185,6 @@ fn basis(basis: Basis) -> String {
     }
 }
 
-fn claim_of(h: &Hypothesis) -> Claim {
-    Claim { test: h.test, sided: h.direction.sided(), no_effect: h.no_effect, smallest_effect: h.smallest_effect }
-}
-
 /// Tests the claim; `None` where too few units have a value.
 fn test(h: &Hypothesis, gathered: &Gathered) -> Option<Result<Estimate, String>> {
     if gathered.n_defined < h.minimal_seeds {
@@ -190,7 +194,7 @@ fn test(h: &Hypothesis, gathered: &Gathered) -> Option<Result<Estimate, String>>
         Ok(sample) => sample,
         Err(why) => return Some(Err(why.clone())),
     };
-    Some(claim_of(h).estimate(sample, 0.95).map_err(|error| format!("the test cannot be done: {error}")))
+    Some(Claim::of(h).estimate(sample, 0.95).map_err(|error| format!("the test cannot be done: {error}")))
 }
 
 /// The values of all units of a hypothesis, in the runs of a variant.
@@ -200,8 +204,9 @@ fn gather(bench: &Bench<'_>, h: &Hypothesis, variant: usize, attack: Option<&Att
         return Gathered { units: Vec::new(), sample: Err("there are no runs".to_owned()), n_defined: 0 };
     };
     let mut gathered = match h.test {
-        TestKind::RankSum | TestKind::Welch => two_samples(bench, h, statistic, variant, &family),
+        test if test.is_of_two_samples() => two_samples(bench, h, statistic, variant, &family),
         TestKind::Page => doses(bench, h, statistic, variant, &family),
+        TestKind::Jonckheere => groups(bench, h, statistic, variant, &family),
         TestKind::Spearman | TestKind::Kendall => pairs(bench, h, statistic, variant, &family),
         TestKind::Precision | TestKind::Recall => events(bench, h, statistic, variant, &family),
         TestKind::Prediction => rows(bench, h, statistic, variant, &family),
@@ -302,6 +307,21 @@ fn doses(bench: &Bench<'_>, h: &Hypothesis, statistic: &str, variant: usize, fam
     Gathered { units, sample, n_defined }
 }
 
+/// Every run is a unit; n are the fewest at any dose.
+fn groups(bench: &Bench<'_>, h: &Hypothesis, statistic: &str, variant: usize, family: &str) -> Gathered {
+    let units = pairs(bench, h, statistic, variant, family).units;
+    let mut defined: Vec<(f64, f64)> = units.iter().filter_map(|unit| unit.x.zip(unit.value)).collect();
+    defined.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let by_dose: Vec<&[(f64, f64)]> = defined.chunk_by(|a, b| a.0 == b.0).collect();
+    let doses = by_dose.iter().map(|group| group[0].0).collect();
+    let groups: Vec<Vec<f64>> = by_dose.iter().map(|group| group.iter().map(|(_, value)| *value).collect()).collect();
+    // A dose without any value is no dose with few units: the claim spoke of it.
+    let n_planned = bench.family(variant, family).map_or(0, |runs| runs.conditions.len());
+    let fewest = groups.iter().map(Vec::len).min().unwrap_or(0);
+    let n_defined = if groups.len() < n_planned { 0 } else { fewest };
+    Gathered { n_defined, sample: Ok(Sample::Groups(doses, groups)), units }
+}
+
 fn pairs(bench: &Bench<'_>, h: &Hypothesis, statistic: &str, variant: usize, family: &str) -> Gathered {
     let against = h.against.as_deref().unwrap_or_default();
     let (mut units, mut xs, mut ys) = (Vec::new(), Vec::new(), Vec::new());
@@ -378,6 +398,22 @@ impl Gathered {
     fn shuffle(&mut self) {
         match &mut self.sample {
             Ok(Sample::Pairs(_, y)) => *y = shuffled(y),
+            Ok(Sample::Two(first, second)) => {
+                let mixed = shuffled(&[first.as_slice(), second.as_slice()].concat());
+                let (one, two) = mixed.split_at(first.len());
+                (*first, *second) = (one.to_vec(), two.to_vec());
+            }
+            Ok(Sample::Groups(_, groups)) => {
+                let mut mixed = shuffled(&groups.concat()).into_iter();
+                groups.iter_mut().flatten().for_each(|value| *value = mixed.next().unwrap_or(*value));
+            }
+            // Each seed has an order of its own.
+            Ok(Sample::Doses(_, blocks)) => {
+                for (at, block) in blocks.iter_mut().enumerate() {
+                    let turned: Vec<f64> = block.iter().copied().cycle().skip(at).take(block.len()).collect();
+                    *block = shuffled(&turned);
+                }
+            }
             Ok(Sample::Rows(rows)) => {
                 let features: Vec<Vec<Vec<f64>>> = rows.iter().map(|row| row.features.clone()).collect();
                 for (row, mut features) in rows.iter_mut().zip(shuffled(&features)) {
@@ -394,9 +430,8 @@ impl Gathered {
                     run.found = found;
                 }
             }
-            _ => {
-                self.sample = Err("`shuffled_units` has a meaning for correlations, predictions and events".to_owned());
-            }
+            // Refused when the file is read.
+            Ok(Sample::One(_)) | Err(_) => {}
         }
     }
 }

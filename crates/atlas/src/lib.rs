@@ -19,6 +19,7 @@ mod figures;
 mod judge;
 mod plan;
 mod power;
+mod reach;
 mod study_file;
 mod words;
 

@@ -1,6 +1,6 @@
 //! The probability that a test excludes no effect when the effect is the smallest of interest.
 
-use ontogeny_stats::hypothesis::{Draws, PermutationSettings, Sided, binomial_law, simulated_power, t_test_power};
+use ontogeny_stats::hypothesis::{Draws, PermutationSettings, Sided, binomial_law, mean, simulated_power, t_test_power};
 
 use crate::estimate::{Claim, Sample, binomial_p};
 use crate::study_file::TestKind;
@@ -54,6 +54,15 @@ pub(crate) fn power(claim: Claim, sample: &Sample, alpha: f64) -> Option<f64> {
             simulate(&|draws| {
                 let block = |draws: &mut Draws| doses.iter().map(|d| effect * d + scatter * draws.normal()).collect();
                 Sample::Doses(doses.clone(), (0..blocks.len()).map(|_| block(draws)).collect())
+            })
+        }
+        Sample::Groups(doses, groups) => {
+            let centred: Vec<f64> = groups.iter().flat_map(|g| g.iter().map(move |v| v - mean(g))).collect();
+            let scatter = deviation(&centred, effect);
+            simulate(&|draws| {
+                let mut group =
+                    |(d, g): (&f64, &Vec<f64>)| g.iter().map(|_| effect * d + scatter * draws.normal()).collect();
+                Sample::Groups(doses.clone(), doses.iter().zip(groups).map(&mut group).collect())
             })
         }
         Sample::Pairs(x, _) => {

@@ -162,16 +162,24 @@ pub enum TestKind {
     SignedRank,
     /// Median.
     Sign,
+    /// Mean by exchanging signs, symmetric values.
+    SignFlip,
+    /// Mean by resampling, of 20 units or more.
+    Bootstrap,
     /// Shift between two families with different runs.
     RankSum,
-    /// Difference of the means of two families.
+    /// Difference of the means of two families, normal values.
     Welch,
+    /// Difference of the means of two families, by exchanging labels.
+    Permutation,
     /// Mean within a margin.
     EquivalenceT,
     /// Pseudo-median within a margin.
     EquivalenceSignedRank,
     /// Slope over the doses within seeds.
     Page,
+    /// Slope over the doses, each with runs of its own.
+    Jonckheere,
     /// Spearman's ρ over runs.
     Spearman,
     /// Kendall's τ over runs.
@@ -351,6 +359,18 @@ impl StudyFile {
                 }
                 AttackKind::Placebo => changes_values || changes_runs,
             };
+            let attacked = |h: &&Hypothesis| attack.hypotheses.is_empty() || attack.hypotheses.contains(&h.id);
+            if attack.kind == AttackKind::ShuffledUnits
+                && let Some(h) = self.hypotheses.iter().filter(attacked).find(|h| h.test.is_of_one_sample())
+            {
+                return Err(format!(
+                    "the attack {:?} shuffles the units of `{}`, whose test `{}` does not ask which value is whose; name \
+                     other `hypotheses`, or use another kind of attack",
+                    attack.what,
+                    h.id,
+                    h.test.name()
+                ));
+            }
             if !fits {
                 return Err(format!(
                     "the attack {:?} ({}) must change something by `set`, `values` or `statistic`, except that `other_seeds` and \
@@ -382,8 +402,9 @@ impl StudyFile {
         if let Some(family) = h.runs.as_ref().filter(|family| !self.runs.contains_key(*family)) {
             return Err(format!("`runs` is {family:?}; the families are {}", self.family_names()));
         }
-        let two_samples = matches!(h.test, TestKind::RankSum | TestKind::Welch);
-        let needs_other = two_samples || matches!(h.test, TestKind::Page | TestKind::Spearman | TestKind::Kendall);
+        let two_samples = h.test.is_of_two_samples();
+        let needs_other = two_samples
+            || matches!(h.test, TestKind::Page | TestKind::Jonckheere | TestKind::Spearman | TestKind::Kendall);
         if needs_other != h.against.is_some() {
             let what = if needs_other { "needs `against`" } else { "has no use for `against`" };
             return Err(format!("the test {what}: the other family of two samples, the dose, or the other quantity"));
@@ -418,6 +439,11 @@ impl StudyFile {
             }
             if h.test == TestKind::Page && (family.vary.len() != 1 || family.own_seeds) {
                 return Err("`page` needs a family with one key in `vary` and the same seeds at every dose".to_owned());
+            }
+            if h.test == TestKind::Jonckheere && (family.vary.len() != 1 || !family.own_seeds) {
+                return Err("`jonckheere` needs a family with one key in `vary` and `own_seeds = true`; of the same seeds at \
+                            every dose use `page`"
+                    .to_owned());
             }
         }
         let of_events = matches!(h.test, TestKind::Precision | TestKind::Recall);

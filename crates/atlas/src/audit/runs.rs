@@ -1,6 +1,6 @@
 //! The run folders of an atlas against its registry.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -46,18 +46,22 @@ impl FoundRun {
     }
 }
 
-/// Seeds of registrations, each computed once.
+/// Places of the seeds of registrations, each computed once.
 #[derive(Debug, Default)]
-pub(super) struct Seeds(BTreeMap<String, BTreeSet<u32>>);
+pub(super) struct Seeds(BTreeMap<String, BTreeMap<u32, usize>>);
 
 impl Seeds {
     /// Whether a run of this registration may have this seed.
     pub(super) fn allow(&mut self, registration: &str, seed: u64) -> bool {
-        let seeds = self
-            .0
-            .entry(registration.to_owned())
-            .or_insert_with(|| confirmatory_seeds(registration, N_SEEDS).into_iter().collect());
-        u32::try_from(seed).is_ok_and(|seed| seeds.contains(&seed))
+        self.is_among_first(N_SEEDS, registration, seed)
+    }
+
+    /// Whether it is one of the first `n` seeds of the registration.
+    pub(super) fn is_among_first(&mut self, n: usize, registration: &str, seed: u64) -> bool {
+        let places = self.0.entry(registration.to_owned()).or_insert_with(|| {
+            confirmatory_seeds(registration, N_SEEDS).into_iter().enumerate().map(|(at, seed)| (seed, at)).collect()
+        });
+        u32::try_from(seed).is_ok_and(|seed| places.get(&seed).is_some_and(|at| *at < n))
     }
 }
 

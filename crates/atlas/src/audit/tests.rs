@@ -448,7 +448,7 @@ fn what_a_verdict_says_of_its_registration_is_compared() {
         ("/registration/chain_length", json!(3), "began to run after its verdict"),
         ("/time", json!(1_000), "judged before its registration"),
         ("/runs/0/confirmatory", json!(false), "the verdict says that all have one"),
-        ("/runs/0/seed", json!(70_000), "with seed 70000, which is none of its registration"),
+        ("/runs/0/seed", json!(70_000), "of its registration"),
         ("/runs/0/chain_length", json!(1), "the run began before its registration"),
         ("/runs/0/chain_length", json!(3), "the run began after the verdict"),
         (
@@ -461,6 +461,18 @@ fn what_a_verdict_says_of_its_registration_is_compared() {
         sample.edit_verdict_and_entry(pointer, value);
         assert!(sample.audit().iter().all(|f| !f.found.contains("bytes of hash")));
         sample.problem(VERDICT, words);
+    }
+}
+
+/// Two seeds may come from the first eight of the registration: whoever makes a hundred runs cannot show the best two.
+#[test]
+fn seeds_are_not_picked_among_many() {
+    for (place, is_found) in [(7, false), (8, true), (99, true)] {
+        let sample = Sample::new();
+        let hash = sample.registry().lines()[1].hash.clone();
+        sample.edit_verdict_and_entry("/runs/0/seed", json!(confirmatory_seeds(&hash, 100)[place]));
+        let picked = |f: &Finding| f.found.contains("which is none of the first 8 of its registration");
+        assert_eq!(sample.audit().iter().any(picked), is_found, "seed {place}: {:#?}", sample.audit());
     }
 }
 

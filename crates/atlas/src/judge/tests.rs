@@ -173,6 +173,100 @@ fn correlations_fall_when_units_are_shuffled() {
     assert_eq!(attacks[0].survived, Some(true), "{:?}", attacks[0].found);
 }
 
+/// A run of 5 + 5, 5 + 5 + 5 or 24 units; the values of a family that varies are those of its conditions one after another.
+fn judged_families(file: &StudyFile, by_family: &[(&str, Vec<Vec<f64>>)]) -> (Vec<JudgedHypothesis>, Vec<JudgedAttack>) {
+    let expressions = expressions(file, Path::new("T.toml")).unwrap();
+    let mut families = BTreeMap::new();
+    for (name, conditions) in by_family {
+        let run = |at: usize, x: f64| BenchRun { seed: at as u32, view: Ok(Arc::new(view(at as u32, x, 0.0))) };
+        let runs = FamilyRuns {
+            conditions: file.runs[*name].conditions().unwrap(),
+            runs: conditions
+                .iter()
+                .enumerate()
+                // The rate of a run is its seed modulo 3: seeds of a condition are those with its rate.
+                .map(|(c, values)| values.iter().enumerate().map(|(i, x)| run(3 * i + c, *x)).collect())
+                .collect(),
+        };
+        for variant in 0..=file.attacks.len() {
+            families.insert((variant, (*name).to_owned()), runs.clone());
+        }
+    }
+    let bench = Bench::new(file, &expressions, families);
+    (super::hypotheses(&bench), super::attacks(&bench))
+}
+
+#[test]
+fn runs_of_their_own_at_each_dose() {
+    let head = "id = \"T\"\nquestion = \"?\"\nsource = \"a test\"\n[runs.a]\npreset = \"none\"\nown_seeds = true\n\
+                vary = { \"train.rate\" = [0.0, 1.0, 2.0] }\n";
+    let claim = hypothesis("h", "first(x)", "jonckheere", "against = \"setting.train.rate\"\nsmallest_effect = 0.5");
+    let attack = "[[attack]]\nkind = \"shuffled_units\"\nwhat = \"runs at other doses\"\n";
+    let file = StudyFile::parse(Path::new("T.toml"), &format!("{head}{claim}{attack}"), Scale::Full).unwrap();
+    let noise = normals(2, 15);
+    let at = |dose: f64, noise: &[f64]| noise.iter().map(|e| 2.0 * dose + 0.3 * e).collect::<Vec<f64>>();
+    let rising = vec![at(0.0, &noise[..5]), at(1.0, &noise[5..10]), at(2.0, &noise[10..])];
+    let (found, attacks) = judged_families(&file, &[("a", rising)]);
+    let h = &found[0];
+    assert_eq!((h.outcome, h.basis.as_str(), h.values.len()), (Judgement::Supported, "exact", 15), "{h:?}");
+    let effect = h.effect.as_ref().unwrap();
+    assert!((effect.estimate - 2.0).abs() < 0.3 && effect.lower.unwrap() > 1.0, "{effect:?}");
+    assert_eq!(attacks[0].survived, Some(true), "{:?}", attacks[0].found);
+    assert!(h.power.unwrap() > 0.5, "{:?}", h.power);
+    let level = vec![at(0.0, &noise[..5]), at(0.0, &noise[5..10]), at(0.0, &noise[10..])];
+    assert_eq!(judged_families(&file, &[("a", level)]).0[0].outcome, Judgement::Refuted);
+}
+
+#[test]
+fn two_samples_by_permutation() {
+    let head = "id = \"T\"\nquestion = \"?\"\nsource = \"a test\"\n[runs.a]\npreset = \"none\"\n[runs.b]\npreset = \"none\"\n\
+                own_seeds = true\n";
+    let claim = hypothesis("h", "first(x)", "permutation", "runs = \"a\"\nagainst = \"b\"\nsmallest_effect = 1.0");
+    let attack = "[[attack]]\nkind = \"shuffled_units\"\nwhat = \"runs of the other family\"\n";
+    let file = StudyFile::parse(Path::new("T.toml"), &format!("{head}{claim}{attack}"), Scale::Full).unwrap();
+    let (a, b) = (vec![5.0, 5.5, 6.1, 4.8, 5.3], vec![2.2, 1.9, 2.6, 2.4, 2.0]);
+    let (found, attacks) = judged_families(&file, &[("a", vec![a]), ("b", vec![b])]);
+    // All of the first are above all of the second: 1 of C(10, 5) = 252 arrangements.
+    assert!((found[0].p_value.unwrap() - 1.0 / 252.0).abs() < 1e-12, "{found:?}");
+    assert_eq!((found[0].outcome, attacks[0].survived), (Judgement::Supported, Some(true)), "{attacks:?}");
+}
+
+#[test]
+fn a_mean_by_signs_and_by_resampling() {
+    let file = file(
+        &[
+            hypothesis("signs", "first(x)", "sign_flip", "smallest_effect = 1.0"),
+            hypothesis("boot", "first(x)", "bootstrap", "smallest_effect = 1.0"),
+            hypothesis("none", "first(y)", "sign_flip", "smallest_effect = 1.0"),
+            hypothesis("nothing", "first(y)", "bootstrap", "smallest_effect = 1.0"),
+        ]
+        .concat(),
+    );
+    let noise = normals(9, 48);
+    let values: Vec<(f64, f64)> = noise.chunks(2).map(|pair| (2.0 + 0.5 * pair[0], 0.5 * pair[1])).collect();
+    let (found, _) = judged(&file, &values);
+    let outcomes: Vec<Judgement> = found.iter().map(|h| h.outcome).collect();
+    assert_eq!(outcomes, [Judgement::Supported, Judgement::Supported, Judgement::Refuted, Judgement::Refuted]);
+    let ends = |h: &JudgedHypothesis| (h.effect.as_ref().unwrap().lower.unwrap(), h.effect.as_ref().unwrap().upper.unwrap());
+    let ((a, b), (c, d)) = (ends(&found[0]), ends(&found[1]));
+    // 24 units: both intervals are about the mean ± 2.07 standard errors of 0.1.
+    assert!((a - c).abs() < 0.06 && (b - d).abs() < 0.06, "{a} {b} {c} {d}");
+    assert!(found[1].power.unwrap() > 0.95, "{:?}", found[1].power);
+    let (few, _) = judged(&file, &values[..8]);
+    assert_eq!(few[0].outcome, Judgement::Supported);
+    assert!(few[1].why.as_ref().unwrap().contains("20"), "{:?}", few[1].why);
+}
+
+/// Six units cannot be told apart from nothing at 0.05/4, and the page says so.
+#[test]
+fn too_few_units_for_holm_are_told() {
+    let all: String =
+        (0..4).map(|i| hypothesis(&format!("h{i}"), "first(x)", "signed_rank", "smallest_effect = 1.0")).collect();
+    let (found, _) = judged(&file(&all), &[(2.0, 0.0), (2.1, 0.0), (2.2, 0.0), (2.3, 0.0), (2.4, 0.0), (2.5, 0.0)]);
+    assert!(found.iter().all(|h| h.outcome == Judgement::Undecided));
+    assert!(found[0].why.as_ref().unwrap().contains("with 6 units `signed_rank` supports nothing"), "{:?}", found[0].why);
+}
+
 /// 1,000 studies without any effect, each of one hypothesis: the share supported is at most α + 2.33·√(α(1 − α)/1000), the
 /// 99 % point of 1,000 studies that err with probability α.
 #[test]
@@ -182,6 +276,7 @@ fn null_studies_are_rarely_supported() {
     for (test, more) in [
         ("t", ""),
         ("signed_rank", ""),
+        ("sign_flip", ""),
         ("spearman", "against = \"first(x)\""),
         ("prediction", "features = [\"first(x)\"]"),
     ] {

@@ -100,6 +100,7 @@ fn show(args: &OneArgs) -> Result<u8, CommandError> {
     for h in &file.hypotheses {
         print(&format!("  {:<8} {}\n           {}", h.id, h.claim, h.statistic));
     }
+    warn(&study);
     match verdict {
         Some(verdict) => print_verdict(&verdict),
         None => print(&format!("not run at this scale: ontogeny study run {}", file.id)),
@@ -110,6 +111,7 @@ fn show(args: &OneArgs) -> Result<u8, CommandError> {
 fn put_on_record(args: &RegisterArgs) -> Result<u8, CommandError> {
     for path in paths(&args.folders, &args.ids)? {
         let study = Study::read(&path, Scale::Small, &new::text)?;
+        warn(&study);
         let (line, is_new) = register(&study, &args.folders.atlas)?;
         if args.json {
             print(&serde_json::to_string(&line)?);
@@ -129,6 +131,7 @@ fn run(args: &StudyRunArgs) -> Result<u8, CommandError> {
     for path in paths(&args.folders, &args.ids)? {
         let outcome =
             Study::read(&path, scale_of(args.scale), &new::text).map_err(CommandError::from).and_then(|study| {
+                warn(&study);
                 let progress = Progress { study: &study, atlas, json: args.json, runs: Mutex::default() };
                 let observer = |event: &StudyEvent<'_>| progress.on(event);
                 let outcome = run_study(&study, atlas, &StudyOptions { threads, observer: &observer, cancel: &cancel });
@@ -155,6 +158,13 @@ fn run(args: &StudyRunArgs) -> Result<u8, CommandError> {
     }
     write_index(&args.folders)?;
     Ok(code)
+}
+
+/// Tells what the study cannot show, before anybody waits for it.
+fn warn(study: &Study<'_>) {
+    for warning in study.warnings() {
+        say(&format!("warning  {}: {warning}", study.file.id));
+    }
 }
 
 /// The line that a person can quote.

@@ -46,6 +46,9 @@ pub struct Bootstrap {
     pub effect: Effect,
     /// Standard deviation of the statistic over the resamples.
     pub standard_error: f64,
+    /// Smallest α at which the interval of level 1 − 2α lies wholly above 0: the p-value of a statistic of 0 against a larger one.
+    /// It lies below 0 from 1 − this on. At least half of a resample from 0 and 1.
+    pub p_above_zero: f64,
     /// How many units there are.
     pub n_units: usize,
     /// Resamples of which the statistic is not finite (a correlation of equal values, say); they are left out.
@@ -95,10 +98,11 @@ pub fn bootstrap<T: Clone>(
         return Err(ArrayError::Constant { what: "the statistic over the resamples" });
     }
     let tail = (1.0 - settings.level) / 2.0;
-    let (low, high) = match settings.kind {
-        BootstrapKind::Percentile => (tail, 1.0 - tail),
-        BootstrapKind::BiasCorrected => corrected_tails(&values, estimate, &jackknife(units, &statistic)?, tail),
+    let correction = match settings.kind {
+        BootstrapKind::Percentile => Correction { bias: 0.0, acceleration: 0.0 },
+        BootstrapKind::BiasCorrected => Correction::new(&values, estimate, &jackknife(units, &statistic)?),
     };
+    let (low, high) = correction.tails(tail);
     let (lower, upper) = (quantile_of_sorted(&values, low), quantile_of_sorted(&values, high));
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (values.len() - 1) as f64;
@@ -106,6 +110,7 @@ pub fn bootstrap<T: Clone>(
     Ok(Bootstrap {
         effect: Effect { estimate, interval: Interval { lower, upper, level: settings.level } },
         standard_error: variance.sqrt(),
+        p_above_zero: correction.tail_of(share_below(&values, 0.0)),
         n_units: units.len(),
         n_undefined: settings.n_resamples - values.len(),
     })
@@ -119,26 +124,52 @@ fn jackknife<T: Clone>(units: &[T], statistic: impl Fn(&[T]) -> f64) -> Result<V
     Ok(values)
 }
 
-/// The probabilities whose quantiles are the ends of the BCa interval; `sorted` resamples, `jackknife` of all units.
-fn corrected_tails(sorted: &[f64], estimate: f64, jackknife: &[f64], tail: f64) -> (f64, f64) {
+/// What is to be corrected of a percentile interval: its bias, and how its spread grows with the statistic.
+#[derive(Clone, Copy)]
+struct Correction {
+    bias: f64,
+    acceleration: f64,
+}
+
+impl Correction {
+    /// From sorted resamples and the statistic without each of the units.
+    fn new(sorted: &[f64], estimate: f64, jackknife: &[f64]) -> Self {
+        let bias = normal_quantile(share_below(sorted, estimate));
+        // The acceleration has no unit: in units of the largest distance, no power vanishes or overflows.
+        let centre = jackknife.iter().map(|j| j / jackknife.len() as f64).sum::<f64>();
+        let scale = jackknife.iter().fold(0.0_f64, |m, j| m.max((centre / 2.0 - j / 2.0).abs()));
+        let moment =
+            |power: i32| jackknife.iter().map(|j| ((centre / 2.0 - j / 2.0) / scale).powi(power)).sum::<f64>();
+        let (second, third) = if scale > 0.0 { (moment(2), moment(3)) } else { (0.0, 0.0) };
+        let acceleration = if second > 0.0 { third / (6.0 * second.powf(1.5)) } else { 0.0 };
+        Self { bias, acceleration }
+    }
+
+    /// The probabilities whose quantiles are the ends of the interval.
+    fn tails(self, tail: f64) -> (f64, f64) {
+        let corrected = |probability: f64| {
+            let z = self.bias + normal_quantile(probability);
+            let shrink = 1.0 - self.acceleration * z;
+            // At and beyond its pole the correction has reached the end.
+            if shrink > 0.0 { normal_cdf(self.bias + z / shrink) } else { f64::from(u8::from(z > 0.0)) }
+        };
+        (corrected(tail), corrected(1.0 - tail))
+    }
+
+    /// The tail whose corrected quantile has this share of the resamples below it: the inverse of `tails`.
+    fn tail_of(self, share: f64) -> f64 {
+        let u = normal_quantile(share) - self.bias;
+        let stretch = 1.0 + self.acceleration * u;
+        if stretch > 0.0 { normal_cdf(u / stretch - self.bias) } else { f64::from(u8::from(u > 0.0)) }
+    }
+}
+
+/// Share of the sorted values below a value, of equal ones the half; half a value away from 0 and 1, whose quantiles are infinite.
+fn share_below(sorted: &[f64], value: f64) -> f64 {
     let n = sorted.len() as f64;
-    let below = sorted.partition_point(|v| *v < estimate) as f64;
-    let equal = sorted.partition_point(|v| *v <= estimate) as f64 - below;
-    // An estimate beyond all resamples has an infinite correction; half a resample keeps it finite.
-    let bias = normal_quantile(((below + 0.5 * equal) / n).clamp(0.5 / n, 1.0 - 0.5 / n));
-    // The acceleration has no unit: in units of the largest distance, no power vanishes or overflows.
-    let centre = jackknife.iter().map(|j| j / jackknife.len() as f64).sum::<f64>();
-    let scale = jackknife.iter().fold(0.0_f64, |m, j| m.max((centre / 2.0 - j / 2.0).abs()));
-    let moment = |power: i32| jackknife.iter().map(|j| ((centre / 2.0 - j / 2.0) / scale).powi(power)).sum::<f64>();
-    let (second, third) = if scale > 0.0 { (moment(2), moment(3)) } else { (0.0, 0.0) };
-    let acceleration = if second > 0.0 { third / (6.0 * second.powf(1.5)) } else { 0.0 };
-    let corrected = |probability: f64| {
-        let z = bias + normal_quantile(probability);
-        let shrink = 1.0 - acceleration * z;
-        // At and beyond its pole the correction has reached the end.
-        if shrink > 0.0 { normal_cdf(bias + z / shrink) } else { f64::from(u8::from(z > 0.0)) }
-    };
-    (corrected(tail), corrected(1.0 - tail))
+    let below = sorted.partition_point(|v| *v < value) as f64;
+    let equal = sorted.partition_point(|v| *v <= value) as f64 - below;
+    ((below + 0.5 * equal) / n).clamp(0.5 / n, 1.0 - 0.5 / n)
 }
 
 #[cfg(test)]
@@ -186,7 +217,8 @@ mod tests {
     #[test]
     fn symmetric_data_need_no_correction() {
         let values: Vec<f64> = (-10..=10).map(f64::from).collect();
-        let (low, high) = corrected_tails(&(-50..=50).map(f64::from).collect::<Vec<_>>(), 0.0, &values, 0.025);
+        let correction = Correction::new(&(-50..=50).map(f64::from).collect::<Vec<_>>(), 0.0, &values);
+        let (low, high) = correction.tails(0.025);
         assert!((low - 0.025).abs() < 1e-15 && (high - 0.975).abs() < 1e-15);
     }
 
@@ -198,8 +230,28 @@ mod tests {
         let (values, mut resampled, tails) = (array("values"), array("resampled"), array("tails"));
         let variance = |v: &[f64]| v.iter().map(|x| (x - mean(v)).powi(2)).sum::<f64>() / v.len() as f64;
         resampled.sort_by(f64::total_cmp);
-        let (low, high) = corrected_tails(&resampled, variance(&values), &jackknife(&values, variance).unwrap(), 0.05);
+        let correction = Correction::new(&resampled, variance(&values), &jackknife(&values, variance).unwrap());
+        let (low, high) = correction.tails(0.05);
+        assert!((correction.tail_of(low) - 0.05).abs() < 1e-9 && (correction.tail_of(high) - 0.95).abs() < 1e-9);
         assert!((low / tails[0] - 1.0).abs() < 1e-9 && (high / tails[1] - 1.0).abs() < 1e-9, "{low} {high} {tails:?}");
+    }
+
+    /// The interval at the level of the p-value ends at 0, on the side where the statistic is.
+    #[test]
+    fn p_values_belong_to_the_interval() {
+        let values: Vec<f64> = (0..25).map(|i| 0.9 + f64::from(i * i % 19 - 9) / 4.0).collect();
+        for (shift, is_above) in [(0.0, true), (1.0, false)] {
+            let values: Vec<f64> = values.iter().map(|v| v - shift).collect();
+            let p = bootstrap(&values, mean, &settings(BootstrapKind::BiasCorrected)).unwrap().p_above_zero;
+            let p = if is_above { p } else { 1.0 - p };
+            assert!(p > 1e-3 && p < 0.2, "{p}");
+            let interval = |level: f64| {
+                let s = ResamplingSettings { level, ..settings(BootstrapKind::BiasCorrected) };
+                bootstrap(&values, mean, &s).unwrap().effect.interval
+            };
+            assert!(interval(1.0 - 1.9 * p).contains(0.0), "{p}");
+            assert!(!interval(1.0 - 2.1 * p).contains(0.0), "{p}");
+        }
     }
 
     #[test]

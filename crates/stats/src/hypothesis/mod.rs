@@ -10,9 +10,11 @@
 //! | Is this mean (of differences) 0? | [`t_test`] | normal values | Student 1908 |
 //! | The same, without their shape? | [`signed_rank_test`], with the pseudo-median | symmetric about it | Wilcoxon 1945; Hodges and Lehmann 1963 |
 //! | The same, without symmetry? | [`sign_test`], with the median | nothing | Dixon and Mood 1946 |
+//! | The same of the mean, with its interval? | [`mean_by_signs`] | symmetric about it | Fisher 1935; Hartigan 1969 |
 //! | The same, of any statistic? | [`sign_flip_test`] | symmetric about 0 without an effect | Fisher 1935 |
 //! | Do two samples differ in mean? | [`welch_test`] | normal values | Welch 1947 |
 //! | By a shift? | [`rank_sum_test`], with the shift | one shape (for the interval) | Mann and Whitney 1947 |
+//! | In mean, by permutation, with its interval? | [`difference_by_labels`] | one shape (for the interval) | Fisher 1935; Hartigan 1969 |
 //! | In any statistic? | [`permutation_test`] | exchangeable labels without an effect | Fisher 1935; Phipson and Smyth 2010 |
 //! | Do two quantities rise together? | [`rank_correlation`] | exchangeable pairs; the interval is approximate | Spearman 1904; Kendall 1945 |
 //! | Is an effect smaller than a margin? | [`equivalence_t`], [`equivalence_welch`], [`equivalence_signed_rank`], [`equivalence_rank_sum`] | as the test | Schuirmann 1987 |
@@ -61,6 +63,7 @@ mod rank_sum;
 mod sign;
 mod signed_rank;
 mod t_tests;
+mod typical_values;
 mod verdict;
 
 pub use answer::{Basis, Effect, Interval, Sided, Test};
@@ -80,4 +83,5 @@ pub use rank_sum::{RankSumTest, rank_sum_test};
 pub use sign::{SignTest, sign_test};
 pub use signed_rank::{SignedRankTest, signed_rank_test};
 pub use t_tests::{TTest, t_test, welch_test};
+pub use typical_values::{MeanByPermutation, difference_by_labels, mean_by_signs};
 pub use verdict::{Verdict, equivalence_verdict, verdict};

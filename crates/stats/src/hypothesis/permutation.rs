@@ -148,7 +148,7 @@ fn among(values: &[f64], observed: f64, sided: Sided, basis: Basis) -> Result<Te
 }
 
 /// n!/Π kᵢ! of sorted labels with kᵢ of each kind.
-fn n_arrangements(sorted: &[usize]) -> f64 {
+pub(super) fn n_arrangements(sorted: &[usize]) -> f64 {
     let (mut product, mut n_alike) = (1.0, 0.0);
     for (i, label) in sorted.iter().enumerate() {
         n_alike = if i > 0 && sorted[i - 1] == *label { n_alike + 1.0 } else { 1.0 };
@@ -158,7 +158,7 @@ fn n_arrangements(sorted: &[usize]) -> f64 {
 }
 
 /// The next arrangement in lexicographic order, each distinct one once; false after the last.
-fn next_arrangement(labels: &mut [usize]) -> bool {
+pub(super) fn next_arrangement(labels: &mut [usize]) -> bool {
     let Some(turn) = (1..labels.len()).rev().find(|&i| labels[i - 1] < labels[i]) else { return false };
     let larger = (turn..labels.len()).rev().find(|&i| labels[i] > labels[turn - 1]).unwrap_or(turn);
     labels.swap(turn - 1, larger);
