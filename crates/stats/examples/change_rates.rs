@@ -5,7 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example prints its result")]
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/all/common/mod.rs"]
 mod common;
 
 use common::{Random, Share, arguments, in_parallel};

@@ -3,7 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example prints its result")]
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/all/common/mod.rs"]
 mod common;
 
 use common::families::{NOISES, Noise, SAMPLINGS, Sampling, TRENDS, Trend, smooth_curve};

@@ -7,7 +7,7 @@ use ontogeny::graph::ParamSpace;
 use ontogeny::prelude::{DataSet, Gradient, Program, TaskConfig, Workspace};
 use ontogeny::zoo::{NameMap, TensorFile, WeightTensor, match_shapes, read_tensors};
 
-use crate::torus::network;
+use super::torus::network;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
