@@ -120,7 +120,8 @@ impl Llc {
         if n_betas.len() < 2 {
             return wrong(format!("{n_betas:?}"), "at least two, to see where the ratio goes");
         }
-        if let Some(pair) = n_betas.windows(2).find(|pair| pair[0].partial_cmp(&pair[1]) != Some(std::cmp::Ordering::Less))
+        if let Some(pair) =
+            n_betas.windows(2).find(|pair| pair[0].partial_cmp(&pair[1]) != Some(std::cmp::Ordering::Less))
         {
             return wrong(format!("{} before {}", pair[0], pair[1]), "ascending numbers");
         }

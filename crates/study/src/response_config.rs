@@ -77,8 +77,10 @@ impl RelativeVarianceConfig {
         }
         check_keys(&section, name, &["restrict", "n_betas", "truth", "examples"])?;
         let place = section.place_of("n_betas");
-        let n_betas: Vec<f64> = section.require("n_betas", "ascending inverse temperatures, such as [100, 1000, 10000]")?;
-        let are_fit = n_betas.iter().all(|n_beta| n_beta.is_finite() && *n_beta > 0.0) && n_betas.is_sorted_by(|a, b| a < b);
+        let n_betas: Vec<f64> =
+            section.require("n_betas", "ascending inverse temperatures, such as [100, 1000, 10000]")?;
+        let are_fit =
+            n_betas.iter().all(|n_beta| n_beta.is_finite() && *n_beta > 0.0) && n_betas.is_sorted_by(|a, b| a < b);
         if n_betas.len() < 2 || !are_fit {
             let message = format!(
                 "`measure.{name}.n_betas` is {n_betas:?}; expected at least two finite numbers above 0, in ascending order"

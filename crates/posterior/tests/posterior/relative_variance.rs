@@ -8,7 +8,10 @@ use ontogeny_posterior::{
 use crate::sgld;
 
 /// ½(y − d(x, w))² with one weight, over these pairs of x and y.
-fn regression(pairs: &[(f32, f32)], predict: impl Fn(&mut Graph, Node, Node) -> Node + Send + Sync + 'static) -> Objective {
+fn regression(
+    pairs: &[(f32, f32)],
+    predict: impl Fn(&mut Graph, Node, Node) -> Node + Send + Sync + 'static,
+) -> Objective {
     let column = |name: &str, of: fn(&(f32, f32)) -> f32| {
         let values = pairs.iter().map(of).collect();
         Column { name: name.to_owned(), width: 1, data: ColumnData::Float(values) }
@@ -137,8 +140,9 @@ fn a_second_moment_of_its_own_takes_the_place_of_the_squares() {
         g.scale(product, 2_f64.sqrt())
     });
     let execution = Execution::default();
-    let found =
-        baoab().relative_variance(&noise(3.0), Some(&second), &[0.0], &[50.0, 500.0], &execution).expect("sound settings");
+    let found = baoab()
+        .relative_variance(&noise(3.0), Some(&second), &[0.0], &[50.0, 500.0], &execution)
+        .expect("sound settings");
     assert_near(moments(&found, 1).ratio, 2.0, 1e-3);
     assert_near(found.exponent.expect("no scale is refused"), 1.0, 1e-3);
 }
@@ -156,7 +160,8 @@ fn scales_share_no_noise_and_the_first_is_that_of_a_learning_coefficient() {
 #[test]
 fn what_is_no_minimum_or_does_not_move_has_no_ratio() {
     let execution = Execution::default();
-    let found = baoab().relative_variance(&noise(1.0), None, &[1.0], &[50.0, 500.0], &execution).expect("sound settings");
+    let found =
+        baoab().relative_variance(&noise(1.0), None, &[1.0], &[50.0, 500.0], &execution).expect("sound settings");
     assert_eq!(found.exponent, None);
     let Judged::Refused(refusal) = &found.scales[1].moments else { panic!("{:?}", found.scales[1].moments) };
     assert_eq!(refusal.verdict, Verdict::LeftTheBasin, "{}", refusal.reason);
@@ -177,7 +182,10 @@ fn mistakes_are_named() {
         (run(&baoab(), None, &[50.0, 50.0]), "`n_betas` is 50 before 50; expected ascending numbers"),
         (run(&baoab(), None, &[50.0, f64::NAN]), "`n_betas` is 50 before NaN; expected ascending numbers"),
         (run(&baoab(), None, &[-1.0, 50.0]), "`n_beta` is -1; expected a finite number above 0"),
-        (run(&baoab(), Some(&other), &[5.0, 50.0]), "`second` is another network; expected the parameters of the objective"),
+        (
+            run(&baoab(), Some(&other), &[5.0, 50.0]),
+            "`second` is another network; expected the parameters of the objective",
+        ),
         (run(&Llc { chains: 0, ..baoab() }, None, &[5.0, 50.0]), "`chains` is 0; expected at least 1"),
     ] {
         assert_eq!(error.to_string(), message);
