@@ -68,14 +68,15 @@ pub enum Truth {
 
 impl RelativeVarianceConfig {
     pub(crate) fn read(name: &str, mut section: Section<'_>) -> Result<Self, RunFileError> {
-        for key in ["n_beta", "calibrate"] {
+        let barred = ["n_beta", "calibrate"];
+        for key in barred {
             if let Some(place) = section.place_of(key) {
                 let message = format!("`measure.{name}.{key}` has no place here");
                 let hint = "`n_betas` lists the inverse temperatures of the chains".to_owned();
                 return Err(section.error_at(Some(place), message, Some(hint)));
             }
         }
-        check_keys(&section, name, &["restrict", "n_betas", "truth", "examples"])?;
+        check_keys(&section, name, &["restrict", "n_betas", "truth", "examples"], &barred)?;
         let place = section.place_of("n_betas");
         let n_betas: Vec<f64> =
             section.require("n_betas", "ascending inverse temperatures, such as [100, 1000, 10000]")?;
@@ -117,7 +118,7 @@ impl InfluenceConfig {
     const PAIRS: usize = 20;
 
     pub(crate) fn read(name: &str, mut section: Section<'_>) -> Result<Self, RunFileError> {
-        check_keys(&section, name, &["restrict", "examples", "queries", "query_examples", "pairs"])?;
+        check_keys(&section, name, &["restrict", "examples", "queries", "query_examples", "pairs"], &[])?;
         let of_queries = section.place_of("query_examples");
         let mut count = |key: &str, hint: &str| -> Result<Option<usize>, RunFileError> {
             let place = section.place_of(key);
@@ -158,7 +159,7 @@ impl InfluenceConfig {
 
 impl SusceptibilityConfig {
     pub(crate) fn read(name: &str, mut section: Section<'_>) -> Result<Self, RunFileError> {
-        check_keys(&section, name, &["components", "probes", "probe_examples"])?;
+        check_keys(&section, name, &["components", "probes", "probe_examples"], &[])?;
         let place = section.place_of("components");
         let Parts(mut components) = section.take("components")?.unwrap_or(Parts(Vec::new()));
         for component in &components {
@@ -211,8 +212,8 @@ impl SusceptibilityConfig {
     }
 }
 
-/// Checks the keys of an observable made of draws: those of the chains, and its own.
-fn check_keys(section: &Section<'_>, name: &str, own: &[&str]) -> Result<(), RunFileError> {
+/// Checks the keys of an observable made of draws: those of the chains but for the barred ones, and its own.
+fn check_keys(section: &Section<'_>, name: &str, own: &[&str], barred: &[&str]) -> Result<(), RunFileError> {
     for (key, instead) in [
         ("restrict", "every part is sampled by itself: list it in `components`"),
         ("keep_losses", "a measurement of `observable = \"llc\"` keeps the losses of single examples"),
@@ -223,7 +224,8 @@ fn check_keys(section: &Section<'_>, name: &str, own: &[&str]) -> Result<(), Run
             return Err(section.error_at(Some(place), message, Some(instead.to_owned())));
         }
     }
-    let known: Vec<&str> = own.iter().chain(&SAMPLING_KEYS).chain(&["calibrate"]).copied().collect();
+    let of_chains = SAMPLING_KEYS.iter().chain(&["calibrate"]).filter(|key| !barred.contains(*key));
+    let known: Vec<&str> = own.iter().chain(of_chains).copied().collect();
     section.check_keys(&known)
 }
 
