@@ -46,6 +46,7 @@ mod objective;
 mod preview;
 mod prior;
 mod quantity;
+mod relative_variance;
 mod response;
 mod restriction;
 mod samplers;
@@ -70,6 +71,7 @@ pub use objective::{FullLoss, Objective, ObjectiveError};
 pub use preview::{Preview, PreviewRow, PreviewTensor};
 pub use prior::{Centre, GaussianPrior};
 pub use quantity::Quantity;
+pub use relative_variance::{Moments, RelativeVariance, VarianceScale};
 pub use response::{
     Chi, ComponentResponse, Covariance, Detail, Direction, Influence, Item, Judged, LossDraws, Pair, Probe, ProbeError,
     ProbeItems, Recording, Refusal, ResponseError, ResponseTable, Susceptibilities, TopPair, Trajectory, WeightDraws,

@@ -16,6 +16,7 @@ use crate::fluctuations;
 use crate::influence::InfluenceProbes;
 use crate::kept_losses::KeptProbe;
 use crate::measure::{self, Reading};
+use crate::relative_variance::{self, RelativeVarianceProbe};
 use crate::responses::SusceptibilityProbes;
 use crate::sections::{MeasureConfig, ObservableConfig, SubtaskConfig};
 use crate::trajectory::TrajectoryProbe;
@@ -90,6 +91,7 @@ pub(crate) struct Instruments<'a> {
     kept: BTreeMap<String, KeptProbe>,
     susceptibilities: BTreeMap<String, SusceptibilityProbes>,
     influences: BTreeMap<String, InfluenceProbes>,
+    relative_variances: BTreeMap<String, RelativeVarianceProbe>,
     trajectories: BTreeMap<String, TrajectoryProbe>,
     observed: BTreeMap<String, Box<dyn Instrument>>,
 }
@@ -141,6 +143,7 @@ impl<'a> Instruments<'a> {
         };
         let (mut llcs, mut kept) = (BTreeMap::new(), BTreeMap::new());
         let (mut susceptibilities, mut influences) = (BTreeMap::new(), BTreeMap::new());
+        let mut relative_variances = BTreeMap::new();
         let (mut trajectories, mut observed) = (BTreeMap::new(), BTreeMap::new());
         for &measure in measures {
             let (task, failed) = (run.task_of(measure).0, |message| failed(measure, message));
@@ -188,6 +191,10 @@ impl<'a> Instruments<'a> {
                 let probes = InfluenceProbes::new(config, run.file.seed, &run.model, &run.task, objective);
                 influences.insert(measure.name.clone(), probes.map_err(failed)?);
             }
+            if let ObservableConfig::RelativeVariance(config) = &measure.observable {
+                let probe = RelativeVarianceProbe::new(config, run.file.seed, &run.model, &run.task);
+                relative_variances.insert(measure.name.clone(), probe.map_err(failed)?);
+            }
             if let ObservableConfig::Llc(config) = &measure.observable {
                 let llc = config.llc(run.file.seed).map_err(failed)?;
                 llc.check(objective).map_err(|e| failed(e.to_string()))?;
@@ -206,6 +213,7 @@ impl<'a> Instruments<'a> {
             kept,
             susceptibilities,
             influences,
+            relative_variances,
             trajectories,
             observed,
         })
@@ -302,6 +310,12 @@ impl<'a> Instruments<'a> {
             ObservableConfig::Influence(_) => {
                 let objective = self.objective.as_ref().expect("made for every file that asks for it");
                 self.influences[&measure.name].measure(objective, weights, &execution).map_err(|e| failed_chains(*e))
+            }
+            ObservableConfig::RelativeVariance(_) => {
+                let probe =
+                    self.relative_variances.get_mut(&measure.name).expect("made for every file that asks for it");
+                let teacher = probe.teacher(weights).map_err(failed)?;
+                probe.measure(teacher, weights, &execution).map_err(|error| failed_chains(error.into()))
             }
             ObservableConfig::Susceptibility(_) => {
                 let objective = self.objective.as_ref().expect("made for every file that asks for it");
@@ -449,6 +463,7 @@ impl<'a> Instruments<'a> {
             ObservableConfig::Llc(llc) => Ok(vec![llc.component()]),
             // Which pair is first at a step says nothing of the next: no series.
             ObservableConfig::Influence(_) => Ok(Vec::new()),
+            ObservableConfig::RelativeVariance(config) => Ok(relative_variance::labels(config.n_betas.len())),
             ObservableConfig::Susceptibility(config) => {
                 let of =
                     |part: &String| config.probes.iter().map(|probe| format!("{part}.{probe}")).collect::<Vec<_>>();

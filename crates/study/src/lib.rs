@@ -34,6 +34,7 @@ mod opened;
 mod partner;
 mod parts;
 mod prepare;
+mod relative_variance;
 mod response_config;
 mod responses;
 mod run_file;
@@ -63,7 +64,7 @@ pub use look::{Comparison, LookAt, PartExamples, ShownExample, TokenChange};
 pub use opened::OpenedRun;
 pub use parts::sum_of_parts;
 pub use prepare::{Run, WorkSummary};
-pub use response_config::{InfluenceConfig, SusceptibilityConfig};
+pub use response_config::{InfluenceConfig, RelativeVarianceConfig, SusceptibilityConfig, Truth};
 pub use run_file::{RunFile, Source};
 pub use sections::{ImportConfig, MeasureConfig, ObservableConfig, Paths, ReportConfig, StagesConfig, StepRule};
 pub use series::{

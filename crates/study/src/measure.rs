@@ -26,6 +26,9 @@ const SUSCEPTIBILITY_VERSION: u32 = 100 * LLC_VERSION + 1;
 /// As of the susceptibilities.
 const INFLUENCE_VERSION: u32 = 100 * LLC_VERSION + 1;
 
+/// As of the susceptibilities.
+const RELATIVE_VARIANCE_VERSION: u32 = 100 * LLC_VERSION + 1;
+
 /// A measurement of one checkpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reading {
@@ -76,6 +79,11 @@ impl ObservableConfig {
                 "Bayesian influence (Kreer et al. 2025): minus the covariance over the posterior of the losses of a training \
                  example and a query, for the pairs where it is largest in units of its Monte Carlo error.",
             ),
+            Self::RelativeVariance(_) => (
+                "1",
+                "Second moment V of the log-likelihood ratio to the checkpoint over its mean K (ratio), at inverse temperatures that draw \
+                 nearer to it, and d ln V/d ln K (exponent): 1 if the variance is relatively finite, below 1 if the ratio grows.",
+            ),
             Self::Susceptibility(_) => (
                 "nats",
                 "Susceptibility (Baker et al. 2025): the rate nβ·chi at which the mean training loss over the posterior of a \
@@ -98,6 +106,7 @@ impl ObservableConfig {
             Self::Llc(_) => LLC_VERSION,
             Self::Susceptibility(_) => SUSCEPTIBILITY_VERSION,
             Self::Influence(_) => INFLUENCE_VERSION,
+            Self::RelativeVariance(_) => RELATIVE_VARIANCE_VERSION,
             Self::Trajectory(_) => TRAJECTORY_VERSION,
         }
     }

@@ -1,5 +1,5 @@
-//! Settings of `observable = "susceptibility"` and `"influence"` in a run file: the chains of an LLC, and what their draws
-//! are asked.
+//! Settings of `observable = "susceptibility"`, `"influence"` and `"relative_variance"` in a run file: the chains of an LLC, and
+//! what their draws are asked.
 
 use std::collections::BTreeSet;
 
@@ -41,12 +41,84 @@ pub struct InfluenceConfig {
     pub pairs: usize,
 }
 
+/// Settings of `observable = "relative_variance"`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RelativeVarianceConfig {
+    /// How the chains move at the first temperature, `restrict` included.
+    pub chains: LlcConfig,
+    /// Inverse temperatures nβ, at least two, ascending.
+    pub n_betas: Vec<f64>,
+    /// Whose distribution the answers have.
+    pub truth: Truth,
+    /// Training examples, evenly spaced over their split; all unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub examples: Option<usize>,
+}
+
+/// `truth` of a relative variance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Truth {
+    /// That of the examples: their own answers.
+    #[default]
+    Data,
+    /// That of the checkpoint: it holds the truth by construction.
+    Model,
+}
+
+impl RelativeVarianceConfig {
+    pub(crate) fn read(name: &str, mut section: Section<'_>) -> Result<Self, RunFileError> {
+        let barred = ["n_beta", "calibrate"];
+        for key in barred {
+            if let Some(place) = section.place_of(key) {
+                let message = format!("`measure.{name}.{key}` has no place here");
+                let hint = "`n_betas` lists the inverse temperatures of the chains".to_owned();
+                return Err(section.error_at(Some(place), message, Some(hint)));
+            }
+        }
+        check_keys(&section, name, &["restrict", "n_betas", "truth", "examples"], &barred)?;
+        let place = section.place_of("n_betas");
+        let n_betas: Vec<f64> =
+            section.require("n_betas", "ascending inverse temperatures, such as [100, 1000, 10000]")?;
+        let are_fit =
+            n_betas.iter().all(|n_beta| n_beta.is_finite() && *n_beta > 0.0) && n_betas.is_sorted_by(|a, b| a < b);
+        if n_betas.len() < 2 || !are_fit {
+            let message = format!(
+                "`measure.{name}.n_betas` is {n_betas:?}; expected at least two finite numbers above 0, in ascending order"
+            );
+            return Err(section.error_at(place, message, None));
+        }
+        let truth = section.take("truth")?.unwrap_or_default();
+        let place = section.place_of("examples");
+        let examples = section.take("examples")?;
+        if examples.is_some_and(|n: usize| n < 2) {
+            let message = format!("`measure.{name}.examples` is {}; expected at least 2", examples.unwrap_or(0));
+            return Err(section.error_at(place, message, Some("leave it out to take all of `train`".to_owned())));
+        }
+        let mut chains = section.read(LlcConfig::deserialize)?;
+        chains.n_beta = n_betas.first().copied();
+        Ok(Self { chains, n_betas, truth, examples })
+    }
+
+    /// The settings as they are written in a run file.
+    pub(crate) fn resolved(&self) -> Result<toml::Table, toml::ser::Error> {
+        let mut table = toml::Table::try_from(&self.chains)?;
+        table.remove("n_beta");
+        table.insert("n_betas".to_owned(), toml::Value::try_from(&self.n_betas)?);
+        table.insert("truth".to_owned(), toml::Value::try_from(self.truth)?);
+        if let Some(n) = self.examples {
+            table.insert("examples".to_owned(), toml::Value::try_from(n)?);
+        }
+        Ok(table)
+    }
+}
+
 impl InfluenceConfig {
     /// Pairs that are told unless the file says how many.
     const PAIRS: usize = 20;
 
     pub(crate) fn read(name: &str, mut section: Section<'_>) -> Result<Self, RunFileError> {
-        check_keys(&section, name, &["restrict", "examples", "queries", "query_examples", "pairs"])?;
+        check_keys(&section, name, &["restrict", "examples", "queries", "query_examples", "pairs"], &[])?;
         let of_queries = section.place_of("query_examples");
         let mut count = |key: &str, hint: &str| -> Result<Option<usize>, RunFileError> {
             let place = section.place_of(key);
@@ -87,7 +159,7 @@ impl InfluenceConfig {
 
 impl SusceptibilityConfig {
     pub(crate) fn read(name: &str, mut section: Section<'_>) -> Result<Self, RunFileError> {
-        check_keys(&section, name, &["components", "probes", "probe_examples"])?;
+        check_keys(&section, name, &["components", "probes", "probe_examples"], &[])?;
         let place = section.place_of("components");
         let Parts(mut components) = section.take("components")?.unwrap_or(Parts(Vec::new()));
         for component in &components {
@@ -140,8 +212,8 @@ impl SusceptibilityConfig {
     }
 }
 
-/// Checks the keys of an observable made of draws: those of the chains, and its own.
-fn check_keys(section: &Section<'_>, name: &str, own: &[&str]) -> Result<(), RunFileError> {
+/// Checks the keys of an observable made of draws: those of the chains but for the barred ones, and its own.
+fn check_keys(section: &Section<'_>, name: &str, own: &[&str], barred: &[&str]) -> Result<(), RunFileError> {
     for (key, instead) in [
         ("restrict", "every part is sampled by itself: list it in `components`"),
         ("keep_losses", "a measurement of `observable = \"llc\"` keeps the losses of single examples"),
@@ -152,7 +224,8 @@ fn check_keys(section: &Section<'_>, name: &str, own: &[&str]) -> Result<(), Run
             return Err(section.error_at(Some(place), message, Some(instead.to_owned())));
         }
     }
-    let known: Vec<&str> = own.iter().chain(&SAMPLING_KEYS).chain(&["calibrate"]).copied().collect();
+    let of_chains = SAMPLING_KEYS.iter().chain(&["calibrate"]).filter(|key| !barred.contains(*key));
+    let known: Vec<&str> = own.iter().chain(of_chains).copied().collect();
     section.check_keys(&known)
 }
 

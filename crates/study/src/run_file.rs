@@ -258,6 +258,7 @@ impl RunFile {
                 ObservableConfig::Llc(llc) => toml::Table::try_from(llc).map_err(StudyError::Resolve)?,
                 ObservableConfig::Susceptibility(config) => config.resolved().map_err(StudyError::Resolve)?,
                 ObservableConfig::Influence(config) => config.resolved().map_err(StudyError::Resolve)?,
+                ObservableConfig::RelativeVariance(config) => config.resolved().map_err(StudyError::Resolve)?,
                 ObservableConfig::SubtaskLoss(config) | ObservableConfig::SubtaskAccuracy(config) => {
                     toml::Table::try_from(config).map_err(StudyError::Resolve)?
                 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::change_points::ChangePointsConfig;
 use crate::curriculum::StageConfig;
 use crate::llc_config::LlcConfig;
-use crate::response_config::{InfluenceConfig, SusceptibilityConfig};
+use crate::response_config::{InfluenceConfig, RelativeVarianceConfig, SusceptibilityConfig};
 use crate::toml_source::{RunFileError, Section};
 use crate::trajectory::TrajectoryConfig;
 use crate::warnings::{self, WarningsConfig};
@@ -122,6 +122,8 @@ pub enum ObservableConfig {
     Susceptibility(Box<SusceptibilityConfig>),
     /// Which training examples move together with which queries.
     Influence(Box<InfluenceConfig>),
+    /// How the variance of log-likelihood ratios goes with their mean.
+    RelativeVariance(Box<RelativeVarianceConfig>),
     /// Where the checkpoint stands in the space of functions or of weights.
     Trajectory(TrajectoryConfig),
     /// Any of those that are settings and an instrument.
@@ -194,6 +196,7 @@ impl MeasureConfig {
         "llc",
         "susceptibility",
         "influence",
+        "relative_variance",
         "trajectory",
     ];
 
@@ -260,6 +263,10 @@ impl MeasureConfig {
                 let config = InfluenceConfig::read(name, section)?;
                 return Ok(made(ObservableConfig::Influence(Box::new(config))));
             }
+            "relative_variance" => {
+                let config = RelativeVarianceConfig::read(name, section)?;
+                return Ok(made(ObservableConfig::RelativeVariance(Box::new(config))));
+            }
             "trajectory" => {
                 let config = section.read(TrajectoryConfig::deserialize)?;
                 return Ok(made(ObservableConfig::Trajectory(config)));
@@ -295,6 +302,7 @@ impl ObservableConfig {
             Self::Llc(config) => Some(config),
             Self::Susceptibility(config) => Some(&config.chains),
             Self::Influence(config) => Some(&config.chains),
+            Self::RelativeVariance(config) => Some(&config.chains),
             Self::Loss
             | Self::Accuracy
             | Self::SubtaskLoss(_)
@@ -315,6 +323,7 @@ impl ObservableConfig {
             Self::Llc(config) => Some(config),
             Self::Susceptibility(config) => Some(&mut config.chains),
             Self::Influence(config) => Some(&mut config.chains),
+            Self::RelativeVariance(config) => Some(&mut config.chains),
             Self::Loss
             | Self::Accuracy
             | Self::SubtaskLoss(_)
@@ -354,6 +363,7 @@ impl ObservableConfig {
             Self::Llc(_) => "llc",
             Self::Susceptibility(_) => "susceptibility",
             Self::Influence(_) => "influence",
+            Self::RelativeVariance(_) => "relative_variance",
             Self::Trajectory(_) => "trajectory",
             Self::Observed(observed) => observed.kind(),
         }

@@ -12,6 +12,7 @@ mod minibatches;
 mod promises;
 mod quadratics;
 mod refusals;
+mod relative_variance;
 mod relu_network;
 mod samplers;
 mod superposition;

@@ -8,6 +8,7 @@ mod curriculum;
 mod execution;
 mod influence;
 mod kept_losses;
+mod relative_variance;
 mod robustness;
 mod stages_section;
 mod start;
