@@ -228,14 +228,11 @@ impl<'a> Trainer<'a> {
         config.check()?;
         stage::check(stages, config.steps)?;
         let progress = ProgressTerm::new(config, stages)?;
-        let (batches, n_examples) = match &progress {
-            Some(term) => (Batches::fixed(term.data, term.rows.clone()), term.n_train),
-            None => {
-                let batches = Batches::new(config.batch, stages, seed)?;
-                let size = batches.size();
-                (batches, size)
-            }
+        let batches = match &progress {
+            Some(term) => Batches::fixed(term.data, term.rows.clone()),
+            None => Batches::new(config.batch, stages, seed)?,
         };
+        let n_examples = progress.as_ref().map_or(batches.size(), |term| term.n_train);
         let fits = |bytes| if memory::is_free(bytes) { Ok(()) } else { Err(TrainerError::OutOfMemory { bytes }) };
         let (mut graph, mut nodes) = model.graph(batches.size());
         if let Some(term) = &progress {

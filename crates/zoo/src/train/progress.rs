@@ -1,11 +1,12 @@
 //! A progress measure of modular addition as a term of the training loss: the restricted or the excluded loss.
 
 use std::f64::consts::TAU;
+use std::fmt;
 
 use ontogeny_graph::{DataSet, Graph, Node};
 use serde::{Deserialize, Serialize};
 
-use super::config::{Batch, TrainConfig, wrong};
+use super::config::{Batch, TrainConfig, is_default, wrong};
 use super::error::TrainerError;
 use super::stage::Stage;
 use crate::{Nodes, SettingError, memory, modulus_of_addition};
@@ -25,7 +26,7 @@ pub struct ProgressConfig {
     /// Frequencies k, from 1 to (p − 1)/2, each once.
     pub frequencies: Vec<usize>,
     /// Pairs that the projection runs over.
-    #[serde(default, skip_serializing_if = "is_all")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub pairs: ProgressPairs,
 }
 
@@ -53,27 +54,23 @@ pub enum ProgressPairs {
     Train,
 }
 
-fn is_all(pairs: &ProgressPairs) -> bool {
-    *pairs == ProgressPairs::All
-}
-
 impl ProgressConfig {
     /// Checks what does not depend on the task.
     pub(super) fn check(&self) -> Result<(), SettingError> {
         if !self.weight.is_finite() {
-            return Err(self.wrong("weight", self.weight, "a finite number of either sign"));
+            return Err(wrong_key("weight", self.weight, "a finite number of either sign"));
         }
         let given = &self.frequencies;
         let is_repeated = given.iter().enumerate().any(|(at, k)| given[..at].contains(k));
         if given.is_empty() || is_repeated {
-            return Err(self.wrong("frequencies", format!("{given:?}"), "one frequency or more, each once"));
+            return Err(wrong_key("frequencies", format!("{given:?}"), "one frequency or more, each once"));
         }
         Ok(())
     }
+}
 
-    fn wrong(&self, key: &str, found: impl std::fmt::Display, expected: &str) -> SettingError {
-        wrong("progress", format!("{{ {key} = {found} }}"), expected)
-    }
+fn wrong_key(key: &str, found: impl fmt::Display, expected: &str) -> SettingError {
+    wrong("progress", format!("{{ {key} = {found} }}"), expected)
 }
 
 /// The term over the pairs of a task.
@@ -111,7 +108,7 @@ impl<'a> ProgressTerm<'a> {
         let last = (p - 1) / 2;
         if let Some(k) = progress.frequencies.iter().find(|k| !(1..=last).contains(*k)) {
             let expected = format!("frequencies from 1 to {last}, which is (p − 1)/2 for p = {p}");
-            return Err(progress.wrong("frequencies", format!("[{k}]"), &expected).into());
+            return Err(wrong_key("frequencies", format!("[{k}]"), &expected).into());
         }
         if progress.weight == 0.0 {
             return Ok(None);
@@ -200,7 +197,9 @@ fn orthonormalise(columns: &mut Vec<Vec<f64>>) {
         }
         let left = dot(&column, &column).sqrt();
         if left > 1e-9 * length {
-            column.iter_mut().for_each(|x| *x /= left);
+            for x in &mut column {
+                *x /= left;
+            }
             basis.push(column);
         }
     }
