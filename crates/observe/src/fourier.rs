@@ -1,7 +1,7 @@
 //! Progress measures of grokked modular addition (Nanda et al. 2023): the Fourier circuit as it forms.
 
 use ontogeny_graph::{DataSet, Gradient, Program, Workspace};
-use ontogeny_zoo::{Interface, Model, Read, Task};
+use ontogeny_zoo::{Model, Task, modulus_of_addition};
 
 use crate::evaluate::ids;
 use crate::fourier_basis::{FourierBasis, GridData};
@@ -55,20 +55,9 @@ impl FourierMeasures {
             needs: "a one-layer transformer with an MLP on all pairs of addition modulo p ≥ 3".to_owned(),
             found: found.to_owned(),
         };
-        let Interface::Tokens { read: Read::LastPosition { classes: p }, .. } = task.interface else {
-            return Err(not_defined("a task without classes"));
-        };
+        let p = modulus_of_addition(task).map_err(|found| not_defined(&found))?;
         let all = task.split("all").ok_or_else(|| not_defined("a task without the set of all pairs"))?;
         let targets = ids(&all.data, "targets").ok_or_else(|| not_defined("a task without class targets"))?;
-        if p < 3 || targets.len() != p * p {
-            let found = format!("{} examples of {p} classes", targets.len());
-            return Err(not_defined(&found));
-        }
-        // Another operation has its circuit along other directions than cos and sin of k(a+b).
-        let is_sum = |(pair, &target): (usize, &i32)| target as usize == (pair / p + pair % p) % p;
-        if !targets.iter().enumerate().all(is_sum) {
-            return Err(not_defined("targets that are not a + b modulo p"));
-        }
 
         let (mut graph, nodes) = model.graph(BATCH);
         if graph.find("blocks.1.hook_resid_pre").is_ok() {

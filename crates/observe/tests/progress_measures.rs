@@ -4,10 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
+use ontogeny_graph::{Gradient, Program, Workspace};
 use ontogeny_observe::{Evaluator, FourierBasis, FourierMeasures, GridData, HeadScores};
 use ontogeny_zoo::{
     Activation, Interface, Layout, Model, ModularArithmeticConfig, NameMap, NetworkConfig, NormPosition, Normalization,
-    Operation, Positions, Read, Task, TaskConfig, TransformerConfig, read_tensors, to_canonical,
+    Operation, Positions, Read, Task, TaskConfig, TrainConfig, TrainEvent, Trainer, TransformerConfig, read_tensors,
+    to_canonical,
 };
 use serde_json::Value;
 
@@ -199,6 +201,70 @@ fn two_networks_of_the_paper_agree() {
 }
 
 const THREE_DIGITS: f64 = 5e-4;
+
+/// The term of the training loss is the measure of the same checkpoint: two implementations, in f32 and in f64.
+#[test]
+fn the_term_of_the_training_loss_is_what_is_measured() {
+    let p = 13;
+    let task = serde_json::json!({"kind": "modular_arithmetic", "p": p, "operation": "add", "train_fraction": 0.5});
+    let task = serde_json::from_value::<TaskConfig>(task).unwrap().prepare(1, Path::new("")).unwrap();
+    let network = serde_json::json!({"kind": "modular_mlp", "d_embed": 12, "hidden": 30, "activation": "relu", "init": "scaled", "init_scale": 3});
+    let network: NetworkConfig = serde_json::from_value(network).unwrap();
+    let model = Model::new(network, task.interface).unwrap();
+    let weights = model.initial_weights(5);
+    let all = &task.split("all").unwrap().data;
+    let (graph, nodes) = model.graph(p * p);
+    let program = Program::compile(&graph, &[("logits", nodes.logits)], Gradient::None).unwrap();
+    let mut workspace = Workspace::new(&program);
+    all.fill(&program, &mut workspace, &(0..p * p).collect::<Vec<_>>()).unwrap();
+    program.run(&mut workspace, &weights).unwrap();
+    let logits = GridData { values: workspace.output(&program, "logits"), width: p };
+    let targets: Vec<i32> = (0..p * p).map(|i| ((i / p + i % p) % p) as i32).collect();
+    let train = &task.split("train").unwrap().indices;
+    let basis = FourierBasis::new(p);
+
+    let loss = |progress: Option<(&str, f64, &[usize])>| {
+        let mut settings = serde_json::json!({
+            "optimizer": "sgd", "learning_rate": 0.1, "batch": "full", "steps": 1, "checkpoints": [],
+        });
+        if let Some((kind, weight, keys)) = progress {
+            settings["progress"] = serde_json::json!({"kind": kind, "weight": weight, "frequencies": keys});
+        }
+        let config: TrainConfig = serde_json::from_value(settings).unwrap();
+        let mut trainer = Trainer::new(&model, &task, &config, 0).unwrap();
+        let mut state = trainer.start(weights.clone()).unwrap();
+        let mut found = f64::NAN;
+        let outcome = trainer.run(&mut state, |event| {
+            if let TrainEvent::Step { loss, .. } = event {
+                found = f64::from(loss);
+            }
+            Ok::<_, std::convert::Infallible>(std::ops::ControlFlow::Continue(()))
+        });
+        outcome.unwrap();
+        found
+    };
+    let plain = loss(None);
+    let keys_of = [&[4][..], &[6, 1], &[1, 2, 3, 4, 5, 6]];
+    let mut seen = vec![plain];
+    for keys in keys_of {
+        for weight in [-0.4, 1.5] {
+            for kind in ["restricted", "excluded"] {
+                let measure = match kind {
+                    "restricted" => basis.restricted_losses(logits, keys, &targets, &[train])[0],
+                    _ => basis.excluded_loss(logits, keys, &targets, train),
+                };
+                // Losses of about ln 13 from logits of order 1 in f32: a hundred roundings of 2⁻²⁴ each.
+                assert_near(loss(Some((kind, weight, keys))), plain + weight * measure, 1e-5, kind);
+                seen.push(measure);
+            }
+        }
+    }
+    // None of them is another one by accident.
+    seen.sort_by(f64::total_cmp);
+    seen.dedup();
+    assert_eq!(seen.len(), 1 + 2 * keys_of.len());
+    assert!(seen.array_windows().all(|[a, b]| b - a > 1e-4), "{seen:?}");
+}
 
 /// What f32 may do to the difference of two logits. Each passes products of 128 (values), 128 (attention output), 128
 /// (into the MLP), 512 (out of it) and 128 (unembedding) terms in sequence; their 1024 roundings of 2⁻²⁴ add up like a

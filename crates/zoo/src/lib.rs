@@ -99,12 +99,14 @@ pub use tasks::{
     SparseParityConfig, Split, Square, SubtaskBy, Subtasks, SuperpositionConfig, Task, TaskConfig, TaskError,
     TextConfig, TextSource, TextWindows, TicTacToeBoard, TicTacToeConfig, TicTacToeGames, Tokenizer, TokensConfig,
     ToyIoiConfig, TranslationConfig, Trigger, UnknownWord, WordSortingConfig, WordUnit, Words, dmmse_predictions,
-    ioi_prompts, ioi_vocabulary, one_hot_population_loss, othello_square, othello_states, othello_token,
-    ridge_predictions, skill_loss, skill_strength, squared_errors_by_position, tic_tac_toe_states, word_list,
+    ioi_prompts, ioi_vocabulary, modulus_of_addition, one_hot_population_loss, othello_square, othello_states,
+    othello_token, ridge_predictions, skill_loss, skill_strength, squared_errors_by_position, tic_tac_toe_states,
+    word_list,
 };
 pub use train::{
-    Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, PolicyTrainer, RateSchedule, ResumeError, Spacing,
-    Stage, StopBelow, TaskTrainer, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Trainer,
-    TrainerError, density, policy_interface, prune_smallest, rewind, ticket,
+    Batch, CheckpointSchedule, EntropySgdConfig, OptimizerKind, PolicyTrainer, ProgressConfig, ProgressKind,
+    ProgressPairs, RateSchedule, ResumeError, Spacing, Stage, StopBelow, TaskTrainer, TrainConfig, TrainError,
+    TrainEvent, TrainOutcome, TrainState, Trainer, TrainerError, density, policy_interface, prune_smallest, rewind,
+    ticket,
 };
 pub use unit_groups::{UnitGroup, unit_groups};

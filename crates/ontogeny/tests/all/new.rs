@@ -120,6 +120,7 @@ fn the_presets_say_every_key() {
         ("train".to_owned(), "stop_below = { nokey = 1 }".to_owned()),
     ];
     sections.push(("train".to_owned(), "adversarial = { nokey = 1 }".to_owned()));
+    sections.push(("train".to_owned(), "progress = { nokey = 1 }".to_owned()));
     for section in ["import", "measure.llc", "measure.subtask_loss", "measure.robust_loss", "stages", "report"] {
         sections.push((section.to_owned(), "nokey = 1".to_owned()));
     }

@@ -54,7 +54,7 @@ pub use indices::IndexFileError;
 pub use ioi::{IoiConfig, ToyIoiConfig, ioi_vocabulary};
 pub use ioi_prompts::{IoiOrder, IoiPrompt, ioi_prompts};
 pub use llama2c_tokenizer::Llama2cTokenizer;
-pub use modular_arithmetic::{ModularArithmeticConfig, Operation};
+pub use modular_arithmetic::{ModularArithmeticConfig, Operation, modulus_of_addition};
 pub use regression_predictors::{
     PositionError, Prediction, dmmse_predictions, ridge_predictions, squared_errors_by_position,
 };

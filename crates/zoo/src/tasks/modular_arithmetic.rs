@@ -63,6 +63,26 @@ impl Operation {
     }
 }
 
+/// The modulus p ≥ 3 of a task that is addition modulo p on all pairs, the pair (a, b) being example a·p + b of its set `all`.
+///
+/// # Errors
+/// What the task is instead, in words. Another operation has its circuit along other directions than cos and sin of k(a+b).
+pub fn modulus_of_addition(task: &Task) -> Result<usize, String> {
+    let Interface::Tokens { read: Read::LastPosition { classes: p }, .. } = task.interface else {
+        return Err("a task without classes".to_owned());
+    };
+    let all = task.split("all").ok_or("a task without the set of all pairs")?;
+    let column = all.data.columns().iter().find(|column| column.name == "targets");
+    let Some(ColumnData::Ids(targets)) = column.map(|column| &column.data) else {
+        return Err("a task without class targets".to_owned());
+    };
+    if p < 3 || targets.len() != p * p {
+        return Err(format!("{} examples of {p} classes", targets.len()));
+    }
+    let is_sum = |(pair, &target): (usize, &i32)| target as usize == (pair / p + pair % p) % p;
+    if targets.iter().enumerate().all(is_sum) { Ok(p) } else { Err("targets that are not a + b modulo p".to_owned()) }
+}
+
 /// Largest modulus: its 16.8 million pairs and their splits take 0.8 GB.
 const MAX_P: usize = 4096;
 

@@ -27,7 +27,7 @@ enum Source<'a> {
 
 #[derive(Debug)]
 enum Order {
-    /// All rows, once: they stay in the program's inputs.
+    /// The same rows, given once: they stay in the program's inputs.
     Full { rows: Vec<usize>, is_given: bool },
     /// The order of the newest epoch asked for.
     Mini { seed: u32, epoch: Option<u64>, order: Vec<usize> },
@@ -52,6 +52,13 @@ impl<'a> Batches<'a> {
             sources.push((stage.first, source));
         }
         Ok(Self { size: size.unwrap_or_default(), stages: sources, current: 0 })
+    }
+
+    /// These rows in every update, in this order.
+    pub(super) fn fixed(data: &'a DataSet, rows: Vec<usize>) -> Self {
+        let size = rows.len();
+        let order = Order::Full { rows, is_given: false };
+        Self { size, stages: vec![(0, Source::Split { data, order })], current: 0 }
     }
 
     /// Examples of each update.

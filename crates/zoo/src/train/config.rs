@@ -7,6 +7,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::entropy_sgd::EntropySgdConfig;
+use super::progress::ProgressConfig;
 use super::rate::RateSchedule;
 use super::schedule::CheckpointSchedule;
 use crate::{AttackConfig, SettingError};
@@ -77,6 +78,9 @@ pub struct TrainConfig {
     /// equation 2.1, with projected gradient ascent for the inner maximum).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adversarial: Option<AttackConfig>,
+    /// A progress measure of modular addition that joins the training loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressConfig>,
     /// Update number t, counted from 0, uses `learning_rate`·min(t/`warmup_steps`, 1), as in the code of Nanda et al.
     /// 2023: with a warm-up the first update moves nothing, but fills the optimiser's moments. 0 is no warm-up.
     #[serde(default)]
@@ -111,7 +115,7 @@ fn one() -> u64 {
     1
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -192,6 +196,9 @@ impl TrainConfig {
         if let Some(adversarial) = &self.adversarial {
             adversarial.attack()?;
         }
+        if let Some(progress) = &self.progress {
+            progress.check()?;
+        }
         if let Some(clip) = self.clip_norm {
             within("clip_norm", clip, clip.is_finite() && clip > 0.0, "a finite number above 0")?;
         }
@@ -241,7 +248,7 @@ impl TrainConfig {
         let (sgd, rmsprop) = (OptimizerKind::Sgd, OptimizerKind::Rmsprop);
         let (natural, entropy) = (OptimizerKind::NaturalGradient, OptimizerKind::EntropySgd);
         let first_order = [sgd, rmsprop, adams[0], adams[1], entropy];
-        let given: [(_, _, &[_], _); 10] = [
+        let given: [(_, _, &[_], _); 11] = [
             ("betas", self.betas.is_some(), &adams, "adam or adamw"),
             ("alpha", self.alpha.is_some(), &[rmsprop], "rmsprop"),
             ("eps", self.eps.is_some(), &[adams[0], adams[1], rmsprop], "adam, adamw or rmsprop"),
@@ -249,8 +256,9 @@ impl TrainConfig {
             ("nesterov", self.nesterov.is_some(), &[sgd], "sgd"),
             ("damping", self.damping.is_some(), &[natural, OptimizerKind::Kfac], "natural_gradient or kfac"),
             ("entropy", self.entropy.is_some(), &[entropy], "entropy_sgd"),
-            // The Fisher matrix of the others is that of the examples as they are.
+            // The Fisher matrix of the others is that of the examples as they are, and of their loss alone.
             ("adversarial", self.adversarial.is_some(), &first_order, "sgd, adam, adamw, rmsprop or entropy_sgd"),
+            ("progress", self.progress.is_some(), &first_order, "sgd, adam, adamw, rmsprop or entropy_sgd"),
             // A penalty would have to enter the metric of the one and the inner steps of the other.
             (
                 "weight_decay",
@@ -492,6 +500,7 @@ mod tests {
             json!({"schedule": "one_cycle", "no_decay": ["bias"], "clip_norm": 1.0, "temperature": 0.1}),
             json!({"stop_below": {"loss": 0.1, "for": 3}, "freeze": ["embed"]}),
             json!({"checkpoint_below": [1.0, 0.1], "adversarial": {"norm": "l2", "radius": 0.1, "steps": 3}}),
+            json!({"progress": {"kind": "excluded", "weight": -0.1, "frequencies": [3, 1]}}),
         ] {
             let config: TrainConfig = serde_json::from_value(settings(&changes)).unwrap();
             config.check().unwrap();

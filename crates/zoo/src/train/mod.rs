@@ -12,6 +12,7 @@ mod of_task;
 mod optimizer;
 mod policy_gradient;
 mod positive_definite;
+mod progress;
 mod rate;
 mod schedule;
 mod selection;
@@ -23,6 +24,7 @@ pub use error::{ResumeError, TrainError, TrainerError};
 pub use lottery::{density, prune_smallest, rewind, ticket};
 pub use of_task::TaskTrainer;
 pub use policy_gradient::{PolicyTrainer, policy_interface};
+pub use progress::{ProgressConfig, ProgressKind, ProgressPairs};
 pub use rate::RateSchedule;
 pub use schedule::{CheckpointSchedule, Spacing};
 pub use stage::Stage;
@@ -37,6 +39,7 @@ use self::kfac::Kfac;
 use self::mask::Mask;
 use self::natural_gradient::NaturalGradient;
 use self::optimizer::Optimizer;
+use self::progress::ProgressTerm;
 use crate::interface::InputColumn;
 use crate::{Adversary, Attack, Interface, Model, NetworkConfig, Nodes, SettingError, Task, memory};
 
@@ -45,6 +48,8 @@ use crate::{Adversary, Attack, Interface, Model, NetworkConfig, Nodes, SettingEr
 pub struct Trainer<'a> {
     config: TrainConfig,
     batches: Batches<'a>,
+    /// Training examples of a batch, which may hold others.
+    n_examples: usize,
     /// Where checkpoints are handed over: those of the configuration, and the first step of every stage.
     schedule: Vec<u64>,
     /// Steps at which the optimiser's buffers start anew, ascending.
@@ -198,8 +203,8 @@ impl<'a> Trainer<'a> {
         Self::build(model, stages, config, seed, |_, nodes| nodes.loss)
     }
 
-    /// As [`Trainer::new`], with the loss that `loss` makes of the model's nodes, such as one with a further term. It
-    /// must be a scalar and declare neither parameters nor inputs.
+    /// As [`Trainer::new`], with the loss that `loss` makes of the model's nodes, such as one with a further term; that of
+    /// `config.progress` is in them. It must be a scalar and declare neither parameters nor inputs.
     ///
     /// # Errors
     /// As for [`Trainer::new`], or a mistake in the added nodes.
@@ -222,9 +227,17 @@ impl<'a> Trainer<'a> {
     ) -> Result<Self, TrainerError> {
         config.check()?;
         stage::check(stages, config.steps)?;
-        let batches = Batches::new(config.batch, stages, seed)?;
+        let progress = ProgressTerm::new(config, stages)?;
+        let batches = match &progress {
+            Some(term) => Batches::fixed(term.data, term.rows.clone()),
+            None => Batches::new(config.batch, stages, seed)?,
+        };
+        let n_examples = progress.as_ref().map_or(batches.size(), |term| term.n_train);
         let fits = |bytes| if memory::is_free(bytes) { Ok(()) } else { Err(TrainerError::OutOfMemory { bytes }) };
-        let (mut graph, nodes) = model.graph(batches.size());
+        let (mut graph, mut nodes) = model.graph(batches.size());
+        if let Some(term) = &progress {
+            nodes = term.build(&mut graph, &nodes);
+        }
         let natural = if config.optimizer == OptimizerKind::NaturalGradient {
             let n = model.space().len();
             if n > natural_gradient::MAX_WEIGHTS {
@@ -278,6 +291,7 @@ impl<'a> Trainer<'a> {
         Ok(Self {
             config: config.clone(),
             batches,
+            n_examples,
             schedule,
             restarts,
             last_stage: stages.last().map_or(0, |stage| stage.first),
@@ -317,7 +331,7 @@ impl<'a> Trainer<'a> {
 
     /// Examples of each update: a batch, or one for each inner step of entropy-SGD.
     pub fn examples_per_update(&self) -> u64 {
-        self.batches.size() as u64 * self.inner.as_ref().map_or(1, |inner| inner.config.steps)
+        self.n_examples as u64 * self.inner.as_ref().map_or(1, |inner| inner.config.steps)
     }
 
     /// From now on `threads` share the work of every update; the bits are those of one thread.

@@ -78,6 +78,7 @@ impl<'a, E: Environment> PolicyTrainer<'a, E> {
             ("stop_below", config.stop_below.is_some()),
             ("temperature", config.temperature > 0.0),
             ("adversarial", config.adversarial.is_some()),
+            ("progress", config.progress.is_some()),
             ("checkpoint_below", !config.checkpoint_below.is_empty()),
         ] {
             if is_given {
