@@ -19,6 +19,7 @@ mod networks;
 mod onnx;
 mod onnx_hostile;
 mod programs;
+mod progress_loss;
 mod run_file;
 mod stages;
 mod stories;
