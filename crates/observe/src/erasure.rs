@@ -157,6 +157,7 @@ impl Instrument for Erasure {
                 ("loss", whole.iter().sum::<f64>() / whole.len().max(1) as f64),
                 ("samples", self.folds.len() as f64),
             ],
+            refusal: None,
         })
     }
 }
