@@ -93,7 +93,7 @@ struct Erasure {
 }
 
 impl ErasureMethod {
-    fn fit(self, x: &Matrix, z: &Matrix) -> Result<Eraser, ArrayError> {
+    pub(crate) fn fit(self, x: &Matrix, z: &Matrix) -> Result<Eraser, ArrayError> {
         match self {
             Self::Leace => Eraser::leace(x, z),
             Self::MeanDifference => Eraser::mean_difference(x, z),
