@@ -73,7 +73,7 @@ impl EraseConfig {
             let drawn = drawn.into_iter().map(f64::from).collect();
             eraser = self.method.fit(&x, &x.product(&Matrix::new(x.n_columns(), eraser.rank(), drawn)?))?;
         }
-        fold(subject.model, weights, &into, &eraser)
+        Ok(fold(subject.model, weights, &into, &eraser))
     }
 
     fn layer(&self, model: &Model) -> Result<Fold, ObserveError> {
@@ -115,7 +115,7 @@ impl Fold {
 
 /// With Q = left·right, what is left of h is (1 − Q)h + Qx̄. Of h = xW + b that is x·W(1 − Q)ᵀ + (1 − Q)b + Qx̄; what reads it
 /// with hV + c reads h·(1 − Q)ᵀV + Vᵀ(Qx̄) + c.
-fn fold(model: &Model, weights: &[f32], into: &Fold, eraser: &Eraser) -> Result<Vec<f32>, ObserveError> {
+fn fold(model: &Model, weights: &[f32], into: &Fold, eraser: &Eraser) -> Vec<f32> {
     let d = eraser.mean.len();
     let removed = eraser.removed();
     let q = |i: usize, j: usize| if eraser.rank() == 0 { 0.0 } else { removed.row(i)[j] };
@@ -146,5 +146,5 @@ fn fold(model: &Model, weights: &[f32], into: &Fold, eraser: &Eraser) -> Result<
             }
         }
     }
-    Ok(erased)
+    erased
 }

@@ -1,7 +1,5 @@
 //! Weights with an erasure folded into them, against the erasure of activations.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
-
 use std::path::Path;
 
 use ontogeny_observe::{Checkpoint, EraseConfig, ErasureSettings, Evaluator, LinearProbeSettings, Settings, Subject};
