@@ -93,7 +93,7 @@ struct Erasure {
 }
 
 impl ErasureMethod {
-    fn fit(self, x: &Matrix, z: &Matrix) -> Result<Eraser, ArrayError> {
+    pub(crate) fn fit(self, x: &Matrix, z: &Matrix) -> Result<Eraser, ArrayError> {
         match self {
             Self::Leace => Eraser::leace(x, z),
             Self::MeanDifference => Eraser::mean_difference(x, z),
@@ -157,6 +157,7 @@ impl Instrument for Erasure {
                 ("loss", whole.iter().sum::<f64>() / whole.len().max(1) as f64),
                 ("samples", self.folds.len() as f64),
             ],
+            refusal: None,
         })
     }
 }

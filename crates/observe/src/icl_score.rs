@@ -157,7 +157,7 @@ impl Instrument for IclScore {
         let details = vec![("early_position", number(self.early)), ("late_position", number(self.late))];
         let by_position = |values| Measured { unit: self.unit, dims: vec![("position", self.labels.clone())], values };
         let arrays = vec![("by_position", by_position(means)), ("by_position_error", by_position(errors))];
-        Ok(Findings { value, standard_errors, arrays, details })
+        Ok(Findings { value, standard_errors, arrays, details, refusal: None })
     }
 }
 

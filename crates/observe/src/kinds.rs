@@ -16,8 +16,9 @@ use crate::frequencies::{FREQUENCIES_VERSION, FrequenciesSettings};
 use crate::head_scores::{HEAD_SCORES_VERSION, HeadScoresSettings};
 use crate::icl_score::{ICL_SCORE_VERSION, IclScoreSettings};
 use crate::interventions::{
-    ABLATION_VERSION, AblationSettings, LOGIT_ATTRIBUTION_VERSION, LOGIT_LENS_VERSION, LogitAttributionSettings,
-    LogitLensSettings, PATCHING_VERSION, PatchingSettings, RESIDUAL_STREAM_VERSION, ResidualStreamSettings,
+    ABLATION_VERSION, AblationSettings, CHECKPOINT_PATCHING_VERSION, CheckpointPatchingSettings,
+    LOGIT_ATTRIBUTION_VERSION, LOGIT_LENS_VERSION, LogitAttributionSettings, LogitLensSettings, PATCHING_VERSION,
+    PatchingSettings, RESIDUAL_STREAM_VERSION, ResidualStreamSettings,
 };
 use crate::ioi::{IOI_VERSION, IoiHeadsSettings, IoiSettings};
 use crate::linear_probe::{LINEAR_PROBE_VERSION, LinearProbeSettings};
@@ -159,6 +160,10 @@ kinds! {
     Patching(PatchingSettings): "patching", version PATCHING_VERSION, unit "logits",
         says "Part of the difference between the logits of the right and a wrong answer that comes with the clean activation of one \
               part, with its standard error over the examples.";
+    /// What a part of another checkpoint brings.
+    CheckpointPatching(CheckpointPatchingSettings): "checkpoint_patching", version CHECKPOINT_PATCHING_VERSION, unit "1",
+        says "Share of the difference in loss to the partner that comes with the partner's activation of one part, with its standard error \
+              over the examples.";
     /// What a part writes of the answer.
     LogitAttribution(LogitAttributionSettings): "logit_attribution", version LOGIT_ATTRIBUTION_VERSION, unit "logits",
         says "Direct logit attribution: the share of each part in the difference between the logits of the right and a wrong \

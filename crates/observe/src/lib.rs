@@ -15,7 +15,7 @@
 //! | [`NgramsSettings`] | how near predictions are to those of n-grams |
 //! | [`IoiSettings`], [`IoiHeadsSettings`] | indirect object identification, and the heads of its circuit |
 //! | [`NeuronSelectivitySettings`] | how much more active neurons are for one class |
-//! | [`interventions`] | ablation, activation, attribution and path patching, direct logit attribution, logit lens |
+//! | [`interventions`] | ablation, activation, attribution and path patching, patching between checkpoints, direct logit attribution, logit lens |
 //! | [`CurvatureSettings`] | curvature of the loss: largest eigenvalues, trace, density, effective dimensions |
 //! | [`WeightStatisticsSettings`] | norms, ranks and sparsity of weight matrices and of the matrices of attention heads |
 //! | [`ActivationStatisticsSettings`] | dimensions of activations, dead units, sparsity |
@@ -67,6 +67,7 @@ mod composition;
 mod copying;
 mod curvature;
 mod description_length;
+mod erased_weights;
 mod erasure;
 mod evaluate;
 mod fourier;
@@ -105,6 +106,7 @@ pub use attention::{AttentionSettings, Prompt};
 pub use composition::CompositionSettings;
 pub use curvature::{CurvatureMatrix, CurvatureSettings};
 pub use description_length::DescriptionLengthSettings;
+pub use erased_weights::EraseConfig;
 pub use erasure::{ErasureMethod, ErasureSettings};
 pub use evaluate::{EVALUATION_VERSION, Evaluation, Evaluator};
 pub use fourier::{FOURIER_VERSION, FourierMeasures, FourierProgress};
@@ -117,7 +119,7 @@ pub use kinds::{Checkpoint, Instrument, LOSS, Observed, Settings, Subject};
 pub use legal_moves::{LEGAL_MOVES_VERSION, LegalMoves};
 pub use linear_probe::{LinearProbeSettings, ProbeControl, ProbeMethod};
 pub use mask_overlap::MaskOverlapSettings;
-pub use measured::{Findings, Measured, ObserveError};
+pub use measured::{Findings, Measured, ObserveError, Refusal};
 pub use mode_connectivity::ModeConnectivitySettings;
 pub use neuron_selectivity::{NeuronSelectivitySettings, SelectivityBy};
 pub use ngrams::NgramsSettings;

@@ -162,6 +162,7 @@ impl Instrument for LinearProbe {
                 ("classes", self.labelled.questions[0].n_classes as f64),
                 ("left_out", self.labelled.n_left_out as f64),
             ],
+            refusal: None,
         })
     }
 }

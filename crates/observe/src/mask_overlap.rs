@@ -139,6 +139,7 @@ impl Instrument for MaskOverlap {
             standard_errors: None,
             arrays: vec![("chance", Measured::along("keep", "1", chances))],
             details: vec![("loss", whole)],
+            refusal: None,
         })
     }
 }

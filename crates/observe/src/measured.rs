@@ -43,11 +43,22 @@ pub struct Findings {
     pub arrays: Vec<(&'static str, Measured)>,
     /// Further numbers by name, for tables.
     pub details: Vec<(&'static str, f64)>,
+    /// Why there is no value, where there is none; the values are then NaN and count for nobody.
+    pub refusal: Option<Refusal>,
+}
+
+/// Why a checkpoint has no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is the matter, in two words.
+    pub verdict: &'static str,
+    /// What was found, and what to do.
+    pub reason: String,
 }
 
 impl From<Measured> for Findings {
     fn from(value: Measured) -> Self {
-        Self { value, standard_errors: None, arrays: Vec::new(), details: Vec::new() }
+        Self { value, standard_errors: None, arrays: Vec::new(), details: Vec::new(), refusal: None }
     }
 }
 

@@ -84,6 +84,7 @@ impl Instrument for ModeConnectivity {
             standard_errors: None,
             arrays: vec![("line", self.line.array("score", names))],
             details: Vec::new(),
+            refusal: None,
         })
     }
 }

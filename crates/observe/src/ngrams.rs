@@ -161,7 +161,7 @@ impl Instrument for Ngrams {
             ("cross_entropy_network", own_loss / (of_sequences.len() * n_each) as f64),
         ];
         let value = Measured { unit: "1", dims: self.dims(), values };
-        Ok(Findings { value, standard_errors: Some(errors), arrays: Vec::new(), details })
+        Ok(Findings { value, standard_errors: Some(errors), arrays: Vec::new(), details, refusal: None })
     }
 }
 

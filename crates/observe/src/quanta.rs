@@ -127,6 +127,7 @@ impl Instrument for Quanta {
             standard_errors: None,
             arrays: vec![("cluster", cluster), ("size", size)],
             details: vec![("envelope_slope", slope(&envelope)?)],
+            refusal: None,
         })
     }
 }

@@ -98,6 +98,7 @@ impl Instrument for Similarity {
             standard_errors: None,
             arrays: vec![("canonical_correlation", correlations)],
             details: vec![("samples", own.first().map_or(0, ontogeny_stats::Matrix::n_rows) as f64)],
+            refusal: None,
         })
     }
 }

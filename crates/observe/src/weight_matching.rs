@@ -104,6 +104,7 @@ impl Instrument for WeightMatching {
             standard_errors: None,
             arrays: vec![("line", self.line.array("order", curves)), ("matched_unit", units)],
             details: vec![("passes", (found.objectives.len() - 1) as f64)],
+            refusal: None,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ontogeny_observe::{
     EVALUATION_VERSION, Evaluation, FOURIER_VERSION, Findings, FourierProgress, LEGAL_MOVES_VERSION, LOSS, LegalMoves,
-    Measured, RETURN_VERSION, WEIGHT_NORM_VERSION,
+    Measured, RETURN_VERSION, Refusal, WEIGHT_NORM_VERSION,
 };
 use ontogeny_posterior::{Diagnostics, Estimate, Llc};
 use ontogeny_store::{Coordinate, Detail, NumberType, Outcome, RecordArray, index_labels};
@@ -154,6 +154,9 @@ pub(crate) fn findings(found: Findings) -> Reading {
     }));
     for (name, value) in found.details {
         insert_number(&mut reading.details, name, value);
+    }
+    if let Some(Refusal { verdict, reason }) = found.refusal {
+        reading.outcome = Outcome::Refused { verdict: verdict.to_owned(), reason };
     }
     reading
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ontogeny_graph::{ENGINE_VERSION, Isa};
+use ontogeny_observe::Subject;
 use ontogeny_store::{Imported, KeyParts, Manifest, ManifestError, MeasurePlan, Place, RecordKey, RunFolder};
 use ontogeny_zoo::{Interface, Model, Stage, Task, TaskConfig, TaskTrainer, TokensConfig};
 
@@ -105,7 +106,10 @@ impl Run {
         };
         let folder = file.folder().to_owned();
         let start = match &mut file.start {
-            Some(start) => Some(start.weights(&file.task, (&model, file.seed), &folder)?),
+            Some(start) => {
+                let subject = Subject { model: &model, task: &task, seed: file.seed };
+                Some(start.weights(&file.task, &subject, &folder)?)
+            }
             None => None,
         };
         let data_hash = hash_data(&task, &file.task);

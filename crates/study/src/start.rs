@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ontogeny_graph::{Purpose, Stream};
+use ontogeny_observe::{EraseConfig, Subject};
 use ontogeny_store::{Place, RunFolder, Tensor, hash_tensors};
 use ontogeny_zoo::{Model, TaskConfig, copy_head, permute_heads, rewind, ticket};
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,8 @@ use crate::{RunFile, Source, StudyError, import, training};
 
 /// Settings of `[start]`. The optimiser starts anew; learning rate and steps are those of this run.
 ///
-/// The weights are those of `run` or `compiled`, else those that the seed gives; then `heads` are changed, then `prune` takes
-/// weights away.
+/// The weights are those of `run` or `compiled`, else those that the seed gives; then `heads` are changed, then
+/// `erase` is folded into a layer, then `prune` takes weights away.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartConfig {
@@ -27,6 +28,9 @@ pub struct StartConfig {
     /// Step of the run's checkpoint; the end of its training unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<u64>,
+    /// What is erased from the activations of a layer, in its weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erase: Option<EraseConfig>,
     /// A lottery ticket: which weights are 0, now and during the training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune: Option<PruneConfig>,
@@ -74,21 +78,25 @@ impl StartConfig {
     /// No such run or checkpoint, or one of another network.
     pub(crate) fn weights(
         &mut self,
-        task: &TaskConfig,
-        (model, seed): (&Model, u32),
+        config: &TaskConfig,
+        subject: &Subject<'_>,
         folder: &Path,
     ) -> Result<StartWeights, StudyError> {
-        let (mut weights, mut hash) = self.base(task, (model, seed), folder)?;
+        let Subject { model, seed, .. } = *subject;
+        let (mut weights, mut hash) = self.base(config, (model, seed), folder)?;
         let mut is_trained = None;
         for (name, change) in &self.heads {
             change_head(name, change, model, &mut weights)?;
+        }
+        if let Some(erase) = &self.erase {
+            weights = erase.erase(subject, &weights).map_err(|error| wrong(error.to_string()))?;
         }
         if let Some(prune) = &mut self.prune {
             let mask = prune.mask(model, self.run.as_deref(), folder)?;
             weights = rewind(&weights, &mask);
             is_trained = Some(mask);
         }
-        if !self.heads.is_empty() || is_trained.is_some() {
+        if !self.heads.is_empty() || self.erase.is_some() || is_trained.is_some() {
             let mut hasher = blake3::Hasher::new();
             for weight in &weights {
                 hasher.update(&weight.to_le_bytes());
@@ -119,13 +127,16 @@ impl StartConfig {
                 let hash = own_hash(&weights);
                 Ok((weights, hash))
             }
-            (None, false) if self.step.is_none() && (self.prune.is_some() || !self.heads.is_empty()) => {
+            (None, false)
+                if self.step.is_none() && (self.prune.is_some() || self.erase.is_some() || !self.heads.is_empty()) =>
+            {
                 let weights = model.initial_weights(seed);
                 let hash = own_hash(&weights);
                 Ok((weights, hash))
             }
             _ => Err(wrong(
-                "expected `run`, with or without `step`, or `compiled = true`, or `prune` or `heads`".to_owned(),
+                "expected `run`, with or without `step`, or `compiled = true`, or `prune`, `erase` or `heads`"
+                    .to_owned(),
             )),
         }
     }

@@ -193,6 +193,7 @@ impl Instrument for CurvatureInstrument {
             standard_errors: Some(estimates.iter().map(|e| e.error).collect()),
             arrays: vec![("density", density)],
             details,
+            refusal: None,
         })
     }
 }

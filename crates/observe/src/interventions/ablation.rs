@@ -244,6 +244,7 @@ impl Instrument for Ablation {
             standard_errors: Some(errors),
             arrays: Vec::new(),
             details: vec![("loss", loss)],
+            refusal: None,
         })
     }
 }

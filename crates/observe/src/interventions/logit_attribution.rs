@@ -259,6 +259,7 @@ impl Instrument for LogitAttribution {
             standard_errors: Some(errors),
             arrays: Vec::new(),
             details: vec![("logit_difference", mean_and_error(metric.iter().copied()).0)],
+            refusal: None,
         })
     }
 }

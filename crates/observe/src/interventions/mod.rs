@@ -1,11 +1,12 @@
 //! Interventions: what a network does when a part of it is taken out, exchanged or held.
 //!
 //! An intervention is an edit of the graph ([`ontogeny_graph::Graph::replace`]), not a hook at run time. An [`Editor`] holds the network with a switch at every
-//! activation that may be replaced; [`Ablation`] and [`Patching`] only decide what is put there.
+//! activation that may be replaced; [`Ablation`], [`Patching`] and [`CheckpointPatching`] only decide what is put there.
 //! [`LogitAttribution`] divides a difference of logits among the parts that write into the residual stream, [`ResidualStream`] the stream itself, [`LogitLens`] reads it before its
 //! end. Each is an observable of a run, over all its checkpoints.
 
 mod ablation;
+mod checkpoint_patching;
 mod component;
 mod editor;
 mod explainer;
@@ -17,6 +18,9 @@ mod prompt;
 mod residual_stream;
 
 pub use ablation::{ABLATION_VERSION, AblateBy, Ablation, AblationSettings};
+pub use checkpoint_patching::{
+    CHECKPOINT_PATCHING_VERSION, CheckpointPatching, CheckpointPatchingSettings, Recovered, Shares,
+};
 pub use component::Component;
 pub(crate) use component::{has_positions, is_activation};
 pub use editor::{Editor, Replacement};

@@ -371,6 +371,7 @@ impl Instrument for Patching {
             standard_errors: Some(errors),
             arrays: Vec::new(),
             details: vec![("clean", baselines.clean), ("corrupted", baselines.corrupted)],
+            refusal: None,
         })
     }
 }

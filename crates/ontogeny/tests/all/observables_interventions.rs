@@ -26,6 +26,11 @@ method = "path"
 receivers = ["l1h0 k"]
 parts = ["l0h0", "l0h1"]
 examples = 30
+[measure.checkpoint_patching]
+with = 20
+examples = 64
+parts = ["blocks.1.hook_resid_post", "heads"]
+refused = "accept"
 [measure.logit_attribution]
 examples = 30
 [measure.logit_lens]
@@ -84,6 +89,22 @@ fn interventions_are_measured_at_every_step() {
     for (exact, slope) in exact.iter().zip(&slope) {
         assert!((exact - slope).abs() < 0.1 * exact.abs().max(1e-2), "{exact} {slope}");
     }
+    // The same examples are the whole split: the losses are those of `loss`. The stream at the end of a checkpoint brings most of what
+    // it is better by, and to itself nothing.
+    let patched = of("checkpoint_patching");
+    let loss = |step: usize| of("loss")["values"][step].as_array().unwrap().last().unwrap().as_f64().unwrap();
+    for (step, own) in [(0, loss(0)), (2, loss(2))] {
+        let detail = |name: &str| patched["details"][step][name].as_f64().unwrap();
+        assert!((detail("loss") - own).abs() < 1e-5, "{patched}");
+        assert!((detail("difference") - (loss(1) - own)).abs() < 1e-5, "{patched}");
+        let shares = numbers(&patched["values"][step]);
+        assert!(shares.len() == 9 && shares[0] > 0.5, "{shares:?}");
+        // A set that is not enough has no size.
+        let size = patched["details"][step]["smallest_set"].as_f64();
+        assert_eq!(size.is_some(), detail("share_of_set") >= 0.9, "{patched}");
+    }
+    assert_eq!(patched["status"][1]["state"], "refused");
+    assert!(patched["status"][1]["reason"].as_str().unwrap().contains("the same weights"), "{patched}");
     // What is asked for again is there.
     here.call(&[&["run", "run.toml", "--out", "r"][..], &SHORT].concat()).expect(0, &["0 measurements to make"]);
 }
@@ -97,6 +118,8 @@ fn a_part_that_is_not_there_is_named_before_anything_is_written() {
         ("measure.path.receivers=[\"l1h0 x\"]", "`receivers` names `l1h0 x`"),
         ("measure.patching.freeze_mlps=true", "`freeze_mlps` belongs to `method = \"path\"`"),
         ("measure.ablation.by=\"median\"", "zero"),
+        ("measure.checkpoint_patching.recover=1.5", "`recover` is 1.5"),
+        ("measure.checkpoint_patching.with=7", "expected one of 0, 20, 40"),
         ("measure.logit_lens.examples=0", "`examples` is 0"),
         ("measure.ablation.examples=1", "expected at least 2"),
         ("measure.ablation.parts=[\"blocks.0.attn.W_O\"]", "`blocks.0.attn.W_O`"),

@@ -172,7 +172,7 @@ fn mistakes_are_named() {
     for (start, words) in [
         (
             "{ step = 0 }".to_owned(),
-            "expected `run`, with or without `step`, or `compiled = true`, or `prune` or `heads`",
+            "expected `run`, with or without `step`, or `compiled = true`, or `prune`, `erase` or `heads`",
         ),
         ("{ prune = { keep = 0.5 } }".to_owned(), "`prune` has nothing to compare; expected its `run` or `random`"),
         (format!("{{ run = {path}, prune = {{ keep = 0.0 }} }}"), "start.prune.keep is 0; expected a share above 0"),
@@ -186,6 +186,10 @@ fn mistakes_are_named() {
         ),
         (format!("{{ prune = {{ keep = 0.5, run = {path}, random = 1 }} }}"), "expected one of them"),
         (format!("{{ run = {path}, prune = {{ kep = 0.5 }} }}"), "did you mean `keep`?"),
+        (
+            "{ erase = { place = \"layers.0.hook_pre\" } }".to_owned(),
+            "`start.erase` needs a `place` of a perceptron with biases",
+        ),
         ("{ heads = { l0h2 = 7 } }".to_owned(), "`heads.l0h2`: block 0 has no head 2; expected one below 2"),
         ("{ heads = { l0 = [0, 0] } }".to_owned(), "`heads.l0`: [0, 0] is no order of heads"),
         ("{ heads = { l0 = 7 } }".to_owned(), "`heads.l0` is 7; expected a head such as `l0h1` with a seed"),
