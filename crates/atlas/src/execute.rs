@@ -122,7 +122,7 @@ pub fn run_study(study: &Study<'_>, atlas: &Path, options: &StudyOptions<'_>) ->
     let families = runner.families();
     let bench = Bench::new(&study.file, &study.expressions, families);
     let hypotheses = judge::hypotheses(&bench);
-    let attacks = judge::attacks(&bench);
+    let attacks = judge::attacks(&bench, &hypotheses);
     let figures = figures::figures(&bench);
     // Where `or_else` gives a value all the same, nobody would notice.
     if let Some(slip) = bench.slips().first() {

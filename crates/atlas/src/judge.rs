@@ -37,8 +37,8 @@ pub(crate) fn hypotheses(bench: &Bench<'_>) -> Vec<JudgedHypothesis> {
         .collect()
 }
 
-/// All attacks, one entry for each hypothesis attacked.
-pub(crate) fn attacks(bench: &Bench<'_>) -> Vec<JudgedAttack> {
+/// All attacks, one entry for each hypothesis attacked; `claims` are the judged hypotheses.
+pub(crate) fn attacks(bench: &Bench<'_>, claims: &[JudgedHypothesis]) -> Vec<JudgedAttack> {
     let mut judged = Vec::new();
     for (k, attack) in bench.study.attacks.iter().enumerate() {
         let is_attacked = |h: &&Hypothesis| attack.hypotheses.is_empty() || attack.hypotheses.contains(&h.id);
@@ -55,7 +55,10 @@ pub(crate) fn attacks(bench: &Bench<'_>) -> Vec<JudgedAttack> {
                 what: attack.what.clone(),
                 expect: attack.expectation().name().to_owned(),
                 hypothesis: h.id.clone(),
-                survived: survived(&found, attack.expectation()),
+                survived: claims
+                    .iter()
+                    .find(|claim| claim.id == h.id)
+                    .and_then(|claim| survived(claim.outcome, &found, attack.expectation())),
                 found,
             });
         }
@@ -63,8 +66,16 @@ pub(crate) fn attacks(bench: &Bench<'_>) -> Vec<JudgedAttack> {
     judged
 }
 
-/// Whether a claim survives what an attack found: `holds` needs the effect, `vanishes` none.
-fn survived(found: &JudgedHypothesis, expect: Expect) -> Option<bool> {
+/// Whether the verdict on a claim survives what an attack found. Of a claim that is supported `holds` needs the effect, `vanishes` none. One
+/// that is refuted must be refuted where it should hold; controls without an effect say nothing of it. An undecided one has nothing to lose.
+fn survived(claim: Judgement, found: &JudgedHypothesis, expect: Expect) -> Option<bool> {
+    match claim {
+        Judgement::Supported => {}
+        Judgement::Refuted if expect == Expect::Holds => {
+            return (found.outcome != Judgement::Undecided).then_some(found.outcome == Judgement::Refuted);
+        }
+        Judgement::Refuted | Judgement::Undecided => return None,
+    }
     match (expect, found.outcome) {
         (Expect::Holds, Judgement::Supported) | (Expect::Vanishes, Judgement::Refuted) => Some(true),
         (Expect::Holds, Judgement::Refuted) | (Expect::Vanishes, Judgement::Supported) => Some(false),

@@ -16,12 +16,24 @@ pub(crate) fn answer(hypotheses: &[JudgedHypothesis], attacks: &[JudgedAttack], 
         survived += usize::from(attack.survived == Some(true));
         fell += usize::from(attack.survived == Some(false));
     }
-    let n_attacks = attacks.iter().filter(|attack| attack.hypothesis == first.id).count();
-    if n_attacks > 0 {
-        let _ = write!(sentence, "; {survived} of {n_attacks} attacks survived");
-        if fell > 0 {
-            let _ = write!(sentence, ", {fell} brought it down");
+    let is_counted = |attack: &&JudgedAttack| {
+        attack.hypothesis == first.id && (first.outcome == Judgement::Supported || attack.expect == "holds")
+    };
+    let n_attacks = attacks.iter().filter(is_counted).count();
+    match first.outcome {
+        Judgement::Supported if n_attacks > 0 => {
+            let _ = write!(sentence, "; {survived} of {n_attacks} attacks survived");
+            if fell > 0 {
+                let _ = write!(sentence, ", {fell} brought it down");
+            }
         }
+        Judgement::Refuted if n_attacks > 0 => {
+            let _ = write!(sentence, "; refuted again in {survived} of {n_attacks} attacks");
+            if fell > 0 {
+                let _ = write!(sentence, ", supported in {fell}");
+            }
+        }
+        _ => {}
     }
     let others: Vec<String> = [Judgement::Supported, Judgement::Refuted, Judgement::Undecided]
         .into_iter()

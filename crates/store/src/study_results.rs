@@ -150,7 +150,7 @@ pub struct JudgedAttack {
     pub expect: String,
     /// The hypothesis attacked.
     pub hypothesis: String,
-    /// Whether the claim survived; `None` where the attack could not tell.
+    /// Whether the verdict on the claim survived; `None` where the attack could not tell, or there is none to survive.
     pub survived: Option<bool>,
     /// What was found, as for the claim itself.
     pub found: JudgedHypothesis,

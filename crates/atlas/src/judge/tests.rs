@@ -68,7 +68,9 @@ fn judged(file: &StudyFile, values: &[(f64, f64)]) -> (Vec<JudgedHypothesis>, Ve
     let variants = 0..=file.attacks.len();
     let families = variants.map(|variant| ((variant, "a".to_owned()), runs.clone())).collect();
     let bench = Bench::new(file, &expressions, families);
-    (super::hypotheses(&bench), super::attacks(&bench))
+    let found = super::hypotheses(&bench);
+    let attacks = super::attacks(&bench, &found);
+    (found, attacks)
 }
 
 fn hypothesis(id: &str, statistic: &str, test: &str, more: &str) -> String {
@@ -159,6 +161,27 @@ fn attacks_bring_down_what_is_everywhere() {
     assert_eq!(survived, [Some(true), Some(false), Some(true), Some(false)]);
 }
 
+/// What is refuted must be refuted again, and a control where nothing is says nothing of it; what is undecided has nothing to lose.
+#[test]
+fn attacks_on_what_is_not_supported() {
+    let attacks = "[[attack]]\nkind = \"other_settings\"\nwhat = \"half\"\nstatistic = \"first(y) / 2\"\n\
+                   [[attack]]\nkind = \"other_settings\"\nwhat = \"where it is\"\nstatistic = \"first(x)\"\n\
+                   [[attack]]\nkind = \"placebo\"\nwhat = \"elsewhere\"\nstatistic = \"first(y) * 2\"\n";
+    let noise = normals(3, 16);
+    let values: Vec<(f64, f64)> = noise.chunks(2).map(|pair| (2.0 + 0.2 * pair[0], 0.1 * pair[1])).collect();
+    let refuted = file(&format!("{}{attacks}", hypothesis("h", "first(y)", "signed_rank", "smallest_effect = 1.0")));
+    let (found, judged_attacks) = judged(&refuted, &values);
+    assert_eq!(found[0].outcome, Judgement::Refuted);
+    assert_eq!(judged_attacks.iter().map(|a| a.survived).collect::<Vec<_>>(), [Some(true), Some(false), None]);
+    let answer = crate::words::answer(&found, &judged_attacks, true);
+    assert!(answer.contains("; refuted again in 1 of 2 attacks, supported in 1"), "{answer}");
+    let undecided = file(&format!("{}{attacks}", hypothesis("h", "first(y) * 40", "t", "smallest_effect = 1.0")));
+    let (found, judged_attacks) = judged(&undecided, &values);
+    assert_eq!(found[0].outcome, Judgement::Undecided);
+    assert!(judged_attacks.iter().all(|attack| attack.survived.is_none()));
+    assert!(!crate::words::answer(&found, &judged_attacks, true).contains("attack"));
+}
+
 #[test]
 fn correlations_fall_when_units_are_shuffled() {
     let file = file(&format!(
@@ -193,7 +216,9 @@ fn judged_families(file: &StudyFile, by_family: &[(&str, Vec<Vec<f64>>)]) -> (Ve
         }
     }
     let bench = Bench::new(file, &expressions, families);
-    (super::hypotheses(&bench), super::attacks(&bench))
+    let found = super::hypotheses(&bench);
+    let attacks = super::attacks(&bench, &found);
+    (found, attacks)
 }
 
 #[test]
