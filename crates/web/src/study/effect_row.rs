@@ -23,8 +23,6 @@ const LANE: f64 = 15.0;
 const CLOUD: usize = 130;
 /// Room below an axis for the labels of its ticks and for its name.
 const LABELS: usize = 40;
-/// Characters of the name of a quantity below an axis.
-const LONGEST_QUANTITY: usize = 34;
 /// Radius of a dot, and what neighbours in a pile are apart.
 const RADIUS: f64 = 3.2;
 const PILE: f64 = 5.5;
@@ -97,8 +95,7 @@ fn effect(hypothesis: &JudgedHypothesis, values: &[f64], with_values: bool, id: 
         svg.push_str(&range(&axis, ends, deciding_y, "deciding"));
     }
     let name = hypothesis.effect.as_ref().map_or("effect", |e| e.name.as_str());
-    let name = format!("{}, {name}", cut(&hypothesis.quantity, LONGEST_QUANTITY));
-    svg.push_str(&below(&axis, &name_with_unit(&name, words::effect_unit(hypothesis))));
+    svg.push_str(&below(&axis, &name_with_unit(name, words::effect_unit(hypothesis))));
     svg.push_str("</svg>");
     Drawing { svg, height, above: 10, below: LABELS }
 }
@@ -108,7 +105,7 @@ fn strip(hypothesis: &JudgedHypothesis, values: &[f64], id: &str) -> Drawing {
     let axis = Across::linear(values, &[]);
     let mut svg = opening(hypothesis, &format!("{id}-values"));
     svg.push_str(&dots(hypothesis, &axis));
-    svg.push_str(&below(&axis, &name_with_unit(&cut(&hypothesis.quantity, LONGEST_QUANTITY), &hypothesis.unit)));
+    svg.push_str(&below(&axis, &name_with_unit("value of a unit", &hypothesis.unit)));
     svg.push_str("</svg>");
     Drawing { svg, height: (DOTS + 8.0) as usize, above: 10, below: LABELS }
 }
@@ -148,7 +145,7 @@ fn cloud(hypothesis: &JudgedHypothesis, values: &[f64], id: &str) -> Drawing {
             }
         }
     }
-    let name = cut(&name_with_unit(&cut(&hypothesis.quantity, LONGEST_QUANTITY), &hypothesis.unit), LONGEST_NAME - 8);
+    let name = cut(&name_with_unit("value of a unit", &hypothesis.unit), LONGEST_NAME - 8);
     let _ = write!(svg, "<text x=\"-12\" y=\"-18\">{}{}</text>", escape(&name), logarithmic(&heights));
     svg.push_str(&below(&axis, "dose or other quantity"));
     svg.push_str("</svg>");

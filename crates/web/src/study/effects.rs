@@ -26,9 +26,10 @@ pub(super) fn section(verdict: &StudyVerdict) -> String {
         let id = format!("effect-{index}");
         let _ = write!(
             html,
-            "<figure class=\"effect\" id=\"{id}\"><figcaption><p class=\"claim\">{} {}</p></figcaption>",
+            "<figure class=\"effect\" id=\"{id}\"><figcaption><p class=\"claim\">{} {}</p><p class=\"note\">{}</p></figcaption>",
             words::chip(Some(hypothesis.outcome)),
-            escape(&hypothesis.claim)
+            escape(&hypothesis.claim),
+            escape(&hypothesis.quantity)
         );
         for drawing in effect_row::drawings(hypothesis, &id) {
             let _ = write!(
@@ -83,6 +84,11 @@ pub fn effects_svg(verdict: &StudyVerdict) -> String {
         .iter()
         .map(|line| format!("<tspan class=\"strong\">{}</tspan>", escape(line)))
         .collect();
+        lines.extend(
+            picture::wrapped(&hypothesis.quantity, CHARACTERS, 2)
+                .iter()
+                .map(|line| format!("<tspan class=\"quiet\">{}</tspan>", escape(line))),
+        );
         lines.extend(
             picture::wrapped(&found_in_short(hypothesis), CHARACTERS, 3)
                 .iter()
