@@ -86,7 +86,7 @@ impl<'a> Bench<'a> {
 
     /// Whether an expression speaks of the next seed, so that its units are pairs of seeds.
     pub(crate) fn is_of_pairs(&self, text: &str) -> bool {
-        self.expressions.get(text).is_some_and(|e| e.names().iter().any(|name| name.starts_with("other.")))
+        self.expressions.get(text).is_some_and(is_of_pairs)
     }
 
     /// `[other.][FAMILY.]NAME`, where NAME is a value of the study or a name in a run.
@@ -197,6 +197,11 @@ impl<'a> Bench<'a> {
         let run = run.ok_or_else(|| undefined(format!("`{}` has no such run", place.family)))?;
         run.view.clone().map_err(undefined)
     }
+}
+
+/// Whether an expression speaks of the next seed.
+pub(crate) fn is_of_pairs(expression: &Expression) -> bool {
+    expression.names().iter().any(|name| name.starts_with("other."))
 }
 
 fn undefined(reason: impl Into<String>) -> Undefined {

@@ -236,8 +236,11 @@ impl Claim {
                         needed: BOOTSTRAP_UNITS,
                     });
                 }
-                let settings =
-                    ResamplingSettings { level, n_resamples: permutations.n_resamples, ..ResamplingSettings::default() };
+                let settings = ResamplingSettings {
+                    level,
+                    n_resamples: permutations.n_resamples,
+                    ..ResamplingSettings::default()
+                };
                 let found = bootstrap(&values, mean, &settings)?;
                 let above = found.p_above_zero;
                 let p_value = match sided {

@@ -1,6 +1,6 @@
 //! From the runs of a study to its judged hypotheses and attacks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ontogeny_stats::holm_rates;
 use ontogeny_stats::hypothesis::{Basis, Interval, RunEvents, RunRows, Verdict, equivalence_verdict, verdict};
@@ -174,7 +174,7 @@ fn judge(
     match word {
         Ok(Verdict::Supported) => judged.outcome = Judgement::Supported,
         Ok(Verdict::Refuted) => judged.outcome = Judgement::Refuted,
-        Ok(Verdict::Undecided) if !claim.can_support(sample, corrected_alpha) => {
+        Ok(Verdict::Undecided) if claim.can_support(sample, corrected_alpha) == Ok(false) => {
             judged.why = Some(format!(
                 "with {} units `{}` supports nothing at the corrected α of {}, whatever the values",
                 gathered.n_defined,
@@ -324,12 +324,21 @@ fn groups(bench: &Bench<'_>, h: &Hypothesis, statistic: &str, variant: usize, fa
     let mut defined: Vec<(f64, f64)> = units.iter().filter_map(|unit| unit.x.zip(unit.value)).collect();
     defined.sort_by(|a, b| a.0.total_cmp(&b.0));
     let by_dose: Vec<&[(f64, f64)]> = defined.chunk_by(|a, b| a.0 == b.0).collect();
-    let doses = by_dose.iter().map(|group| group[0].0).collect();
+    let doses: Vec<f64> = by_dose.iter().map(|group| group[0].0).collect();
     let groups: Vec<Vec<f64>> = by_dose.iter().map(|group| group.iter().map(|(_, value)| *value).collect()).collect();
-    // A dose without any value is no dose with few units: the claim spoke of it.
-    let n_planned = bench.family(variant, family).map_or(0, |runs| runs.conditions.len());
+    // A condition without any value is no dose with few units: the claim spoke of it.
+    let conditions = bench.family(variant, family).map_or(0, |runs| runs.conditions.len());
+    let known: BTreeSet<u64> = units.iter().filter_map(|unit| unit.x).map(f64::to_bits).collect();
+    if known.len() != conditions && units.iter().all(|unit| unit.x.is_some()) {
+        let why = format!(
+            "`against` has {} values over {conditions} conditions; `jonckheere` needs one dose for each condition, such as the key \
+             that varies",
+            known.len()
+        );
+        return Gathered { n_defined: h.minimal_seeds, sample: Err(why), units };
+    }
     let fewest = groups.iter().map(Vec::len).min().unwrap_or(0);
-    let n_defined = if groups.len() < n_planned { 0 } else { fewest };
+    let n_defined = if groups.len() < conditions { 0 } else { fewest };
     Gathered { n_defined, sample: Ok(Sample::Groups(doses, groups)), units }
 }
 
@@ -421,8 +430,7 @@ impl Gathered {
             // Each seed has an order of its own.
             Ok(Sample::Doses(_, blocks)) => {
                 for (at, block) in blocks.iter_mut().enumerate() {
-                    let turned: Vec<f64> = block.iter().copied().cycle().skip(at).take(block.len()).collect();
-                    *block = shuffled(&turned);
+                    *block = shuffled_anew(block, at);
                 }
             }
             Ok(Sample::Rows(rows)) => {
@@ -449,8 +457,17 @@ impl Gathered {
 
 /// The same things in the order of the hashes of their places.
 fn shuffled<T: Clone>(things: &[T]) -> Vec<T> {
+    in_hash_order(things, &[])
+}
+
+/// The same in another order for each `at`.
+fn shuffled_anew<T: Clone>(things: &[T], at: usize) -> Vec<T> {
+    in_hash_order(things, &at.to_le_bytes())
+}
+
+fn in_hash_order<T: Clone>(things: &[T], salt: &[u8]) -> Vec<T> {
     let mut order: Vec<usize> = (0..things.len()).collect();
-    order.sort_by_key(|place| *blake3::hash(&place.to_le_bytes()).as_bytes());
+    order.sort_by_key(|place| *blake3::hash(&[&place.to_le_bytes(), salt].concat()).as_bytes());
     order.into_iter().map(|place| things[place].clone()).collect()
 }
 

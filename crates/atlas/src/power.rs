@@ -1,14 +1,16 @@
 //! The probability that a test excludes no effect when the effect is the smallest of interest.
 
-use ontogeny_stats::hypothesis::{Draws, PermutationSettings, Sided, binomial_law, mean, simulated_power, t_test_power};
+use ontogeny_stats::hypothesis::{
+    Draws, PermutationSettings, Sided, binomial_law, mean, simulated_power, t_test_power,
+};
 
 use crate::estimate::{Claim, Sample, binomial_p};
 use crate::study_file::TestKind;
 
 /// Simulated studies; the standard error of a power of one half is 2.5 points.
 const N_STUDIES: usize = 400;
-/// Permutations in each of them, where these cannot all be counted.
-const PERMUTATIONS: PermutationSettings = PermutationSettings { max_exact: 800, n_resamples: 399, seed: 0 };
+/// Arrangements in each of them: all, where there are few.
+const MAX_EXACT: usize = 5_000;
 
 /// Power of the claim with units like those of the sample, at the error rate `alpha`: exact for t and for shares, else simulated with
 /// normal scatter of the size found. `None` for predictions, whose scatter depends on the predictor.
@@ -17,9 +19,12 @@ const PERMUTATIONS: PermutationSettings = PermutationSettings { max_exact: 800, 
 pub(crate) fn power(claim: Claim, sample: &Sample, alpha: f64) -> Option<f64> {
     let sign = if claim.sided == Sided::Less { -1.0 } else { 1.0 };
     let effect = if claim.test.is_equivalence() { 0.0 } else { sign * claim.smallest_effect };
+    // The least p-value of random arrangements lies well below the error rate.
+    let n_resamples = ((4.0 / alpha).ceil() as usize).clamp(400, 1_000_000) - 1;
+    let permutations = PermutationSettings { max_exact: MAX_EXACT, n_resamples, seed: 0 };
     let simulate = |draw: &dyn Fn(&mut Draws) -> Sample| {
         let rejects = |draws: &mut Draws| {
-            Ok(claim.estimate_with(&draw(draws), 0.95, &PERMUTATIONS)?.p_value <= alpha * (1.0 + 1e-12))
+            Ok(claim.estimate_with(&draw(draws), 0.95, &permutations)?.p_value <= alpha * (1.0 + 1e-12))
         };
         simulated_power(N_STUDIES, 0, rejects).ok().map(|found| found.power)
     };
@@ -57,8 +62,7 @@ pub(crate) fn power(claim: Claim, sample: &Sample, alpha: f64) -> Option<f64> {
             })
         }
         Sample::Groups(doses, groups) => {
-            let centred: Vec<f64> = groups.iter().flat_map(|g| g.iter().map(move |v| v - mean(g))).collect();
-            let scatter = deviation(&centred, effect);
+            let scatter = within_groups(groups, effect);
             simulate(&|draws| {
                 let mut group =
                     |(d, g): (&f64, &Vec<f64>)| g.iter().map(|_| effect * d + scatter * draws.normal()).collect();
@@ -102,6 +106,13 @@ fn deviation(values: &[f64], effect: f64) -> f64 {
     found.max(1e-9 * effect.abs()).max(1e-12)
 }
 
+/// Scatter about the mean of each group.
+fn within_groups(groups: &[Vec<f64>], effect: f64) -> f64 {
+    let squares: f64 = groups.iter().flat_map(|g| g.iter().map(move |v| (v - mean(g)).powi(2))).sum();
+    let freedom: usize = groups.iter().map(|g| g.len().saturating_sub(1)).sum();
+    (squares / freedom.max(1) as f64).sqrt().max(1e-9 * effect.abs()).max(1e-12)
+}
+
 /// Scatter about the line of each block.
 fn about_lines(doses: &[f64], blocks: &[Vec<f64>], effect: f64) -> f64 {
     let n = doses.len() as f64;
@@ -137,6 +148,21 @@ mod tests {
         }
         // Four units cannot support anything by signed ranks: 1/16 > 0.05.
         assert_eq!(power(claim(TestKind::SignedRank, 0.0, 1.0), &values(4, 0.1), 0.05), Some(0.0));
+    }
+
+    /// Of 2¹² signs the least p-value is 2/4096 for either side, below 0.01/3.
+    #[test]
+    fn strict_error_rates_are_within_reach_of_permutations() {
+        let clear = Claim { sided: Sided::Either, ..claim(TestKind::SignFlip, 0.0, 1.0) };
+        let values = Sample::One((0..12).map(|i| 0.1 * f64::from(i % 3)).collect());
+        assert!(power(clear, &values, 0.01 / 3.0).unwrap() > 0.9);
+    }
+
+    /// Three groups of two: the scatter has three degrees of freedom of six values.
+    #[test]
+    fn groups_have_a_mean_each() {
+        let groups = [vec![0.0, 2.0], vec![10.0, 12.0], vec![5.0, 7.0]];
+        assert!((within_groups(&groups, 1.0) - 2.0_f64.sqrt()).abs() < 1e-12);
     }
 
     #[test]

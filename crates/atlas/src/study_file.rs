@@ -441,9 +441,11 @@ impl StudyFile {
                 return Err("`page` needs a family with one key in `vary` and the same seeds at every dose".to_owned());
             }
             if h.test == TestKind::Jonckheere && (family.vary.len() != 1 || !family.own_seeds) {
-                return Err("`jonckheere` needs a family with one key in `vary` and `own_seeds = true`; of the same seeds at \
+                return Err(
+                    "`jonckheere` needs a family with one key in `vary` and `own_seeds = true`; of the same seeds at \
                             every dose use `page`"
-                    .to_owned());
+                        .to_owned(),
+                );
             }
         }
         let of_events = matches!(h.test, TestKind::Precision | TestKind::Recall);

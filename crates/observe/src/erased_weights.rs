@@ -67,6 +67,14 @@ impl EraseConfig {
         let x = reader.read(weights, &Checkpoint::alone(weights))?.remove(0);
         let question = &labelled.questions[0];
         let mut eraser = self.method.fit(&x, &Matrix::one_hot(&question.labels, question.n_classes))?;
+        if eraser.rank() == 0 {
+            return Err(ObserveError::NotDefined {
+                observable: NAME,
+                needs: "samples of several classes that activations at `place` tell apart; choose another `target`, `split` or `place`"
+                    .to_owned(),
+                found: format!("nothing to erase at `{}`", self.place),
+            });
+        }
         if let Some(seed) = self.random {
             let mut drawn = vec![0.0; x.n_columns() * eraser.rank()];
             Stream::new(seed, Purpose::Probe, STREAM).normals(0, 0, &mut drawn);
@@ -82,7 +90,7 @@ impl EraseConfig {
             let layer: usize = layer.parse().ok()?;
             match hook {
                 "pre" => Some(Fold { layer, side: Side::Written }),
-                "post" => Some(Fold { layer: layer + 1, side: Side::Read }),
+                "post" => Some(Fold { layer: layer.checked_add(1)?, side: Side::Read }),
                 _ => None,
             }
         });

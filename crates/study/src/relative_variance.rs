@@ -35,7 +35,9 @@ impl RelativeVarianceProbe {
     /// Chooses the examples and checks everything that needs no weights; `Err` explains what does not fit.
     pub(crate) fn new(config: &RelativeVarianceConfig, seed: u32, model: &Model, task: &Task) -> Result<Self, String> {
         let llc = config.chains.llc(seed)?;
-        let split = task.split("train").ok_or_else(|| "the task has no split `train`".to_owned())?;
+        let split = task.split("train").ok_or_else(|| {
+            "the task has no split `train`; `relative_variance` needs a task with training examples".to_owned()
+        })?;
         let available = split.data.len();
         let data = match config.examples {
             None => split.data.clone(),

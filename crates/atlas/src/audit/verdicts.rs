@@ -209,8 +209,8 @@ fn check_runs(
 ) {
     let registration = &verdict.registration;
     // Who has runs made may not choose among many: seeds are taken in order, and the half of them (of families whose runs are apart, and
-    // of those that are not, once more) may wait for an attack by other seeds.
-    let used: BTreeSet<u32> = verdict.runs.iter().filter(|run| run.confirmatory).map(|run| run.seed).collect();
+    // of those that are not, once more) may wait for an attack by other seeds. Pilots take places too.
+    let used: BTreeSet<u32> = verdict.runs.iter().map(|run| run.seed).collect();
     let n_seeds = 4 * used.len();
     for run in &verdict.runs {
         let (name, directory) = (format!("run {} of family {}", run.name, run.family), &run.directory);

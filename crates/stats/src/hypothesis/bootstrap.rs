@@ -110,7 +110,7 @@ pub fn bootstrap<T: Clone>(
     Ok(Bootstrap {
         effect: Effect { estimate, interval: Interval { lower, upper, level: settings.level } },
         standard_error: variance.sqrt(),
-        p_above_zero: correction.tail_of(share_below(&values, 0.0)),
+        p_above_zero: away_from_ends(correction.tail_of(share_below(&values, 0.0)), values.len()),
         n_units: units.len(),
         n_undefined: settings.n_resamples - values.len(),
     })
@@ -138,8 +138,7 @@ impl Correction {
         // The acceleration has no unit: in units of the largest distance, no power vanishes or overflows.
         let centre = jackknife.iter().map(|j| j / jackknife.len() as f64).sum::<f64>();
         let scale = jackknife.iter().fold(0.0_f64, |m, j| m.max((centre / 2.0 - j / 2.0).abs()));
-        let moment =
-            |power: i32| jackknife.iter().map(|j| ((centre / 2.0 - j / 2.0) / scale).powi(power)).sum::<f64>();
+        let moment = |power: i32| jackknife.iter().map(|j| ((centre / 2.0 - j / 2.0) / scale).powi(power)).sum::<f64>();
         let (second, third) = if scale > 0.0 { (moment(2), moment(3)) } else { (0.0, 0.0) };
         let acceleration = if second > 0.0 { third / (6.0 * second.powf(1.5)) } else { 0.0 };
         Self { bias, acceleration }
@@ -164,12 +163,18 @@ impl Correction {
     }
 }
 
-/// Share of the sorted values below a value, of equal ones the half; half a value away from 0 and 1, whose quantiles are infinite.
+/// So many resamples tell no smaller probability than that of half of one.
+fn away_from_ends(probability: f64, n_resamples: usize) -> f64 {
+    let least = 0.5 / n_resamples as f64;
+    probability.clamp(least, 1.0 - least)
+}
+
+/// Share of the sorted values below a value, of equal ones the half; never 0 or 1, whose quantiles are infinite.
 fn share_below(sorted: &[f64], value: f64) -> f64 {
     let n = sorted.len() as f64;
     let below = sorted.partition_point(|v| *v < value) as f64;
     let equal = sorted.partition_point(|v| *v <= value) as f64 - below;
-    ((below + 0.5 * equal) / n).clamp(0.5 / n, 1.0 - 0.5 / n)
+    away_from_ends((below + 0.5 * equal) / n, sorted.len())
 }
 
 #[cfg(test)]
@@ -252,6 +257,14 @@ mod tests {
             assert!(interval(1.0 - 1.9 * p).contains(0.0), "{p}");
             assert!(!interval(1.0 - 2.1 * p).contains(0.0), "{p}");
         }
+    }
+
+    /// One value far away has an acceleration that takes the correction beyond its pole.
+    #[test]
+    fn p_values_are_never_zero() {
+        let values: Vec<f64> = (0..24).map(|i| if i == 0 { -6.0 } else { -1.0 - f64::from(i) / 100.0 }).collect();
+        let found = bootstrap(&values, mean, &settings(BootstrapKind::BiasCorrected)).unwrap();
+        assert_eq!(found.p_above_zero, 1.0 - 0.5 / 4_999.0);
     }
 
     #[test]

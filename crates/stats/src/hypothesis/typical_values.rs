@@ -142,8 +142,7 @@ impl Typical {
         let n_up_to = self.sorted.partition_point(|value| *value <= self.tolerance);
         let n_from = self.sorted.len() - self.sorted.partition_point(|value| *value < -self.tolerance);
         let share = |n: usize| (n + self.n_same) as f64 / self.n_all();
-        let test =
-            Test { statistic: mean, p_value: sided.p_value(share(n_up_to), share(n_from)), basis: self.basis };
+        let test = Test { statistic: mean, p_value: sided.p_value(share(n_up_to), share(n_from)), basis: self.basis };
         Ok(MeanByPermutation { test, mean: Effect { estimate: mean, interval: self.interval(level) } })
     }
 
@@ -155,7 +154,9 @@ impl Typical {
         // A shift below the k-th typical value has `n_same` + k − 1 arrangements up to it at most.
         match rejected.checked_sub(self.n_same) {
             Some(k) if k < self.sorted.len() => {
-                Interval { lower: self.sorted[k], upper: self.sorted[self.sorted.len() - 1 - k], level }
+                // A mean that is 0 but for rounding is 0, as in the test.
+                let end = |value: f64| if value.abs() <= self.tolerance { 0.0 } else { value };
+                Interval { lower: end(self.sorted[k]), upper: end(self.sorted[self.sorted.len() - 1 - k]), level }
             }
             _ => Interval::everything(level),
         }
@@ -217,6 +218,14 @@ mod tests {
         }
     }
 
+    /// Sums of tenths are 0 but for rounding: neither test nor interval may take that for an effect.
+    #[test]
+    fn what_is_nothing_but_for_rounding_is_nothing() {
+        let values = [-0.3, 0.5, 0.4, 0.4, -0.1, 0.9, 0.0, 0.4];
+        let found = mean_by_signs(&values, Sided::Greater, 0.9, &PermutationSettings::default()).unwrap();
+        assert_eq!((found.test.p_value, found.mean.interval.lower), (14.0 / 256.0, 0.0));
+    }
+
     #[test]
     fn drawn_arrangements_agree_with_all() {
         let values: Vec<f64> = (0..15).map(|i| f64::from(i * i % 11) - 4.0).collect();
@@ -226,6 +235,9 @@ mod tests {
         assert_eq!((all.test.basis, drawn.test.basis), (Basis::Exact, Basis::MonteCarlo { n: 9_999 }));
         let p = all.test.p_value;
         assert!((drawn.test.p_value - p).abs() < 4.0 * (p * (1.0 - p) / 1e4).sqrt());
-        assert_eq!(mean_by_signs(&[0.0; 4], Sided::Either, 0.9, &PermutationSettings::default()).unwrap().test.p_value, 1.0);
+        assert_eq!(
+            mean_by_signs(&[0.0; 4], Sided::Either, 0.9, &PermutationSettings::default()).unwrap().test.p_value,
+            1.0
+        );
     }
 }

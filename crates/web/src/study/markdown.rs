@@ -88,16 +88,12 @@ fn section(id: &str, question: &str, verdict: &StudyVerdict, figure: Option<Stri
     if !verdict.attacks.is_empty() {
         let _ = writeln!(text, "\n{}\n", escape(&tables::attack_counts(verdict)));
         for attack in &verdict.attacks {
-            let outcome = match attack.survived {
-                Some(true) => "survived",
-                Some(false) => "fell",
-                None => "could not tell",
-            };
+            let outcome = words::attack_word(verdict, attack);
             let _ = writeln!(
                 text,
                 "- *{outcome}* {} It survives if {}. {}",
                 sentence(&attack.what),
-                escape(&words::expectation(&attack.expect)),
+                escape(&words::expectation(verdict, attack)),
                 escape(&found_in_short(&attack.found))
             );
         }

@@ -107,10 +107,10 @@ pub(super) fn attacks(verdict: &StudyVerdict) -> String {
             words::effect(&attack.found).map_or_else(|| "no estimate".to_owned(), |effect| words::unbroken(&effect));
         let effect = format!("{effect}{}", strip::strip(&attack.found));
         let cells = vec![
-            words::attack_chip(attack.survived),
+            words::attack_chip(verdict, attack),
             words::loose(&attack.kind.replace('_', " ")),
             escape(&attack.what),
-            words::loose(&words::expectation(&attack.expect)),
+            words::loose(&words::expectation(verdict, attack)),
             words::loose(&attack.hypothesis),
             effect,
         ];
@@ -123,10 +123,10 @@ pub(super) fn attacks(verdict: &StudyVerdict) -> String {
 
 /// `4 attacks: 2 survived, 1 fell, 1 could not tell.`
 pub(super) fn attack_counts(verdict: &StudyVerdict) -> String {
-    let count = |outcome: Option<bool>| verdict.attacks.iter().filter(|attack| attack.survived == outcome).count();
-    let parts: Vec<String> = [(Some(true), "survived"), (Some(false), "fell"), (None, "could not tell")]
+    let count = |word: &str| verdict.attacks.iter().filter(|a| words::attack_word(verdict, a) == word).count();
+    let parts: Vec<String> = ["survived", "fell", "refuted again", "not refuted", "could not tell", "nothing to lose"]
         .into_iter()
-        .map(|(outcome, word)| (count(outcome), word))
+        .map(|word| (count(word), word))
         .filter(|(n, _)| *n > 0)
         .map(|(n, word)| format!("{n} {word}"))
         .collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use ontogeny_store::{JudgedHypothesis, Judgement, StudyEffect, StudyVerdict, UnitValue};
+use ontogeny_store::{JudgedAttack, JudgedHypothesis, Judgement, StudyEffect, StudyVerdict, UnitValue};
 
 use super::drawable;
 use crate::number;
@@ -26,22 +26,41 @@ pub(super) fn chip(outcome: Option<Judgement>) -> String {
 }
 
 /// What became of an attack, as [`chip`].
-pub(super) fn attack_chip(survived: Option<bool>) -> String {
-    let (class, word) = match survived {
-        Some(true) => ("supported", "survived"),
-        Some(false) => ("refuted", "fell"),
-        None => ("undecided", "could not tell"),
+pub(super) fn attack_chip(verdict: &StudyVerdict, attack: &JudgedAttack) -> String {
+    let class = match attack.survived {
+        Some(true) => "supported",
+        Some(false) => "refuted",
+        None => "undecided",
     };
-    format!("<span class=\"chip {class}\">{word}</span>")
+    format!("<span class=\"chip {class}\">{}</span>", attack_word(verdict, attack))
 }
 
-/// What an attack expects of the effect.
-pub(super) fn expectation(expect: &str) -> String {
-    match expect {
-        "holds" => "the effect is still there".to_owned(),
-        "vanishes" => "the effect is gone".to_owned(),
-        other => other.to_owned(),
+/// What became of an attack: of a supported claim it survives or falls, of a refuted one it is refuted again or not.
+pub(super) fn attack_word(verdict: &StudyVerdict, attack: &JudgedAttack) -> &'static str {
+    match (attacked(verdict, attack), attack.survived) {
+        (Some(Judgement::Refuted), Some(true)) => "refuted again",
+        (Some(Judgement::Refuted), Some(false)) => "not refuted",
+        (Some(Judgement::Undecided), _) => "nothing to lose",
+        (Some(Judgement::Refuted), None) if attack.expect == "vanishes" => "nothing to lose",
+        (_, Some(true)) => "survived",
+        (_, Some(false)) => "fell",
+        (_, None) => "could not tell",
     }
+}
+
+/// What an attack must find, in words that follow on "survives if"; a refuted claim survives as such.
+pub(super) fn expectation(verdict: &StudyVerdict, attack: &JudgedAttack) -> String {
+    match (attacked(verdict, attack), attack.expect.as_str()) {
+        (Some(Judgement::Refuted), "holds") => "it is refuted again".to_owned(),
+        (_, "holds") => "the effect is still there".to_owned(),
+        (_, "vanishes") => "the effect is gone".to_owned(),
+        (_, other) => other.to_owned(),
+    }
+}
+
+/// Verdict of the claim that an attack is made on.
+fn attacked(verdict: &StudyVerdict, attack: &JudgedAttack) -> Option<Judgement> {
+    verdict.hypotheses.iter().find(|claim| claim.id == attack.hypothesis).map(|claim| claim.outcome)
 }
 
 /// `[0.2, 0.4]`, and `[0.2, ∞)` where the data do not bound an end.
@@ -253,6 +272,23 @@ pub(super) fn code(text: &str) -> String {
 mod tests {
     use super::super::sample;
     use super::*;
+
+    /// Attacks are told as what they are to the verdict on their claim.
+    #[test]
+    fn attacks_are_told_by_the_verdict_on_the_claim() {
+        let mut study = sample::study();
+        let id = study.attacks[0].hypothesis.clone();
+        let mut told = |outcome: Judgement| -> Vec<(&'static str, String)> {
+            study.hypotheses.iter_mut().filter(|h| h.id == id).for_each(|h| h.outcome = outcome);
+            study.attacks.iter().take(2).map(|a| (attack_word(&study, a), expectation(&study, a))).collect()
+        };
+        let [gone, there] = ["the effect is gone", "the effect is still there"].map(str::to_owned);
+        assert_eq!(told(Judgement::Supported), [("survived", there.clone()), ("survived", gone.clone())]);
+        assert_eq!(told(Judgement::Undecided)[0], ("nothing to lose", there));
+        assert_eq!(told(Judgement::Refuted)[0], ("refuted again", "it is refuted again".to_owned()));
+        study.attacks[1].survived = None;
+        assert_eq!(attack_word(&study, &study.attacks[1]), "nothing to lose", "a control of a refuted claim");
+    }
 
     #[test]
     fn times_are_civil_dates_in_utc() {

@@ -49,8 +49,8 @@ pub enum ProgressPairs {
     /// moves the logits of all.
     #[default]
     All,
-    /// The training pairs alone. There the waves are not orthogonal, and what is kept or taken out is the least-squares fit of
-    /// a constant and the waves, without that constant: over all pairs this would be the same projection.
+    /// The training pairs alone. There the waves are not orthogonal: restricted keeps the least-squares fit of a constant and the
+    /// waves, excluded takes out that fit less its mean. Over all pairs this would be the same projection.
     Train,
 }
 

@@ -1,6 +1,5 @@
 //! A run of a second, prepared and executed.
 
-
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
