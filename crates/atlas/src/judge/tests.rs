@@ -175,7 +175,8 @@ fn attacks_on_what_is_not_supported() {
     assert_eq!(judged_attacks.iter().map(|a| a.survived).collect::<Vec<_>>(), [Some(true), Some(false), None]);
     let answer = crate::words::answer(&found, &judged_attacks, true);
     assert!(answer.contains("; refuted again in 1 of 2 attacks, supported in 1"), "{answer}");
-    let undecided = file(&format!("{}{attacks}", hypothesis("h", "first(x)", "t", "smallest_effect = 1.0\nminimal_seeds = 9")));
+    let undecided =
+        file(&format!("{}{attacks}", hypothesis("h", "first(x)", "t", "smallest_effect = 1.0\nminimal_seeds = 9")));
     let (found, judged_attacks) = judged(&undecided, &values);
     assert_eq!(found[0].outcome, Judgement::Undecided);
     assert!(judged_attacks.iter().all(|attack| attack.survived.is_none()));
