@@ -145,6 +145,7 @@ fn sample(family: &Family, h: &Hypothesis, n: usize) -> Option<Sample> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
     use std::path::Path;
 
     use ontogeny_study::Scale;
@@ -159,7 +160,8 @@ mod tests {
         let mut text =
             format!("id = \"T\"\nquestion = \"?\"\nsource = \"a test\"\nseeds = {seeds}\n[runs.a]\n{family}\n");
         for (i, test) in tests.iter().enumerate() {
-            text += &format!(
+            let _ = write!(
+                text,
                 "[[hypothesis]]\nid = \"h{i}\"\nclaim = \"c\"\nquantity = \"q\"\nstatistic = \"seed\"\nsmallest_effect = 0.5\n{test}\n"
             );
         }

@@ -120,10 +120,9 @@ impl Llc {
         if n_betas.len() < 2 {
             return wrong(format!("{n_betas:?}"), "at least two, to see where the ratio goes");
         }
-        if let Some(pair) =
-            n_betas.windows(2).find(|pair| pair[0].partial_cmp(&pair[1]) != Some(std::cmp::Ordering::Less))
-        {
-            return wrong(format!("{} before {}", pair[0], pair[1]), "ascending numbers");
+        let rises = |low: f64, high: f64| low.partial_cmp(&high) == Some(std::cmp::Ordering::Less);
+        if let Some([low, high]) = n_betas.array_windows().find(|[low, high]| !rises(*low, *high)) {
+            return wrong(format!("{low} before {high}"), "ascending numbers");
         }
         if objective.data().is_none() {
             let found = "a population loss".to_owned();

@@ -35,7 +35,7 @@ fn regression(
 /// y = e with x = ±1 and e = ±τ, each with each: the optimum is w = 0.
 fn noise(tau: f32) -> Objective {
     let pairs: Vec<(f32, f32)> = [(1.0, tau), (1.0, -tau), (-1.0, tau), (-1.0, -tau)].to_vec();
-    regression(&pairs, |g, x, w| g.mul(x, w))
+    regression(&pairs, Graph::mul)
 }
 
 /// y = 1 with x = ±1 and the prediction w·x + w²/2: the optimum is w = 0, where the mean loss is flat to third order.
