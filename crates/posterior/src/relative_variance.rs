@@ -17,10 +17,10 @@ use crate::verdict::{Limits, Verdict};
 
 /// Mean and second moment of the log-likelihood ratio f(x, w) = ℓ(x, w) − ℓ(x, w*) around w*, at several distances.
 ///
-/// A model has a relatively finite variance if there is a c with E[f²] ≤ c·E\[f\] for all w near its optimum (Watanabe 2018,
+/// A model has a relatively finite variance if there is a c with E\[f²\] ≤ c·E\[f\] for all w near its optimum (Watanabe 2018,
 /// section 2.1; a condition of the theory since Watanabe 2010). Expectations are those over the examples, which stand for the
-/// truth. If w* is the truth, V/K → 2, singular or not: from E[e^−f] = 1 follows K = E[f + e^−f − 1], and to leading order both this
-/// and V/2 are E[f²]/2. If it is not, but regular, V/K → 2·tr(GΣ)/tr(HΣ) with H the Hessian of the loss, G the second moment of
+/// truth. If w* is the truth, V/K → 2, singular or not: from E\[e^−f\] = 1 follows K = E\[f + e^−f − 1\], and to leading order both this
+/// and V/2 are E\[f²\]/2. If it is not, but regular, V/K → 2·tr(GΣ)/tr(HΣ) with H the Hessian of the loss, G the second moment of
 /// the gradients and Σ the covariance of w. Where the optimum is not one function, or where the mean of f has no second order and
 /// f itself a first, the ratio diverges: with K ~ ε⁴ and V ~ ε² as V/K ~ K^−½.
 ///
