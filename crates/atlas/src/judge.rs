@@ -417,25 +417,25 @@ impl Gathered {
     /// Hands the values to the wrong units, in an order that has nothing to do with them.
     fn shuffle(&mut self) {
         match &mut self.sample {
-            Ok(Sample::Pairs(_, y)) => *y = shuffled(y),
+            Ok(Sample::Pairs(_, y)) => *y = shuffled(y, &[]),
             Ok(Sample::Two(first, second)) => {
-                let mixed = shuffled(&[first.as_slice(), second.as_slice()].concat());
+                let mixed = shuffled(&[first.as_slice(), second.as_slice()].concat(), &[]);
                 let (one, two) = mixed.split_at(first.len());
                 (*first, *second) = (one.to_vec(), two.to_vec());
             }
             Ok(Sample::Groups(_, groups)) => {
-                let mut mixed = shuffled(&groups.concat()).into_iter();
+                let mut mixed = shuffled(&groups.concat(), &[]).into_iter();
                 groups.iter_mut().flatten().for_each(|value| *value = mixed.next().unwrap_or(*value));
             }
             // Each seed has an order of its own.
             Ok(Sample::Doses(_, blocks)) => {
                 for (at, block) in blocks.iter_mut().enumerate() {
-                    *block = shuffled_anew(block, at);
+                    *block = shuffled(block, &at.to_le_bytes());
                 }
             }
             Ok(Sample::Rows(rows)) => {
                 let features: Vec<Vec<Vec<f64>>> = rows.iter().map(|row| row.features.clone()).collect();
-                for (row, mut features) in rows.iter_mut().zip(shuffled(&features)) {
+                for (row, mut features) in rows.iter_mut().zip(shuffled(&features, &[])) {
                     // Units may have different numbers of rows.
                     if let Some(last) = features.last().cloned() {
                         features.resize(row.targets.len(), last);
@@ -445,7 +445,7 @@ impl Gathered {
             }
             Ok(Sample::Events(runs, _)) => {
                 let found: Vec<Vec<f64>> = runs.iter().map(|run| run.found.clone()).collect();
-                for (run, found) in runs.iter_mut().zip(shuffled(&found)) {
+                for (run, found) in runs.iter_mut().zip(shuffled(&found, &[])) {
                     run.found = found;
                 }
             }
@@ -455,17 +455,8 @@ impl Gathered {
     }
 }
 
-/// The same things in the order of the hashes of their places.
-fn shuffled<T: Clone>(things: &[T]) -> Vec<T> {
-    in_hash_order(things, &[])
-}
-
-/// The same in another order for each `at`.
-fn shuffled_anew<T: Clone>(things: &[T], at: usize) -> Vec<T> {
-    in_hash_order(things, &at.to_le_bytes())
-}
-
-fn in_hash_order<T: Clone>(things: &[T], salt: &[u8]) -> Vec<T> {
+/// The same things in the order of the hashes of their places; another order for each `salt`.
+fn shuffled<T: Clone>(things: &[T], salt: &[u8]) -> Vec<T> {
     let mut order: Vec<usize> = (0..things.len()).collect();
     order.sort_by_key(|place| *blake3::hash(&[&place.to_le_bytes(), salt].concat()).as_bytes());
     order.into_iter().map(|place| things[place].clone()).collect()

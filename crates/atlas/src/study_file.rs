@@ -432,7 +432,7 @@ impl StudyFile {
                 let shared = other.is_some_and(|other| !other.own_seeds && !family.own_seeds);
                 if shared || !family.vary.is_empty() || other.is_some_and(|other| !other.vary.is_empty()) {
                     return Err(
-                        "two samples need different runs: give one of the families `own_seeds = true`, and let neither                          vary; of the same seeds write the difference as the statistic of a one-sample test"
+                        "two samples need different runs: give one of the families `own_seeds = true`, and let neither vary; of the same seeds write the difference as the statistic of a one-sample test"
                             .to_owned(),
                     );
                 }
@@ -443,7 +443,7 @@ impl StudyFile {
             if h.test == TestKind::Jonckheere && (family.vary.len() != 1 || !family.own_seeds) {
                 return Err(
                     "`jonckheere` needs a family with one key in `vary` and `own_seeds = true`; of the same seeds at \
-                            every dose use `page`"
+                     every dose use `page`"
                         .to_owned(),
                 );
             }

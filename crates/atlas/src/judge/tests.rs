@@ -243,7 +243,12 @@ fn runs_of_their_own_at_each_dose() {
     assert_eq!(attacks[0].survived, Some(true), "{:?}", attacks[0].found);
     assert!(h.power.unwrap() > 0.5, "{:?}", h.power);
     let level = vec![at(0.0, &noise[..5]), at(0.0, &noise[5..10]), at(0.0, &noise[10..])];
-    assert_eq!(judged_families(&file, &[("a", level)]).0[0].outcome, Judgement::Refuted);
+    assert_eq!(judged_families(&file, &[("a", level.clone())]).0[0].outcome, Judgement::Refuted);
+    // A measured dose is another for every run.
+    let measured = hypothesis("h", "first(x)", "jonckheere", "against = \"first(x)\"\nsmallest_effect = 0.5");
+    let file = StudyFile::parse(Path::new("T.toml"), &format!("{head}{measured}"), Scale::Full).unwrap();
+    let (found, _) = judged_families(&file, &[("a", level)]);
+    assert!(found[0].why.as_ref().unwrap().contains("15 values over 3 conditions"), "{:?}", found[0].why);
 }
 
 #[test]

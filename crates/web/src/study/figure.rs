@@ -88,7 +88,7 @@ struct Key {
 fn keys(figure: &StudyFigure) -> Vec<Key> {
     let names = groups(figure);
     let is_coloured = |index: usize| names.len() <= COLOURS || index < COLOURS;
-    let count = |name: &str| figure.marks.iter().filter(|mark| mark.group == name).count();
+    let count = |name: &str| figure.marks.iter().filter(|mark| mark.group == name).map(|m| n_drawn(figure, m)).sum();
     let mut keys: Vec<Key> = names
         .iter()
         .enumerate()
@@ -213,12 +213,17 @@ fn drawing(figure: &StudyFigure, id: &str) -> String {
     svg
 }
 
+/// Lines or points that stand for a mark.
+fn n_drawn(figure: &StudyFigure, mark: &StudyMark) -> usize {
+    match figure.form {
+        FigureForm::Lines => 1,
+        FigureForm::Points => points(mark).filter(|(_, y)| y.is_some()).count(),
+    }
+}
+
 /// Opacity of a mark and class of its strokes: the more there are, the thinner.
 fn bundle(figure: &StudyFigure) -> (f64, &'static str) {
-    let n = match figure.form {
-        FigureForm::Lines => figure.marks.len(),
-        FigureForm::Points => figure.marks.iter().map(|mark| points(mark).count()).sum(),
-    };
+    let n: usize = figure.marks.iter().map(|mark| n_drawn(figure, mark)).sum();
     match (figure.form, n) {
         (FigureForm::Lines, ..=4) => (1.0, "line"),
         (FigureForm::Lines, ..=30) => (0.7, "line thin"),
@@ -378,6 +383,11 @@ mod tests {
     #[test]
     fn groups_beyond_the_colours_are_grey_and_named() {
         let study = sample::study();
+        // A cloud is as many points as it has.
+        let mut cloud = study.figures[2].clone();
+        (cloud.form, cloud.marks) = (FigureForm::Points, cloud.marks[..1].to_vec());
+        (cloud.marks[0].x, cloud.marks[0].y) = (vec![1.0, 2.0, 3.0], vec![Some(1.0), None, Some(2.0)]);
+        assert_eq!(keys(&cloud)[0].n, 2);
         let keys = keys(&study.figures[2]);
         assert_eq!(keys.len(), 8);
         assert_eq!(
