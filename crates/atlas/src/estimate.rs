@@ -3,9 +3,9 @@
 use ontogeny_stats::ArrayError;
 use ontogeny_stats::hypothesis::{
     Baseline, Basis, Interval, Margin, PermutationSettings, ProportionKind, RankCoefficient, ResamplingSettings,
-    RunEvents, RunRows, Sided, binomial_law, bootstrap, difference_by_labels, event_scores, jonckheere_trend, mean,
-    mean_by_signs, page_trend, predictive_skill, proportion, rank_correlation, rank_sum_test, ridge, sign_test,
-    signed_rank_test, t_test, welch_test,
+    RunEvents, RunRows, Sided, Verdict, binomial_law, bootstrap, difference_by_labels, equivalence_verdict,
+    event_scores, jonckheere_trend, mean, mean_by_signs, page_trend, predictive_skill, proportion, rank_correlation,
+    rank_sum_test, ridge, sign_test, signed_rank_test, t_test, verdict, welch_test,
 };
 
 use crate::study_file::{Direction, Hypothesis, TestKind};
@@ -116,6 +116,34 @@ impl Claim {
     /// Level of the interval that decides at an error rate.
     pub(crate) fn deciding_level(self, alpha: f64) -> f64 {
         if self.test.is_equivalence() { 1.0 - 2.0 * alpha } else { self.sided.interval_level(alpha) }
+    }
+
+    /// What an estimate with the interval of [`deciding_level`](Self::deciding_level) says of the claim at an error rate.
+    ///
+    /// Supported takes the p-value as well: Holm's method corrects p-values, and where these are of ranks and the interval of slopes,
+    /// say, one may exclude no effect without the other.
+    ///
+    /// # Errors
+    /// An estimate or an interval that is no number.
+    pub(crate) fn verdict(self, found: &Estimate, alpha: f64) -> Result<Verdict, ArrayError> {
+        let word = if self.test.is_equivalence() {
+            equivalence_verdict(found.effect, found.interval, self.smallest_effect)
+        } else {
+            verdict(found.effect, found.interval, self.sided, self.smallest_effect)
+        };
+        Ok(match word? {
+            Verdict::Supported if !is_significant(found.p_value, alpha) => Verdict::Undecided,
+            word => word,
+        })
+    }
+
+    /// Whether an estimate with that interval excludes no effect, or, of equivalence, a difference beyond the margin.
+    ///
+    /// # Errors
+    /// As [`verdict`](Self::verdict).
+    pub(crate) fn excludes_no_effect(self, found: &Estimate, alpha: f64) -> Result<bool, ArrayError> {
+        let smallest_effect = if self.test.is_equivalence() { self.smallest_effect } else { 0.0 };
+        Ok(Self { smallest_effect, ..self }.verdict(found, alpha)? == Verdict::Supported)
     }
 
     /// Estimates the effect with an interval of a level.
@@ -270,6 +298,11 @@ impl Claim {
     }
 }
 
+/// p ≤ α; sums of probabilities that are α but for rounding are not above it.
+pub(crate) fn is_significant(p_value: f64, alpha: f64) -> bool {
+    p_value <= alpha * (1.0 + 1e-12)
+}
+
 fn estimate(name: &'static str, effect: f64, interval: Interval, test: ontogeny_stats::hypothesis::Test) -> Estimate {
     Estimate { name, effect, interval, p_value: test.p_value, basis: test.basis }
 }
@@ -308,6 +341,18 @@ mod tests {
         assert_eq!((found.effect, found.p_value), (1.0, 1.0 / 64.0));
         let found = claim(TestKind::T, 1.0).estimate(&Sample::One(vec![1.5, 2.5, 2.0]), 0.9).unwrap();
         assert!((found.effect - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn supported_takes_the_p_value_beside_the_interval() {
+        // Six slopes of 1 and two of −0.01: their mean lies 4.5 standard errors above 0, but six rises of eight are chance (37/256).
+        let blocks = [vec![vec![0.0, 1.0]; 6], vec![vec![0.0, -0.01]; 2]].concat();
+        let claim = claim(TestKind::Page, 0.0);
+        let found = claim.estimate(&Sample::Doses(vec![0.0, 1.0], blocks), claim.deciding_level(0.05)).unwrap();
+        assert!(found.interval.lower > 0.4 && (found.p_value - 37.0 / 256.0).abs() < 1e-12, "{found:?}");
+        assert_eq!(claim.verdict(&found, 0.05), Ok(Verdict::Undecided));
+        assert_eq!(claim.verdict(&found, 37.0 / 256.0), Ok(Verdict::Supported));
+        assert_eq!(claim.excludes_no_effect(&found, 0.05), Ok(false));
     }
 
     #[test]

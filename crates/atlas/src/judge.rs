@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ontogeny_stats::holm_rates;
-use ontogeny_stats::hypothesis::{Basis, Interval, RunEvents, RunRows, Verdict, equivalence_verdict, verdict};
+use ontogeny_stats::hypothesis::{Basis, Interval, RunEvents, RunRows, Verdict};
 use ontogeny_store::{JudgedAttack, JudgedHypothesis, Judgement, StudyEffect, UnitValue};
 
 use crate::bench::{Bench, Place, Reading};
@@ -166,12 +166,9 @@ fn judge(
     judged.p_value = Some(estimate.p_value);
     judged.basis = basis(estimate.basis);
     judged.power = power(claim, sample, corrected_alpha);
-    let word = if claim.test.is_equivalence() {
-        equivalence_verdict(deciding.effect, deciding.interval, h.smallest_effect)
-    } else {
-        verdict(deciding.effect, deciding.interval, claim.sided, h.smallest_effect)
-    };
-    match word {
+    // By the interval alone, at α = 1, it would be supported.
+    let is_withheld = || claim.verdict(&deciding, 1.0) == Ok(Verdict::Supported);
+    match claim.verdict(&deciding, corrected_alpha) {
         Ok(Verdict::Supported) => judged.outcome = Judgement::Supported,
         Ok(Verdict::Refuted) => judged.outcome = Judgement::Refuted,
         Ok(Verdict::Undecided) if claim.can_support(sample, corrected_alpha) == Ok(false) => {
@@ -179,6 +176,15 @@ fn judge(
                 "with {} units `{}` supports nothing at the corrected α of {}, whatever the values",
                 gathered.n_defined,
                 h.test.name(),
+                words::number(corrected_alpha)
+            ));
+        }
+        Ok(Verdict::Undecided) if is_withheld() => {
+            judged.why = Some(format!(
+                "the interval of the {} excludes no effect, the p-value of `{}`, {}, is above the corrected α of {}",
+                estimate.name,
+                h.test.name(),
+                words::number(deciding.p_value),
                 words::number(corrected_alpha)
             ));
         }

@@ -4,7 +4,7 @@ use ontogeny_stats::hypothesis::{
     Draws, PermutationSettings, Sided, binomial_law, mean, simulated_power, t_test_power,
 };
 
-use crate::estimate::{Claim, Sample, binomial_p};
+use crate::estimate::{Claim, Sample, binomial_p, is_significant};
 use crate::study_file::TestKind;
 
 /// Simulated studies; the standard error of a power of one half is 2.5 points.
@@ -24,7 +24,8 @@ pub(crate) fn power(claim: Claim, sample: &Sample, alpha: f64) -> Option<f64> {
     let permutations = PermutationSettings { max_exact: MAX_EXACT, n_resamples, seed: 0 };
     let simulate = |draw: &dyn Fn(&mut Draws) -> Sample| {
         let rejects = |draws: &mut Draws| {
-            Ok(claim.estimate_with(&draw(draws), 0.95, &permutations)?.p_value <= alpha * (1.0 + 1e-12))
+            let found = claim.estimate_with(&draw(draws), claim.deciding_level(alpha), &permutations)?;
+            claim.excludes_no_effect(&found, alpha)
         };
         simulated_power(N_STUDIES, 0, rejects).ok().map(|found| found.power)
     };
@@ -94,7 +95,7 @@ pub(crate) fn power(claim: Claim, sample: &Sample, alpha: f64) -> Option<f64> {
 /// Probability of a share that excludes its value without an effect, by the binomial law.
 fn of_share(claim: Claim, n: usize, effect: f64, alpha: f64) -> f64 {
     let p = (claim.no_effect + effect).clamp(0.0, 1.0);
-    let rejects = |k: usize| binomial_p(k, n, claim.no_effect, claim.sided) <= alpha * (1.0 + 1e-12);
+    let rejects = |k: usize| is_significant(binomial_p(k, n, claim.no_effect, claim.sided), alpha);
     binomial_law(n, p).iter().enumerate().filter(|(k, _)| rejects(*k)).map(|(_, weight)| weight).sum::<f64>().min(1.0)
 }
 

@@ -1,7 +1,7 @@
 //! What so many units can show at all: whether a test supports the clearest data there could be.
 
 use ontogeny_stats::ArrayError;
-use ontogeny_stats::hypothesis::{Sided, Verdict, equivalence_verdict, verdict};
+use ontogeny_stats::hypothesis::{Sided, Verdict};
 
 use crate::bench::is_of_pairs;
 use crate::estimate::{Claim, Sample};
@@ -63,12 +63,7 @@ impl Claim {
     pub(crate) fn can_support(self, sample: &Sample, alpha: f64) -> Result<bool, ArrayError> {
         let Some(clear) = self.clear(sample) else { return Ok(true) };
         let found = self.estimate(&clear, self.deciding_level(alpha))?;
-        let word = if self.test.is_equivalence() {
-            equivalence_verdict(found.effect, found.interval, self.smallest_effect)
-        } else {
-            verdict(found.effect, found.interval, self.sided, self.smallest_effect)
-        };
-        Ok(word? == Verdict::Supported)
+        Ok(self.verdict(&found, alpha)? == Verdict::Supported)
     }
 
     /// Data of the same size with an effect that nothing hides.

@@ -378,6 +378,30 @@ fn an_edited_study_is_registered_again_with_other_seeds() {
 }
 
 #[test]
+fn one_line_takes_a_study_to_another_task() {
+    let atlas = Atlas::new();
+    let sums = TINY
+        .replace(
+            "kind = \"sparse_parity\"\nbits = 6\nsubset = 2\nheld_examples = 64",
+            "kind = \"modular_arithmetic\"\np = 11\noperation = \"add\"\ntrain_fraction = 0.8",
+        )
+        .replace(
+            "kind = \"mlp\"\nsizes = [6, 8, 2]\nactivation = \"relu\"",
+            "kind = \"modular_mlp\"\nd_embed = 8\nhidden = 32\nactivation = \"relu\"",
+        );
+    atlas.write("sums.toml", &sums);
+    let fall = |file: &str| {
+        atlas.write("studies/P2.toml", &PILOT.replace("tiny.toml", &format!("../{file}")));
+        atlas.stdout(&["study", "run", "P2"], 0);
+        hypothesis(&atlas.verdict("P2"), "h")["effect"]["estimate"].as_f64().unwrap()
+    };
+    // Of two classes no more than ln 2 can be lost from where a loss starts; of eleven more, and it is.
+    let (of_bits, of_sums) = (fall("tiny.toml"), fall("sums.toml"));
+    assert!(of_bits < 1.0 && of_sums > 1.0, "{of_bits} {of_sums}");
+    assert_eq!(atlas.verdict("P2")["registration"]["earlier"], 1);
+}
+
+#[test]
 fn mistakes_name_the_file_and_what_to_do() {
     let atlas = Atlas::new();
     let good = PLANTED.replace("\"tiny.toml\"", "\"../tiny.toml\"");

@@ -1,9 +1,8 @@
 //! Bayesian influence asked for by a run file: the matrix and its top pairs are those of the library, in bounded memory.
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
 
-use crate::common::{execute, prepared, record, tiny};
+use crate::common::{execute, prepared, record, tiny, values};
 use ontogeny_posterior::{Execution, Influence, Judged, Llc, Probe, Recording, Sampler};
-use ontogeny_store::{Detail, NumberType, Outcome, Record, pair_detail};
+use ontogeny_store::{Detail, NumberType, Outcome, pair_detail};
 use ontogeny_study::{OpenedRun, StudyError};
 
 const TEXT: &str = tiny!(
@@ -31,10 +30,6 @@ localization = 500.0
 refused = "accept"
 "#
 );
-
-fn values<'a>(record: &'a Record, name: &str) -> &'a [f64] {
-    &record.array(name).unwrap().values
-}
 
 #[test]
 fn a_record_holds_what_the_library_gives() {

@@ -1,9 +1,8 @@
 //! Relative variance asked for by a run file: the record holds what the library gives, and a truth of the checkpoint's own.
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
 
-use crate::common::{execute, prepared, prepared_with, record, tiny};
+use crate::common::{execute, prepared, prepared_with, record, tiny, values};
 use ontogeny_posterior::{Execution, Llc, Sampler};
-use ontogeny_store::{Detail, Outcome, Record};
+use ontogeny_store::{Detail, Outcome};
 use ontogeny_study::OpenedRun;
 
 const TEXT: &str = tiny!(
@@ -39,10 +38,6 @@ step_size = 1e-4
 localization = 300.0
 "#
 );
-
-fn values<'a>(record: &'a Record, name: &str) -> &'a [f64] {
-    &record.array(name).unwrap().values
-}
 
 #[test]
 fn a_record_holds_what_the_library_gives() {

@@ -1,9 +1,8 @@
 //! Susceptibilities asked for by a run file: the record holds what the library gives, refused parts stay refused.
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
 
-use crate::common::{execute, prepared, record, tiny};
+use crate::common::{execute, prepared, record, tiny, values};
 use ontogeny_posterior::{Detail, Execution, Judged, Llc, Probe, Recording, Restriction, Sampler, Susceptibilities};
-use ontogeny_store::{Outcome, Record, Status, refused_parts};
+use ontogeny_store::{Outcome, Status, refused_parts};
 use ontogeny_study::{OpenedRun, StudyError};
 
 const TEXT: &str = tiny!(
@@ -28,11 +27,6 @@ localization = 500.0
 refused = "accept"
 "#
 );
-
-/// The values of an array of a record, row-major.
-fn values<'a>(record: &'a Record, name: &str) -> &'a [f64] {
-    &record.array(name).unwrap().values
-}
 
 #[test]
 fn a_record_holds_what_the_library_gives() {

@@ -64,3 +64,8 @@ pub(crate) fn record(directory: &Path, measure: &str, step: u64) -> Record {
     let found = folder.shelf().expect("records").find(measure, step, &key).expect("a record that can be read");
     found.expect("nobody else seals").into_record().expect("a record")
 }
+
+/// The values of an array of a record, row-major.
+pub(crate) fn values<'a>(record: &'a Record, name: &str) -> &'a [f64] {
+    &record.array(name).expect("an array of the record").values
+}
