@@ -14,7 +14,7 @@
 //! | `found.transitions.ADDRESS` | steps of the transitions that the run's own analysis found in a series |
 //! | `found.stages` | steps of the stage boundaries that it found |
 //!
-//! A series has the steps with a value only: what was refused or is missing is no point of it.
+//! A series has the steps with a value only. What was refused is a gap of it: `last` and `first` do not take another step's value instead.
 
 use std::collections::BTreeMap;
 
@@ -77,10 +77,14 @@ fn find<'s, 'a>(series: &'s [OneSeries<'a>], name: &str) -> Option<&'s OneSeries
 
 impl OneSeries<'_> {
     fn curve(&self) -> Result<Curve, Undefined> {
-        let points: Vec<(f64, f64, Option<f64>)> = steps(self.observable)
-            .zip(self.observable.series(self.component))
-            .filter_map(|(step, (value, error))| Some((step?, value.filter(|value| value.is_finite())?, error)))
-            .collect();
+        let (mut points, mut gaps): (Vec<(f64, f64, Option<f64>)>, Vec<f64>) = (vec![], vec![]);
+        for (step, (value, error)) in steps(self.observable).zip(self.observable.series(self.component)) {
+            match (step, value.filter(|value| value.is_finite())) {
+                (Some(step), Some(value)) => points.push((step, value, error)),
+                (Some(step), None) => gaps.push(step),
+                (None, _) => {}
+            }
+        }
         if points.is_empty() {
             return Err(Undefined::new(format!("{} has no value{}", self.address, self.why_none())));
         }
@@ -89,6 +93,7 @@ impl OneSeries<'_> {
             steps: points.iter().map(|point| point.0).collect(),
             values: points.iter().map(|point| point.1).collect(),
             errors: points.iter().map(|point| usable(point.2)).collect(),
+            gaps,
         })
     }
 
@@ -482,13 +487,13 @@ mod tests {
         assert_eq!(lookup(&view, "loss.test").unwrap(), test);
         // The refused step has no point, and all others have an error.
         let errors = Some(vec![0.1, 0.2]);
-        let full = Value::Curve(Curve { errors, ..curve(&[10.0, 100.0], &[5.0, 7.0]) });
+        let full = Value::Curve(Curve { errors, gaps: vec![0.0], ..curve(&[10.0, 100.0], &[5.0, 7.0]) });
         assert_eq!(lookup(&view, "llc.full").unwrap(), full);
         // One error is missing: none counts. The address is llc.unembed.
         let unembed = Value::Curve(curve(&all, &[1.0; 3]));
         assert_eq!(lookup(&view, "llc.unembed").unwrap(), unembed);
         assert_eq!(lookup(&view, "llc_unembed.unembed").unwrap(), unembed);
-        let returns = Value::Curve(curve(&[0.0, 10.0], &[1.0, 2.0]));
+        let returns = Value::Curve(Curve { gaps: vec![100.0], ..curve(&[0.0, 10.0], &[1.0, 2.0]) });
         assert_eq!(lookup(&view, "returns").unwrap(), returns);
         assert_eq!(lookup(&view, "regret").unwrap(), returns);
     }

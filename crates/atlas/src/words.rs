@@ -38,8 +38,13 @@ pub(crate) fn answer(hypotheses: &[JudgedHypothesis], attacks: &[JudgedAttack], 
     let others: Vec<String> = [Judgement::Supported, Judgement::Refuted, Judgement::Undecided]
         .into_iter()
         .filter_map(|outcome| {
-            let count = hypotheses.iter().skip(1).filter(|h| h.outcome == outcome).count();
-            (count > 0).then(|| format!("{count} {}", word(outcome).to_lowercase()))
+            let others = || hypotheses.iter().skip(1).filter(|h| h.outcome == outcome);
+            let fell = |h: &&JudgedHypothesis| {
+                attacks.iter().any(|attack| attack.hypothesis == h.id && attack.survived == Some(false))
+            };
+            let (count, n_fallen) = (others().count(), others().filter(fell).count());
+            let fallen = if n_fallen > 0 { format!(" ({n_fallen} fell in an attack)") } else { String::new() };
+            (count > 0).then(|| format!("{count} {}{fallen}", word(outcome).to_lowercase()))
         })
         .collect();
     if !others.is_empty() {

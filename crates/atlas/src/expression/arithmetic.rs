@@ -162,6 +162,18 @@ impl Side<'_> {
             }
         }
     }
+
+    /// Whether it has a value at a step, or should have one.
+    fn covers(&self, step: f64) -> bool {
+        self.at(step).is_some() || self.gaps().contains(&step)
+    }
+
+    fn gaps(&self) -> &[f64] {
+        match self {
+            Self::Number(_) => &[],
+            Self::Curve(curve) => &curve.gaps,
+        }
+    }
 }
 
 /// Two sides, at least one of them a curve, at the steps that both have.
@@ -183,6 +195,11 @@ fn points(rule: &Double, left: &Side<'_>, right: &Side<'_>) -> Result<Curve, Und
         });
         errors.extend(error);
     }
+    // Where one has a gap and the other a value, or a gap as well, there should have been a point.
+    let gaps = left.gaps().iter().chain(right.gaps());
+    common.gaps = gaps.copied().filter(|&gap| left.covers(gap) && right.covers(gap)).collect();
+    common.gaps.sort_by(f64::total_cmp);
+    common.gaps.dedup();
     if common.is_empty() {
         return Err(Undefined::new(format!("the two curves that `{}` joins have no step in common", rule.sign)));
     }
@@ -256,7 +273,7 @@ mod tests {
     }
 
     fn curve(steps: &[f64], values: &[f64], errors: Option<&[f64]>) -> Curve {
-        Curve { steps: steps.to_vec(), values: values.to_vec(), errors: errors.map(<[f64]>::to_vec) }
+        Curve { errors: errors.map(<[f64]>::to_vec), ..Curve::new(steps.to_vec(), values.to_vec()) }
     }
 
     fn curves(entries: &[(&str, Curve)]) -> Value {
@@ -271,13 +288,17 @@ mod tests {
         assert_eq!(sum, Value::Curve(curve(&[1.0, 5.0], &[12.0, 3.0], Some(&[0.5, 0.5]))));
         // At step 5 the divisor is 0.
         let Value::Curve(ratio) = combine(Operator::Over, a.clone(), b).unwrap() else { panic!("no curve") };
-        assert_eq!((ratio.steps, ratio.values), (vec![1.0], vec![0.2]));
+        assert_eq!((ratio.steps, ratio.values, ratio.gaps), (vec![1.0], vec![0.2], vec![5.0]));
         let expected = (0.03_f64.powi(2) + (2.0 / 100.0 * 0.4_f64).powi(2)).sqrt();
         assert!((ratio.errors.unwrap()[0] - expected).abs() < 1e-15);
         let squared = combine(Operator::Power, a.clone(), Value::Number(2.0)).unwrap();
         assert_eq!(squared, Value::Curve(curve(&[0.0, 1.0, 5.0], &[1.0, 4.0, 9.0], Some(&[0.6, 1.2, 6.0 * 0.3]))));
         let is_above = combine(Operator::More, a.clone(), Value::Number(1.5)).unwrap();
         assert_eq!(is_above, Value::Curve(curve(&[0.0, 1.0, 5.0], &[0.0, 1.0, 1.0], None)));
+        // The gap at 1 is one of the sum, that at 6 lies where the other curve has nothing.
+        let gapped = Value::Curve(Curve { gaps: vec![1.0, 6.0], ..curve(&[0.0, 5.0], &[1.0, 1.0], None) });
+        let Value::Curve(sum) = combine(Operator::Plus, gapped, a.clone()).unwrap() else { panic!("no curve") };
+        assert_eq!((sum.steps, sum.gaps), (vec![0.0, 5.0], vec![1.0]));
         let apart = Value::Curve(curve(&[2.0], &[1.0], None));
         assert!(combine(Operator::Plus, a, apart).unwrap_err().reason.contains("no step in common"));
     }

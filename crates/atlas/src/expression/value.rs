@@ -19,7 +19,7 @@ pub enum Value {
     Labels(Vec<String>),
 }
 
-/// A series over training steps: only the steps that have a value.
+/// A series over training steps: only the steps that have a value, and where there should have been one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
     /// Training steps, ascending, at least 0.
@@ -28,6 +28,8 @@ pub struct Curve {
     pub values: Vec<f64>,
     /// The standard error of each value, where all are known.
     pub errors: Option<Vec<f64>>,
+    /// Steps without a value that should have one, ascending: an estimate was refused there, or is no finite number.
+    pub gaps: Vec<f64>,
 }
 
 impl Value {
@@ -50,9 +52,9 @@ impl Value {
 }
 
 impl Curve {
-    /// A curve without standard errors.
+    /// A curve without standard errors and without gaps.
     pub fn new(steps: Vec<f64>, values: Vec<f64>) -> Self {
-        Self { steps, values, errors: None }
+        Self { steps, values, errors: None, gaps: vec![] }
     }
 
     /// Number of points.
@@ -73,23 +75,51 @@ impl Curve {
     /// The points at the indices for which `keep` says so.
     pub(super) fn filtered(&self, keep: impl Fn(usize) -> bool) -> Self {
         let of = |values: &[f64]| values.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, v)| *v).collect();
-        Self { steps: of(&self.steps), values: of(&self.values), errors: self.errors.as_deref().map(of) }
+        let errors = self.errors.as_deref().map(of);
+        Self { steps: of(&self.steps), values: of(&self.values), errors, gaps: self.gaps.clone() }
     }
 
-    /// The same points with other values; a value that is not finite takes its point out. Errors go unless given.
+    /// The same points with other values; of a value that is not finite a gap is left. Errors go unless given.
     pub(super) fn with_values(&self, values: Vec<f64>, errors: Option<Vec<f64>>) -> Self {
-        let whole = Self { steps: self.steps.clone(), values, errors };
+        let whole = Self { steps: self.steps.clone(), values, errors, gaps: self.gaps.clone() };
         // An error that could not be carried over (of a root at 0) makes that of the whole curve unknown.
         let errors = whole.errors.as_ref().filter(|errors| {
             errors.iter().zip(&whole.values).all(|(error, value)| error.is_finite() || !value.is_finite())
         });
         let whole = Self { errors: errors.cloned(), ..whole.clone() };
         let is_finite: Vec<bool> = whole.values.iter().map(|v| v.is_finite()).collect();
-        if is_finite.iter().all(|b| *b) { whole } else { whole.filtered(|i| is_finite[i]) }
+        if is_finite.iter().all(|b| *b) {
+            return whole;
+        }
+        let mut kept = whole.filtered(|i| is_finite[i]);
+        kept.gaps
+            .extend(whole.steps.iter().zip(&is_finite).filter(|(_, is_finite)| !**is_finite).map(|(step, _)| step));
+        kept.gaps.sort_by(f64::total_cmp);
+        kept
     }
 
-    /// Its value at a step, along straight lines in ln(step + 1); `None` outside of its steps.
+    /// The first value, if no gap comes before it; else the step of the gap.
+    pub(super) fn first(&self) -> Result<f64, f64> {
+        match self.gaps.first() {
+            Some(&gap) if gap < self.steps[0] => Err(gap),
+            _ => Ok(self.values[0]),
+        }
+    }
+
+    /// The last value, if no gap comes behind it; else the step of the gap.
+    pub(super) fn last(&self) -> Result<f64, f64> {
+        let end = self.len() - 1;
+        match self.gaps.last() {
+            Some(&gap) if gap > self.steps[end] => Err(gap),
+            _ => Ok(self.values[end]),
+        }
+    }
+
+    /// Its value at a step, along straight lines in ln(step + 1); `None` outside of its steps and at a gap.
     pub(super) fn at(&self, step: f64) -> Option<f64> {
+        if self.gaps.contains(&step) {
+            return None;
+        }
         let above = self.steps.partition_point(|s| *s < step);
         let (&next, &value) = (self.steps.get(above)?, self.values.get(above)?);
         if next == step {
@@ -130,6 +160,11 @@ mod tests {
     fn values_that_are_not_finite_take_their_points_out() {
         let curve = Curve { errors: Some(vec![0.1, 0.2, 0.3]), ..Curve::new(vec![0.0, 1.0, 2.0], vec![1.0; 3]) };
         let found = curve.with_values(vec![1.0, f64::NAN, 3.0], Some(vec![0.1, f64::NAN, 0.3]));
+        assert_eq!((&found.gaps[..], found.at(1.0), found.first(), found.last()), (&[1.0][..], None, Ok(1.0), Ok(3.0)));
+        let ends = found.with_values(vec![f64::NAN, 3.0], None);
+        assert_eq!((&ends.gaps[..], ends.first(), ends.last()), (&[0.0, 1.0][..], Err(0.0), Ok(3.0)));
+        let begins = found.with_values(vec![1.0, f64::INFINITY], None);
+        assert_eq!((&begins.gaps[..], begins.first(), begins.last()), (&[1.0, 2.0][..], Ok(1.0), Err(2.0)));
         assert_eq!((found.steps, found.values, found.errors), (vec![0.0, 2.0], vec![1.0, 3.0], Some(vec![0.1, 0.3])));
         let found = curve.with_values(vec![1.0, 2.0, 3.0], Some(vec![f64::INFINITY, 0.2, 0.3]));
         assert_eq!((found.len(), found.errors), (3, None));

@@ -161,6 +161,18 @@ fn attacks_bring_down_what_is_everywhere() {
     assert_eq!(survived, [Some(true), Some(false), Some(true), Some(false)]);
 }
 
+/// What an attack does to the other claims stands in the answer as well.
+#[test]
+fn the_answer_tells_which_other_claims_fell() {
+    let attack =
+        "[[attack]]\nkind = \"placebo\"\nwhat = \"the same again\"\nstatistic = \"first(x)\"\nhypotheses = [\"b\"]\n";
+    let claims = ["a", "b", "c"].map(|id| hypothesis(id, "first(x)", "signed_rank", "smallest_effect = 1.0"));
+    let values: Vec<(f64, f64)> = normals(3, 8).iter().map(|noise| (2.0 + 0.2 * noise, 0.0)).collect();
+    let (found, attacks) = judged(&file(&format!("{}{attack}", claims.concat())), &values);
+    let answer = crate::words::answer(&found, &attacks, true);
+    assert!(answer.ends_with("; of the other hypotheses 2 supported (1 fell in an attack)."), "{answer}");
+}
+
 /// What is refuted must be refuted again, and a control where nothing is says nothing of it; what is undecided has nothing to lose.
 #[test]
 fn attacks_on_what_is_not_supported() {
@@ -249,6 +261,26 @@ fn runs_of_their_own_at_each_dose() {
     let file = StudyFile::parse(Path::new("T.toml"), &format!("{head}{measured}"), Scale::Full).unwrap();
     let (found, _) = judged_families(&file, &[("a", level)]);
     assert!(found[0].why.as_ref().unwrap().contains("15 values over 3 conditions"), "{:?}", found[0].why);
+}
+
+/// Two small falls among eight rises and falls are chance to ranks, while the interval of the slopes excludes 0: the page says which of both
+/// withheld the verdict.
+#[test]
+fn what_the_p_value_withholds_is_told() {
+    let head = "id = \"T\"\nquestion = \"?\"\nsource = \"a test\"\n[runs.a]\npreset = \"none\"\n\
+                vary = { \"train.rate\" = [0.0, 1.0] }\n";
+    let claim = hypothesis("h", "first(x)", "page", "against = \"setting.train.rate\"\nsmallest_effect = 0.1");
+    let file = StudyFile::parse(Path::new("T.toml"), &format!("{head}{claim}"), Scale::Full).unwrap();
+    let rises = [vec![1.0; 6], vec![-0.01; 2]].concat();
+    let (found, _) = judged_families(&file, &[("a", vec![vec![0.0; 8], rises])]);
+    let [lower, _] = found[0].deciding.unwrap();
+    assert!(found[0].outcome == Judgement::Undecided && lower.unwrap() > 0.4, "{found:?}");
+    let why = found[0].why.as_ref().unwrap();
+    // 37/256: six or more rises of eight.
+    assert!(
+        why.contains("excludes no effect, the p-value of `page`, 0.145, is above the corrected α of 0.05"),
+        "{why}"
+    );
 }
 
 #[test]

@@ -14,7 +14,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
         between,
     ),
     Function::of_curve("every", 2, "every(c, k)", "The first point, and each k-th after it.", every),
-    Function::of_curve("change", 1, "change(c)", "The curve less its first value; errors stay as they are.", change),
+    Function::of_curve(
+        "change",
+        1,
+        "change(c)",
+        "The curve less its value at the first step; errors stay as they are.",
+        change,
+    ),
     Function::of_curve(
         "normalise",
         1,
@@ -79,7 +85,8 @@ const SQRT: Single = Single { sign: "sqrt", value: f64::sqrt, slope: Some(|x| 0.
 
 fn between(arguments: &Arguments) -> Result<Value, Undefined> {
     let (curve, from, to) = (arguments.curve(0)?, arguments.number(1)?, arguments.number(2)?);
-    let part = curve.filtered(|i| (from..=to).contains(&curve.steps[i]));
+    let mut part = curve.filtered(|i| (from..=to).contains(&curve.steps[i]));
+    part.gaps.retain(|gap| (from..=to).contains(gap));
     not_empty(part, || format!("{} has no point between steps {from} and {to}", arguments.text(0)))
 }
 
@@ -89,8 +96,8 @@ fn every(arguments: &Arguments) -> Result<Value, Undefined> {
 }
 
 fn change(arguments: &Arguments) -> Result<Value, Undefined> {
-    let curve = arguments.curve(0)?;
-    let values = curve.values.iter().map(|value| value - curve.values[0]).collect();
+    let (curve, first) = (arguments.curve(0)?, arguments.first_value()?);
+    let values = curve.values.iter().map(|value| value - first).collect();
     Ok(Value::Curve(curve.with_values(values, curve.errors.clone())))
 }
 
@@ -158,7 +165,10 @@ mod tests {
         assert_eq!(of("abs(l)"), list(&[("a", 1.0), ("b", 1.0)]));
         assert_eq!(of("sqrt(c - 1)"), curve(&steps, &[1.0, 2.0, 0.0, 3_f64.sqrt()]));
         // The third value is 0, whose logarithm is no number.
-        assert_eq!(of("log10(c - 1)"), curve(&[0.0, 9.0, 999.0], &[0.0, 4_f64.log10(), 3_f64.log10()]));
+        let Value::Curve(found) = of("log10(c - 1)") else { panic!("no curve") };
+        let logs = Curve::new(vec![0.0, 9.0, 999.0], vec![0.0, 4_f64.log10(), 3_f64.log10()]);
+        assert_eq!(found, Curve { gaps: vec![99.0], ..logs });
+        assert_eq!(of("between(log10(c - 1), 0, 50)"), curve(&[0.0, 9.0], &[0.0, 4_f64.log10()]));
         let decade = std::f64::consts::LN_10;
         check(
             &names,

@@ -5,8 +5,8 @@ use crate::expression::error::Undefined;
 use crate::expression::value::{Curve, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::of_curve("first", 1, "first(c)", "Value at the first step.", first),
-    Function::of_curve("last", 1, "last(c)", "Value at the last step.", last),
+    Function::of_curve("first", 1, "first(c)", "Value at the first step; none where that was refused.", first),
+    Function::of_curve("last", 1, "last(c)", "Value at the last step; none where that was refused.", last),
     Function::of_curve("first_step", 1, "first_step(c)", "Its first step.", |arguments| {
         Ok(Value::Number(arguments.curve(0)?.steps[0]))
     }),
@@ -14,11 +14,17 @@ pub(super) const FUNCTIONS: &[Function] = &[
         let steps = &arguments.curve(0)?.steps;
         Ok(Value::Number(steps[steps.len() - 1]))
     }),
-    Function::of_curve("at", 2, "at(c, step)", "Value at a step, on straight lines in ln(step + 1).", at),
+    Function::of_curve(
+        "at",
+        2,
+        "at(c, step)",
+        "Value at a step, on straight lines in ln(step + 1); none where it was refused.",
+        at,
+    ),
     Function::of_curve("step_of_min", 1, "step_of_min(c)", "First step with the least value.", step_of_min),
     Function::of_curve("step_of_max", 1, "step_of_max(c)", "First step with the largest value.", step_of_max),
     Function::of_curve("area", 1, "area(c)", "Mean over ln(step + 1), by trapezoids.", area),
-    Function::of_curve("drop", 1, "drop(c)", "First value less the last.", drop_of),
+    Function::of_curve("drop", 1, "drop(c)", "Value at the first step less that at the last.", drop_of),
     Function::of_curve(
         "largest_rise",
         1,
@@ -43,19 +49,22 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 fn first(arguments: &Arguments) -> Result<Value, Undefined> {
-    Ok(Value::Number(arguments.curve(0)?.values[0]))
+    arguments.first_value().map(Value::Number)
 }
 
 fn last(arguments: &Arguments) -> Result<Value, Undefined> {
-    let curve = arguments.curve(0)?;
-    Ok(Value::Number(curve.values[curve.len() - 1]))
+    arguments.last_value().map(Value::Number)
 }
 
 fn at(arguments: &Arguments) -> Result<Value, Undefined> {
     let (curve, step) = (arguments.curve(0)?, arguments.number(1)?);
     curve.at(step).map(Value::Number).ok_or_else(|| {
-        let (from, to) = (curve.steps[0], curve.steps[curve.len() - 1]);
-        Undefined::new(format!("{} has no value at step {step}: it goes from {from} to {to}", arguments.text(0)))
+        let why = if curve.gaps.contains(&step) {
+            "it was refused, or is no finite number".to_owned()
+        } else {
+            format!("it goes from {} to {}", curve.steps[0], curve.steps[curve.len() - 1])
+        };
+        Undefined::new(format!("{} has no value at step {step}: {why}", arguments.text(0)))
     })
 }
 
@@ -86,8 +95,7 @@ fn area(arguments: &Arguments) -> Result<Value, Undefined> {
 }
 
 fn drop_of(arguments: &Arguments) -> Result<Value, Undefined> {
-    let curve = arguments.curve(0)?;
-    arguments.finite(curve.values[0] - curve.values[curve.len() - 1])
+    arguments.finite(arguments.first_value()? - arguments.last_value()?)
 }
 
 fn largest_rise(arguments: &Arguments) -> Result<Value, Undefined> {
@@ -153,6 +161,15 @@ mod tests {
                 ("monotone_share(-c)", 0.6),
             ],
         );
+        // The logarithm of c − 2 has no value at the first step and at the third.
+        let gap = |step: &str| format!("step {step}: it was refused, or is no finite number");
+        assert_eq!(reason(&names, "first(log(c - 2))"), format!("log(c - 2) has no value at its first {}", gap("0")));
+        assert_eq!(reason(&names, "at(log(c - 2), 99)"), format!("log(c - 2) has no value at {}", gap("99")));
+        assert_eq!(
+            reason(&names, "last(c + log(4 - c))"),
+            format!("c + log(4 - c) has no value at its last {}", gap("999"))
+        );
+        assert_eq!(reason(&names, "drop(log(c - 2))"), format!("log(c - 2) has no value at its first {}", gap("0")));
         assert_eq!(reason(&names, "at(c, 1000)"), "c has no value at step 1000: it goes from 0 to 999");
         assert_eq!(reason(&names, "area(one)"), "one has 1 point, and area needs 2");
         assert_eq!(reason(&names, "monotone_share(0 * c)"), "monotone_share of 0 * c: the curve never changes");

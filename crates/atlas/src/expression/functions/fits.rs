@@ -105,6 +105,8 @@ fn explained(arguments: &Arguments, fit: fn(&Curve) -> ShapeFit) -> Result<Value
 
 fn half_time(arguments: &Arguments) -> Result<Value, Undefined> {
     let curve = arguments.curve(0)?;
+    arguments.first_value()?;
+    arguments.last_value()?;
     match ontogeny_stats::half_time(&curve.steps, &curve.values) {
         Some(step) => arguments.finite(step),
         None => Err(Undefined::new(format!("{} has no half time: it ends where it began", arguments.text(0)))),

@@ -212,6 +212,24 @@ impl Arguments {
         }
     }
 
+    /// The value of the curve in the first place at its first step, and nowhere else.
+    fn first_value(&self) -> Result<f64, Undefined> {
+        self.curve(0)?.first().map_err(|gap| self.gap(gap, "first"))
+    }
+
+    /// The value of the curve in the first place at its last step, and nowhere else.
+    fn last_value(&self) -> Result<f64, Undefined> {
+        self.curve(0)?.last().map_err(|gap| self.gap(gap, "last"))
+    }
+
+    /// The value of another step in place of one that is missing would be taken for it.
+    fn gap(&self, step: f64, which: &str) -> Undefined {
+        let text = &self.texts[0];
+        Undefined::new(format!(
+            "{text} has no value at its {which} step {step}: it was refused, or is no finite number"
+        ))
+    }
+
     /// A curve with at least so many points.
     fn curve_of(&self, i: usize, least: usize) -> Result<&Curve, Undefined> {
         let curve = self.curve(i)?;
