@@ -77,24 +77,23 @@ fn find<'s, 'a>(series: &'s [OneSeries<'a>], name: &str) -> Option<&'s OneSeries
 
 impl OneSeries<'_> {
     fn curve(&self) -> Result<Curve, Undefined> {
-        let (mut points, mut gaps): (Vec<(f64, f64, Option<f64>)>, Vec<f64>) = (vec![], vec![]);
+        let usable = |error: Option<f64>| error.filter(|error| error.is_finite() && *error >= 0.0);
+        let (mut curve, mut errors) = (Curve::new(vec![], vec![]), vec![]);
         for (step, (value, error)) in steps(self.observable).zip(self.observable.series(self.component)) {
-            match (step, value.filter(|value| value.is_finite())) {
-                (Some(step), Some(value)) => points.push((step, value, error)),
-                (Some(step), None) => gaps.push(step),
-                (None, _) => {}
+            let Some(step) = step else { continue };
+            if let Some(value) = value.filter(|value| value.is_finite()) {
+                curve.steps.push(step);
+                curve.values.push(value);
+                errors.push(usable(error));
+            } else {
+                curve.gaps.push(step);
             }
         }
-        if points.is_empty() {
+        if curve.is_empty() {
             return Err(Undefined::new(format!("{} has no value{}", self.address, self.why_none())));
         }
-        let usable = |error: Option<f64>| error.filter(|error| error.is_finite() && *error >= 0.0);
-        Ok(Curve {
-            steps: points.iter().map(|point| point.0).collect(),
-            values: points.iter().map(|point| point.1).collect(),
-            errors: points.iter().map(|point| usable(point.2)).collect(),
-            gaps,
-        })
+        curve.errors = errors.into_iter().collect();
+        Ok(curve)
     }
 
     fn why_none(&self) -> String {
